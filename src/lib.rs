@@ -1,0 +1,5 @@
+//! restage keeps long unattended work alive, and goes on from where it failed.
+pub mod domain;
+pub mod keeper;
+pub mod ports;
+pub mod supervisor;

@@ -1,0 +1,86 @@
+//! How everybody else talks to the actor: requests go in by a channel, each with its own answer; updates come out by a
+//! broadcast, one per change. A listener that fell behind asks for a snapshot and goes on.
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::domain::ids::RunnerName;
+use crate::domain::view::{RunnerView, Snapshot, Update};
+
+/// What can be asked of the supervisor. An empty list of names means every runner.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Start now, with count 0, whatever it was doing; a no-op on one that is running.
+    Start { names: Vec<RunnerName> },
+    /// Stop the whole tree; never retried. During a backoff it cancels the retry.
+    Stop { names: Vec<RunnerName> },
+    /// Stop where needed, then start with count 0.
+    Restart { names: Vec<RunnerName> },
+    /// Stop without signal and grace.
+    Kill { names: Vec<RunnerName> },
+    /// All that is known, with figures (CPU, memory, last output) where asked.
+    Snapshot { figures: bool },
+    /// Read the config file again now.
+    Reload,
+    /// Stop every runner, then end cleanly. A second one with `Kill` shortens the first.
+    Shutdown { how: Shutdown },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shutdown {
+    /// Stop signals and graces.
+    Graceful,
+    /// Kill at once.
+    Kill,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// The request was taken up; these are the runners as they are now.
+    Runners(Vec<Arc<RunnerView>>),
+    Snapshot(Box<Snapshot>),
+    Done,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error("no runner is called {}; there are: {}", names.join(", "), known.join(", "))]
+    UnknownRunner { names: Vec<String>, known: Vec<String> },
+    #[error("reload {path}: {message}")]
+    Config { path: String, message: String },
+    #[error("the supervisor is ending")]
+    Ending,
+}
+
+/// Cheap to clone; the actor ends its loop on [`Request::Shutdown`], not when handles are dropped.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Ask>,
+    updates: broadcast::Sender<Update>,
+}
+
+/// A request on its way, with the place for its answer.
+#[derive(Debug)]
+pub struct Ask {
+    pub request: Request,
+    pub answer: oneshot::Sender<Result<Reply, RequestError>>,
+}
+
+impl Handle {
+    pub fn new(requests: mpsc::Sender<Ask>, updates: broadcast::Sender<Update>) -> Self {
+        Self { requests, updates }
+    }
+
+    pub async fn ask(&self, request: Request) -> Result<Reply, RequestError> {
+        let (answer, reply) = oneshot::channel();
+        self.requests.send(Ask { request, answer }).await.map_err(|_| RequestError::Ending)?;
+        reply.await.map_err(|_| RequestError::Ending)?
+    }
+
+    /// Everything that changes from now on. Subscribe first, then ask for a snapshot: nothing falls in between.
+    pub fn subscribe(&self) -> broadcast::Receiver<Update> {
+        self.updates.subscribe()
+    }
+}

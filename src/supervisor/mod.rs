@@ -1,0 +1,2 @@
+//! The brain: one actor that receives, steps, persists, acts and publishes.
+pub mod handle;
