@@ -1,5 +1,6 @@
 //! restage keeps long unattended work alive, and goes on from where it failed.
 pub mod domain;
+pub mod executor;
 pub mod keeper;
 pub mod ports;
 pub mod supervisor;
