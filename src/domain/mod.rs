@@ -4,6 +4,7 @@
 //! [`runner`] (state × event → state + effects), [`view`] (what clients see).
 
 pub mod ids;
+pub mod retry;
 pub mod runner;
 pub mod spec;
 pub mod time;
