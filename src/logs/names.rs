@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::domain::hash::fnv1a_64;
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::spec::LogSpec;
 
@@ -152,12 +153,6 @@ impl<'a> Template<'a> {
         // `007` and `+7` parse as well, but are no names of ours.
         (!form.is_empty() && number == attempt.to_string()).then(|| (form.to_owned(), attempt))
     }
-}
-
-fn fnv1a_64(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

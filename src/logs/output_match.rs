@@ -6,19 +6,11 @@ use std::path::Path;
 use super::blocks::open_log;
 use super::sanitize::{Keep, sanitize};
 use super::tail::last_bytes;
+use crate::domain::retry::OutputMatch;
 use crate::domain::spec::{Pattern, RetryPolicy};
 
 /// How much of the log is looked at.
 pub const LOOKED_AT: u64 = 64 << 10;
-
-/// Which of the two lists of patterns the output matched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OutputMatch {
-    /// One of `retry_on_output`.
-    pub retry: bool,
-    /// One of `no_retry_on_output`.
-    pub no_retry: bool,
-}
 
 /// True where the log has to be read at all.
 pub fn is_needed(policy: &RetryPolicy) -> bool {
@@ -36,12 +28,16 @@ pub fn match_log(log: &Path, policy: &RetryPolicy) -> io::Result<OutputMatch> {
 /// A pattern matches the bytes as they are, or the text that a person sees: colours within a sentence must not hide it.
 pub fn match_output(output: &[u8], policy: &RetryPolicy) -> OutputMatch {
     let shown = output.contains(&0x1b).then(|| sanitize(output, Keep::Nothing));
-    let any = |patterns: &[Pattern]| {
-        patterns.iter().any(|Pattern(regex)| {
+    let first = |patterns: &[Pattern]| {
+        let hit = patterns.iter().find(|Pattern(regex)| {
             regex.is_match(output) || shown.as_ref().is_some_and(|text| regex.is_match(text.as_bytes()))
-        })
+        });
+        hit.map(|Pattern(regex)| regex.as_str().to_owned())
     };
-    OutputMatch { retry: any(&policy.on_output), no_retry: any(&policy.not_on_output) }
+    match first(&policy.not_on_output) {
+        Some(pattern) => OutputMatch::NoRetry(pattern),
+        None => first(&policy.on_output).map_or(OutputMatch::None, OutputMatch::Retry),
+    }
 }
 
 #[cfg(test)]
@@ -79,14 +75,11 @@ mod tests {
         content.resize(usize::try_from(LOOKED_AT).unwrap(), b'x');
         content.extend_from_slice(b"\nerror: \x1b[31mrate\x1b[0m limit \xff\n");
         std::fs::write(&log, &content).unwrap();
-        let seen = |retry: &[&str], no_retry: &[&str]| {
-            let found = match_log(&log, &policy(retry, no_retry)).unwrap();
-            (found.retry, found.no_retry)
-        };
-        assert_eq!(seen(&["early word"], &["early"]), (false, false));
-        assert_eq!(seen(&["absent", r"rate limit"], &[]), (true, false));
-        assert_eq!(seen(&[], &[r"(?-u)\xff"]), (false, true));
-        assert_eq!(seen(&[r"(?m)^error: "], &["limit"]), (true, true));
+        let seen = |retry: &[&str], no_retry: &[&str]| match_log(&log, &policy(retry, no_retry)).unwrap();
+        assert_eq!(seen(&["early word"], &["early"]), OutputMatch::None);
+        assert_eq!(seen(&["absent", r"rate limit"], &["absent"]), OutputMatch::Retry("rate limit".into()));
+        assert_eq!(seen(&[], &[r"(?-u)\xff"]), OutputMatch::NoRetry(r"(?-u)\xff".into()));
+        assert_eq!(seen(&[r"(?m)^error: "], &["limit"]), OutputMatch::NoRetry("limit".into()));
     }
 
     #[test]
