@@ -112,6 +112,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_journal_that_ends_within_a_record_goes_on_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let line = |seq| encode(seq, "\"clean_end\"");
+        std::fs::write(&path, &line(1)[..9]).unwrap();
+        open(&path).unwrap().append(&line(2)).unwrap();
+        let decoded = decode(&std::fs::read(&path).unwrap());
+        assert_eq!((decoded.records.len(), decoded.damaged), (1, 1));
+        assert_eq!(decoded.records[0].0, 2);
+    }
+
     proptest! {
         #[test]
         fn what_was_accepted_is_read_however_often_the_disk_was_full(
