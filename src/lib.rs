@@ -1,5 +1,6 @@
 //! restage keeps long unattended work alive, and goes on from where it failed.
 pub mod domain;
 pub mod keeper;
+pub mod logs;
 pub mod ports;
 pub mod supervisor;
