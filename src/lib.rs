@@ -2,5 +2,6 @@
 pub mod domain;
 pub mod executor;
 pub mod keeper;
+pub mod logs;
 pub mod ports;
 pub mod supervisor;
