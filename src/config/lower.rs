@@ -44,7 +44,7 @@ pub(super) fn lower(
     let file_env = lowering.env(file.common.env.as_ref(), outer);
     let log_dir = lowering.log_dir(file.common.log_dir.as_ref(), outer);
     let runners: Vec<RunnerSpec> =
-        file.runners.iter().filter_map(|runner| lowering.runner(runner, &file_env)).collect();
+        file.runners.iter().filter_map(|runner| lowering.runner(runner, &file_env, &log_dir)).collect();
     let cache_dir = lowering.made_dir(file.cache_dir.as_ref());
     let retry_log_dir = lowering.made_dir(file.retry_log_dir.as_ref());
     collide::check(reader, file, &runners);
@@ -85,7 +85,12 @@ fn pick<T: Clone>(runner: Option<&At<T>>, file: Option<&At<T>>, default: T) -> T
 }
 
 impl Lowering<'_> {
-    fn runner(&mut self, raw: &RawRunner, file_env: &BTreeMap<String, String>) -> Option<RunnerSpec> {
+    fn runner(
+        &mut self,
+        raw: &RawRunner,
+        file_env: &BTreeMap<String, String>,
+        log_dir: &Path,
+    ) -> Option<RunnerSpec> {
         let (own, file) = (&raw.common, &self.file.common);
         let outer = Scope { env: self.env, own: None };
         let mut env = file_env.clone();
@@ -93,18 +98,27 @@ impl Lowering<'_> {
         let scope = Scope { env: self.env, own: Some(&env) };
 
         let cwd = match &raw.cwd {
-            Some(at) => self.path(at, scope, self.root).filter(|path| self.there(at, disk::folder(path))),
+            Some(at) => self.path(at, scope, self.root),
             None => Some(self.root.to_owned()),
+        };
+        let entered = match (&cwd, &raw.cwd) {
+            (Some(path), Some(at)) => self.there(at, disk::folder(path)),
+            (Some(_), None) => true,
+            (None, _) => false,
         };
         let env_files = self.env_files(own, scope);
         let stdin = self.stdin(raw, scope);
-        let world = World { scope, cwd: cwd.as_deref(), vague_path: !env_files.is_empty() };
+        let world =
+            World { scope, cwd: cwd.as_deref().filter(|_| entered), vague_path: !env_files.is_empty() };
         let command = raw.command.as_ref().and_then(|at| self.command(&at.value, &world));
         let stop_command = own.stop_command.as_ref().or(file.stop_command.as_ref());
         let stop_command =
             stop_command.and_then(|at| at.value.as_ref()).and_then(|raw| self.command(raw, &world));
         let health = self.health(raw, &world);
-        let log_dir = self.log_dir(own.log_dir.as_ref().or(file.log_dir.as_ref()), scope);
+        let log_dir = match &own.log_dir {
+            Some(at) => self.log_dir(Some(at), scope),
+            None => log_dir.to_owned(),
+        };
         let restart = value(raw.restart.as_ref(), RestartPolicy::OnCrash);
         let activity = self.activity(raw);
         let retry = self.retry(&own.retry, restart);
@@ -174,13 +188,16 @@ impl Lowering<'_> {
     }
 
     fn env_files(&mut self, own: &RawCommon, scope: Scope<'_>) -> Vec<PathBuf> {
-        let file = self.file.common.env_files.iter().flat_map(|at| &at.value);
-        let all = file.chain(own.env_files.iter().flat_map(|at| &at.value));
-        all.filter_map(|at| {
-            let path = self.path(at, scope, self.root)?;
-            self.there(at, disk::readable(&path)).then_some(path)
-        })
-        .collect()
+        let outer = Scope { env: self.env, own: None };
+        let file = self.file.common.env_files.iter().flat_map(|at| &at.value).map(|at| (at, outer));
+        let own = own.env_files.iter().flat_map(|at| &at.value).map(|at| (at, scope));
+        file.chain(own)
+            .filter_map(|(at, scope)| {
+                let path = self.path(at, scope, self.root)?;
+                self.there(at, disk::readable(&path));
+                Some(path)
+            })
+            .collect()
     }
 
     fn stdin(&mut self, raw: &RawRunner, scope: Scope<'_>) -> StdinSpec {
