@@ -1,4 +1,5 @@
 //! restage keeps long unattended work alive, and goes on from where it failed.
+pub mod config;
 pub mod domain;
 pub mod executor;
 pub mod keeper;
