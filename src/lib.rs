@@ -1,6 +1,7 @@
 //! restage keeps long unattended work alive, and goes on from where it failed.
 pub mod control;
 pub mod domain;
+pub mod frontend;
 pub mod keeper;
 pub mod ports;
 pub mod supervisor;
