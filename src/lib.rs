@@ -1,4 +1,5 @@
 //! restage keeps long unattended work alive, and goes on from where it failed.
+pub mod cli;
 pub mod control;
 pub mod domain;
 pub mod frontend;

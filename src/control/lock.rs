@@ -103,6 +103,13 @@ pub fn is_held(path: &Path) -> bool {
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
+/// Waits until nobody holds the lock. Says whether that came in time.
+pub fn wait_until_free(path: &Path, patience: Duration) -> bool {
+    // Without the file nobody can hold it.
+    let Ok(file) = File::open(path) else { return true };
+    lock_within(file, patience).is_some()
+}
+
 /// Asks the holder to look whether its socket is still there.
 pub fn knock(path: &Path) -> io::Result<()> {
     let metadata = fs::metadata(path)?;

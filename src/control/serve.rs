@@ -61,7 +61,7 @@ impl Server {
     pub fn bind(place: Place, welcome: Welcome, handle: Handle) -> Result<Self, SocketError> {
         let bound = Bound::bind(&place.folders)?;
         let watch = Watch::new();
-        watch.add(&place.lock_file, Of::Knocks);
+        watch.add(&place.lock_file, &[Of::Knocks]);
         let server = Self { bound, place, watch, about: About { welcome: Arc::new(welcome), handle } };
         server.watch_folder();
         Ok(server)
@@ -124,7 +124,7 @@ impl Server {
 
     fn watch_folder(&self) {
         if let Some(folder) = self.bound.path.parent() {
-            self.watch.add(folder, Of::Removals);
+            self.watch.add(folder, &[Of::Removals]);
         }
         // It may have been deleted between the bind and the watch; the next knock finds that out.
     }

@@ -15,7 +15,7 @@ pub const SOCKET_FILE: &str = "control.sock";
 pub enum SocketError {
     #[error("make the folder {path} for the control socket: {source}")]
     Folder { path: PathBuf, source: io::Error },
-    #[error("use the folder {path} for the control socket: it belongs to another user")]
+    #[error("use the folder {path} for the control socket: it is not, or not only, the user's own")]
     Foreign { path: PathBuf },
     #[error("bind the control socket {path}: {source}")]
     Bind { path: PathBuf, source: io::Error },
@@ -97,13 +97,22 @@ fn through(folder: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
 }
 
-/// The folder exists, is ours, and nobody else can enter it.
+/// The folder exists, is ours, and nobody else can enter it or put another one in its place.
 fn private_folder(folder: &Path) -> Result<(), SocketError> {
     let failed = |source| SocketError::Folder { path: folder.to_owned(), source };
+    let foreign = || SocketError::Foreign { path: folder.to_owned() };
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let metadata = fs::metadata(folder).map_err(failed)?;
-    if metadata.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(SocketError::Foreign { path: folder.to_owned() });
+    let us = nix::unistd::geteuid().as_raw();
+    if let Some(above) = folder.parent() {
+        let above = fs::metadata(above).map_err(failed)?;
+        let shared = above.mode() & 0o022 != 0 && above.mode() & libc::S_ISVTX == 0;
+        if (above.uid() != us && above.uid() != 0) || shared {
+            return Err(foreign());
+        }
+    }
+    let metadata = fs::symlink_metadata(folder).map_err(failed)?;
+    if metadata.uid() != us || !metadata.is_dir() {
+        return Err(foreign());
     }
     if metadata.mode() & 0o077 != 0 {
         fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)?;

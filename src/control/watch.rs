@@ -29,8 +29,10 @@ impl AsRawFd for Descriptor {
 pub enum Of {
     /// An entry of the folder, or the folder itself, goes away.
     Removals,
-    /// An entry of the folder appears or is written.
+    /// An entry of the folder appears.
     Arrivals,
+    /// The file, or an entry of the folder, is written.
+    Writes,
     /// The file itself is touched: somebody knocks.
     Knocks,
 }
@@ -44,9 +46,8 @@ impl Of {
                     | AddWatchFlags::IN_DELETE_SELF
                     | AddWatchFlags::IN_MOVE_SELF
             }
-            Self::Arrivals => {
-                AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MODIFY
-            }
+            Self::Arrivals => AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO,
+            Self::Writes => AddWatchFlags::IN_MODIFY,
             Self::Knocks => AddWatchFlags::IN_ATTRIB,
         }
     }
@@ -70,10 +71,11 @@ impl Watch {
         }
     }
 
-    /// Says whether the path can be watched. Watching one twice is the same as once.
-    pub fn add(&self, path: &Path, of: Of) -> bool {
+    /// Says whether the path can be watched. A second call for one path replaces the first.
+    pub fn add(&self, path: &Path, of: &[Of]) -> bool {
         let Some(descriptor) = &self.0 else { return false };
-        descriptor.get_ref().0.add_watch(path, of.flags()).is_ok()
+        let flags = of.iter().fold(AddWatchFlags::empty(), |flags, of| flags | of.flags());
+        descriptor.get_ref().0.add_watch(path, flags).is_ok()
     }
 
     /// Waits until something has happened since the last call.
@@ -110,11 +112,11 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "x").unwrap();
         let arrivals = Watch::new();
-        assert!(arrivals.add(dir.path(), Of::Arrivals));
+        assert!(arrivals.add(dir.path(), &[Of::Arrivals]));
         let removals = Watch::new();
-        assert!(removals.add(dir.path(), Of::Removals));
+        assert!(removals.add(dir.path(), &[Of::Removals]));
         let knocks = Watch::new();
-        assert!(knocks.add(&file, Of::Knocks));
+        assert!(knocks.add(&file, &[Of::Knocks]));
 
         std::fs::write(dir.path().join("other"), "y").unwrap();
         assert!(woken(&arrivals).await);
