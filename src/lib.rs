@@ -4,5 +4,6 @@ pub mod control;
 pub mod domain;
 pub mod frontend;
 pub mod keeper;
+pub mod logs;
 pub mod ports;
 pub mod supervisor;

@@ -3,7 +3,10 @@
 //! Reading order: [`time`], [`ids`], [`verdict`], [`spec`] (what the user asked for), [`retry`] (how long to wait),
 //! [`runner`] (state × event → state + effects), [`view`] (what clients see).
 
+pub mod hash;
 pub mod ids;
+pub mod retry;
+pub mod runner;
 pub mod spec;
 pub mod time;
 pub mod verdict;
