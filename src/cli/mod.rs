@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod doctor;
 pub mod exit;
 pub mod failure;
 pub mod link;

@@ -5,11 +5,14 @@ use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use directories::BaseDirs;
+
 use super::args::Global;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output;
 use crate::control::lock::LOCK_FILE;
+use crate::supervisor::place::{UserPlaces, WorkspacePlaces};
 
 pub const CONFIG_FILE: &str = "config.json";
 pub const DATA_DIR: &str = ".restage";
@@ -69,6 +72,17 @@ impl Workspace {
 
     pub fn lock_file(&self) -> PathBuf {
         self.data_dir().join(LOCK_FILE)
+    }
+
+    /// `state_dir` is what the config says, where it says anything.
+    pub fn places(&self, state_dir: Option<&Path>) -> WorkspacePlaces {
+        let folders = BaseDirs::new();
+        let user = UserPlaces {
+            cache: folders.as_ref().map(|folders| folders.cache_dir().to_owned()),
+            runtime: folders.as_ref().and_then(BaseDirs::runtime_dir).map(Path::to_owned),
+            uid: nix::unistd::geteuid().as_raw(),
+        };
+        WorkspacePlaces::new(&self.root, &self.data_dir(), state_dir, &user)
     }
 
     pub fn log_dir(&self) -> PathBuf {

@@ -31,13 +31,11 @@ pub async fn run(
 ) -> Outcome {
     let waiting = wait(client, updates, names, goal);
     let Some(seconds) = timeout else { return waiting.await };
-    match tokio::time::timeout(Duration::from_secs_f64(seconds), waiting).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            output::remark(&format!("restage: wait for {}: not within {seconds}s", names.join(", ")));
-            Ok(Exit::WaitTimeout)
-        }
+    if let Ok(outcome) = tokio::time::timeout(Duration::from_secs_f64(seconds), waiting).await {
+        return outcome;
     }
+    output::remark(&format!("restage: wait for {}: not within {seconds}s", names.join(", ")));
+    Ok(Exit::WaitTimeout)
 }
 
 async fn wait(client: Client, mut updates: Updates, names: &[String], goal: Goal) -> Outcome {
