@@ -1,5 +1,6 @@
 //! restage keeps long unattended work alive, and goes on from where it failed.
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod domain;
 pub mod frontend;

@@ -1,0 +1,130 @@
+//! What an edit of the config changes, so that it touches only that: sentences for a person, and for the supervisor
+//! the names of the runners that are concerned.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::settings::{self, Applies, Setting};
+use crate::domain::ids::RunnerName;
+use crate::domain::spec::{Reload, RunnerSpec, WorkspaceSpec};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Added(RunnerName),
+    Removed(RunnerName),
+    /// Applies at once and touches no process.
+    Policy {
+        name: RunnerName,
+        what: Vec<String>,
+    },
+    /// Applies with the next process; `reload` says whether that is started now.
+    Launch {
+        name: RunnerName,
+        what: Vec<String>,
+        reload: Reload,
+    },
+    /// Concerns restage as a whole; what has to wait for its next start says so.
+    Fleet {
+        what: Vec<String>,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added(name) => write!(f, "{name}: added"),
+            Self::Removed(name) => write!(f, "{name}: removed from the config"),
+            Self::Policy { name, what } => write!(f, "{name}: {}", what.join(", ")),
+            Self::Launch { name, what, reload } => {
+                let next = match reload {
+                    Reload::Manual => "restart to apply",
+                    Reload::Restart => "restarting",
+                };
+                write!(f, "{name}: {} changed, {next}", what.join(", "))
+            }
+            Self::Fleet { what } => write!(f, "restage: {}", what.join(", ")),
+        }
+    }
+}
+
+/// In the order of the new file, what was removed at the end. Empty where both mean the same.
+pub fn diff(old: &WorkspaceSpec, new: &WorkspaceSpec) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let fleet = fleet(old, new);
+    if !fleet.is_empty() {
+        changes.push(Change::Fleet { what: fleet });
+    }
+    let before: BTreeMap<&RunnerName, &RunnerSpec> =
+        old.runners.iter().map(|spec| (&spec.name, spec)).collect();
+    for spec in &new.runners {
+        match before.get(&spec.name) {
+            Some(was) if *was == spec => {}
+            Some(was) => runner(was, spec, &mut changes),
+            None => changes.push(Change::Added(spec.name.clone())),
+        }
+    }
+    let kept: std::collections::BTreeSet<&RunnerName> = new.runners.iter().map(|spec| &spec.name).collect();
+    let removed = old.runners.iter().filter(|spec| !kept.contains(&spec.name));
+    changes.extend(removed.map(|spec| Change::Removed(spec.name.clone())));
+    changes
+}
+
+fn fleet(old: &WorkspaceSpec, new: &WorkspaceSpec) -> Vec<String> {
+    let (before, after) = (settings::of_workspace(old), settings::of_workspace(new));
+    let mut what: Vec<String> = changed(&before, &after)
+        .map(|(was, is)| {
+            let later = match is.applies {
+                Applies::NextStart => " (takes effect at the next start of restage)",
+                Applies::Now | Applies::NextAttempt | Applies::Restart => "",
+            };
+            format!("{} {} -> {}{later}", is.key, was.value, is.value)
+        })
+        .collect();
+    if old.data_dir != new.data_dir {
+        what.push("the workspace lies elsewhere (takes effect at the next start of restage)".into());
+    }
+    what
+}
+
+fn runner(old: &RunnerSpec, new: &RunnerSpec, changes: &mut Vec<Change>) {
+    let (before, after) = (settings::of_runner(old), settings::of_runner(new));
+    let (mut policy, mut launch) = (Vec::new(), Vec::new());
+    for (was, is) in changed(&before, &after) {
+        match is.applies {
+            Applies::Restart => launch.push(is.key.to_owned()),
+            Applies::NextAttempt => {
+                policy.push(format!("{} {} -> {} (from the next attempt)", is.key, was.value, is.value));
+            }
+            Applies::Now | Applies::NextStart => {
+                policy.push(format!("{} {} -> {}", is.key, was.value, is.value));
+            }
+        }
+    }
+    // The texts leave out the values of variables.
+    if old.launch.env != new.launch.env {
+        launch.retain(|key| key != "env");
+        launch.push(format!("env ({})", variables(&old.launch.env, &new.launch.env)));
+    }
+    if !policy.is_empty() {
+        changes.push(Change::Policy { name: new.name.clone(), what: policy });
+    }
+    if !launch.is_empty() {
+        changes.push(Change::Launch { name: new.name.clone(), what: launch, reload: new.reload });
+    }
+}
+
+fn changed<'a>(
+    before: &'a [Setting],
+    after: &'a [Setting],
+) -> impl Iterator<Item = (&'a Setting, &'a Setting)> {
+    before.iter().zip(after).filter(|(was, is)| was.value != is.value)
+}
+
+/// The names of variables that are new, gone or different.
+fn variables(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> String {
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    let others = new.iter().filter(|(name, value)| old.get(*name) != Some(value)).map(|(name, _)| name);
+    let mut names: Vec<&str> = gone.chain(others).map(String::as_str).collect();
+    names.sort_unstable();
+    names.join(", ")
+}

@@ -1,0 +1,296 @@
+//! Every key of a config, once: where it may stand, what it takes, what it is without being set, what it means.
+//! Suggestions for misspelt keys, the JSON schema and the documentation all read this table.
+
+/// Which object a key stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The top of the file. A runner's keys there are the default for every runner.
+    File,
+    Runner,
+    /// `retry: { … }` of a runner.
+    Retry,
+    Health,
+    Activity,
+    Budget,
+}
+
+/// What a key takes. Ranges are inclusive; "or null" means that null turns it off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    Any,
+    Bool,
+    Whole {
+        min: u64,
+        max: u64,
+    },
+    Number {
+        min: f64,
+        max: f64,
+    },
+    Seconds {
+        min: f64,
+    },
+    SecondsOrNull {
+        min: f64,
+    },
+    Word(&'static [&'static str]),
+    Text,
+    TextOrNull,
+    /// One text or a list of them.
+    Texts,
+    /// One exit code or a list of them.
+    Codes,
+    Signal,
+    /// Bytes, as a number or as `"10MB"`; or null.
+    SizeOrNull,
+    Umask,
+    Command,
+    CommandOrNull,
+    Env,
+    Limits,
+    Activity,
+    Object(Place),
+    ObjectOrNull(Place),
+    /// Names, each with an object of this place.
+    Named(Place),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    /// Its name inside `retry: { … }`.
+    pub short: Option<&'static str>,
+    pub places: &'static [Place],
+    pub kind: Kind,
+    /// For a person; "off" where nothing happens unless it is set.
+    pub default: &'static str,
+    pub doc: &'static str,
+}
+
+/// Ten years: longer than any machine runs, short enough for every arithmetic on it.
+pub const MAX_SECONDS: f64 = 315_360_000.0;
+/// The shortest time that is not nothing.
+pub const MIN_SECONDS: f64 = 0.001;
+/// Head and tail of a log have to fit.
+pub const MIN_LOG_BYTES: u64 = 4096;
+
+pub const LIMITS: [&str; 9] = ["nofile", "nproc", "as", "core", "cpu", "data", "fsize", "memlock", "stack"];
+
+const FILE: &[Place] = &[Place::File];
+const RUNNER: &[Place] = &[Place::Runner];
+const BOTH: &[Place] = &[Place::File, Place::Runner];
+const HEALTH: &[Place] = &[Place::Health];
+const ACTIVITY: &[Place] = &[Place::Activity];
+const BUDGET: &[Place] = &[Place::Budget];
+
+const COUNT: Kind = Kind::Whole { min: 0, max: u32::MAX as u64 };
+const AT_LEAST_ONE: Kind = Kind::Whole { min: 1, max: u32::MAX as u64 };
+const SECONDS: Kind = Kind::Seconds { min: 0.0 };
+const SOME_SECONDS: Kind = Kind::Seconds { min: MIN_SECONDS };
+const SECONDS_OR_OFF: Kind = Kind::SecondsOrNull { min: MIN_SECONDS };
+
+const fn key(
+    name: &'static str,
+    places: &'static [Place],
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+) -> Key {
+    Key { name, short: None, places, kind, default, doc }
+}
+
+const fn retry(
+    name: &'static str,
+    short: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+) -> Key {
+    Key { name, short: Some(short), places: BOTH, kind, default, doc }
+}
+
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("$schema", FILE, Kind::Any, "", "For editors; restage does not read it."),
+    key("runners", FILE, Kind::Named(Place::Runner), "", "The commands to supervise, by name."),
+
+    key("command", RUNNER, Kind::Command, "", "A list of program and arguments, or a text for sh -c."),
+    key("cwd", RUNNER, Kind::Text, "the workspace", "The folder to run in; relative to the workspace."),
+    key("restart", RUNNER, Kind::Word(&["on_crash", "always", "never"]), "on_crash", "What is started again after it ended."),
+    key("group", RUNNER, Kind::Text, "none", "A heading to list it under."),
+    key("autostart", RUNNER, Kind::Bool, "true", "Whether it starts with restage."),
+    key("stdin", RUNNER, Kind::TextOrNull, "null", "A file to read from; null is an empty input."),
+    key("activity", RUNNER, Kind::Activity, "output|cpu", "What counts as a sign of life."),
+    key("health", RUNNER, Kind::ObjectOrNull(Place::Health), "off", "A command that tells whether it is well."),
+    key("retry", RUNNER, Kind::Object(Place::Retry), "", "The retry keys under short names; instead of the long ones."),
+
+    retry("retry_on_crash", "enabled", Kind::Bool, "true", "Whether what ended badly is started again."),
+    retry("retry_max_retries", "count", COUNT, "3", "Retries after a fresh start."),
+    retry("retry_backoff_seconds", "backoff_seconds", SECONDS, "5", "The wait before the first retry."),
+    retry("retry_backoff_multiplier", "multiplier", Kind::Number { min: 1.0, max: 1000.0 }, "2", "Each further wait is this many times longer."),
+    retry("retry_max_backoff_seconds", "max_backoff_seconds", SECONDS, "300", "The longest wait."),
+    retry("retry_jitter", "jitter", Kind::Word(&["none", "equal", "full"]), "none", "How much of the wait is random: nothing, half, all."),
+    retry("retry_reset_after_seconds", "reset_after_seconds", SECONDS_OR_OFF, "off; 600 under restart: always", "Healthy this long, and the retry count is 0 again."),
+    retry("retry_on_exit_codes", "on_exit_codes", Kind::Codes, "all", "Only these exit codes are retried."),
+    retry("no_retry_exit_codes", "not_on_exit_codes", Kind::Codes, "none", "These exit codes are not retried."),
+    retry("success_exit_codes", "success_exit_codes", Kind::Codes, "0", "These exit codes are a good end."),
+    retry("retry_on_output", "on_output", Kind::Texts, "off", "Retried only where the last 64 KiB of the log match one of these regular expressions."),
+    retry("no_retry_on_output", "not_on_output", Kind::Texts, "off", "Not retried where the last 64 KiB of the log match one of these regular expressions."),
+
+    key("activity_timeout_seconds", BOTH, SECONDS_OR_OFF, "off", "An attempt without a sign of life for this long is ended."),
+    key("timeout_seconds", BOTH, SECONDS_OR_OFF, "off", "The longest that one attempt may take."),
+    key("stop_signal", BOTH, Kind::Signal, "TERM", "What a process is sent to end it."),
+    key("stop_grace_seconds", BOTH, SECONDS, "10", "How long it may take to end before it is killed."),
+    key("stop_command", BOTH, Kind::CommandOrNull, "off", "Run instead of sending the signal."),
+    key("log_file_template", BOTH, Kind::Text, "{name}_{index}.log", "The name of an attempt's log."),
+    key("log_dir_name", BOTH, Kind::Text, "logs", "The folder of the logs; relative to .restage/ in the workspace."),
+    key("log_max_bytes", BOTH, Kind::SizeOrNull, "off", "The most that one log may take on disk; its head and tail are kept."),
+    key("log_keep_attempts", BOTH, AT_LEAST_ONE, "100", "How many attempts of a runner keep their log."),
+    key("stdio", BOTH, Kind::Word(&["auto", "file", "pipe", "tty"]), "auto", "How output reaches the log."),
+    key("env", BOTH, Kind::Env, "none", "Variables for the command; a runner's are added to those of the file."),
+    key("env_file", BOTH, Kind::Texts, "none", "Files with variables, read at each start; a runner's come after those of the file."),
+    key("umask", BOTH, Kind::Umask, "inherited", "The file mode mask, octal, as text: \"022\"."),
+    key("limits", BOTH, Kind::Limits, "inherited", "Resource limits by name; a runner's are added to those of the file."),
+    key("leftovers", BOTH, Kind::Word(&["kill", "keep"]), "kill", "What happens to processes that the command leaves behind."),
+    key("reload", BOTH, Kind::Word(&["manual", "restart"]), "manual", "What an edit of the command does to a running process."),
+
+    key("retry_budget", FILE, Kind::ObjectOrNull(Place::Budget), "off", "At most this many retries in a time, over all runners."),
+    key("retry_log_dir", FILE, Kind::TextOrNull, "off", "A folder for one JSON file a runner, of its attempts and waits."),
+    key("cache_dir", FILE, Kind::TextOrNull, "the user's cache folder", "Where runner_state.json lies."),
+    key("tui_refresh_seconds", FILE, Kind::Seconds { min: 0.05 }, "1", "How often the dashboard draws figures anew."),
+    key("tui_log_tail_lines", FILE, Kind::Whole { min: 1, max: 100_000 }, "200", "How many lines of a log the dashboard shows at first."),
+    key("cgroup", FILE, Kind::Word(&["auto", "off"]), "auto", "Whether attempts get a cgroup where that is possible."),
+
+    key("command", HEALTH, Kind::Command, "", "Exit 0 means well."),
+    key("interval_seconds", HEALTH, SOME_SECONDS, "10", "The time from one check to the next."),
+    key("timeout_seconds", HEALTH, SOME_SECONDS, "5", "A check that takes longer has failed."),
+    key("failures", HEALTH, AT_LEAST_ONE, "3", "This many in a row, and the attempt is ended as unhealthy."),
+
+    key("output", ACTIVITY, Kind::Bool, "true", "New output counts."),
+    key("cpu", ACTIVITY, Kind::Bool, "true", "Use of the processor counts."),
+    key("files", ACTIVITY, Kind::Texts, "none", "A change of a file that matches counts; relative to cwd."),
+
+    key("max", BUDGET, AT_LEAST_ONE, "", "So many retries at most."),
+    key("per_seconds", BUDGET, SOME_SECONDS, "", "In this time."),
+];
+
+impl Place {
+    /// The keys that may stand here, as they are written here.
+    pub fn keys(self) -> impl Iterator<Item = (&'static str, &'static Key)> {
+        KEYS.iter().filter_map(move |key| match self {
+            Self::Retry => key.short.map(|short| (short, key)),
+            Self::File | Self::Runner | Self::Health | Self::Activity | Self::Budget => {
+                key.places.contains(&self).then_some((key.name, key))
+            }
+        })
+    }
+
+    pub fn has(self, name: &str) -> bool {
+        self.keys().any(|(known, _)| known == name)
+    }
+}
+
+/// The name of a retry key inside `retry: { … }`.
+pub(super) fn short(name: &'static str) -> &'static str {
+    KEYS.iter().find(|key| key.name == name).and_then(|key| key.short).unwrap_or(name)
+}
+
+/// What is likely meant by a key that does not exist, as a hint.
+pub(super) fn suggest(place: Place, wrong: &str) -> Option<String> {
+    if wrong.starts_with('_') || wrong.starts_with('/') || wrong.contains("comment") {
+        return Some("write a comment as // … or /* … */".into());
+    }
+    if let Some((here, _)) =
+        place.keys().find(|(name, key)| *name != wrong && (key.short == Some(wrong) || key.name == wrong))
+    {
+        return Some(format!("did you mean \"{here}\"?"));
+    }
+    for (elsewhere, of) in [(Place::Runner, "a runner"), (Place::File, "the top of the file")] {
+        if elsewhere != place
+            && matches!(place, Place::File | Place::Runner | Place::Retry)
+            && elsewhere.has(wrong)
+        {
+            return Some(format!("\"{wrong}\" belongs to {of}"));
+        }
+    }
+    closest(wrong, place.keys().map(|(name, _)| name)).map(|name| format!("did you mean \"{name}\"?"))
+}
+
+/// The likely one of several words: few edits away, or the wrong one is a piece of it.
+pub(super) fn closest<'a>(wrong: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if wrong.len() > 100 {
+        return None;
+    }
+    let wrong = wrong.to_lowercase().replace(['-', ' '], "_");
+    words
+        .filter_map(|word| {
+            let edits = edits(&wrong, &word.to_lowercase());
+            let near = edits <= (wrong.chars().count() / 3).clamp(1, 4);
+            let piece =
+                wrong.len() >= 5 && (word.contains(&wrong) || wrong.contains(word) && word.len() >= 5);
+            (near || piece).then_some((if near { edits } else { edits + 100 }, word))
+        })
+        .min_by_key(|(cost, _)| *cost)
+        .map(|(_, word)| word)
+}
+
+/// Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other.
+fn edits(from: &str, to: &str) -> usize {
+    let from: Vec<char> = from.chars().collect();
+    let to: Vec<char> = to.chars().collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let mut cost = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                cost = cost.min(before[j - 1] + 1);
+            }
+            row.push(cost);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_count_what_a_typist_does() {
+        for (from, to, count) in
+            [("", "", 0), ("cwd", "cwd", 0), ("cdw", "cwd", 1), ("comand", "command", 1), ("abc", "", 3)]
+        {
+            assert_eq!(edits(from, to), count, "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn a_key_stands_once_at_each_place() {
+        for place in [Place::File, Place::Runner, Place::Retry, Place::Health, Place::Activity, Place::Budget]
+        {
+            let mut names: Vec<_> = place.keys().map(|(name, _)| name).collect();
+            names.sort_unstable();
+            let all = names.len();
+            names.dedup();
+            assert_eq!(names.len(), all, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_finds_the_likely_one() {
+        let likely = |place, wrong| suggest(place, wrong);
+        let meant = |name: &str| Some(format!("did you mean \"{name}\"?"));
+        assert_eq!(likely(Place::File, "retry_max_retrys"), meant("retry_max_retries"));
+        assert_eq!(likely(Place::File, "max_retries"), meant("retry_max_retries"));
+        assert_eq!(likely(Place::Runner, "comand"), meant("command"));
+        assert_eq!(likely(Place::Runner, "count"), meant("retry_max_retries"));
+        assert_eq!(likely(Place::Retry, "retry_max_retries"), meant("count"));
+        assert_eq!(likely(Place::Runner, "cgroup"), Some("\"cgroup\" belongs to the top of the file".into()));
+        assert_eq!(likely(Place::File, "command"), Some("\"command\" belongs to a runner".into()));
+        assert_eq!(likely(Place::Runner, "working-dir"), None);
+        assert_eq!(likely(Place::Runner, "zzz"), None);
+    }
+}

@@ -1,0 +1,318 @@
+//! From a node of the tree to a value of one kind, or a problem that says what was expected and what was found.
+//! Nothing here looks at the disk, and nothing knows which key wants which kind.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::diagnostic::{Problem, Severity, quoted};
+use super::keys::{self, Kind, Place};
+use super::tree::{Member, Node, Value, join};
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Spot {
+    pub path: String,
+    pub span: Range<usize>,
+}
+
+/// A value that was read, with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct At<T> {
+    pub value: T,
+    pub spot: Spot,
+}
+
+/// A value that is still to be read.
+#[derive(Debug, Clone)]
+pub(super) struct Item<'a> {
+    pub node: &'a Node,
+    pub path: String,
+}
+
+impl Item<'_> {
+    pub(super) fn spot(&self) -> Spot {
+        Spot { path: self.path.clone(), span: self.node.span.clone() }
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        self.node.value == Value::Null
+    }
+}
+
+/// The members of one object whose keys are in the table.
+#[derive(Debug, Clone)]
+pub(super) struct Fields<'a> {
+    pub path: String,
+    pub place: Place,
+    members: &'a [Member],
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn member(&self, key: &str) -> Option<&'a Member> {
+        self.members.iter().find(|member| member.key == key)
+    }
+
+    pub(super) fn item(&self, key: &str) -> Option<Item<'a>> {
+        self.member(key).map(|member| Item { node: &member.value, path: join(&self.path, key) })
+    }
+
+    pub(super) fn members(&self) -> &'a [Member] {
+        self.members
+    }
+
+    /// What the table says about a key of this object.
+    pub(super) fn kind(&self, key: &str) -> Kind {
+        self.place.keys().find(|(name, _)| *name == key).map_or(Kind::Any, |(_, key)| key.kind)
+    }
+
+    /// Reads the value of a key, where it is set.
+    pub(super) fn take<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&Item<'a>, Kind) -> Option<T>,
+    ) -> Option<At<T>> {
+        let item = self.item(key)?;
+        let value = read(&item, self.kind(key))?;
+        Some(At { value, spot: item.spot() })
+    }
+
+    /// The same for a key whose null means "off".
+    pub(super) fn take_or_off<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&Item<'a>, Kind) -> Option<T>,
+    ) -> Option<At<Option<T>>> {
+        self.take(key, |item, kind| if item.is_null() { Some(None) } else { read(item, kind).map(Some) })
+    }
+}
+
+/// Collects problems while values are read.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub problems: Vec<Problem>,
+}
+
+impl Reader {
+    pub(super) fn error(&mut self, spot: Spot, message: impl Into<String>, hint: Option<String>) {
+        self.report(Severity::Error, spot, message.into(), hint, false);
+    }
+
+    pub(super) fn warn(&mut self, spot: Spot, message: impl Into<String>, hint: Option<String>) {
+        self.report(Severity::Warning, spot, message.into(), hint, false);
+    }
+
+    /// The text is fine, but the disk does not have what it names.
+    pub(super) fn missing(&mut self, spot: Spot, message: impl Into<String>, hint: Option<String>) {
+        self.report(Severity::Error, spot, message.into(), hint, true);
+    }
+
+    fn report(
+        &mut self,
+        severity: Severity,
+        Spot { path, span }: Spot,
+        message: String,
+        hint: Option<String>,
+        missing: bool,
+    ) {
+        self.problems.push(Problem { severity, path, span, message, hint, missing });
+    }
+
+    pub(super) fn expected<T>(&mut self, item: &Item<'_>, what: &str) -> Option<T> {
+        self.expected_with(item, what, None)
+    }
+
+    pub(super) fn expected_with<T>(
+        &mut self,
+        item: &Item<'_>,
+        what: &str,
+        hint: Option<String>,
+    ) -> Option<T> {
+        self.error(item.spot(), format!("expected {what}, found {}", found(&item.node.value)), hint);
+        None
+    }
+
+    /// An object whose keys are those of `place`; unknown ones are reported.
+    pub(super) fn object<'a>(&mut self, item: &Item<'a>, place: Place) -> Option<Fields<'a>> {
+        let members = self.members(item, "an object { … }")?;
+        for member in members.iter().filter(|member| !place.has(&member.key)) {
+            let spot = Spot { path: join(&item.path, &member.key), span: member.key_span.clone() };
+            self.error(spot, "unknown key", keys::suggest(place, &member.key));
+        }
+        Some(Fields { path: item.path.clone(), place, members })
+    }
+
+    /// An object with keys of the user's choice.
+    pub(super) fn members<'a>(&mut self, item: &Item<'a>, what: &str) -> Option<&'a [Member]> {
+        match &item.node.value {
+            Value::Object(members) => Some(members),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
+                self.expected(item, what)
+            }
+        }
+    }
+
+    pub(super) fn boolean(&mut self, item: &Item<'_>) -> Option<bool> {
+        match &item.node.value {
+            Value::Bool(value) => Some(*value),
+            Value::Text(text) if matches!(text.as_str(), "true" | "false") => {
+                self.expected_with(item, "true or false", Some(format!("write {text} without quotes")))
+            }
+            Value::Null | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Object(_) => {
+                self.expected(item, "true or false")
+            }
+        }
+    }
+
+    pub(super) fn whole(&mut self, item: &Item<'_>, kind: Kind) -> Option<u32> {
+        let (min, max) =
+            if let Kind::Whole { min, max } = kind { (min, max) } else { (0, u64::from(u32::MAX)) };
+        let what = if max == u64::from(u32::MAX) {
+            format!("a whole number of at least {min}")
+        } else {
+            format!("a whole number from {min} to {max}")
+        };
+        match self.integer(item, &what)? {
+            value if value < min => self.expected(item, &what),
+            value if value > max => self.expected(item, &format!("at most {max}")),
+            value => u32::try_from(value).ok(),
+        }
+    }
+
+    /// A whole number that is not negative, also where it is written as `3.0` or `1e3`.
+    pub(super) fn integer(&mut self, item: &Item<'_>, what: &str) -> Option<u64> {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let literal = self.literal(item, what)?;
+        if let Ok(whole) = literal.parse::<u64>() {
+            return Some(whole);
+        }
+        match literal.parse::<f64>() {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "whole and within the range just compared"
+            )]
+            Ok(value) if value.fract() == 0.0 && (0.0..=EXACT).contains(&value) => Some(value as u64),
+            _ => self.expected(item, what),
+        }
+    }
+
+    fn literal<'a>(&mut self, item: &Item<'a>, what: &str) -> Option<&'a str> {
+        match &item.node.value {
+            Value::Number(literal) => Some(literal),
+            Value::Text(text) if text.parse::<f64>().is_ok_and(f64::is_finite) => {
+                self.expected_with(item, what, Some(format!("write {text} without quotes")))
+            }
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Object(_) => {
+                self.expected(item, what)
+            }
+        }
+    }
+
+    pub(super) fn number(&mut self, item: &Item<'_>, kind: Kind) -> Option<f64> {
+        let (min, max) = if let Kind::Number { min, max } = kind { (min, max) } else { (f64::MIN, f64::MAX) };
+        let what = format!("a number of at least {min}");
+        let literal = self.literal(item, &what)?;
+        match literal.parse::<f64>() {
+            Ok(value) if value > max => self.expected(item, &format!("at most {max}")),
+            Ok(value) if value >= min => Some(value),
+            _ => self.expected(item, &what),
+        }
+    }
+
+    pub(super) fn seconds(&mut self, item: &Item<'_>, kind: Kind) -> Option<Duration> {
+        let (min, off) = if let Kind::SecondsOrNull { min } = kind {
+            (min, true)
+        } else if let Kind::Seconds { min } = kind {
+            (min, false)
+        } else {
+            (0.0, false)
+        };
+        let what = format!("a number of seconds of at least {min}");
+        let hint = off.then(|| "leave the key out, or write null, to turn it off".to_owned());
+        let literal = self.literal(item, &what)?;
+        match literal.parse::<f64>() {
+            Ok(value) if value > keys::MAX_SECONDS => {
+                self.expected(item, &format!("at most {} seconds (10 years)", keys::MAX_SECONDS))
+            }
+            Ok(value) if value >= min => Duration::try_from_secs_f64(value.abs()).ok(),
+            _ => self.expected_with(item, &what, hint),
+        }
+    }
+
+    /// One of the words of the table.
+    pub(super) fn word(&mut self, item: &Item<'_>, kind: Kind) -> Option<&'static str> {
+        let words = if let Kind::Word(words) = kind { words } else { &[] };
+        let all = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        let what = format!("one of {all}");
+        let text = match &item.node.value {
+            Value::Text(text) => text.as_str(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_) => {
+                return self.expected(item, &what);
+            }
+        };
+        if let Some(word) = words.iter().find(|word| **word == text) {
+            return Some(word);
+        }
+        let likely = keys::closest(text, words.iter().copied());
+        self.expected_with(item, &what, likely.map(|word| format!("did you mean \"{word}\"?")))
+    }
+
+    /// Any text without NUL bytes; the system could take no other.
+    pub(super) fn text(&mut self, item: &Item<'_>, what: &str) -> Option<String> {
+        match &item.node.value {
+            Value::Text(text) if text.contains('\0') => {
+                let hint = "the system takes it for the end of the text".to_owned();
+                self.error(item.spot(), "the text holds a NUL byte", Some(hint));
+                None
+            }
+            Value::Text(text) => Some(text.clone()),
+            Value::Number(literal) => {
+                self.expected_with(item, what, Some(format!("write it in quotes: \"{literal}\"")))
+            }
+            Value::Null | Value::Bool(_) | Value::List(_) | Value::Object(_) => self.expected(item, what),
+        }
+    }
+
+    pub(super) fn filled(&mut self, item: &Item<'_>, what: &str) -> Option<String> {
+        let text = self.text(item, what)?;
+        if text.trim().is_empty() {
+            return self.expected(item, what);
+        }
+        Some(text)
+    }
+
+    /// One value or a list of them.
+    pub(super) fn list<'a, T>(
+        &mut self,
+        item: &Item<'a>,
+        mut read: impl FnMut(&mut Self, &Item<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        match &item.node.value {
+            Value::List(nodes) => {
+                // Every item is looked at, also behind a bad one.
+                let items: Vec<Option<T>> = nodes
+                    .iter()
+                    .enumerate()
+                    .map(|(index, node)| read(self, &Item { node, path: format!("{}[{index}]", item.path) }))
+                    .collect();
+                items.into_iter().collect()
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Object(_) => {
+                read(self, item).map(|one| vec![one])
+            }
+        }
+    }
+}
+
+/// What stands there, in a few words.
+pub(super) fn found(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(literal) => literal.chars().take(40).collect(),
+        Value::Text(text) => quoted(text),
+        Value::List(items) if items.is_empty() => "an empty list".into(),
+        Value::List(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
+    }
+}

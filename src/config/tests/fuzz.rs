@@ -1,0 +1,124 @@
+//! Whatever the bytes are, the answer is a spec or a list of diagnostics, never a panic.
+
+use proptest::prelude::*;
+
+use super::super::{Environment, Missing, load_bytes};
+
+const DEMO: &str = include_str!("../../../config.json");
+
+const RICH: &str = r#"{
+  "retry_jitter": "full", "retry_on_output": ["a+", "(b|c)"], "retry_budget": { "max": 3, "per_seconds": 1.5 },
+  "log_max_bytes": "10MB", "env": { "A": "${USER:-x}", "B": 1 }, "limits": { "nofile": "unlimited" }, // c
+  "runners": { "ä": {}, "a": { "command": ["bash", "-c", "x $$ $y"], "cwd": "~/$USER", "umask": "022",
+    "activity": { "files": ["**/*.x"], "cpu": false }, "activity_timeout_seconds": 1e1, "stop_signal": "SIGINT",
+    "retry": { "count": 0, "on_exit_codes": [1, 2], "multiplier": 1.0 }, "health": { "command": "x" }, }, }
+}"#;
+
+fn never_panics(bytes: &[u8]) {
+    let path = std::path::Path::new("/nowhere/config.json");
+    let env = Environment { home: Some("/home/ada".into()), vars: [("USER".into(), "ada".into())].into() };
+    match load_bytes("config.json", path, bytes, &env, Missing::Error) {
+        Ok(loaded) => loaded.warnings.iter().for_each(|one| assert!(!one.human().is_empty())),
+        Err(diagnostics) => {
+            assert!(diagnostics.errors() > 0);
+            assert!(!diagnostics.human().is_empty() && !diagnostics.human().contains('\u{1b}'));
+            serde_json::to_string(&diagnostics).unwrap();
+        }
+    }
+}
+
+/// Pieces that configs are made of, so that many inputs get past the parser.
+fn piece() -> impl Strategy<Value = String> {
+    const WORDS: &[&str] = &[
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\\",
+        "'",
+        "$",
+        "${",
+        "~",
+        "/*",
+        "*/",
+        "//",
+        "\n",
+        "\r\n",
+        "\0",
+        "\u{1b}[2J",
+        "\u{feff}",
+        "ä",
+        "🦀",
+        "null",
+        "true",
+        "-1",
+        "0",
+        "1e999",
+        "NaN",
+        "007",
+        "\"runners\"",
+        "\"retry\"",
+        "\"command\"",
+        "\"env\"",
+        "\"{name}{index}\"",
+        "\"a\": ",
+        "\"limits\": {",
+        "\"activity\": {",
+        "\"x$Y${Z:-\"",
+        "999999999999",
+    ];
+    prop_oneof![prop::sample::select(WORDS).prop_map(str::to_owned), "\\PC{0,3}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        never_panics(&bytes);
+    }
+
+    #[test]
+    fn random_pieces(pieces in prop::collection::vec(piece(), 0..40)) {
+        never_panics(pieces.concat().as_bytes());
+    }
+
+    #[test]
+    fn mutated_configs(
+        rich in any::<bool>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..40_usize, piece()), 1..6),
+    ) {
+        let mut bytes = if rich { RICH } else { DEMO }.as_bytes().to_vec();
+        for (at, length, piece) in edits {
+            let start = at.index(bytes.len() + 1);
+            let end = (start + length).min(bytes.len());
+            bytes.splice(start..end, piece.bytes());
+        }
+        never_panics(&bytes);
+    }
+
+    #[test]
+    fn truncated_configs(at in any::<prop::sample::Index>()) {
+        let bytes = RICH.as_bytes();
+        never_panics(&bytes[..at.index(bytes.len())]);
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let deep = open.repeat(100_000);
+        never_panics(deep.as_bytes());
+        never_panics(format!("{}1{}", open.repeat(500), close.repeat(500)).as_bytes());
+    }
+}
+
+#[test]
+fn a_megabyte_on_one_line_is_no_trouble() {
+    never_panics(
+        format!("{{\"runners\": {{\"a\": {{\"command\": \"{}\"}}}}}}", "x".repeat(1 << 20)).as_bytes(),
+    );
+}
