@@ -3,6 +3,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod domain;
+pub mod executor;
 pub mod frontend;
 pub mod keeper;
 pub mod logs;

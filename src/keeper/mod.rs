@@ -1,2 +1,44 @@
-//! The processes that must not fail: the keeper, its guard, its relays. They know std, nix, libc and serde only.
+//! The processes that must not fail: the keeper, its guard, its relays. They know std, nix, libc and serde, and nothing
+//! of configs, retries or verdicts: so small that they can be read whole.
+//!
+//! The keeper is the parent of every child. It spawns, signals, reaps and sweeps as it is told, and writes down each
+//! end before the kernel forgets it, until the supervisor has acknowledged it. When the supervisor dies without a
+//! goodbye the keeper follows its policy: start a successor, or stop everything.
+//!
+//! Reading order: [`wire`] (what is said), [`link`] (how the supervisor finds and starts it), `guard` (how it begins
+//! and survives), `serve` (its loop), `launch` and `spawn` (how a process comes to be), `ends` (how it ends), `sweep`
+//! (who belongs to an attempt), `relay` (pipes and terminals), `journal` (what outlives it).
+
+mod cgroup;
+mod conn;
+mod door;
+mod ends;
+mod guard;
+mod journal;
+mod launch;
+pub mod link;
+mod pidfd_info;
+mod proc;
+mod relay;
+mod serve;
+mod spawn;
+mod successor;
+mod sweep;
+mod tree;
 pub mod wire;
+
+use std::process::ExitCode;
+
+/// The first argument of a process that is to become a guard.
+pub const GUARD: &str = "__guard";
+
+/// The role `__guard DATA_DIR RUNTIME_DIR auto|off`. To be called before the process has a second thread.
+pub fn main(arguments: &[std::ffi::OsString]) -> ExitCode {
+    let [data_dir, runtime_dir, cgroups] = arguments else { return ExitCode::from(64) };
+    let places = serve::Places {
+        data_dir: data_dir.into(),
+        runtime_dir: runtime_dir.into(),
+        use_cgroups: cgroups != "off",
+    };
+    ExitCode::from(guard::start(&places))
+}

@@ -1,5 +1,20 @@
-//! Tests of the whole, in one binary: one file a subject. A file that is not named here would never run.
+//! Everything that is proved on the built program: one binary, one file a subject.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "plain kills, forks and waits of processes that the tests made"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "waiting on conditions of real processes has a deadline on the real clock"
+)]
 
+mod keeper;
 mod layers;
+mod support;

@@ -1,0 +1,5 @@
+//! Where attempts run: adapters of [`crate::ports::Executor`].
+
+pub mod local;
+mod stdio;
+mod translate;

@@ -1,0 +1,107 @@
+//! The line to the supervisor: never waits, in neither direction. What cannot be sent yet is buffered; a supervisor
+//! that reads nothing for too long loses the connection, and learns all of it anew with its next hello.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use super::wire::{MAX_LINE, Order, Report};
+
+/// More than a full welcome of thousands of attempts.
+const MAX_UNSENT: usize = 16 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Conn {
+    stream: UnixStream,
+    pub(crate) peer_pid: i32,
+    received: Vec<u8>,
+    unsent: Vec<u8>,
+    /// It has said hello and was accepted.
+    pub(crate) greeted: bool,
+}
+
+/// What a read brought.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    pub(crate) orders: Vec<Order>,
+    pub(crate) closed: bool,
+}
+
+impl Conn {
+    /// Takes a fresh connection, if it comes from the same user (or root).
+    pub(crate) fn accept(stream: UnixStream) -> io::Result<Self> {
+        let peer = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)?;
+        if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, peer_pid: peer.pid(), received: Vec::new(), unsent: Vec::new(), greeted: false })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    pub(crate) fn receive(&mut self) -> Received {
+        let mut result = Received::default();
+        let mut buffer = [0_u8; 16 << 10];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => result.closed = true,
+                Ok(length) => {
+                    self.received.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                    if self.received.len() <= MAX_LINE {
+                        continue;
+                    }
+                    result.closed = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => result.closed = true,
+            }
+            break;
+        }
+        let Some(end) = self.received.iter().rposition(|byte| *byte == b'\n') else { return result };
+        let rest = self.received.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.received, rest);
+        for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice(line) {
+                Ok(order) => result.orders.push(order),
+                // Not ours, or of a version that the hello would have refused.
+                Err(_) => result.closed = true,
+            }
+        }
+        result
+    }
+
+    /// Queues a report; false when the other side has not read for too long.
+    pub(crate) fn send(&mut self, report: &Report) -> bool {
+        if let Ok(mut line) = serde_json::to_vec(report) {
+            line.push(b'\n');
+            self.unsent.extend_from_slice(&line);
+        }
+        self.flush() && self.unsent.len() <= MAX_UNSENT
+    }
+
+    pub(crate) fn wants_write(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Sends what goes without waiting; false when the connection is broken.
+    pub(crate) fn flush(&mut self) -> bool {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(sent) => {
+                    self.unsent.drain(..sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return false,
+            }
+        }
+        if self.unsent.is_empty() && self.unsent.capacity() > 64 << 10 {
+            self.unsent = Vec::new();
+        }
+        true
+    }
+}

@@ -1,0 +1,418 @@
+//! From a spawn order to a process: opens each thing by itself, so that what fails has a name, and records the intent
+//! before there is a process.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::cgroup::{self, Cgroups};
+use super::journal::{Intent, Journal, Record};
+use super::proc;
+use super::relay::{self, Source};
+use super::spawn::{self, Child, ChildStdio, Stack};
+use super::sweep::{MARKER, marker};
+use super::tree::{Main, Relay, Tree};
+use super::wire::{SpawnSpec, SpawnStep, StdioKind};
+
+/// What every child inherits, taken once when the guard starts.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    env: BTreeMap<OsString, OsString>,
+    umask: u32,
+    nofile: (u64, u64),
+    stack: Stack,
+}
+
+/// Why there is no process, with the thing that it was about.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) step: SpawnStep,
+    pub(crate) errno: i32,
+    pub(crate) subject: String,
+}
+
+impl Failure {
+    fn at(step: SpawnStep, subject: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let subject = subject.into();
+        move |error| Self { step, errno: error.raw_os_error().unwrap_or(libc::EINVAL), subject }
+    }
+}
+
+impl Inheritance {
+    /// Takes the environment and the mask as they are, and raises our own limit of open files to what is allowed.
+    pub(crate) fn take(umask: u32) -> Self {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the struct is valid for both calls; a refusal leaves the limit as it is.
+        unsafe {
+            libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+            let most = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const most);
+        }
+        Self {
+            env: std::env::vars_os().collect(),
+            umask,
+            nofile: (limit.rlim_cur, limit.rlim_max),
+            stack: Stack::new(),
+        }
+    }
+
+    /// Starts the attempt `key`, or says what stood in the way. Whatever was made on the way is taken back.
+    pub(crate) fn launch(
+        &mut self,
+        key: &str,
+        spec: &SpawnSpec,
+        journal: &mut Journal,
+        cgroups: Option<&Cgroups>,
+    ) -> Result<Tree, Failure> {
+        let cwd = open_dir(&spec.cwd).map_err(Failure::at(SpawnStep::Cwd, shown(&spec.cwd)))?;
+        let stdin = open_stdin(spec.stdin.as_deref())?;
+        let log = open_log(&spec.log)?;
+        let env = self.environment(spec);
+        let program = resolve(spec, &env)?;
+        let token = token().map_err(Failure::at(SpawnStep::Fork, "a random token"))?;
+        let outputs = Outputs::make(spec)?;
+        let cgroup = match cgroups {
+            Some(cgroups) => Some(
+                cgroups
+                    .add(&format!("{token:x}"))
+                    .map_err(Failure::at(SpawnStep::Cgroup, "a cgroup for the attempt"))?,
+            ),
+            None => None,
+        };
+        let intent = Intent {
+            key: key.to_owned(),
+            token,
+            log: spec.log.clone(),
+            stdio: spec.stdio,
+            stop_signal: spec.stop_signal,
+            grace_ms: spec.grace_ms,
+            keep_leftovers: spec.keep_leftovers,
+            cgroup: cgroup.as_ref().map(|(path, _)| path.display().to_string()),
+            relay: outputs.relay_id(),
+        };
+        let record = |journal: &mut Journal| journal.append(&Record::Intent(intent.clone()));
+        record(journal).map_err(Failure::at(SpawnStep::Journal, "the keeper's journal"))?;
+
+        let env = finish_env(env, token);
+        let argv = c_strings(spec.argv.iter().map(String::as_bytes))?;
+        let limits = self.limits(spec, token);
+        let child = Child {
+            program: &program,
+            argv: &argv,
+            env: &env,
+            cwd: &cwd,
+            stdio: outputs.child_stdio(&log, &stdin, spec.stdin.is_some()),
+            umask: spec.umask.unwrap_or(self.umask),
+            limits: &limits,
+            cgroup: cgroup.as_ref().map(|(_, fd)| fd),
+        };
+        let born = match spawn::spawn(&child, &mut self.stack) {
+            Err(failed) if failed.step == SpawnStep::Exec && failed.errno == libc::ENOEXEC => {
+                // A script without a first line that says who runs it: the shell does, as everywhere.
+                let shell = [c"/bin/sh".to_owned(), program.clone()];
+                let argv: Vec<CString> = shell.into_iter().chain(argv.iter().skip(1).cloned()).collect();
+                spawn::spawn(&Child { program: c"/bin/sh", argv: &argv, ..child }, &mut self.stack)
+            }
+            other => other,
+        };
+        let born = born.map_err(|failed| {
+            if let Some((path, _)) = &cgroup {
+                cgroup::remove(path);
+            }
+            // The intent came to nothing; where even this cannot be written, the next keeper finds nobody with the token.
+            journal.append(&Record::Gone { key: key.to_owned() }).ok();
+            explain(failed, &program, spec)
+        })?;
+        let start = proc::stat(born.pid).map_or(0, |stat| stat.start);
+        journal.append(&Record::Spawned { key: key.to_owned(), pid: born.pid, start }).ok();
+
+        let mut tree = Tree::new(intent, born.pid, start, Main::Child);
+        tree.cgroup_shown = cgroup.as_ref().zip(cgroups).map(|((path, _), all)| all.shown(path));
+        (tree.relay, tree.source) = outputs.into_relay();
+        Ok(tree)
+    }
+
+    /// A successor of the supervisor: our own program with other arguments, in a session of its own.
+    pub(crate) fn launch_supervisor(&mut self, arguments: &[String]) -> Result<i32, String> {
+        let open = |path: &str| OpenOptions::new().read(true).write(true).open(path).map(OwnedFd::from);
+        let null = open("/dev/null").map_err(|error| format!("open /dev/null: {error}"))?;
+        let root = open_dir(Path::new("/")).map_err(|error| format!("open /: {error}"))?;
+        let argv =
+            c_strings(std::iter::once("restage".as_bytes()).chain(arguments.iter().map(String::as_bytes)))
+                .map_err(|failure| failure.subject)?;
+        let env =
+            c_strings(joined(&self.env).iter().map(Vec::as_slice)).map_err(|failure| failure.subject)?;
+        let child = Child {
+            program: c"/proc/self/exe",
+            argv: &argv,
+            env: &env,
+            cwd: &root,
+            stdio: ChildStdio::Files { stdin: &null, out: &null },
+            umask: self.umask,
+            limits: &[(libc::RLIMIT_NOFILE, self.nofile.0, self.nofile.1)],
+            cgroup: None,
+        };
+        spawn::spawn(&child, &mut self.stack)
+            .map(|born| born.pid)
+            .map_err(|failed| io::Error::from_raw_os_error(failed.errno).to_string())
+    }
+
+    fn environment(&self, spec: &SpawnSpec) -> BTreeMap<OsString, OsString> {
+        let mut env = self.env.clone();
+        for (name, value) in &spec.env {
+            match value {
+                Some(value) => env.insert(name.into(), value.into()),
+                None => env.remove(OsStr::new(name)),
+            };
+        }
+        env
+    }
+
+    fn limits(&self, spec: &SpawnSpec, token: u64) -> Vec<(u32, u64, u64)> {
+        let mut hard = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the struct is valid; the call cannot fail with this resource.
+        unsafe { libc::getrlimit(libc::RLIMIT_RSS, &raw mut hard) };
+        let mut limits = Vec::with_capacity(spec.limits.len() + 2);
+        if hard.rlim_max == libc::RLIM_INFINITY {
+            limits.push((libc::RLIMIT_RSS, token, libc::RLIM_INFINITY));
+        }
+        limits.push((libc::RLIMIT_NOFILE, self.nofile.0, self.nofile.1));
+        limits.extend(spec.limits.iter().copied());
+        limits
+    }
+}
+
+/// Where both outputs go.
+enum Outputs {
+    Log,
+    Pipe { write_end: OwnedFd, source: Source, relay: Relay },
+    Terminal { path: CString, source: Source, relay: Relay },
+}
+
+impl Outputs {
+    fn make(spec: &SpawnSpec) -> Result<Self, Failure> {
+        let start = |source: &Source| {
+            let pid = relay::start(source, &spec.log).map_err(Failure::at(SpawnStep::Relay, "a relay"))?;
+            Ok(Relay { pid, start: proc::stat(pid).map_or(0, |stat| stat.start), _pidfd: None })
+        };
+        match spec.stdio {
+            StdioKind::File => Ok(Self::Log),
+            StdioKind::Pipe => {
+                let (write_end, source) = relay::pipe().map_err(Failure::at(SpawnStep::Relay, "a pipe"))?;
+                let relay = start(&source)?;
+                Ok(Self::Pipe { write_end, source, relay })
+            }
+            StdioKind::Tty => {
+                let (path, source) =
+                    relay::terminal().map_err(Failure::at(SpawnStep::Pty, "a pseudo-terminal"))?;
+                let relay = start(&source)?;
+                Ok(Self::Terminal { path, source, relay })
+            }
+        }
+    }
+
+    fn relay_id(&self) -> Option<(i32, u64)> {
+        match self {
+            Self::Log => None,
+            Self::Pipe { relay, .. } | Self::Terminal { relay, .. } => Some((relay.pid, relay.start)),
+        }
+    }
+
+    fn child_stdio<'a>(
+        &'a self,
+        log: &'a OwnedFd,
+        stdin: &'a OwnedFd,
+        stdin_is_given: bool,
+    ) -> ChildStdio<'a> {
+        match self {
+            Self::Log => ChildStdio::Files { stdin, out: log },
+            Self::Pipe { write_end, .. } => ChildStdio::Files { stdin, out: write_end },
+            Self::Terminal { path, .. } => {
+                ChildStdio::Terminal { path, stdin: stdin_is_given.then_some(stdin) }
+            }
+        }
+    }
+
+    fn into_relay(self) -> (Option<Relay>, Option<Source>) {
+        match self {
+            Self::Log => (None, None),
+            Self::Pipe { source, relay, .. } | Self::Terminal { source, relay, .. } => {
+                (Some(relay), Some(source))
+            }
+        }
+    }
+}
+
+fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC | libc::O_PATH)
+        .open(path)?;
+    // A folder that may not be entered fails only in the child's fchdir, too late for a good message.
+    let path = c_path(path)?;
+    // SAFETY: the path is a valid C string.
+    if unsafe { libc::access(path.as_ptr(), libc::X_OK) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(OwnedFd::from(file))
+}
+
+fn open_stdin(path: Option<&Path>) -> Result<OwnedFd, Failure> {
+    let path = path.unwrap_or(Path::new("/dev/null"));
+    let at = || Failure::at(SpawnStep::Stdin, shown(path));
+    let is_fifo = fs::metadata(path).map_err(at())?.file_type().is_fifo();
+    // Opening a FIFO for reading alone waits for a writer, and would give an end of file after each one: both ends
+    // open, the child reads what comes, whenever it comes.
+    let file = OpenOptions::new()
+        .read(true)
+        .write(is_fifo)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(at())?;
+    // SAFETY: the descriptor is open; clearing the flag restores what a child expects of its stdin.
+    unsafe {
+        let flags = libc::fcntl(file.as_raw_fd(), libc::F_GETFL);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK);
+    }
+    Ok(OwnedFd::from(file))
+}
+
+/// The log is appended to, never truncated; a link, a FIFO or a device in its place is refused.
+fn open_log(path: &Path) -> Result<OwnedFd, Failure> {
+    let at = || Failure::at(SpawnStep::Log, shown(path));
+    let open = || {
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
+            .open(path)
+    };
+    let file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let dir = path.parent().unwrap_or(Path::new("/"));
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at())?;
+            open().map_err(at())?
+        }
+        other => other.map_err(at())?,
+    };
+    if !file.metadata().map_err(at())?.is_file() {
+        return Err(at()(io::Error::from_raw_os_error(libc::EINVAL)));
+    }
+    Ok(OwnedFd::from(file))
+}
+
+/// The program that `argv[0]` means: a path, or the first match in the child's own `PATH`.
+fn resolve(spec: &SpawnSpec, env: &BTreeMap<OsString, OsString>) -> Result<CString, Failure> {
+    let name = spec.argv.first().map_or("", String::as_str);
+    let at = || Failure::at(SpawnStep::Executable, name);
+    if name.contains('/') {
+        return c_path(&spec.cwd.join(name)).map_err(at());
+    }
+    let default = OsString::from("/usr/local/bin:/usr/bin:/bin");
+    let path = env.get(OsStr::new("PATH")).unwrap_or(&default);
+    let mut denied = false;
+    for dir in std::env::split_paths(path) {
+        let candidate = spec.cwd.join(dir).join(name);
+        let c = c_path(&candidate).map_err(at())?;
+        // SAFETY: the path is a valid C string.
+        if unsafe { libc::access(c.as_ptr(), libc::X_OK) } == 0 {
+            if candidate.is_file() {
+                return Ok(c);
+            }
+        } else if candidate.is_file() {
+            denied = true;
+        }
+    }
+    let errno = if denied { libc::EACCES } else { libc::ENOENT };
+    Err(at()(io::Error::from_raw_os_error(errno)))
+}
+
+/// "No such file" of an exec may mean the program, or the interpreter that its first line names.
+fn explain(failed: spawn::Failed, program: &CString, spec: &SpawnSpec) -> Failure {
+    let path = PathBuf::from(OsStr::from_bytes(program.as_bytes()));
+    let (step, subject) = match failed.step {
+        SpawnStep::Exec => match interpreter(&path) {
+            Some(name) if failed.errno == libc::ENOENT && path.exists() => (SpawnStep::Interpreter, name),
+            Some(_) | None => (SpawnStep::Exec, shown(&path)),
+        },
+        SpawnStep::Cwd => (SpawnStep::Cwd, shown(&spec.cwd)),
+        SpawnStep::Log => (SpawnStep::Log, shown(&spec.log)),
+        SpawnStep::Limit => (SpawnStep::Limit, "a resource limit".to_owned()),
+        step @ (SpawnStep::Journal
+        | SpawnStep::Stdin
+        | SpawnStep::Pty
+        | SpawnStep::Relay
+        | SpawnStep::Cgroup
+        | SpawnStep::Executable
+        | SpawnStep::Interpreter
+        | SpawnStep::Fork) => (step, shown(&path)),
+    };
+    Failure { step, errno: failed.errno, subject }
+}
+
+fn interpreter(path: &Path) -> Option<String> {
+    let mut head = [0_u8; 256];
+    let length = io::Read::read(&mut fs::File::open(path).ok()?, &mut head).ok()?;
+    let line = head.get(..length)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = String::from_utf8_lossy(line);
+    line.split_ascii_whitespace().next().map(str::to_owned)
+}
+
+/// The marker goes behind those of the attempts that we are inside of.
+fn finish_env(mut env: BTreeMap<OsString, OsString>, token: u64) -> Vec<CString> {
+    let outer = env.remove(OsStr::new(MARKER)).unwrap_or_default();
+    let mut path = outer.into_vec();
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(marker(token).as_bytes());
+    env.insert(MARKER.into(), OsString::from_vec(path));
+    // A NUL cannot be in what the kernel handed us, and the config refuses it elsewhere.
+    joined(&env).into_iter().filter_map(|entry| CString::new(entry).ok()).collect()
+}
+
+fn joined(env: &BTreeMap<OsString, OsString>) -> Vec<Vec<u8>> {
+    env.iter()
+        .map(|(name, value)| {
+            let mut entry = Vec::with_capacity(name.len() + value.len() + 2);
+            entry.extend_from_slice(name.as_bytes());
+            entry.push(b'=');
+            entry.extend_from_slice(value.as_bytes());
+            entry
+        })
+        .collect()
+}
+
+fn c_strings<'a>(strings: impl Iterator<Item = &'a [u8]>) -> Result<Vec<CString>, Failure> {
+    strings
+        .map(|string| {
+            CString::new(string).map_err(|error| {
+                Failure::at(SpawnStep::Exec, "an argument with a NUL byte")(io::Error::other(error))
+            })
+        })
+        .collect()
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Never 0 and never "unlimited"; 62 random bits.
+fn token() -> io::Result<u64> {
+    let mut bytes = [0_u8; 8];
+    // SAFETY: the buffer is valid for its length.
+    if unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } != 8 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from_ne_bytes(bytes) >> 2 | 1)
+}

@@ -1,0 +1,475 @@
+//! The keeper's loop: one epoll over signals, socket and pidfds; every wait has a deadline, no call blocks.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::cgroup::Cgroups;
+use super::conn::Conn;
+use super::door::Door;
+use super::journal::{Head, Journal, Record, Recovered};
+use super::launch::Inheritance;
+use super::proc;
+use super::successor::Successor;
+use super::tree::{Ending, Main, Tree, runner_of};
+use super::wire::{Exit, LiveAttempt, Order, Policy, Report, SpawnSpec, SpawnStep, VERSION};
+
+/// Where things lie; made by the guard.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    pub(crate) data_dir: std::path::PathBuf,
+    pub(crate) runtime_dir: std::path::PathBuf,
+    pub(crate) use_cgroups: bool,
+}
+
+const SIGNALS: u64 = 0;
+const LISTENER: u64 = 1;
+const CONN: u64 = 2;
+const SUPERVISOR: u64 = 3;
+const DOOR: u64 = 4;
+/// With the pid in the lower half: the end of a process that is not our child.
+const FOREIGN: u64 = 1 << 32;
+
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of the one loop, not a state in disguise"
+)]
+pub(crate) struct Keeper {
+    pub(super) epoll: Epoll,
+    signals: SignalFd,
+    door: Door,
+    conn: Option<Conn>,
+    conn_writes: bool,
+    /// The supervisor whose death we would notice.
+    pub(super) supervisor: Option<(i32, OwnedFd)>,
+    pub(super) successor: Successor,
+    pub(super) inheritance: Inheritance,
+    pub(super) journal: Journal,
+    pub(super) head: Head,
+    pub(super) cgroups: Option<Cgroups>,
+    guarded: bool,
+    pub(super) policy: Policy,
+    pub(super) goodbye: bool,
+    /// Everything is being stopped for good: nothing is spawned any more.
+    pub(super) ending: bool,
+    pub(super) trees: BTreeMap<String, Tree>,
+    pub(super) mains: HashMap<i32, String>,
+    pub(super) relays: HashMap<i32, String>,
+    /// Relays of attempts whose leftovers live on.
+    pub(super) loose_relays: HashSet<i32>,
+    /// Runner → the attempt of it that lives.
+    pub(super) by_runner: HashMap<String, String>,
+    /// Ended, not acknowledged, in order.
+    pub(super) exits: BTreeMap<u64, Exit>,
+    /// A child that is nobody's main process has ended since the last look.
+    pub(super) orphan_ended: bool,
+}
+
+/// Runs until nothing is left to do. `lock` is held open for as long; `takeover`: we were the guard of a keeper that
+/// died, and its children are ours now.
+pub(crate) fn serve(
+    places: &Places,
+    inheritance: Inheritance,
+    lock: File,
+    takeover: bool,
+    ready: impl FnOnce(),
+) -> io::Result<()> {
+    let mut keeper = Keeper::start(places, inheritance, &lock, takeover)?;
+    ready();
+    let done = keeper.run();
+    if let Some(cgroups) = &keeper.cgroups {
+        cgroups.remove_base();
+    }
+    keeper.door.close();
+    drop(lock);
+    done
+}
+
+impl Keeper {
+    fn start(places: &Places, inheritance: Inheritance, lock: &File, takeover: bool) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let (journal, recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
+        let door = Door::open(&places.runtime_dir, lock)?;
+        let name =
+            places.runtime_dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+        let cgroups = if places.use_cgroups { Cgroups::make(&name) } else { None };
+        add(&epoll, signals.as_fd(), SIGNALS)?;
+        add(&epoll, door.listener(), LISTENER)?;
+        add(&epoll, door.watch(), DOOR)?;
+        let mut keeper = Self {
+            epoll,
+            signals,
+            door,
+            conn: None,
+            conn_writes: false,
+            supervisor: None,
+            successor: Successor::new(proc::monotonic()),
+            inheritance,
+            journal,
+            head: Head::default(),
+            cgroups,
+            guarded: !takeover,
+            policy: Policy::Keep,
+            goodbye: false,
+            ending: false,
+            trees: BTreeMap::new(),
+            mains: HashMap::new(),
+            relays: HashMap::new(),
+            loose_relays: HashSet::new(),
+            by_runner: HashMap::new(),
+            exits: BTreeMap::new(),
+            orphan_ended: false,
+        };
+        keeper.inherit(recovered);
+        Ok(keeper)
+    }
+
+    /// Takes over what an earlier keeper of this boot left: its processes, the ends that nobody acknowledged.
+    fn inherit(&mut self, told: Recovered) {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot_id = boot_id.trim().to_owned();
+        let same_boot = told.head.boot_id == boot_id;
+        self.head = Head { boot_id, ..told.head };
+        self.policy = self.head.policy.unwrap_or(Policy::Keep);
+        self.exits = told.exits.into_iter().map(|exit| (exit.seq, exit)).collect();
+        if same_boot {
+            for known in &told.known {
+                let mut tree = Tree::found(known);
+                if let (Some(path), Some(cgroups)) = (&known.intent.cgroup, &self.cgroups) {
+                    tree.cgroup_shown = Some(cgroups.shown(path.as_ref()));
+                }
+                self.take_in(tree, known.main_ended);
+            }
+        }
+        self.compact();
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let timeout = self.next_deadline().map_or(EpollTimeout::NONE, |at| {
+                let wait = Duration::from_nanos(at.saturating_sub(proc::monotonic()));
+                // Rounded up: a deadline that is not over yet would only wake us again.
+                EpollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(EpollTimeout::MAX)
+            });
+            let count = match self.epoll.wait(&mut events, timeout) {
+                Ok(count) => count,
+                Err(nix::errno::Errno::EINTR) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            for event in events.iter().take(count) {
+                self.on_event(event);
+            }
+            self.on_time(proc::monotonic());
+            if self.journal.wants_compaction() {
+                self.compact();
+            }
+            self.flush();
+            if self.is_done() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &EpollEvent) {
+        match event.data() {
+            SIGNALS => {
+                // Only the ends of children matter; whoever asks the keeper to end by a signal is not heard.
+                while let Ok(Some(_)) = self.signals.read_signal() {}
+                self.reap();
+            }
+            LISTENER => self.accept(),
+            CONN => self.on_conn(),
+            SUPERVISOR => self.on_supervisor_death(),
+            DOOR => self.mend_door(),
+            foreign => {
+                if let Ok(pid) = i32::try_from(foreign & !FOREIGN) {
+                    self.on_foreign_end(pid);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Some(stream) = self.door.accept() {
+            let Ok(conn) = Conn::accept(stream) else { continue };
+            if add(&self.epoll, conn.fd(), CONN).is_ok() {
+                // The newest counts, once the last words of the older one are heard.
+                self.on_conn();
+                self.conn = Some(conn);
+                self.conn_writes = false;
+            }
+        }
+    }
+
+    fn on_conn(&mut self) {
+        let Some(conn) = &mut self.conn else { return };
+        let received = conn.receive();
+        for order in received.orders {
+            self.on_order(order);
+        }
+        if received.closed {
+            self.conn = None;
+        }
+    }
+
+    fn on_order(&mut self, order: Order) {
+        if let Order::Hello { version, epoch, policy, successor } = order {
+            return self.on_hello(version, epoch, policy, successor);
+        }
+        if !self.conn.as_ref().is_some_and(|conn| conn.greeted) {
+            return self.send(&Report::Refused { why: "say hello first".into() });
+        }
+        match order {
+            Order::Hello { .. } => {}
+            Order::Spawn { key, spec } => self.on_spawn(&key, &spec),
+            Order::Stop { key, signal, grace_ms } => self.stop(&key, signal, grace_ms),
+            Order::Ack { seq } => {
+                if self.exits.remove(&seq).is_some() {
+                    self.record(&Record::Ack { seq });
+                }
+            }
+            Order::Policy { policy } => {
+                self.policy = policy;
+                self.head.policy = Some(policy);
+                self.record(&Record::Head(self.head.clone()));
+            }
+            Order::Goodbye => {
+                self.goodbye = true;
+                self.conn = None;
+            }
+        }
+    }
+
+    fn on_hello(&mut self, version: u32, epoch: u64, policy: Policy, successor: Vec<String>) {
+        let Some(conn) = &mut self.conn else { return };
+        let peer = conn.peer_pid;
+        let same = self.supervisor.as_ref().is_some_and(|(pid, _)| *pid == peer) && epoch == self.head.epoch;
+        let why = if version != VERSION {
+            Some(format!("the keeper speaks version {VERSION} of the protocol, not {version}"))
+        } else if epoch <= self.head.epoch && !same {
+            Some(format!("epoch {epoch} is over: a supervisor with epoch {} has taken over", self.head.epoch))
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            self.send(&Report::Refused { why });
+            self.conn = None;
+            return;
+        }
+        conn.greeted = true;
+        self.goodbye = false;
+        self.policy = policy;
+        self.head.epoch = epoch;
+        self.head.policy = Some(policy);
+        self.head.successor = successor;
+        self.head.next_seq = self.head.next_seq.max(1);
+        self.record(&Record::Head(self.head.clone()));
+        if !same {
+            self.watch_supervisor(peer);
+        }
+        let live: Vec<LiveAttempt> = self.trees.values().map(Tree::view).collect();
+        self.send(&Report::Welcome {
+            version: VERSION,
+            keeper_pid: std::process::id().cast_signed(),
+            guarded: self.guarded && nix::unistd::getppid().as_raw() != 1,
+            cgroups: self.cgroups.is_some(),
+            live,
+            exits: self.exits.values().cloned().collect(),
+        });
+    }
+
+    fn watch_supervisor(&mut self, pid: i32) {
+        self.supervisor = None;
+        match proc::pidfd_open(pid) {
+            Ok(pidfd) => {
+                if add(&self.epoll, pidfd.as_fd(), SUPERVISOR).is_ok() {
+                    self.supervisor = Some((pid, pidfd));
+                    self.successor.arrived(proc::monotonic());
+                }
+            }
+            // Dead already.
+            Err(_) => self.on_supervisor_death(),
+        }
+    }
+
+    fn on_supervisor_death(&mut self) {
+        self.supervisor = None;
+        if self.goodbye {
+            return;
+        }
+        match self.policy {
+            Policy::Stop => self.stop_everything(),
+            Policy::Keep => self.successor.wanted(proc::monotonic()),
+        }
+    }
+
+    fn on_spawn(&mut self, key: &str, spec: &SpawnSpec) {
+        if let Some(tree) = self.trees.get(key) {
+            // Asked again: the same answer. Where it has ended meanwhile, its exit tells the rest.
+            return self.send(&Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start });
+        }
+        if let Some(exit) = self.exits.values().find(|exit| exit.key == key) {
+            let exit = exit.clone();
+            self.send(&Report::Exit(exit));
+            return self.send(&Report::Gone { key: key.to_owned() });
+        }
+        if self.ending || self.by_runner.contains_key(runner_of(key)) {
+            return self.send(&Report::Busy { key: key.to_owned() });
+        }
+        // Head-room for what must be written later whatever the disk says: an exit, an acknowledgement and an end for
+        // each, besides the intent.
+        let records = (self.trees.len() + 1) * 3 + self.exits.len() * 2 + 4;
+        if let Err(error) = self.journal.reserve(records) {
+            return self.send(&Report::SpawnFailed {
+                key: key.to_owned(),
+                step: SpawnStep::Journal,
+                errno: error.raw_os_error().unwrap_or(libc::EIO),
+                subject: "the keeper's journal".into(),
+            });
+        }
+        match self.inheritance.launch(key, spec, &mut self.journal, self.cgroups.as_ref()) {
+            Ok(tree) => {
+                let report = Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start };
+                self.index(tree);
+                self.send(&report);
+            }
+            Err(failure) => self.send(&Report::SpawnFailed {
+                key: key.to_owned(),
+                step: failure.step,
+                errno: failure.errno,
+                subject: failure.subject,
+            }),
+        }
+    }
+
+    fn index(&mut self, tree: Tree) {
+        let key = tree.key().to_owned();
+        if tree.main_lives() {
+            self.mains.insert(tree.pid, key.clone());
+        }
+        if let Some(relay) = &tree.relay {
+            self.relays.insert(relay.pid, key.clone());
+        }
+        self.by_runner.insert(tree.runner().to_owned(), key.clone());
+        self.trees.insert(key, tree);
+    }
+
+    /// A tree of an earlier keeper: watched by pidfd where it is not our child, with its relay and its pipe.
+    fn take_in(&mut self, mut tree: Tree, exit_is_known: bool) {
+        if let Main::Foreign(pidfd) = &tree.main
+            && add(&self.epoll, pidfd.as_fd(), FOREIGN | u64::from(tree.pid.cast_unsigned())).is_err()
+        {
+            tree.main = Main::Ended;
+        }
+        self.revive_relay(&mut tree);
+        let (key, lives) = (tree.key().to_owned(), tree.main_lives());
+        self.index(tree);
+        if !lives {
+            if exit_is_known {
+                self.after_main_end(&key);
+            } else {
+                // It ended while nobody was there to see it.
+                self.main_ended(&key, super::wire::ExitKind::Unknown, 0, 0);
+            }
+        }
+    }
+
+    pub(super) fn watch_foreign(&self, pid: i32, pidfd: &OwnedFd) -> bool {
+        add(&self.epoll, pidfd.as_fd(), FOREIGN | u64::from(pid.cast_unsigned())).is_ok()
+    }
+
+    fn mend_door(&mut self) {
+        let before = self.door.listener().as_raw_fd();
+        match self.door.mend() {
+            Ok(false) => {}
+            Ok(true) => {
+                debug_assert_ne!(before, -1, "a listener is always open");
+                // The old descriptors are closed, which took them out of the epoll.
+                add(&self.epoll, self.door.listener(), LISTENER).ok();
+                add(&self.epoll, self.door.watch(), DOOR).ok();
+            }
+            Err(error) => self.send(&Report::Warning {
+                key: None,
+                text: format!("make the keeper's socket anew: {error}"),
+            }),
+        }
+    }
+
+    pub(super) fn send(&mut self, report: &Report) {
+        if let Some(conn) = &mut self.conn
+            && !conn.send(report)
+        {
+            self.conn = None;
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some(conn) = &mut self.conn else { return };
+        if !conn.flush() {
+            self.conn = None;
+            return;
+        }
+        if conn.wants_write() != self.conn_writes {
+            self.conn_writes = conn.wants_write();
+            let mut flags = EpollFlags::EPOLLIN;
+            flags.set(EpollFlags::EPOLLOUT, self.conn_writes);
+            self.epoll.modify(conn.fd(), &mut EpollEvent::new(flags, CONN)).ok();
+        }
+    }
+
+    /// A record that is not essential at once: room was reserved, and where the write fails all the same, what lives
+    /// in memory stays true for as long as we live.
+    pub(super) fn record(&mut self, record: &Record) {
+        if let Err(error) = self.journal.append(record) {
+            self.send(&Report::Warning { key: None, text: format!("write the keeper's journal: {error}") });
+        }
+    }
+
+    fn compact(&mut self) {
+        let mut records = vec![Record::Head(self.head.clone())];
+        for tree in self.trees.values() {
+            records.push(Record::Intent(tree.intent.clone()));
+            records.push(Record::Spawned { key: tree.key().to_owned(), pid: tree.pid, start: tree.start });
+            if !tree.main_lives() {
+                records.push(Record::Ended { key: tree.key().to_owned() });
+            }
+        }
+        records.extend(self.exits.values().cloned().map(Record::Exit));
+        let reserve = self.trees.len() * 3 + self.exits.len() + 64;
+        // On failure the old file stays in use; the next round tries again.
+        self.journal.compact(&records, reserve).ok();
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        self.trees.values().filter_map(Self::deadline_of).chain(self.successor.due()).min()
+    }
+
+    /// Ends when a goodbye was said, or everything had to be stopped, or nobody ever came; and nothing lives.
+    fn is_done(&self) -> bool {
+        let nobody_came = self.supervisor.is_none() && self.successor.gave_up() && self.exits.is_empty();
+        self.trees.is_empty() && (self.goodbye || self.ending || nobody_came)
+    }
+
+    fn deadline_of(tree: &Tree) -> Option<u64> {
+        match &tree.ending {
+            Ending::Not => None,
+            // Orphans of a tree that is not descended from us end unseen: looked for now and then.
+            Ending::Grace { until, look } => Some(look.map_or(*until, |look| look.min(*until))),
+            Ending::Sweep(sweep) => Some(sweep.next_pass),
+            Ending::Drain { until } => Some(*until),
+        }
+    }
+}
+
+fn add(epoll: &Epoll, fd: std::os::fd::BorrowedFd<'_>, token: u64) -> io::Result<()> {
+    epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token)).map_err(io::Error::from)
+}
