@@ -16,4 +16,5 @@
 )]
 
 mod keeper;
+mod layers;
 mod support;

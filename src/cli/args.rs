@@ -1,0 +1,219 @@
+//! What was typed, as it was typed. What it means is decided by the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps long unattended work alive, and goes on from where it failed.
+///
+/// Without a verb: `up`.
+#[derive(Debug, Parser)]
+#[command(name = "restage", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(flatten)]
+    pub mode: Mode,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The config file [default: config.json here, or in the nearest folder above that has one]
+    #[arg(short, long, global = true, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// How data and events are written
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    pub output: Output,
+    /// Write more into .restage/logs/restage.log
+    #[arg(long, global = true)]
+    pub debug: bool,
+    /// No colours, whatever the terminal can do
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Human,
+    Json,
+}
+
+/// Where the supervisor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Args)]
+pub struct Mode {
+    /// Supervise here, one line an event; ends when nothing is left to run
+    #[arg(long)]
+    pub no_tui: bool,
+    /// Supervise in the background
+    #[arg(short, long, conflicts_with = "no_tui")]
+    pub detach: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Subcommand)]
+pub enum Verb {
+    /// Supervise the runners of the config
+    Up {
+        #[command(flatten)]
+        mode: Mode,
+        /// Only these [default: all with autostart]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Stop every runner and the supervisor
+    Down {
+        /// Kill at once, without stop signals and graces
+        #[arg(long)]
+        kill: bool,
+    },
+    /// What every runner does
+    Status {
+        /// A bare array of objects
+        #[arg(long)]
+        json: bool,
+        /// Again whenever something changes
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// Start now, with no retries used
+    Start(Names),
+    /// Stop, and do not retry; waits until they have ended
+    Stop(Names),
+    /// Stop where needed, then start with no retries used
+    Restart(Names),
+    /// Stop without signal and grace; waits until they have ended
+    Kill(Names),
+    /// What a runner has printed, also when nothing runs
+    Logs {
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Go on with what comes, also into the next attempt
+        #[arg(short, long)]
+        follow: bool,
+        /// This many of the last lines, or `all`
+        #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+        lines: Lines,
+        /// Of this attempt [default: the last one]
+        #[arg(long, value_name = "N")]
+        attempt: Option<u32>,
+    },
+    /// Why a runner is, or is not, running
+    Why {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Wait for runners; exit 124 when it takes too long, 1 when it cannot come any more
+    Wait {
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        #[arg(long = "for", value_enum, default_value_t = Goal::Ended, value_name = "STATE")]
+        goal: Goal,
+        /// In seconds [default: for ever]
+        #[arg(long, value_name = "S", value_parser = seconds)]
+        timeout: Option<f64>,
+    },
+    /// Everything that is wrong with the config
+    Check {
+        /// An array of problems
+        #[arg(long)]
+        json: bool,
+    },
+    /// What this machine lacks
+    Doctor,
+    /// A completion script for a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Names {
+    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    pub names: Vec<String>,
+    /// Every runner
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Goal {
+    /// A process of it runs
+    Running,
+    /// Its health check passes; the same as running where it has none
+    Ready,
+    /// It has ended and will not start by itself
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    All,
+    Last(usize),
+}
+
+impl std::str::FromStr for Lines {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Self::All),
+            number => number.parse().map(Self::Last).map_err(|_| "expected a number of lines, or all".into()),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(seconds),
+        Ok(_) | Err(_) => Err("expected seconds, 0 or more".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_go_before_and_after_the_verb() {
+        for line in ["restage -c x.json status --json", "restage status --json --config x.json"] {
+            let cli = parse(line).unwrap();
+            assert_eq!(cli.global.config.as_deref(), Some(std::path::Path::new("x.json")));
+            assert_eq!(cli.verb, Some(Verb::Status { json: true, watch: false }));
+        }
+    }
+
+    #[test]
+    fn up_is_the_default() {
+        assert_eq!(parse("restage").unwrap().verb, None);
+        assert!(parse("restage --no-tui").unwrap().mode.no_tui);
+        assert!(parse("restage --no-tui --detach").is_err());
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let mode = Mode { no_tui: true, detach: false };
+        assert_eq!(parse("restage up --no-tui a b").unwrap().verb, Some(Verb::Up { mode, names }));
+    }
+
+    #[test]
+    fn nothing_is_stopped_by_a_slip() {
+        assert!(parse("restage stop").is_err());
+        assert!(parse("restage stop --all a").is_err());
+        assert!(parse("restage stop --all").is_ok());
+        assert!(parse("restage wait").is_err());
+        assert!(parse("restage wait a --timeout -1").is_err());
+        assert!(parse("restage wait a --timeout 0.5 --for ready").is_ok());
+        assert!(parse("restage logs a -n all").is_ok());
+        assert!(parse("restage logs a -n some").is_err());
+    }
+}

@@ -1,0 +1,200 @@
+//! `restage logs NAME`: from the disk, so it works with no supervisor, too.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use crate::cli::args::Lines;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output;
+use crate::control::watch::{Of, Watch};
+use crate::domain::ids::{Attempt, RunnerName};
+use crate::domain::spec::LogSpec;
+use crate::logs::blocks::{Piece, open_log};
+use crate::logs::lines::{GapNote, LogLine};
+use crate::logs::names::{attempt_log, attempts_of};
+use crate::logs::sanitize::{Keep, Sanitizer};
+use crate::logs::tail::{Follow, News, tail};
+
+/// More is not read for the last lines, however long they are.
+const MAX_TAIL_BYTES: u64 = 256 << 20;
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub name: RunnerName,
+    /// Whether the config knows it; otherwise it may have been removed and its logs are still there.
+    pub known: bool,
+    pub attempt: Option<u32>,
+    pub lines: Lines,
+    pub follow: bool,
+    pub no_color: bool,
+}
+
+pub async fn run(log: LogSpec, options: Options) -> Outcome {
+    let mut reader = Reader::open(log, &options)?;
+    if !reader.print_end(options.lines)? || !options.follow {
+        return Ok(Exit::Completed);
+    }
+    reader.follow().await
+}
+
+struct Reader {
+    log: LogSpec,
+    name: RunnerName,
+    attempt: Attempt,
+    path: PathBuf,
+    follow: Follow,
+    page: Page,
+}
+
+impl Reader {
+    fn open(log: LogSpec, options: &Options) -> Result<Self, Failure> {
+        let act = format!("read the log of {}", options.name);
+        let attempts = attempts_of(&log.dir, &log.template, &options.name)
+            .map_err(|error| Failure::io(format!("list the logs in {}", log.dir.display()), &error))?;
+        let nothing = |cause: String, hint: String| Err(Failure::new(Exit::Nothing, &act, cause).hint(hint));
+        let attempt = match (options.attempt, attempts.last()) {
+            (_, None) if options.known => {
+                return nothing(
+                    "it has no log yet".into(),
+                    format!("`restage start {}` starts it", options.name),
+                );
+            }
+            (_, None) => {
+                return nothing(
+                    format!("no runner is called {}", options.name),
+                    "`restage status` lists the names".into(),
+                );
+            }
+            (None, Some(last)) => *last,
+            (Some(number), Some(last)) => {
+                let Some(attempt) = attempts.iter().find(|attempt| attempt.get() == number) else {
+                    let first = attempts.first().unwrap_or(last);
+                    return nothing(
+                        format!("there is none of attempt {number}"),
+                        format!("there are logs of the attempts {first} to {last}"),
+                    );
+                };
+                *attempt
+            }
+        };
+        let path = attempt_log(&log, &options.name, attempt);
+        let file = open(&path)?;
+        let page = Page::new(options.no_color);
+        Ok(Self { log, name: options.name.clone(), attempt, path, follow: Follow::new(file, 0), page })
+    }
+
+    /// Prints what was asked for and stands at the end then. Says whether anybody still reads.
+    fn print_end(&mut self, lines: Lines) -> Result<bool, Failure> {
+        let Lines::Last(lines) = lines else { return self.print_news() };
+        let file = open(&self.path)?;
+        let tail = tail(&file, lines, MAX_TAIL_BYTES).map_err(|error| self.failed(&error))?;
+        self.follow = Follow::new(file, tail.end);
+        for line in &tail.lines {
+            let more = match line {
+                LogLine::Text { bytes, complete, .. } => {
+                    self.page.print(bytes)? && (!complete || self.page.print(b"\n")?)
+                }
+                LogLine::Gap { len, .. } => self.page.gap(*len)?,
+            };
+            if !more {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn print_news(&mut self) -> Result<bool, Failure> {
+        loop {
+            let news = self.follow.read_new().map_err(|error| self.failed(&error))?;
+            if news.is_empty() {
+                return Ok(true);
+            }
+            for one in news {
+                let more = match one {
+                    News::Piece(Piece::Data { bytes, .. }) => self.page.print(&bytes)?,
+                    News::Piece(Piece::Gap { len, .. }) => self.page.gap(len)?,
+                    News::Shrunk { .. } => {
+                        output::remark(&format!("==> {} was truncated <==", self.path.display()));
+                        true
+                    }
+                };
+                if !more {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Goes on until the reader is gone or a signal ends us.
+    async fn follow(&mut self) -> Outcome {
+        let watch = Watch::new();
+        watch.add(&self.log.dir, &[Of::Arrivals]);
+        watch.add(&self.path, &[Of::Writes]);
+        loop {
+            // Whatever is written between the watch and this look is seen by one of them.
+            if !self.print_news()? {
+                return Ok(Exit::Completed);
+            }
+            if self.turn_over()? {
+                watch.add(&self.path, &[Of::Writes]);
+            } else {
+                watch.changed().await;
+            }
+        }
+    }
+
+    /// The next attempt has begun: goes on with its log.
+    fn turn_over(&mut self) -> Result<bool, Failure> {
+        let attempt = self.attempt.next();
+        let path = attempt_log(&self.log, &self.name, attempt);
+        if !path.exists() {
+            return Ok(false);
+        }
+        // What came between the last look and the end of the attempt belongs before the next one.
+        self.print_news()?;
+        output::remark(&format!("==> {} <==", path.display()));
+        self.follow = Follow::new(open(&path)?, 0);
+        (self.attempt, self.path) = (attempt, path);
+        Ok(true)
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::io(format!("read {}", self.path.display()), error)
+    }
+}
+
+fn open(path: &std::path::Path) -> Result<File, Failure> {
+    open_log(path).map_err(|error| Failure::io(format!("open {}", path.display()), &error))
+}
+
+/// Where the bytes go: as they are to a file or a program, made harmless to a terminal.
+struct Page {
+    sanitizer: Option<Sanitizer>,
+}
+
+impl Page {
+    fn new(no_color: bool) -> Self {
+        let stdout = io::stdout();
+        let keep = if output::colours(&stdout, no_color) { Keep::Colours } else { Keep::Nothing };
+        Self { sanitizer: stdout.is_terminal().then(|| Sanitizer::new(keep)) }
+    }
+
+    fn print(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
+        let Some(sanitizer) = &mut self.sanitizer else { return output::print_bytes(bytes) };
+        let mut text = String::with_capacity(bytes.len());
+        sanitizer.push(bytes, &mut text);
+        output::print(&text)
+    }
+
+    /// What is missing is told where a person reads; a program gets what is there.
+    fn gap(&mut self, bytes: u64) -> Result<bool, Failure> {
+        let note = GapNote(bytes).to_string();
+        if self.sanitizer.is_some() {
+            return output::print(&format!("{note}\n"));
+        }
+        output::remark(&note);
+        Ok(true)
+    }
+}

@@ -1,0 +1,10 @@
+//! One file a verb.
+
+pub mod completions;
+pub mod doctor;
+pub mod down;
+pub mod logs;
+pub mod order;
+pub mod status;
+pub mod wait;
+pub mod why;

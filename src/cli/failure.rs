@@ -1,0 +1,66 @@
+//! What goes wrong in a verb, as it is told: the act, the thing and the cause in one line, the way out in a second one.
+
+use std::fmt;
+use std::io;
+
+use super::exit::Exit;
+use crate::control::client::ClientError;
+use crate::control::wire::FailureKind;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// `stop agent: no runner is called agent`
+    pub message: String,
+    pub hint: Option<String>,
+    pub exit: Exit,
+}
+
+impl Failure {
+    /// `act` names the thing, too: `read config.json`.
+    pub fn new(exit: Exit, act: impl fmt::Display, cause: impl fmt::Display) -> Self {
+        Self { message: format!("{act}: {cause}"), hint: None, exit }
+    }
+
+    /// An act that the system refused.
+    pub fn io(act: impl fmt::Display, cause: &io::Error) -> Self {
+        Self::new(Exit::Failed, act, cause)
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What the supervisor, or the way to it, has said to a request.
+    pub fn of_client(act: impl fmt::Display, error: &ClientError) -> Self {
+        let (exit, hint) = match error {
+            ClientError::Failed(failure) => match failure.kind {
+                FailureKind::UnknownRunner => (Exit::Nothing, "`restage status` lists the names"),
+                FailureKind::Config => (Exit::Usage, "`restage check` tells all that is wrong with it"),
+                FailureKind::Ending => (Exit::Nothing, "`restage up` starts it again once it has ended"),
+            },
+            ClientError::Refused(_) | ClientError::Nonsense(_) => {
+                (Exit::Failed, "use the restage that started the supervisor, or end it with `restage down`")
+            }
+            ClientError::Connect { .. } | ClientError::Silent(_) | ClientError::Gone => (
+                Exit::Failed,
+                "`restage status` tells whether one is there; `restage doctor` looks for causes",
+            ),
+        };
+        Self::new(exit, act, error).hint(hint)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "restage: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a verb comes to.
+pub type Outcome = Result<Exit, Failure>;

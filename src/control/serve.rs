@@ -1,0 +1,299 @@
+//! The server side: accepts clients, hands their requests to the supervisor, tells them what changes. It decides
+//! nothing, and no client can make it wait: each has tasks of its own, and one that does not read is dropped.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::JoinSet;
+
+use super::lines::{Line, read_line};
+use super::outbox::{Outbox, Waiting, outbox};
+use super::socket::{Bound, SocketError};
+use super::watch::{Of, Watch};
+use super::wire::{self, Answer, ClientLine, Command, MAX_CLIENT_LINE, ServerLine, Welcome};
+use crate::domain::view::Update;
+use crate::supervisor::handle::Handle;
+
+/// More at once are refused; ten are usual.
+const MAX_CLIENTS: usize = 128;
+/// Requests of one client that are on their way at once; the next is read when one is answered.
+const MAX_IN_FLIGHT: usize = 64;
+/// What may wait for one client that does not read.
+const MAX_WAITING_BYTES: usize = 8 << 20;
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// After an accept that failed (no descriptors left), and between two tries to bind anew.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a server needs to know of its surroundings.
+#[derive(Debug)]
+pub struct Place {
+    /// Where the socket may lie; the first that can be had is taken.
+    pub folders: Vec<PathBuf>,
+    /// Touched by a client that does not find the socket.
+    pub lock_file: PathBuf,
+}
+
+/// Bound and ready: clients that connect from now on are answered once [`Server::run`] is polled.
+#[derive(Debug)]
+pub struct Server {
+    bound: Bound,
+    place: Place,
+    watch: Watch,
+    about: About,
+}
+
+/// What every connection needs.
+#[derive(Debug, Clone)]
+struct About {
+    welcome: Arc<Welcome>,
+    handle: Handle,
+}
+
+impl Server {
+    pub fn bind(place: Place, welcome: Welcome, handle: Handle) -> Result<Self, SocketError> {
+        let bound = Bound::bind(&place.folders)?;
+        let watch = Watch::new();
+        watch.add(&place.lock_file, &[Of::Knocks]);
+        let server = Self { bound, place, watch, about: About { welcome: Arc::new(welcome), handle } };
+        server.watch_folder();
+        Ok(server)
+    }
+
+    /// Where clients find it now.
+    pub fn path(&self) -> &Path {
+        &self.bound.path
+    }
+
+    /// Serves until `ending` resolves, then lets every client have what waits for it. `moved` hears of each new place
+    /// of the socket.
+    pub async fn run(mut self, ending: impl Future<Output = ()>, mut moved: impl FnMut(&Path)) {
+        let (last_call, closing) = watch::channel(());
+        let mut clients = JoinSet::new();
+        tokio::pin!(ending);
+        loop {
+            tokio::select! {
+                () = &mut ending => break,
+                accepted = self.bound.listener.accept() => match accepted {
+                    Ok((stream, _)) if clients.len() >= MAX_CLIENTS => drop(stream),
+                    Ok((stream, _)) => {
+                        clients.spawn(welcome(stream, self.about.clone(), closing.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "accept a client");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
+                () = self.watch.changed() => self.stay_findable(&mut moved).await,
+                Some(_) = clients.join_next() => {}
+            }
+        }
+        drop(last_call);
+        drop(self);
+        // A client that does not take its last lines by then has had its chance.
+        tokio::time::timeout(FLUSH_TIMEOUT, async { while clients.join_next().await.is_some() {} })
+            .await
+            .ok();
+    }
+
+    async fn stay_findable(&mut self, moved: &mut impl FnMut(&Path)) {
+        if self.bound.is_there() {
+            return;
+        }
+        match Bound::bind(&self.place.folders) {
+            Ok(bound) => {
+                tracing::warn!(path = %bound.path.display(), "the control socket was deleted; bound it anew");
+                self.bound = bound;
+                self.watch_folder();
+                moved(&self.bound.path);
+            }
+            Err(error) => {
+                // The next knock tries again.
+                tracing::error!(%error, "bind the control socket anew");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    fn watch_folder(&self) {
+        if let Some(folder) = self.bound.path.parent() {
+            self.watch.add(folder, &[Of::Removals]);
+        }
+        // It may have been deleted between the bind and the watch; the next knock finds that out.
+    }
+}
+
+/// One client, from its first line to its last.
+async fn welcome(stream: UnixStream, about: About, closing: watch::Receiver<()>) {
+    let ours = nix::unistd::geteuid().as_raw();
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == ours || peer.uid() == 0 => {}
+        Ok(peer) => {
+            tracing::warn!(uid = peer.uid(), "refused a client of another user");
+            return;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "ask who a client is");
+            return;
+        }
+    }
+    let (read, write) = stream.into_split();
+    let (outbox, waiting) = outbox(MAX_WAITING_BYTES);
+    let alarm = outbox.alarm();
+    let conversation = async {
+        let sending = send(write, waiting);
+        tokio::pin!(sending);
+        tokio::select! {
+            // The client cannot be written to: nothing it asks could be answered.
+            () = &mut sending => return,
+            () = receive(read, outbox, about, closing) => {}
+        }
+        tokio::time::timeout(FLUSH_TIMEOUT, sending).await.ok();
+    };
+    tokio::select! {
+        () = conversation => {}
+        () = alarm.rings() => tracing::warn!("dropped a client that does not read"),
+    }
+}
+
+async fn send(mut write: OwnedWriteHalf, mut waiting: Waiting) {
+    while let Some(line) = waiting.next().await {
+        if write.write_all(&line).await.is_err() {
+            return;
+        }
+        waiting.written(line.len());
+    }
+}
+
+/// Reads until the client ends, talks nonsense, or the server closes. What was asked is answered even then.
+async fn receive(read: OwnedReadHalf, outbox: Outbox, about: About, mut closing: watch::Receiver<()>) {
+    let mut conversation = Conversation {
+        reader: BufReader::new(read),
+        line: Vec::new(),
+        outbox,
+        about,
+        in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+        subscription: JoinSet::new(),
+        closing: closing.clone(),
+    };
+    let end = tokio::select! {
+        end = conversation.hold() => end,
+        // The sender of this channel never sends; it is dropped.
+        _ = closing.changed() => {
+            while conversation.subscription.join_next().await.is_some() {}
+            End::Quiet
+        }
+    };
+    if let End::Refused(why) = end {
+        conversation.tell(&ServerLine::Refused { why });
+    }
+}
+
+/// How a conversation ends.
+enum End {
+    Quiet,
+    Refused(String),
+}
+
+struct Conversation {
+    reader: BufReader<OwnedReadHalf>,
+    line: Vec<u8>,
+    outbox: Outbox,
+    about: About,
+    in_flight: Arc<Semaphore>,
+    /// At most one; aborted with the conversation.
+    subscription: JoinSet<()>,
+    closing: watch::Receiver<()>,
+}
+
+impl Conversation {
+    async fn hold(&mut self) -> End {
+        match tokio::time::timeout(HELLO_TIMEOUT, self.next()).await {
+            Ok(Ok(ClientLine::Hello { version: wire::VERSION })) => {}
+            Ok(Ok(ClientLine::Hello { version })) => {
+                return End::Refused(format!(
+                    "this supervisor speaks version {} of the protocol, the client version {version}; \
+                     use the same restage for both, or `restage down` with the one that started it",
+                    wire::VERSION
+                ));
+            }
+            Ok(Ok(ClientLine::Ask { .. })) => {
+                return End::Refused("the first line must be a hello with a version".into());
+            }
+            Ok(Err(end)) => return end,
+            Err(_) => return End::Refused("no hello within 5 seconds".into()),
+        }
+        self.tell(&ServerLine::Welcome((*self.about.welcome).clone()));
+        loop {
+            match self.next().await {
+                Ok(ClientLine::Ask { id, what }) => self.take(id, what).await,
+                Ok(ClientLine::Hello { .. }) => return End::Refused("one hello is enough".into()),
+                Err(end) => return end,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<ClientLine, End> {
+        match read_line(&mut self.reader, &mut self.line, MAX_CLIENT_LINE).await {
+            Ok(Line::Complete) => serde_json::from_slice(&self.line)
+                .map_err(|error| End::Refused(format!("this line is no request: {error}"))),
+            Ok(Line::TooLong) => {
+                Err(End::Refused(format!("a line may have {MAX_CLIENT_LINE} bytes at most")))
+            }
+            Ok(Line::End) | Err(_) => Err(End::Quiet),
+        }
+    }
+
+    async fn take(&mut self, id: u64, what: Command) {
+        let Some(request) = what.into_request() else {
+            if self.subscription.is_empty() {
+                let updates = self.about.handle.subscribe();
+                self.subscription.spawn(forward(updates, self.outbox.clone(), self.closing.clone()));
+            }
+            self.tell(&ServerLine::Answer { id, with: Answer::Done });
+            return;
+        };
+        // The semaphore is never closed; were it, the request would be one too many at worst.
+        let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
+        let (handle, outbox) = (self.about.handle.clone(), self.outbox.clone());
+        // A task of its own, so that a stop still goes through when its client leaves at once.
+        tokio::spawn(async move {
+            let with = Answer::from(handle.ask(request).await);
+            outbox.push(wire::encode(&ServerLine::Answer { id, with }));
+            drop(permit);
+        });
+    }
+
+    fn tell(&self, line: &ServerLine) {
+        self.outbox.push(wire::encode(line));
+    }
+}
+
+/// Passes on what changes, up to the last thing that was told before the end. Whoever falls behind hears of it and goes
+/// on from there.
+async fn forward(mut updates: broadcast::Receiver<Update>, outbox: Outbox, mut closing: watch::Receiver<()>) {
+    loop {
+        let received = tokio::select! {
+            biased;
+            received = updates.recv() => received,
+            _ = closing.changed() => return,
+        };
+        let line = match received {
+            Ok(update) => ServerLine::Update(update),
+            Err(RecvError::Lagged(missed)) => ServerLine::Lagged { missed },
+            Err(RecvError::Closed) => return,
+        };
+        outbox.push(wire::encode(&line));
+    }
+}
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;
