@@ -33,7 +33,7 @@ mod view;
 mod world;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
