@@ -17,4 +17,5 @@
 
 mod keeper;
 mod layers;
+mod readme;
 mod support;

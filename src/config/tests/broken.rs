@@ -1,9 +1,16 @@
 use super::Workspace;
 #[test]
 fn dump() {
- let w=Workspace::new(); let mut o=String::new();
- for c in ALL { match w.load(c) { Ok(_) => o.push_str("TAKEN"), Err(d)=> o.push_str(&w.neutral(&d.to_string())) } o.push_str("\n=====\n"); }
- std::fs::write("/tmp/cfgwork/actual.txt", o).unwrap();
+    let w = Workspace::new();
+    let mut o = String::new();
+    for c in ALL {
+        match w.load(c) {
+            Ok(_) => o.push_str("TAKEN"),
+            Err(d) => o.push_str(&w.neutral(&d.to_string())),
+        }
+        o.push_str("\n=====\n");
+    }
+    std::fs::write("/tmp/cfgwork/actual.txt", o).unwrap();
 }
 const ALL: &[&[u8]] = &[
  b"",
