@@ -14,6 +14,10 @@ use crate::domain::view::{AttemptView, RunnerStatus};
 
 /// The absolute state of one runner. Monotonic times are valid within the boot that the file's head names; the wall
 /// clock times beside them are for people.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a flat record for people; the machine's types have none of these"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunnerState {
     pub runner_id: RunnerName,
@@ -46,6 +50,8 @@ pub struct RunnerState {
     /// The last health check passed; `None` where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_since_mono_ns: Option<Mono>,
     /// Of the last attempt that ended, with `exit_code`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
@@ -74,12 +80,20 @@ pub struct RunnerState {
     /// Why the next start waits, where that is no backoff.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
+    /// When the main process ended, and whether the disk was full then; for `next: "decide"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_mono_ns: Option<Mono>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disk_full: bool,
     /// `crashed` with no retries left.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exhausted: bool,
     /// The log of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<PathBuf>,
+    /// What the last attempt was made from, as a fingerprint: tells whether the config says something else by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_fingerprint: Option<u64>,
     /// The highest exit that was taken from the executor; 0 before the first.
     #[serde(default)]
     pub exit_seq: u64,
@@ -107,6 +121,9 @@ pub struct EndingState {
     #[serde(flatten)]
     pub outcome: Outcome,
     pub since_mono_ns: Mono,
+    /// With neither signal nor grace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kill: bool,
 }
 
 /// What comes once nothing of the last attempt lives.
@@ -116,7 +133,7 @@ pub enum NextWord {
     Stopped,
     Crashed,
     Completed,
-    /// The retry policy decides once all output is there.
+    /// The retry policy decides, once the attempt has ended and all its output is there.
     Decide,
     /// A start that was asked for.
     Start,
@@ -148,6 +165,7 @@ impl RunnerState {
             process_start: None,
             started_mono_ns: None,
             ready: None,
+            ready_since_mono_ns: None,
             verdict: None,
             signal: None,
             detail: None,
@@ -159,8 +177,11 @@ impl RunnerState {
             next_retry_at: None,
             next_retry_mono_ns: None,
             waiting: None,
+            ended_mono_ns: None,
+            disk_full: false,
             exhausted: false,
             log: None,
+            launch_fingerprint: None,
             exit_seq: 0,
             removed: false,
             note: None,
