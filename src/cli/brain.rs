@@ -57,7 +57,8 @@ pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + 
     let owner = Owner { workspace: workspace.root.clone(), identity, supervisor: process::me() };
     let (store, recovered) = StateFile::open(&places.state_dir, owner, Arc::clone(&clock))
         .map_err(|error| Failure::new(Exit::Failed, "take over the state of supervision", error))?;
-    let runtime_dir = places.prepare_runtime_dir().map_err(|error| Failure::io("start the keeper", &error))?;
+    let runtime_dir =
+        places.prepare_runtime_dir().map_err(|error| Failure::io("start the keeper", &error))?;
     let keeper = KeeperPlace {
         data_dir: workspace.data_dir(),
         runtime_dir: runtime_dir.to_owned(),
@@ -72,9 +73,7 @@ pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + 
     let (tell, exec_events) = mpsc::unbounded_channel();
     let (executor, line) = LocalExecutor::start(keeper, introduction, tell);
     let (touch, touched) = mpsc::unbounded_channel();
-    let config_watch = watch::watch(&workspace.config, touch)
-        .map_err(|why| tracing::warn!("{why}"))
-        .ok();
+    let config_watch = watch::watch(&workspace.config, touch).map_err(|why| tracing::warn!("{why}")).ok();
     let parts = Parts {
         clock,
         executor: Box::new(executor),
@@ -106,8 +105,7 @@ impl ConfigSource for ConfigFile {
     fn load(&mut self, running: &WorkspaceSpec) -> Result<Reloaded, String> {
         let loaded =
             settings::read(&self.workspace, Missing::Error).map_err(|diagnostics| diagnostics.to_string())?;
-        let mut changes: Vec<String> =
-            diff(running, &loaded.spec).iter().map(ToString::to_string).collect();
+        let mut changes: Vec<String> = diff(running, &loaded.spec).iter().map(ToString::to_string).collect();
         changes.extend(loaded.warnings.iter().map(ToString::to_string));
         Ok(Reloaded { workspace: loaded.spec, changes })
     }
@@ -154,7 +152,13 @@ mod tests {
 
     #[test]
     fn the_end_is_told_and_counted() {
-        let none = End { why: EndReason::NothingLeft, completed: vec![], failed: vec![], stopped: vec![], alive: vec![] };
+        let none = End {
+            why: EndReason::NothingLeft,
+            completed: vec![],
+            failed: vec![],
+            stopped: vec![],
+            alive: vec![],
+        };
         let table = [
             (none.clone(), Exit::Completed, "nothing is left to run"),
             (
@@ -163,7 +167,11 @@ mod tests {
                 "nothing is left to run; 2 completed, 1 failed (c)",
             ),
             (
-                End { why: EndReason::Shutdown(Shutdown::Graceful), stopped: names(&["a", "b"]), ..none.clone() },
+                End {
+                    why: EndReason::Shutdown(Shutdown::Graceful),
+                    stopped: names(&["a", "b"]),
+                    ..none.clone()
+                },
                 Exit::Completed,
                 "asked for; 2 stopped (a, b)",
             ),

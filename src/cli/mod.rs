@@ -137,7 +137,9 @@ impl Talk<'_> {
                 Some(connected) => connected,
                 None if background::is_needed(&workspace) => {
                     let pid = background::start(&workspace, self.global.debug, &[])?;
-                    output::remark(&format!("restage: supervisor {pid} has taken over what was left running"));
+                    output::remark(&format!(
+                        "restage: supervisor {pid} has taken over what was left running"
+                    ));
                     link::require(&workspace).await?
                 }
                 None => return Err(link::nothing_runs(&workspace)),
@@ -153,5 +155,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
 
 /// One thread is enough for everything here.
 fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::io("start the runtime", &error))
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("start the runtime", &error))
 }

@@ -249,13 +249,16 @@ impl RawRetry {
 fn retry(reader: &mut Reader, fields: &Fields<'_>) -> RawRetry {
     let flat = RawRetry::read(reader, fields);
     let Some(item) = fields.item("retry").filter(|_| fields.place == Place::Runner) else { return flat };
-    let clash =
-        fields.members().iter().find(|member| Place::Retry.keys().any(|(_, key)| key.name == member.key));
-    if let Some(clash) = clash {
+    for clash in fields.members() {
+        let Some((short, _)) = Place::Retry.keys().find(|(_, key)| key.name == clash.key) else { continue };
         let spot = Spot { path: join(&fields.path, &clash.key), span: clash.key_span.clone() };
-        let short = keys::KEYS.iter().find(|key| key.name == clash.key).and_then(|key| key.short);
-        let hint = format!("move it into retry, as \"{}\"", short.unwrap_or(&clash.key));
+        let hint = format!("move it into retry, as \"{short}\"");
         reader.error(spot, "a retry key beside \"retry\": { … } on one runner", Some(hint));
+    }
+    if let super::tree::Value::Bool(value) = item.node.value {
+        let hint = format!("write {{ \"enabled\": {value} }}");
+        reader.expected_with::<()>(&item, "an object { … }", Some(hint));
+        return flat;
     }
     match reader.object(&item, Place::Retry) {
         Some(inner) => RawRetry::read(reader, &inner),

@@ -2,7 +2,7 @@
 //! Values of variables are left out; they may be secrets.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::spec::{
@@ -67,7 +67,7 @@ pub fn of_runner(spec: &RunnerSpec) -> Vec<Setting> {
         ("log_keep_attempts", log.keep_attempts.to_string(), NextAttempt),
         ("stdio", stdio(launch.stdio).into(), Restart),
         ("env", names(&launch.env), Restart),
-        ("env_file", launch.env_files.iter().map(|one| path(one)).collect::<Vec<_>>().join(", "), Restart),
+        ("env_file", files(&launch.env_files), Restart),
         ("umask", launch.umask.map_or_else(|| "inherited".into(), |mask| format!("{mask:03o}")), Restart),
         ("limits", limits(spec), Restart),
         ("leftovers", leftovers(spec.leftovers).into(), Now),
@@ -202,6 +202,13 @@ fn patterns(patterns: &[Pattern]) -> String {
 
 fn names(env: &BTreeMap<String, String>) -> String {
     if env.is_empty() { none() } else { env.keys().cloned().collect::<Vec<_>>().join(", ") }
+}
+
+fn files(files: &[PathBuf]) -> String {
+    if files.is_empty() {
+        return none();
+    }
+    files.iter().map(|file| path(file)).collect::<Vec<_>>().join(", ")
 }
 
 fn limits(spec: &RunnerSpec) -> String {

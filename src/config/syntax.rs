@@ -100,6 +100,8 @@ pub(super) fn explain(text: &str, error: &ParseError) -> Problem {
             ),
         },
         ParseErrorKind::ExpectedColonAfterObjectKey => return colon(text, start, found),
+        ParseErrorKind::UnexpectedCloseBrace if !after_colon(text, start) => wrong_bracket('}', ']'),
+        ParseErrorKind::UnexpectedTokenInObject if found == Some(']') => wrong_bracket(']', '}'),
         ParseErrorKind::ExpectedObjectValue
         | ParseErrorKind::UnexpectedCloseBrace
         | ParseErrorKind::UnexpectedCloseBracket => {
@@ -142,6 +144,14 @@ pub(super) fn explain(text: &str, error: &ParseError) -> Problem {
         }
     };
     problem(start, range.end, message, hint)
+}
+
+fn after_colon(text: &str, start: usize) -> bool {
+    text.get(..start).is_some_and(|before| before.trim_end().ends_with(':'))
+}
+
+fn wrong_bracket(found: char, expected: char) -> (String, String) {
+    (format!("\"{found}\" where a \"{expected}\" should be"), format!("add the \"{expected}\" before it"))
 }
 
 fn shown(found: Option<char>) -> String {

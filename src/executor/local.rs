@@ -48,7 +48,11 @@ impl Line {
 
 impl LocalExecutor {
     /// Begins to connect; everything that comes of it arrives on `events`, first of all the inventory.
-    pub fn start(place: KeeperPlace, introduction: Introduction, events: UnboundedSender<ExecEvent>) -> (Self, Line) {
+    pub fn start(
+        place: KeeperPlace,
+        introduction: Introduction,
+        events: UnboundedSender<ExecEvent>,
+    ) -> (Self, Line) {
         let (orders, queue) = unbounded_channel();
         let task = tokio::spawn(hold_line(place, introduction, queue, events));
         (Self { orders: orders.clone() }, Line { orders, task })

@@ -8,6 +8,7 @@ pub mod handle;
 pub mod helper;
 pub mod journal;
 pub mod launch;
+pub mod log_bounds;
 pub mod manager;
 pub mod place;
 pub mod probe;

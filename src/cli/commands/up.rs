@@ -42,7 +42,9 @@ pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String])
     let chosen = choose(&loaded, names)?;
     if mode.detach {
         let pid = background::start(workspace, global.debug, names)?;
-        output::remark(&format!("restage: supervisor {pid} works in the background; `restage status` shows it"));
+        output::remark(&format!(
+            "restage: supervisor {pid} works in the background; `restage status` shows it"
+        ));
         return Ok(Exit::Completed);
     }
     let headless = headless(global, &loaded)?;
@@ -145,13 +147,8 @@ fn supervise(workspace: &Workspace, loaded: Loaded, role: Role, standing: impl F
         let successor = background::arguments(workspace, role.debug);
         let plan = Plan { workspace, places: &places, loaded, chosen: role.chosen, mode, successor };
         let (handle, actor) = assemble(plan)?;
-        let scene = Scene {
-            place,
-            workspace: workspace.root.clone(),
-            lock,
-            signals,
-            headless: role.headless,
-        };
+        let scene =
+            Scene { place, workspace: workspace.root.clone(), lock, signals, headless: role.headless };
         attend(scene, handle, actor, &SystemClock, standing).await
     });
     runtime.shutdown_timeout(LAST_THREADS);

@@ -1,114 +1,101 @@
+//! Broken configs and, word for word, what is said of each. The tables are text: a config, `---`, what is said, `===`.
+
 use super::Workspace;
+
+const SYNTAX: &str = include_str!("broken_syntax.txt");
+const VALUES: &str = include_str!("broken_values.txt");
+
 #[test]
-fn dump() {
-    let w = Workspace::new();
-    let mut o = String::new();
-    for c in ALL {
-        match w.load(c) {
-            Ok(_) => o.push_str("TAKEN"),
-            Err(d) => o.push_str(&w.neutral(&d.to_string())),
-        }
-        o.push_str("\n=====\n");
+fn every_broken_config_is_told_exactly() {
+    let workspace = Workspace::new();
+    let cases: Vec<&str> = [SYNTAX, VALUES].iter().flat_map(|table| table.split("===\n")).collect();
+    assert!(cases.len() > 80, "{} cases", cases.len());
+    for case in cases {
+        let (config, expected) = case.split_once("\n---\n").unwrap();
+        assert_eq!(told(&workspace, config.as_bytes()), expected.trim_end(), "for {config}");
     }
-    std::fs::write("/tmp/cfgwork/actual.txt", o).unwrap();
 }
-const ALL: &[&[u8]] = &[
- b"",
- b"  \x0a// only a comment\x0a",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22}",
- b"{\x0a  \x22runners\x22: {\x0a    \x22a\x22: {\x0a      \x22command\x22: \x22x\x22\x0a  },\x0a  \x22cgroup\x22: \x22off\x22\x0a}\x0a",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22}}}}",
- b"{\x22runners\x22: {}} {\x22b\x22: 1}",
- b"{\x0a  \x22cgroup\x22: \x22off\x22\x0a  \x22runners\x22: {\x22a\x22: {\x22command\x22: [\x22sleep\x22 \x221\x22]}}\x0a}",
- b"{'runners': {'a': {'command': 'true'}}}",
- b"{runners: {\x22a\x22: {command: \x22true\x22}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22true}},\x0a  \x22b\x22: 1}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22grep \x5cd\x22}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22, \x22autostart\x22: True}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: ls}}}",
- b"{\x0a# restage\x0a\x22runners\x22: {}}",
- b"{\x22runners\x22: {\xe2\x80\x9ca\xe2\x80\x9d: {}}}",
- b"{\x22runners\x22 {\x22a\x22: {}}}",
- b"{\x22runners\x22 = {\x22a\x22: {}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22, \x22umask\x22: 022}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: , \x22cwd\x22: \x22x\x22}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22,, \x22cwd\x22: \x22x\x22}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22, \x22timeout_seconds\x22: .5}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22, \x22timeout_seconds\x22: 5.e}}}",
- b"{\x22runners\x22: {} /* and so on",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22, \x22command\x22: \x22true\x22}, \x22a\x22: {\x22command\x22: \x22true\x22}}}",
- b"[]",
- b"{}",
- b"{\x22runners\x22: []}",
- b"{\x22runners\x22: {\x22a\x22: \x22true\x22}}",
- b"{\x22runners\x22: {\x22a\x22: {}}}",
- b"{\x22retry_max_retrys\x22: 5, \x22max_retries\x22: 3, \x22command\x22: \x22x\x22, \x22_comment\x22: \x22y\x22, \x22zzz\x22: 1, \x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22comand\x22:\x22y\x22,\x22cgroup\x22:\x22off\x22,\x22count\x22:1,\x22retry\x22:{\x22retry_max_retries\x22:2,\x22cuont\x22:1}}}}",
- b"{\x22runners\x22: {\x22restage\x22: {\x22command\x22: \x22x\x22}, \x22\x22: {\x22command\x22: \x22x\x22}, \x22-a\x22: {\x22command\x22: \x22x\x22}, \x22a b\x22: {\x22command\x22: \x22x\x22}, \x22../x\x22: {\x22command\x22: \x22x\x22}}}",
- b"{\x22retry_max_retries\x22:\x22three\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_max_retries\x22:\x223\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_max_retries\x22:-1,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_max_retries\x22:2.5,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_max_retries\x22:1e12,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_backoff_seconds\x22:-0.5,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_backoff_seconds\x22:NaN,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_backoff_seconds\x22:1e400,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_backoff_multiplier\x22:0.5,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_backoff_multiplier\x22:1e9,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_backoff_seconds\x22:10,\x22retry_max_backoff_seconds\x22:5,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22retry\x22:{\x22backoff_seconds\x22:600}}}}",
- b"{\x22activity_timeout_seconds\x22:0,\x22timeout_seconds\x22:0.0001,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22tui_refresh_seconds\x22:0,\x22tui_log_tail_lines\x22:0,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22log_keep_attempts\x22:0,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_jitter\x22:\x22ful\x22,\x22stdio\x22:\x22pty\x22,\x22leftovers\x22:true,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22restart\x22:\x22on-crash\x22,\x22reload\x22:\x22auto\x22}}}",
- b"{\x22retry_on_crash\x22:\x22true\x22,\x22cgroup\x22:false,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22stop_signal\x22:\x22SIGTREM\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22stop_signal\x22:0,\x22stop_grace_seconds\x22:null,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22success_exit_codes\x22:[0,256,-1,\x222\x22],\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_on_exit_codes\x22:[1,2],\x22no_retry_exit_codes\x22:2,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_on_output\x22:\x22(rate limit\x22,\x22no_retry_on_output\x22:[\x22ok\x22,\x22(?!x)\x22,\x22*\x22,\x22\x22],\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22activity_timeout_seconds\x22:5,\x22activity\x22:{\x22files\x22:[\x22a[\x22,\x22ok/*\x22]}}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22activity_timeout_seconds\x22:5,\x22activity\x22:\x22output|disk\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22activity_timeout_seconds\x22:5,\x22activity\x22:{\x22output\x22:false,\x22cpu\x22:false}}}}",
- b"{\x22log_max_bytes\x22:\x22ten\x22,\x22umask\x22:\x22999\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22log_max_bytes\x22:100,\x22umask\x22:22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22limits\x22:{\x22nofiles\x22:10,\x22core\x22:\x22max\x22,\x22rss\x22:1,\x22nofile\x22:-5},\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22retry\x22:{\x22count\x22:2},\x22retry_max_retries\x22:3,\x22success_exit_codes\x22:0}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22retry\x22:true}}}",
- b"{\x22retry_budget\x22:{\x22max\x22:0},\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22retry_budget\x22:5,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22health\x22:{\x22interval_seconds\x22:0,\x22failures\x22:0}}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22health\x22:{\x22command\x22:[],\x22timeout\x22:5}}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22  \x22}, \x22b\x22: {\x22command\x22: []}, \x22c\x22: {\x22command\x22: [\x22\x22]}, \x22d\x22: {\x22command\x22: null}, \x22e\x22: {\x22command\x22: [\x22sleep\x22, 5]}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: [\x22no-such-program\x22, \x22x\x22]}, \x22b\x22: {\x22command\x22: [\x22echo hello\x22]}, \x22c\x22: {\x22command\x22: [\x22run.sh\x22]}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: [\x22./missing.sh\x22]}, \x22b\x22: {\x22command\x22: [\x22./plain.txt\x22]}, \x22c\x22: {\x22command\x22: [\x22./folder\x22]}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: [\x22./lost.sh\x22]}, \x22b\x22: {\x22command\x22: [\x22./env-lost.sh\x22]}, \x22c\x22: {\x22command\x22: [\x22./windows.sh\x22]}, \x22d\x22: {\x22command\x22: [\x22./nameless.sh\x22]}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22env\x22:{\x22PATH\x22:\x22/nowhere\x22}}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22health\x22:{\x22command\x22:[\x22no-such-check\x22]},\x22stop_command\x22:[\x22./gone\x22]}}}",
- b"{\x22stop_command\x22: [\x22no-such-stop\x22], \x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22}, \x22b\x22: {\x22command\x22: \x22y\x22}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: \x22a\x5cu0000b\x22, \x22cwd\x22: \x22x\x5cu0000y\x22, \x22env\x22: {\x22A\x22: \x22\x5cu0000\x22, \x22B\x5cu0000\x22: \x22x\x22}}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22cwd\x22:\x22nowhere\x22,\x22env_file\x22:[\x22plain.txt\x22,\x22gone.env\x22,\x22folder\x22],\x22stdin\x22:\x22gone.txt\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22cwd\x22:\x22plain.txt/x\x22,\x22stdin\x22:\x22folder\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22cwd\x22:\x22plain.txt\x22,\x22log_dir_name\x22:\x22../../logs\x22}}}",
- b"{\x22cache_dir\x22:\x22plain.txt\x22,\x22retry_log_dir\x22:\x22plain.txt/retries\x22,\x22log_dir_name\x22:\x22$USER/$NONE\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22env\x22:{\x22\x22:\x22x\x22,\x22A=B\x22:\x22x\x22,\x22C\x22:null,\x22D\x22:[\x22x\x22],\x22E\x22:true,\x22F\x22:1.5}}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22env\x22:[\x22A=1\x22],\x22env_file\x22:7}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22cwd\x22:\x22$NOWHERE/x\x22,\x22env\x22:{\x22A\x22:\x22${\x22,\x22B\x22:\x22${1x}\x22,\x22C\x22:\x22$A\x22}}}}",
- b"{\x22runners\x22: {\x22a\x22: {\x22command\x22: [\x22echo\x22, \x22$HOMEE\x22, \x22${USER}\x22, \x22$$\x22, \x22${EMPTY:-$NONE}\x22], \x22cwd\x22: \x22$EMPTY\x22}}}",
- b"{\x22log_file_template\x22:\x22{name}.log\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22log_file_template\x22:\x22logs/{name}_{index}.log\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22log_file_template\x22:\x22{name}_{idx}.log\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22log_file_template\x22:\x22{index}_{index}\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22log_file_template\x22:\x22{name}_{index\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22log_file_template\x22:\x22restage.log.{index}\x22,\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"{\x22log_file_template\x22: \x22{index}.log\x22, \x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22}, \x22b\x22: {\x22command\x22: \x22x\x22}, \x22c\x22: {\x22command\x22: \x22x\x22}}}",
- b"{\x22log_file_template\x22: \x22{name}{index}.log\x22, \x22runners\x22: {\x22a\x22: {\x22command\x22: \x22x\x22}, \x22a1\x22: {\x22command\x22: \x22x\x22}, \x22b1\x22: {\x22command\x22: \x22x\x22}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22group\x22:\x22\x22,\x22autostart\x22:\x22yes\x22,\x22stdin\x22:5}}}",
- b"{\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22,\x22group\x22:\x22\x5cu001b[31mred\x22}}}",
- b"{\x22runners\x22: {\x22a\x5cu001b[2J\x22: {\x22command\x22: \x22x\x22, \x22cwd\x22: \x22\x5cu001b]0;x\x22}}}",
- b"{\x22env\x22:{\x22API_KEY\x22:[\x22s3cret\x22]},\x22runners\x22:{\x22a\x22:{\x22command\x22:\x22x\x22}}}",
- b"\xff\xfe{\x00}\x00",
- b"{\x22runners\x22: {\x22a\xff\x22: 1}}",
- b"\xef\xbb\xbf{\x22runners\x22: {\x22a\x22: {\x22command\x22: 5}}}",
-];
+
+#[test]
+fn bytes_that_are_no_text() {
+    let workspace = Workspace::new();
+    let told = |bytes: &[u8]| told(&workspace, bytes);
+    assert_eq!(
+        told(b"\xff\xfe{\x00}\x00"),
+        "config.json:1:1: not UTF-8: byte 0xff at offset 0\n  hint: it looks like UTF-16; save it as UTF-8"
+    );
+    assert_eq!(
+        told(b"{\"a\": 1,\n \"\xff\": 1}"),
+        "config.json:2:3: not UTF-8: byte 0xff at offset 11\n  hint: save the file as UTF-8"
+    );
+    assert_eq!(
+        told(b"\xef\xbb\xbf{\"runners\": 5}"),
+        "config.json:1:1: warning: the file starts with a byte order mark\n  \
+         hint: save it as UTF-8 without one; other programs stumble over it\n\
+         config.json:1:13: runners: expected an object with a name for each runner, found 5"
+    );
+}
+
+#[test]
+fn commands_that_the_kernel_would_refuse() {
+    let workspace = Workspace::new();
+    let list = |items: usize, length: usize| {
+        let long = format!("\"{}\"", "x".repeat(length));
+        format!(r#"{{"runners": {{"a": {{"command": ["true", {}]}}}}}}"#, vec![long; items].join(", "))
+    };
+    assert_eq!(
+        told(&workspace, list(1, 10_000_000).as_bytes()),
+        "config.json:1:40: runners.a.command[1]: one argument of 10000000 bytes; the kernel takes 131071 at most\n  \
+         hint: hand long text over in a file or on stdin"
+    );
+    assert_eq!(
+        told(&workspace, list(100, 100_000).as_bytes()),
+        "config.json:1:32: runners.a.command[0]: command and environment take 10000972 bytes together; the kernel \
+         takes 2097152 at most\n  hint: hand long text over in a file or on stdin"
+    );
+    let env =
+        format!(r#"{{"runners": {{"a": {{"command": "x", "env": {{"A": "{}"}}}}}}}}"#, "x".repeat(200_000));
+    assert_eq!(
+        told(&workspace, env.as_bytes()),
+        "config.json:1:49: runners.a.env.A: one variable of 200000 bytes; the kernel takes 131071 at most\n  \
+         hint: hand long text over in a file"
+    );
+    assert!(workspace.load(list(10, 100_000)).is_ok());
+}
+
+#[test]
+fn files_that_are_no_config() {
+    let workspace = Workspace::new();
+    let told = |name: &str| {
+        let path = workspace.root().join(name);
+        let diagnostics = super::load(&path, &workspace.env()).unwrap_err();
+        assert_eq!(diagnostics.errors(), 1);
+        workspace.neutral(&diagnostics.human())
+    };
+    let begin = r#"begin with { "runners": { "hello": { "command": "echo hello" } } }"#;
+    assert_eq!(
+        told("gone.json"),
+        format!(
+            "ROOT/gone.json: the config cannot be read: it does not exist\n  hint: create it, or name another with --config; {begin}"
+        )
+    );
+    assert_eq!(
+        told("plain.txt/config.json"),
+        format!(
+            "ROOT/plain.txt/config.json: the config cannot be read: a part of the path is no folder\n  hint: create it, or name another with --config; {begin}"
+        )
+    );
+    assert_eq!(
+        told("folder"),
+        "ROOT/folder: this is a folder, not a config\n  hint: name the file: ROOT/folder/config.json"
+    );
+    let fifo = workspace.root().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(told("fifo"), "ROOT/fifo: this is no regular file\n  hint: write the config to a file");
+}
+
+fn told(workspace: &Workspace, config: &[u8]) -> String {
+    let shown = String::from_utf8_lossy(config);
+    let Err(diagnostics) = workspace.load(config) else { panic!("this was taken: {shown}") };
+    workspace.neutral(&diagnostics.to_string())
+}

@@ -161,18 +161,23 @@ impl Loaded {
     }
 }
 
-/// The state without what only means something within the boot in which it was recorded.
+/// The state without what only means something within the boot in which it was recorded: whose pids those are, and
+/// every time on the monotonic clock, which by convention ends in `_mono_ns`.
 pub(super) fn without_boot(state: &RunnerState) -> RunnerState {
-    let mut state = state.clone();
-    state.pid = None;
-    state.process_start = None;
-    state.started_mono_ns = None;
-    state.next_retry_mono_ns = None;
-    state.stuck_pids.clear();
-    if let Some(ending) = &mut state.ending {
+    let mut bare = state.clone();
+    bare.pid = None;
+    bare.process_start = None;
+    bare.stuck_pids.clear();
+    if let Some(ending) = &mut bare.ending {
         ending.since_mono_ns = Mono::from_nanos(0);
     }
-    state
+    let timeless = || {
+        let mut value = serde_json::to_value(&bare).ok()?;
+        value.as_object_mut()?.retain(|key, _| !key.ends_with("_mono_ns"));
+        serde_json::from_value(value).ok()
+    };
+    // What was read from JSON can be written as JSON.
+    timeless().unwrap_or(bare)
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {

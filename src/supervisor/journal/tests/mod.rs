@@ -272,11 +272,14 @@ fn alive(name: &str) -> RunnerState {
         status: RunnerStatus::Running,
         started_mono_ns: Some(Mono::from_nanos(5)),
         next_retry_mono_ns: Some(Mono::from_nanos(7)),
+        ended_mono_ns: Some(Mono::from_nanos(8)),
+        ready_since_mono_ns: Some(Mono::from_nanos(9)),
         next: Some(NextWord::Retry),
         stuck_pids: vec![1],
         ending: Some(EndingState {
             outcome: Outcome { verdict: Verdict::Inactive, exit_code: None, signal: None, detail: None },
             since_mono_ns: Mono::from_nanos(6),
+            kill: false,
         }),
         ..state(name, 1)
     }
@@ -310,7 +313,11 @@ fn a_pid_of_another_boot_never_becomes_one_of_this_boot() {
         assert_eq!(recovered.states[0].pid, Some(12));
         let stale = &recovered.states[1];
         assert_eq!((stale.pid, stale.process_start, stale.started_mono_ns), (None, None, None));
-        assert_eq!((stale.next_retry_mono_ns, stale.stuck_pids.len()), (None, 0));
+        assert_eq!(
+            (stale.next_retry_mono_ns, stale.ended_mono_ns, stale.ready_since_mono_ns),
+            (None, None, None)
+        );
+        assert_eq!((stale.ending.as_ref().unwrap().since_mono_ns.as_nanos(), stale.stuck_pids.len()), (0, 0));
         assert_eq!((stale.retry_count, stale.next), (1, Some(NextWord::Retry)));
     }
 
