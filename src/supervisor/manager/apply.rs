@@ -3,6 +3,9 @@
 //! A spawn is asked for only after the intent is on record. Where it cannot be recorded, or where there is no room for
 //! a log, the runner waits, visibly, and no retry is spent; stops and kills wait for nothing.
 
+use std::io;
+use std::path::Path;
+
 use super::super::launch::{self, Turn};
 use super::roster::Id;
 use super::{Key, Link, RunnerManager};
@@ -104,6 +107,7 @@ impl RunnerManager {
         if let Some(reason) = self.probe.no_room(&entry.spec.log.dir) {
             return Err(Obstacle::NoRoom(reason));
         }
+        prepare_log_dir(&entry.spec.log.dir)?;
         // No log is ever shared: a number whose log holds anything is passed over.
         let mut attempt = wanted;
         let mut log = names::attempt_log(&entry.spec.log, &entry.spec.name, attempt);
@@ -211,7 +215,21 @@ impl RunnerManager {
     }
 }
 
-fn read_output(log: &std::path::Path, spec: &RunnerSpec) -> OutputMatch {
+fn prepare_log_dir(dir: &Path) -> Result<(), Obstacle> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    names::prepare_dir(dir).map_err(|error| {
+        let message = format!("make the log folder {}: {error}", dir.display());
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            Obstacle::NoRoom(message)
+        } else {
+            Obstacle::Broken(message)
+        }
+    })
+}
+
+fn read_output(log: &Path, spec: &RunnerSpec) -> OutputMatch {
     output_match::match_log(log, &spec.retry).unwrap_or_else(|error| {
         tracing::warn!(runner = %spec.name, log = %log.display(), %error, "look for patterns in the log");
         OutputMatch::None

@@ -1,4 +1,4 @@
-//! The RunnerManager: one actor that owns all runners. Its loop only turns what happens into an [`Input`]; `handle`
+//! The RunnerManager: one actor that owns all runners. Its loop only turns what happens into an `Input`; `handle`
 //! turns an input into events of runners; each event goes through receive → step → persist → perform → publish.
 //!
 //! The cost of an event does not grow with the number of runners: a runner is found by a map, all timers share one
@@ -18,6 +18,7 @@ mod perform;
 mod publish;
 mod reload;
 mod requests;
+mod retries;
 mod roster;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ use super::figures::{self, Shares};
 use super::handle::{Ask, Handle, Reply, RequestError, Shutdown};
 use super::helper::{HelperEnd, Helpers};
 use super::probe::Probe;
+use super::retry_log::RetryLog;
 use super::store::{Recovered, StateStore};
 use super::timers::{Ticket, Timers};
 use crate::domain::ids::{Attempt, RunnerName};
@@ -77,6 +79,8 @@ enum Input {
         figures: Vec<(RunnerName, figures::Raw)>,
         answer: Answer,
     },
+    /// Something beside the runners went wrong, and somebody should read of it.
+    Trouble(String),
     /// Some timer is due.
     Tick,
     ConfigTouched,
@@ -132,6 +136,7 @@ pub struct RunnerManager {
     budget: Option<RetryBudgetWindow>,
     retention: Retention,
     shares: Shares,
+    retry_log: Option<RetryLog>,
     dice: Dice,
 
     link: Link,
@@ -231,6 +236,7 @@ impl RunnerManager {
             budget,
             retention,
             shares: Shares::default(),
+            retry_log: None,
             dice: Dice::new(),
             link: Link::Awaited,
             past: Past::default(),
@@ -248,6 +254,7 @@ impl RunnerManager {
             updates,
             own,
         };
+        manager.open_retry_log();
         manager.restore(runners, recovered, &now);
         (manager, handle)
     }
@@ -302,6 +309,7 @@ impl RunnerManager {
             Input::Checked { id, attempt, end } => self.on_checked(id, attempt, end),
             Input::StopCommandEnded { id, end } => self.on_stop_command_ended(id, end),
             Input::Gathered { figures, answer } => self.on_gathered(&figures, answer),
+            Input::Trouble(text) => self.warn(None, text),
             Input::ConfigTouched => self.on_config_touched(),
             // Whether it is idle is looked at after every input.
             Input::Attached => {}

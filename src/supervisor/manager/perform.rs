@@ -65,6 +65,7 @@ impl RunnerManager {
                 entry.timers.push(ticket);
             }
             Effect::Notice(what) => {
+                self.log_retry(id, &what);
                 let name = self.roster.get(id).map(|entry| entry.spec.name.clone());
                 self.notice(name, what);
             }
