@@ -39,6 +39,8 @@ mod matrix;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod takeover_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
