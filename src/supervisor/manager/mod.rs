@@ -1,4 +1,4 @@
-//! The RunnerManager: one actor that owns all runners. Its loop only turns what happens into an [`Input`]; `handle`
+//! The RunnerManager: one actor that owns all runners. Its loop only turns what happens into an `Input`; `handle`
 //! turns an input into events of runners; each event goes through receive → step → persist → perform → publish.
 //!
 //! The cost of an event does not grow with the number of runners: a runner is found by a map, all timers share one
