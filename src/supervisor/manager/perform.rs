@@ -97,6 +97,9 @@ impl RunnerManager {
         }
         self.unrecorded.remove(&id);
         self.retention.forget(&name);
+        if let Some(bounds) = &self.bounds {
+            bounds.forget(name.clone());
+        }
         self.shares.forget(&name);
         self.publish_removed(name);
     }

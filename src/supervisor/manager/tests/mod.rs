@@ -229,6 +229,7 @@ impl Setup {
         let (exec, exec_events) = mpsc::unbounded_channel();
         let (touch, touched) = mpsc::unbounded_channel();
         let parts = Parts {
+            state_dir: "/state".into(),
             clock: Arc::new(TestClock(tokio::time::Instant::now())),
             executor: Box::new(FakeExecutor(Arc::clone(&shared))),
             exec_events,
