@@ -196,6 +196,8 @@ impl Keeper {
     }
 
     fn begin_sweep(&mut self, key: &str) {
+        // It may take a while; what is known by now need not wait for it.
+        self.flush();
         let now = proc::monotonic();
         if let Some(tree) = self.trees.get_mut(key) {
             tree.ending = Ending::Sweep(Sweep::from(now));
@@ -325,11 +327,10 @@ impl Keeper {
         if self.by_runner.get(tree.runner()).is_some_and(|live| live == key) {
             self.by_runner.remove(tree.runner());
         }
-        if let Some(dir) = &tree.intent.cgroup {
-            cgroup::remove(Path::new(dir));
-        }
         self.record(&Record::Gone { key: key.to_owned() });
         self.send(&Report::Gone { key: key.to_owned() });
+        // After the report is out: somebody waits for that.
+        self.empty_cgroups.extend(tree.intent.cgroup);
     }
 
     /// Somebody whom we do not know holds the other side of the pipe: what was in it is in the log.

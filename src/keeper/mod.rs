@@ -13,6 +13,7 @@ mod cgroup;
 mod conn;
 mod door;
 mod ends;
+pub mod footprint;
 mod guard;
 mod journal;
 mod launch;

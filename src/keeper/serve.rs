@@ -10,9 +10,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::cgroup::Cgroups;
+use super::cgroup::{self, Cgroups};
 use super::conn::Conn;
 use super::door::Door;
+use super::footprint;
 use super::journal::{Head, Journal, Record, Recovered};
 use super::launch::Inheritance;
 use super::proc;
@@ -27,6 +28,9 @@ pub(crate) struct Places {
     pub(crate) runtime_dir: std::path::PathBuf,
     pub(crate) use_cgroups: bool,
 }
+
+/// A start with all its first spawns is over by then.
+const SETTLED_AFTER: u64 = 4_000_000_000;
 
 const SIGNALS: u64 = 0;
 const LISTENER: u64 = 1;
@@ -68,6 +72,10 @@ pub(crate) struct Keeper {
     pub(super) by_runner: HashMap<String, String>,
     /// Ended, not acknowledged, in order.
     pub(super) exits: BTreeMap<u64, Exit>,
+    /// When what starting needed is given back.
+    settles_at: Option<u64>,
+    /// To be removed when there is time.
+    pub(super) empty_cgroups: Vec<String>,
     /// A child that is nobody's main process has ended since the last look.
     pub(super) orphan_ended: bool,
 }
@@ -126,6 +134,8 @@ impl Keeper {
             loose_relays: HashSet::new(),
             by_runner: HashMap::new(),
             exits: BTreeMap::new(),
+            settles_at: Some(proc::monotonic() + SETTLED_AFTER),
+            empty_cgroups: Vec::new(),
             orphan_ended: false,
         };
         keeper.inherit(recovered);
@@ -168,11 +178,19 @@ impl Keeper {
             for event in events.iter().take(count) {
                 self.on_event(event);
             }
-            self.on_time(proc::monotonic());
+            let now = proc::monotonic();
+            self.on_time(now);
+            if self.settles_at.is_some_and(|at| at <= now) {
+                self.settles_at = None;
+                footprint::give_back();
+            }
             if self.journal.wants_compaction() {
                 self.compact();
             }
             self.flush();
+            for dir in self.empty_cgroups.drain(..) {
+                cgroup::remove(dir.as_ref());
+            }
             if self.is_done() {
                 return Ok(());
             }
@@ -230,7 +248,11 @@ impl Keeper {
         }
         match order {
             Order::Hello { .. } => {}
-            Order::Spawn { key, spec } => self.on_spawn(&key, &spec),
+            Order::Spawn { key, spec } => {
+                self.on_spawn(&key, &spec);
+                // Others may wait behind this one.
+                self.flush();
+            }
             Order::Stop { key, signal, grace_ms } => self.stop(&key, signal, grace_ms),
             Order::Ack { seq } => {
                 if self.exits.first_key_value().is_some_and(|(first, _)| *first <= seq) {
@@ -413,7 +435,7 @@ impl Keeper {
         }
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let Some(conn) = &mut self.conn else { return };
         if !conn.flush() {
             self.conn = None;
@@ -451,7 +473,12 @@ impl Keeper {
     }
 
     fn next_deadline(&self) -> Option<u64> {
-        self.trees.values().filter_map(Self::deadline_of).chain(self.successor.due()).min()
+        self.trees
+            .values()
+            .filter_map(Self::deadline_of)
+            .chain(self.successor.due())
+            .chain(self.settles_at)
+            .min()
     }
 
     /// Ends when a goodbye was said, or everything had to be stopped, or nobody ever came; and nothing lives.
