@@ -6,8 +6,8 @@
 //! goodbye the keeper follows its policy: start a successor, or stop everything.
 //!
 //! Reading order: [`wire`] (what is said), [`link`] (how the supervisor finds and starts it), `guard` (how it begins
-//! and survives), `serve` (its loop), `launch` and `spawn` (how a process comes to be), `ends` (how it ends), `sweep`
-//! (who belongs to an attempt), `relay` (pipes and terminals), `journal` (what outlives it).
+//! and survives), `serve` and `orders` (its loop), `launch` and `spawn` (how a process comes to be), `ends` (how it ends), `sweep`
+//! (who belongs to an attempt), `relay` and `relays` (pipes and terminals), `journal` (what outlives it).
 
 mod cgroup;
 mod conn;
@@ -18,9 +18,11 @@ mod guard;
 mod journal;
 mod launch;
 pub mod link;
+mod orders;
 mod pidfd_info;
 mod proc;
 mod relay;
+mod relays;
 mod serve;
 mod spawn;
 mod successor;
