@@ -149,8 +149,9 @@ impl Keeper {
         groups.sort_unstable();
         groups.dedup();
         for group in groups {
-            let ours =
-                census.of(index).any(|member| member.stat.pgid == group && is_whole(&census, index, member));
+            let ours = census
+                .of(index)
+                .any(|member| member.stat.pgid == group && is_whole(tree, &census, index, member));
             if ours {
                 // SAFETY: plain numbers; the group's members were just seen to be of this tree.
                 unsafe {
@@ -171,6 +172,7 @@ impl Keeper {
     fn spared(&self) -> Vec<i32> {
         let mut spared = vec![std::process::id().cast_signed(), nix::unistd::getppid().as_raw()];
         spared.extend(self.relays.keys());
+        spared.extend(self.trees.values().filter_map(|tree| tree.holder).map(|(pid, _)| pid));
         spared.extend(&self.loose_relays);
         spared.extend(self.supervisor.as_ref().map(|(pid, _)| *pid));
         spared.extend(self.successor.child);
@@ -260,7 +262,7 @@ impl Keeper {
             let mut alive = Vec::new();
             for member in census.of(index) {
                 // The kernel may refuse (another user's process): it counts as alive until it is gone.
-                member.kill(is_whole(&census, index, member)).ok();
+                member.kill(is_whole(tree, &census, index, member)).ok();
                 alive.push(member.stat.pid);
             }
             if alive.is_empty()
@@ -328,6 +330,10 @@ impl Keeper {
         }
         self.record(&Record::Gone { key: key.to_owned() });
         self.send(&Report::Gone { key: key.to_owned() });
+        if let Some((pid, _)) = tree.holder.filter(|(pid, start)| proc::is_alive(*pid, *start)) {
+            // SAFETY: plain numbers; that very process was just seen alive.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
         // After the report is out: somebody waits for that.
         self.empty_cgroups.extend(tree.intent.cgroup);
     }
@@ -367,9 +373,10 @@ impl Keeper {
 }
 
 /// A group lies within one session; it is wholly of the tree if the session's leader is, or is dead.
-fn is_whole(census: &Census, index: usize, member: &sweep::Member) -> bool {
+fn is_whole(tree: &Tree, census: &Census, index: usize, member: &sweep::Member) -> bool {
     let leader = member.stat.sid;
-    census.of(index).any(|other| other.stat.pid == leader)
+    leader == tree.leader().0
+        || census.of(index).any(|other| other.stat.pid == leader)
         || proc::stat(leader).is_none_or(|stat| stat.is_dead())
 }
 

@@ -326,7 +326,12 @@ impl Keeper {
         let mut records = vec![Record::Head(self.head.clone())];
         for tree in self.trees.values() {
             records.push(Record::Intent(tree.intent.clone()));
-            records.push(Record::Spawned { key: tree.key().to_owned(), pid: tree.pid, start: tree.start });
+            records.push(Record::Spawned {
+                key: tree.key().to_owned(),
+                pid: tree.pid,
+                start: tree.start,
+                holder: tree.holder,
+            });
             if !tree.main_lives() {
                 records.push(Record::Ended { key: tree.key().to_owned() });
             }
