@@ -30,7 +30,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long the keeper may take to answer before the start counts as done without it.
 const BEGIN: Duration = Duration::from_secs(5);
 /// A start with all its first spawns is over by then.
-const SETTLED_AFTER: Duration = Duration::from_secs(4);
+const SETTLED_AFTER: Duration = Duration::from_secs(6);
 
 /// What it came to, in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,11 @@ pub struct Scene {
 
 /// Once everything stands, what only the start needed is given back.
 async fn settle() {
-    tokio::time::sleep(SETTLED_AFTER).await;
-    footprint::give_back();
+    // Twice: threads that helped with the start end some seconds after it.
+    for _ in 0..2 {
+        tokio::time::sleep(SETTLED_AFTER).await;
+        footprint::give_back();
+    }
 }
 
 /// Runs the actor to its end. `standing` is called once clients can connect and what shall start has been started, or
