@@ -123,6 +123,8 @@ enum Key {
     /// Housekeeping of the store.
     Store,
     Reload,
+    /// Delete the logs beyond what is kept.
+    OldLogs,
     /// The start is over, and what it needed in memory can be given back.
     Tidy,
     Idle,
@@ -150,6 +152,8 @@ pub struct RunnerManager {
     timers: Timers<Key>,
     budget: Option<RetryBudgetWindow>,
     retention: Retention,
+    /// Logs that are to be deleted.
+    old_logs: Vec<PathBuf>,
     /// Keeps logs within their bound; there from the first log that has one.
     bounds: Option<LogBounds>,
     shares: Shares,
@@ -254,6 +258,7 @@ impl RunnerManager {
             timers: Timers::new(),
             budget,
             retention,
+            old_logs: Vec::new(),
             bounds: None,
             shares: Shares::default(),
             retry_log: None,
@@ -358,6 +363,7 @@ impl RunnerManager {
                     // The one who edited the file reads of it in the notices.
                     self.reload().ok();
                 }
+                Key::OldLogs => self.delete_old_logs(),
                 Key::Tidy => give_back(),
                 Key::Idle => {
                     self.idle_timer = None;
