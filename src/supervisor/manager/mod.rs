@@ -28,6 +28,7 @@ mod tests;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
@@ -177,6 +178,8 @@ pub struct RunnerManager {
 
     inputs: Inputs,
     updates: broadcast::Sender<Update>,
+    /// How many of those who listen only want notices.
+    notice_readers: Arc<AtomicUsize>,
     /// For tasks to answer on.
     own: mpsc::UnboundedSender<Input>,
 }
@@ -277,6 +280,7 @@ impl RunnerManager {
             started_at: now.wall,
             inputs,
             updates,
+            notice_readers: handle.notice_readers(),
             own,
         };
         manager.open_retry_log();

@@ -226,3 +226,24 @@ async fn a_long_start_is_made_in_the_order_of_the_config_and_comes_before_what_i
     assert!(stopped.iter().all(|view| view.status == RunnerStatus::Stopping));
     assert_eq!(world.spawns(), expected, "nothing of the start comes after the stop");
 }
+
+#[tokio::test(start_paused = true)]
+async fn for_somebody_who_only_reads_notices_nothing_else_is_made() {
+    let mut world = Setup::new(vec![spec("a")]).start();
+    let mut notices = world.handle.subscribe_to_notices();
+    // From here on there is nobody else, but for one who looks at what is sent without being counted.
+    let (_, nobody) = broadcast::channel(1);
+    drop(std::mem::replace(&mut world.updates, nobody));
+    world.up("a", 100).await;
+    assert_eq!(notices.updates.len(), 1);
+    assert_eq!(notices.recv().await.unwrap().to_string(), "Started a (attempt 1, pid 100)");
+
+    world.updates = world.handle.subscribe();
+    world.exited("a", 1, ExitStatus::Code(0));
+    world.until_status("a", RunnerStatus::Completed).await;
+    let mut views = 0;
+    while let Ok(update) = world.updates.try_recv() {
+        views += usize::from(matches!(update, Update::Runner(_)));
+    }
+    assert!(views > 0, "whoever wants all gets all");
+}
