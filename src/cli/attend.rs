@@ -22,7 +22,7 @@ use crate::domain::view::{Notice, NoticeKind, Update};
 use crate::frontend::headless::Headless;
 use crate::keeper::footprint;
 use crate::ports::Clock;
-use crate::supervisor::handle::{Handle, Request, Shutdown};
+use crate::supervisor::handle::{Handle, Notices, Request, Shutdown};
 
 /// A terminal that takes nothing any more is not waited for longer than this at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ pub async fn attend(
     announce(server.path());
 
     let (end, ended) = watch::channel(());
-    let recording = tokio::spawn(record(handle.subscribe(), over(ended.clone())));
+    let recording = tokio::spawn(record(handle.subscribe_to_notices(), over(ended.clone())));
     let telling = headless.map(|mut headless| {
         let (updates, ended) = (handle.subscribe(), over(ended.clone()));
         tokio::spawn(async move {
@@ -127,17 +127,16 @@ async fn over(mut ended: watch::Receiver<()>) {
 }
 
 /// All notices go into the log of restage, too.
-async fn record(mut updates: broadcast::Receiver<Update>, ended: impl Future<Output = ()>) {
+async fn record(mut notices: Notices, ended: impl Future<Output = ()>) {
     tokio::pin!(ended);
     loop {
         let received = tokio::select! {
             biased;
-            received = updates.recv() => received,
+            received = notices.recv() => received,
             () = &mut ended => return,
         };
         match received {
-            Ok(Update::Notice(notice)) => own_log::record(&notice),
-            Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_)) => {}
+            Ok(notice) => own_log::record(&notice),
             Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "notices are missing here"),
             Err(RecvError::Closed) => return,
         }
