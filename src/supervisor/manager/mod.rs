@@ -34,7 +34,6 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::activity;
-use super::apart::give_back;
 use super::figures::{self, Shares};
 use super::handle::{Ask, Handle, Reply, RequestError, Shutdown};
 use super::helper::{HelperEnd, Helpers};
@@ -126,8 +125,6 @@ enum Key {
     Reload,
     /// Delete the logs beyond what is kept.
     OldLogs,
-    /// The start is over, and what it needed in memory can be given back.
-    Tidy,
     Idle,
     /// The shutdown takes too long.
     Overdue,
@@ -368,7 +365,6 @@ impl RunnerManager {
                     self.reload().ok();
                 }
                 Key::OldLogs => self.delete_old_logs(),
-                Key::Tidy => give_back(),
                 Key::Idle => {
                     self.idle_timer = None;
                     self.idle = true;
