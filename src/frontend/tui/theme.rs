@@ -73,6 +73,7 @@ pub enum Depth {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Theme {
     styles: [Style; INKS.len()],
+    depth: Depth,
     /// Whether glyphs beyond ASCII may be used.
     pub ascii: bool,
 }
@@ -148,7 +149,16 @@ impl Theme {
             let look = file.ink.get(&ink).or_else(|| base.ink.get(&ink)).cloned().unwrap_or_default();
             look.style(ink, depth)
         };
-        Ok(Self { styles: INKS.map(style), ascii })
+        Ok(Self { styles: INKS.map(style), depth, ascii })
+    }
+
+    /// No look at all.
+    pub fn plain() -> Self {
+        Self { styles: [Style::new(); INKS.len()], depth: Depth::None, ascii: true }
+    }
+
+    pub const fn depth(&self) -> Depth {
+        self.depth
     }
 
     pub fn style(&self, ink: Ink) -> Style {

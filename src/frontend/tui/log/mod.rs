@@ -95,4 +95,5 @@ impl LogPane {
     }
 }
 
+/// The first line of the area is the pane's own title: the file, follow, the number of lines.
 pub fn draw(_frame: &mut Frame<'_>, _area: Rect, _pane: &LogPane, _theme: &Theme, _focused: bool) {}
