@@ -104,6 +104,13 @@ pub struct List {
     pub stale: bool,
 }
 
+impl List {
+    /// Not all runners are listed, or not in the order of the config: a line below the list says so.
+    pub fn is_narrowed(&self) -> bool {
+        self.typing || !self.filter.is_empty() || self.unfinished || self.sort != Sort::Config
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Model {
     pub setup: Setup,
