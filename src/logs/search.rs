@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 
 use super::blocks::{Backward, Forward, Piece};
 use super::lines::{MAX_LINE, Splitter};
+use super::sanitize::{Keep, sanitize};
 
 /// A line that matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Match {
     /// Where the line begins.
     pub offset: u64,
     pub line: Vec<u8>,
-    /// The first hit within the line.
+    /// The first hit within the line as it is shown, without its colours.
     pub hit: Range<usize>,
 }
 
@@ -132,9 +133,16 @@ fn look_at_all(pattern: &Regex, offset: u64, bytes: &[u8], found: &mut Vec<Match
     splitter.finish(|line| look(pattern, line.offset, line.bytes, found));
 }
 
+/// A line is searched as it is shown: colours in the middle of a word do not hide it.
 fn look(pattern: &Regex, offset: u64, line: &[u8], found: &mut Vec<Match>) {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if let Some(hit) = pattern.find(line) {
+    let shown;
+    let mut text = line;
+    if line.contains(&0x1b) {
+        shown = sanitize(line, Keep::Nothing);
+        text = shown.as_bytes();
+    }
+    if let Some(hit) = pattern.find(text) {
         found.push(Match { offset, line: line.to_vec(), hit: hit.range() });
     }
 }
@@ -159,6 +167,15 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         file
+    }
+
+    #[test]
+    fn colours_do_not_hide_a_word() {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, b"plain\na \x1b[31mred\x1b[0m word\n\x1b]0;red word\x07none\n").unwrap();
+        let mut search = Search::forward(file, literal("red word").unwrap(), 0).unwrap();
+        let Step::Found(found) = search.step().unwrap() else { unreachable!() };
+        assert_eq!(found.iter().map(|m| (m.offset, m.hit.clone())).collect::<Vec<_>>(), [(6, 2..10)]);
     }
 
     #[test]
