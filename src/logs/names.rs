@@ -24,26 +24,6 @@ pub fn attempt_log(log: &LogSpec, runner: &RunnerName, attempt: Attempt) -> Path
     log.dir.join(file_name(&log.template, runner, attempt))
 }
 
-/// The log of another attempt of the same runner, told from the log of one: for whoever knows the path alone.
-pub fn sibling(log: &Path, runner: &RunnerName, attempt: Attempt, wanted: Attempt) -> Option<PathBuf> {
-    let name = log.file_name()?.to_str()?;
-    let (form, number) = (file_form(runner), attempt.to_string());
-    let template = |name_first: bool| {
-        // What stands behind is looked for behind, so that a number within the name is not taken for the attempt's.
-        let (first, first_key, second, second_key) =
-            if name_first { (&form, NAME, &number, INDEX) } else { (&number, INDEX, &form, NAME) };
-        let begin = name.find(first.as_str())?;
-        let rest = &name[begin + first.len()..];
-        let at = rest.rfind(second.as_str())?;
-        let (between, after) = (&rest[..at], &rest[at + second.len()..]);
-        let template = format!("{}{first_key}{between}{second_key}{after}", &name[..begin]);
-        (template_problem(&template).is_none() && file_name(&template, runner, attempt) == name)
-            .then_some(template)
-    };
-    let template = template(true).or_else(|| template(false))?;
-    Some(log.with_file_name(file_name(&template, runner, wanted)))
-}
-
 fn file_name(template: &str, runner: &RunnerName, attempt: Attempt) -> String {
     template.replace(INDEX, &attempt.to_string()).replace(NAME, &file_form(runner))
 }
@@ -212,22 +192,6 @@ mod tests {
         assert_eq!(numbers(dir.path(), USUAL, "a_b"), [4]);
         assert_eq!(numbers(dir.path(), USUAL, "ab"), [5]);
         assert_eq!(numbers(&dir.path().join("absent"), USUAL, "a"), [0; 0]);
-    }
-
-    #[test]
-    fn the_log_of_another_attempt_is_told_from_the_log_of_one() {
-        let at = |n| Attempt::new(n).unwrap();
-        for (log, name, expected) in [
-            ("/l/agent_4.log", "agent", Some("/l/agent_3.log")),
-            ("/l/agent4_4.log", "agent4", Some("/l/agent4_3.log")),
-            ("/l/4_4.log", "4", Some("/l/4_3.log")),
-            ("/l/4-web.txt", "web", Some("/l/3-web.txt")),
-            ("/l/video-12+script_4.log", "video-12/script", Some("/l/video-12+script_3.log")),
-            ("/l/other.log", "agent", None),
-        ] {
-            let found = sibling(Path::new(log), &RunnerName::trusted(name), at(4), at(3));
-            assert_eq!(found.as_deref(), expected.map(Path::new), "{log}");
-        }
     }
 
     #[test]

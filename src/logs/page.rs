@@ -167,9 +167,9 @@ fn beginnings(run_at: u64, run: &[u8]) -> Vec<u64> {
     let mut last_newline = None;
     let mut next_multiple = (run_at / PART + 1) * PART;
     let part = |at: u64, last_newline: Option<u64>, found: &mut Vec<u64>| {
-        let free = at.checked_sub(PART).is_some_and(|from| {
-            from >= run_at && last_newline.is_none_or(|newline| newline < from)
-        });
+        let free = at
+            .checked_sub(PART)
+            .is_some_and(|from| from >= run_at && last_newline.is_none_or(|newline| newline < from));
         if free {
             let place = at + continuation(run, at - run_at);
             if place < end {
