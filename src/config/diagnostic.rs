@@ -160,7 +160,7 @@ impl<'a> Source<'a> {
     pub(super) fn diagnostic(&self, problem: Problem) -> Diagnostic {
         let at = self.position(problem.span.start);
         // A value below `env` may be a secret; its line is not repeated anywhere.
-        let secret = problem.path.split('.').any(|part| part == "env");
+        let secret = problem.path.split(['.', '[']).any(|part| part == "env");
         let snippet = (!secret).then(|| self.snippet(at, &problem.span));
         Diagnostic {
             severity: problem.severity,

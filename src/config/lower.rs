@@ -6,22 +6,23 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+mod command;
+mod retry;
+
 use super::collide;
 use super::disk::{self, Disk, Trouble};
 use super::expand::{Environment, Scope, expand};
 use super::raw::{RawCommon, RawFile, RawRetry, RawRunner};
-use super::read::{At, Reader, Spot};
-use super::values::{MAX_ARG, RawCommand};
+use super::read::{At, Reader};
+use super::values::MAX_ARG;
 use crate::domain::spec::{
-    ActivitySpec, Backoff, CgroupUse, CommandSpec, HealthSpec, Jitter, LaunchSpec, Leftovers, LogSpec,
-    Reload, RestartPolicy, RetryBudget, RetryPolicy, RunnerSpec, StdinSpec, Stdio, StopSpec, TuiSpec,
-    WorkspaceSpec,
+    ActivitySpec, CgroupUse, HealthSpec, LaunchSpec, Leftovers, LogSpec, Reload, RestartPolicy, RetryBudget,
+    RunnerSpec, StdinSpec, Stdio, StopSpec, TuiSpec, WorkspaceSpec,
 };
+use command::World;
 
 pub(super) const DATA_DIR: &str = ".restage";
 const SIGTERM: i32 = 15;
-/// What the kernel takes for arguments and environment together, with the usual stack limit of 8 MiB.
-const MAX_ARGS: usize = 2 << 20;
 
 /// Where a workspace lies.
 #[derive(Debug)]
@@ -241,147 +242,6 @@ impl Lowering<'_> {
         })
     }
 
-    fn retry(&mut self, own: &RawRetry, restart: RestartPolicy) -> RetryPolicy {
-        let file = &self.file.common.retry;
-        self.retry_pairs(own, file);
-        let reset_after = match restart {
-            RestartPolicy::Always => Some(Duration::from_mins(10)),
-            RestartPolicy::OnCrash | RestartPolicy::Never => None,
-        };
-        RetryPolicy {
-            enabled: pick(own.enabled.as_ref(), file.enabled.as_ref(), true),
-            max_retries: pick(own.max_retries.as_ref(), file.max_retries.as_ref(), 3),
-            backoff: Backoff {
-                base: pick(own.backoff.as_ref(), file.backoff.as_ref(), BASE),
-                multiplier: pick(own.multiplier.as_ref(), file.multiplier.as_ref(), 2.0),
-                cap: pick(own.cap.as_ref(), file.cap.as_ref(), CAP),
-                jitter: pick(own.jitter.as_ref(), file.jitter.as_ref(), Jitter::None),
-            },
-            reset_after: pick(own.reset_after.as_ref(), file.reset_after.as_ref(), reset_after),
-            on_exit_codes: own
-                .on_exit_codes
-                .as_ref()
-                .or(file.on_exit_codes.as_ref())
-                .map(|at| at.value.clone()),
-            not_on_exit_codes: pick(
-                own.not_on_exit_codes.as_ref(),
-                file.not_on_exit_codes.as_ref(),
-                Vec::new(),
-            ),
-            success_exit_codes: pick(
-                own.success_exit_codes.as_ref(),
-                file.success_exit_codes.as_ref(),
-                vec![0],
-            ),
-            on_output: pick(own.on_output.as_ref(), file.on_output.as_ref(), Vec::new()),
-            not_on_output: pick(own.not_on_output.as_ref(), file.not_on_output.as_ref(), Vec::new()),
-        }
-    }
-
-    /// Values that must fit one another. A pair that comes whole from the file is looked at once, for the file.
-    fn retry_pairs(&mut self, own: &RawRetry, file: &RawRetry) {
-        let base = pick(own.backoff.as_ref(), file.backoff.as_ref(), BASE);
-        let cap = pick(own.cap.as_ref(), file.cap.as_ref(), CAP);
-        if let Some(spot) = spot(own.backoff.as_ref()).or_else(|| spot(own.cap.as_ref()))
-            && base > cap
-        {
-            let message = format!(
-                "the first wait of {} seconds is above the longest of {} seconds",
-                base.as_secs_f64(),
-                cap.as_secs_f64()
-            );
-            let hint = "raise retry_max_backoff_seconds or lower retry_backoff_seconds".to_owned();
-            self.reader.error(spot, message, Some(hint));
-        }
-        let yes = own.on_exit_codes.as_ref().or(file.on_exit_codes.as_ref());
-        let no = own.not_on_exit_codes.as_ref().or(file.not_on_exit_codes.as_ref());
-        if let (Some(yes), Some(no)) = (yes, no)
-            && let Some(spot) =
-                spot(own.not_on_exit_codes.as_ref()).or_else(|| spot(own.on_exit_codes.as_ref()))
-            && let Some(code) = no.value.iter().find(|code| yes.value.contains(code))
-        {
-            let message = format!("exit code {code} is to be retried and not to be retried");
-            self.reader.error(spot, message, Some("take it out of one of the two lists".into()));
-        }
-        let success = own.success_exit_codes.as_ref().or(file.success_exit_codes.as_ref());
-        if let (Some(yes), Some(spot)) =
-            (yes, spot(own.on_exit_codes.as_ref()).or_else(|| spot(own.success_exit_codes.as_ref())))
-        {
-            let good = success.map_or(&[0][..], |at| &at.value);
-            if let Some(code) = yes.value.iter().find(|code| good.contains(code)) {
-                let message = format!("exit code {code} is a good end, so it is not retried as a crash");
-                self.reader.warn(
-                    spot,
-                    message,
-                    Some("take it out of success_exit_codes, or out of here".into()),
-                );
-            }
-        }
-    }
-
-    fn command(&mut self, raw: &RawCommand, world: &World<'_>) -> Option<CommandSpec> {
-        let (command, spot) = match raw {
-            RawCommand::Shell(line) => (CommandSpec::Shell(line.value.clone()), line.spot.clone()),
-            RawCommand::Argv(items) => {
-                let script = script_start(items);
-                let argv: Vec<Option<String>> = items
-                    .iter()
-                    .enumerate()
-                    .map(|(index, item)| {
-                        if index < script {
-                            self.expanded(item, world.scope)
-                        } else {
-                            Some(item.value.clone())
-                        }
-                    })
-                    .collect();
-                let argv: Vec<String> = argv.into_iter().collect::<Option<_>>()?;
-                (CommandSpec::Argv(argv), items.first()?.spot.clone())
-            }
-        };
-        let argv = command.argv();
-        self.size(&argv, world.scope, &spot);
-        let program = argv.first()?;
-        if program.is_empty() {
-            self.reader.error(spot, "the program has no name once its variables are filled in", None);
-            return None;
-        }
-        // A relative path leads nowhere while the folder is wrong, which is told already.
-        let cwd = match world.cwd {
-            Some(cwd) => cwd,
-            None if program.contains('/') && !program.starts_with('/') => return Some(command),
-            None => self.root,
-        };
-        if let Err(Trouble { message, hint }) = self.disk.program(program, cwd, world.scope.var("PATH")) {
-            if world.vague_path && !program.contains('/') {
-                self.reader.warn(spot, format!("{message}, unless env_file changes PATH"), hint);
-            } else {
-                self.reader.missing(spot, message, hint);
-            }
-        }
-        Some(command)
-    }
-
-    /// The kernel refuses a start whose arguments and environment are too large together.
-    fn size(&mut self, argv: &[String], scope: Scope<'_>, spot: &Spot) {
-        const POINTER: usize = size_of::<usize>();
-        let outer =
-            self.env.vars.iter().filter(|(name, _)| scope.own.is_none_or(|own| !own.contains_key(*name)));
-        let vars = outer.chain(scope.own.into_iter().flatten());
-        let env: usize = vars.map(|(name, value)| name.len() + value.len() + 2 + POINTER).sum();
-        let total = env + argv.iter().map(|arg| arg.len() + 1 + POINTER).sum::<usize>();
-        if total > MAX_ARGS {
-            let message = format!(
-                "command and environment take {total} bytes together; the kernel takes {MAX_ARGS} at most"
-            );
-            self.reader.error(
-                spot.clone(),
-                message,
-                Some("hand long text over in a file or on stdin".into()),
-            );
-        }
-    }
-
     fn expanded(&mut self, at: &At<String>, scope: Scope<'_>) -> Option<String> {
         match expand(&at.value, scope) {
             Ok(text) if text.contains('\0') => {
@@ -434,33 +294,4 @@ impl Lowering<'_> {
         self.there(&at, disk::future_folder(&path));
         Some(path)
     }
-}
-
-const BASE: Duration = Duration::from_secs(5);
-const CAP: Duration = Duration::from_mins(5);
-
-/// What a command of a runner meets.
-struct World<'a> {
-    scope: Scope<'a>,
-    /// `None` where it is wrong.
-    cwd: Option<&'a Path>,
-    /// An env file, which is read at each start only, may change PATH.
-    vague_path: bool,
-}
-
-fn spot<T>(at: Option<&At<T>>) -> Option<Spot> {
-    at.map(|at| at.spot.clone())
-}
-
-/// Where the script of `["bash", "-c", "…"]` starts: from there on the variables are the shell's own.
-fn script_start(items: &[At<String>]) -> usize {
-    const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "busybox"];
-    let program = items.first().and_then(|item| item.value.rsplit('/').next());
-    if !program.is_some_and(|name| SHELLS.contains(&name)) {
-        return items.len();
-    }
-    let flag = |item: &At<String>| {
-        item.value.starts_with('-') && !item.value.starts_with("--") && item.value.ends_with('c')
-    };
-    items.iter().position(flag).map_or(items.len(), |at| at + 1)
 }

@@ -172,7 +172,7 @@ fn a_runner_inherits_adds_and_turns_off() {
     assert_eq!(own.launch.env_files, [workspace.root().join("plain.txt"), workspace.root().join("run.sh")]);
     assert_eq!(plain.log.dir, workspace.root().join(".restage/deep/logs"));
     assert_eq!(spec.log_dir, plain.log.dir);
-    assert_eq!((plain.retry.reset_after, always.retry.reset_after), (None, Some(Duration::from_secs(600))));
+    assert_eq!((plain.retry.reset_after, always.retry.reset_after), (None, Some(Duration::from_mins(10))));
     assert_eq!(never_reset.retry.reset_after, None);
 }
 

@@ -1,0 +1,100 @@
+//! Commands: variables filled in, the program found, the size bearable.
+
+use std::path::Path;
+
+use super::Lowering;
+use crate::config::disk::Trouble;
+use crate::config::expand::Scope;
+use crate::config::read::{At, Spot};
+use crate::config::values::RawCommand;
+use crate::domain::spec::CommandSpec;
+
+/// What the kernel takes for arguments and environment together, with the usual stack limit of 8 MiB.
+const MAX_ARGS: usize = 2 << 20;
+
+/// What a command of a runner meets.
+pub(super) struct World<'a> {
+    pub(super) scope: Scope<'a>,
+    /// `None` where it is wrong.
+    pub(super) cwd: Option<&'a Path>,
+    /// An env file, which is read at each start only, may change PATH.
+    pub(super) vague_path: bool,
+}
+
+impl Lowering<'_> {
+    pub(super) fn command(&mut self, raw: &RawCommand, world: &World<'_>) -> Option<CommandSpec> {
+        let (command, spot) = match raw {
+            RawCommand::Shell(line) => (CommandSpec::Shell(line.value.clone()), line.spot.clone()),
+            RawCommand::Argv(items) => {
+                let script = script_start(items);
+                let argv: Vec<Option<String>> = items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| {
+                        if index < script {
+                            self.expanded(item, world.scope)
+                        } else {
+                            Some(item.value.clone())
+                        }
+                    })
+                    .collect();
+                let argv: Vec<String> = argv.into_iter().collect::<Option<_>>()?;
+                (CommandSpec::Argv(argv), items.first()?.spot.clone())
+            }
+        };
+        let argv = command.argv();
+        self.size(&argv, world.scope, &spot);
+        let program = argv.first()?;
+        if program.is_empty() {
+            self.reader.error(spot, "the program has no name once its variables are filled in", None);
+            return None;
+        }
+        // A relative path leads nowhere while the folder is wrong, which is told already.
+        let cwd = match world.cwd {
+            Some(cwd) => cwd,
+            None if program.contains('/') && !program.starts_with('/') => return Some(command),
+            None => self.root,
+        };
+        if let Err(Trouble { message, hint }) = self.disk.program(program, cwd, world.scope.var("PATH")) {
+            if world.vague_path && !program.contains('/') {
+                self.reader.warn(spot, format!("{message}, unless env_file changes PATH"), hint);
+            } else {
+                self.reader.missing(spot, message, hint);
+            }
+        }
+        Some(command)
+    }
+
+    /// The kernel refuses a start whose arguments and environment are too large together.
+    fn size(&mut self, argv: &[String], scope: Scope<'_>, spot: &Spot) {
+        const POINTER: usize = size_of::<usize>();
+        let outer =
+            self.env.vars.iter().filter(|(name, _)| scope.own.is_none_or(|own| !own.contains_key(*name)));
+        let vars = outer.chain(scope.own.into_iter().flatten());
+        let env: usize = vars.map(|(name, value)| name.len() + value.len() + 2 + POINTER).sum();
+        let total = env + argv.iter().map(|arg| arg.len() + 1 + POINTER).sum::<usize>();
+        if total > MAX_ARGS {
+            let message = format!(
+                "command and environment take {total} bytes together; the kernel takes {MAX_ARGS} at most"
+            );
+            self.reader.error(
+                spot.clone(),
+                message,
+                Some("hand long text over in a file or on stdin".into()),
+            );
+        }
+    }
+}
+
+/// Where the script of `["bash", "-c", "…"]` starts: from there on the variables are the shell's own.
+fn script_start(items: &[At<String>]) -> usize {
+    const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "busybox"];
+    let program = items.first().and_then(|item| item.value.rsplit('/').next());
+    if !program.is_some_and(|name| SHELLS.contains(&name)) {
+        return items.len();
+    }
+    let flag = |item: &At<String>| {
+        item.value.starts_with('-') && !item.value.starts_with("--") && item.value.ends_with('c')
+    };
+    items.iter().position(flag).map_or(items.len(), |at| at + 1)
+}
