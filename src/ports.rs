@@ -15,7 +15,8 @@ pub trait Clock: Send + Sync {
 }
 
 /// Where attempts run. Every call returns at once; what comes of it is told by [`ExecEvent`]s on the channel that was
-/// handed over when the executor was made. A spawn is idempotent by attempt id.
+/// handed over when the executor was made. A spawn is idempotent by attempt id; one that failed leaves nothing behind,
+/// so that the same id may be spawned again.
 pub trait Executor: Send {
     fn spawn(&mut self, launch: Launch);
     fn stop(&mut self, attempt: &AttemptId, stop: StopTree);

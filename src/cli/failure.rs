@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 use super::exit::Exit;
 use crate::control::client::ClientError;
 use crate::control::wire::FailureKind;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// `stop agent: no runner is called agent`
     pub message: String,

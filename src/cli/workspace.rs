@@ -35,6 +35,12 @@ impl Workspace {
         })
     }
 
+    /// The current folder, whether it has a config or not.
+    pub fn here() -> Result<Self, Failure> {
+        let root = env::current_dir().map_err(|error| Failure::io("find the current folder", &error))?;
+        Ok(Self { config: root.join(CONFIG_FILE), root })
+    }
+
     fn nearest(here: &Path) -> Result<Self, Failure> {
         let has = |folder: &&Path| {
             folder.join(CONFIG_FILE).is_file() || folder.join(DATA_DIR).join(LOCK_FILE).is_file()

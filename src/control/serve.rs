@@ -144,6 +144,7 @@ async fn welcome(stream: UnixStream, about: About, closing: watch::Receiver<()>)
             return;
         }
     }
+    let _attached = about.handle.attach();
     let (read, write) = stream.into_split();
     let (outbox, waiting) = outbox(MAX_WAITING_BYTES);
     let alarm = outbox.alarm();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 
 use crate::domain::ids::AttemptId;
 use crate::keeper::link::{self, KeeperPlace};
@@ -28,17 +29,33 @@ pub struct LocalExecutor {
     orders: UnboundedSender<Order>,
 }
 
+/// The line itself, for the clean end: it is there when its executor is gone.
+#[derive(Debug)]
+pub struct Line {
+    orders: UnboundedSender<Order>,
+    task: JoinHandle<()>,
+}
+
+impl Line {
+    /// Everything that was ordered goes out, then the goodbye: the keeper ends, too, once nothing lives.
+    pub async fn goodbye(self, patience: Duration) {
+        // The task ends only with the runtime, or by this.
+        self.orders.send(Order::Goodbye).ok();
+        // A keeper that cannot be reached is told nothing; it finds out by itself.
+        tokio::time::timeout(patience, self.task).await.ok();
+    }
+}
+
 impl LocalExecutor {
     /// Begins to connect; everything that comes of it arrives on `events`, first of all the inventory.
-    pub fn start(place: KeeperPlace, introduction: Introduction, events: UnboundedSender<ExecEvent>) -> Self {
+    pub fn start(
+        place: KeeperPlace,
+        introduction: Introduction,
+        events: UnboundedSender<ExecEvent>,
+    ) -> (Self, Line) {
         let (orders, queue) = unbounded_channel();
-        tokio::spawn(hold_line(place, introduction, queue, events));
-        Self { orders }
-    }
-
-    /// The clean end: the keeper ends, too, once nothing lives.
-    pub fn goodbye(&self) {
-        self.order(Order::Goodbye);
+        let task = tokio::spawn(hold_line(place, introduction, queue, events));
+        (Self { orders: orders.clone() }, Line { orders, task })
     }
 
     fn order(&self, order: Order) {
@@ -115,7 +132,7 @@ async fn reach(place: &KeeperPlace) -> Result<UnixStream, String> {
 }
 
 enum Talk {
-    /// A goodbye was said, or nobody listens to events any more.
+    /// A goodbye was said, or nobody is left to say it.
     Over,
     Broken {
         welcomed: bool,
@@ -187,10 +204,9 @@ async fn talk(
                     return broken(welcomed, format!("the keeper refused: {why}"));
                 }
                 welcomed = true;
-                if let Some(event) = translate::event(report)
-                    && events.send(event).is_err()
-                {
-                    return Talk::Over;
+                if let Some(event) = translate::event(report) {
+                    // Nobody listens any more where only the goodbye is left to be said.
+                    events.send(event).ok();
                 }
             }
         }

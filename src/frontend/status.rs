@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::text::{Tone, between, bytes, countdown, cut, glyph, one_line, span, tone, word};
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::time::Timestamp;
-use crate::domain::view::{RunnerStatus, RunnerView, Snapshot};
+use crate::domain::view::{Figures, RunnerStatus, RunnerView, Snapshot};
 
 /// One object of `status --json`. Nothing is left out: what is not known is `null`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,6 +35,7 @@ pub struct Row<'a> {
 impl<'a> From<&'a RunnerView> for Row<'a> {
     fn from(runner: &'a RunnerView) -> Self {
         let outcome = runner.outcome.as_ref();
+        let uses = use_of(runner);
         Self {
             name: &runner.name,
             group: runner.group.as_deref(),
@@ -51,10 +52,24 @@ impl<'a> From<&'a RunnerView> for Row<'a> {
             started_at: runner.started_at,
             ended_at: runner.ended_at,
             last_output_at: runner.figures.and_then(|figures| figures.last_output_at),
-            cpu_percent: runner.figures.map(|figures| figures.cpu_percent),
-            rss_bytes: runner.figures.map(|figures| figures.rss_bytes),
+            cpu_percent: uses.map(|figures| figures.cpu_percent),
+            rss_bytes: uses.map(|figures| figures.rss_bytes),
             log: runner.log.as_deref(),
         }
+    }
+}
+
+/// What its processes use, where it has any: nothing is not the same as zero.
+fn use_of(runner: &RunnerView) -> Option<Figures> {
+    match runner.status {
+        RunnerStatus::Starting | RunnerStatus::Running | RunnerStatus::Stopping | RunnerStatus::Stuck => {
+            runner.figures
+        }
+        RunnerStatus::Idle
+        | RunnerStatus::Backoff
+        | RunnerStatus::Stopped
+        | RunnerStatus::Crashed
+        | RunnerStatus::Completed => None,
     }
 }
 
@@ -146,7 +161,7 @@ fn summary(snapshot: &Snapshot, look: &Look) -> String {
 }
 
 fn cells(runner: &RunnerView, now: Timestamp) -> Cells<'_> {
-    let figures = runner.figures.as_ref();
+    let figures = use_of(runner);
     let mut state = word(runner).to_owned();
     if let Some(quiet) = quiet(runner, now) {
         state = format!("{state}  {quiet}");

@@ -67,6 +67,7 @@ fn snapshot() -> Snapshot {
             exhausted: true,
             retry_count: 3,
             outcome: Some(exit),
+            figures: Some(Figures { cpu_percent: 0.0, rss_bytes: 0, last_output_at: None }),
             ..runner("agent-db", RunnerStatus::Crashed)
         },
         RunnerView {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::domain::ids::RunnerName;
 use crate::domain::view::{RunnerView, Snapshot, Update};
@@ -59,6 +59,17 @@ pub enum RequestError {
 pub struct Handle {
     requests: mpsc::Sender<Ask>,
     updates: broadcast::Sender<Update>,
+    attached: watch::Sender<usize>,
+}
+
+/// Somebody who looks on; a background supervisor with nothing to do stays as long as this is kept.
+#[derive(Debug)]
+pub struct Attachment(watch::Sender<usize>);
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// A request on its way, with the place for its answer.
@@ -70,7 +81,7 @@ pub struct Ask {
 
 impl Handle {
     pub fn new(requests: mpsc::Sender<Ask>, updates: broadcast::Sender<Update>) -> Self {
-        Self { requests, updates }
+        Self { requests, updates, attached: watch::Sender::new(0) }
     }
 
     pub async fn ask(&self, request: Request) -> Result<Reply, RequestError> {
@@ -82,5 +93,15 @@ impl Handle {
     /// Everything that changes from now on. Subscribe first, then ask for a snapshot: nothing falls in between.
     pub fn subscribe(&self) -> broadcast::Receiver<Update> {
         self.updates.subscribe()
+    }
+    /// To be kept by everybody who listens for longer than one request.
+    pub fn attach(&self) -> Attachment {
+        self.attached.send_modify(|count| *count += 1);
+        Attachment(self.attached.clone())
+    }
+
+    /// How many are attached, for the actor.
+    pub fn attached(&self) -> watch::Receiver<usize> {
+        self.attached.subscribe()
     }
 }

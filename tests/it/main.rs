@@ -15,6 +15,8 @@
     reason = "waiting on conditions of real processes has a deadline on the real clock"
 )]
 
+mod cli;
 mod keeper;
 mod layers;
+mod readme;
 mod support;

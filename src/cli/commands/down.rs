@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::link;
 use crate::cli::output;
 use crate::cli::workspace::Workspace;
 use crate::control::client::{Client, ClientError, Incoming, Updates};
@@ -15,8 +14,7 @@ use crate::supervisor::handle::Shutdown;
 /// Between its last word and the end of its process.
 const LAST_STEP: Duration = Duration::from_secs(5);
 
-pub async fn run(workspace: &Workspace, kill: bool) -> Outcome {
-    let (client, updates) = link::require(workspace).await?;
+pub async fn run(workspace: &Workspace, client: Client, updates: Updates, kill: bool) -> Outcome {
     let pid = client.welcome.supervisor_pid;
     let how = if kill { Shutdown::Kill } else { Shutdown::Graceful };
     end(client, updates, how)

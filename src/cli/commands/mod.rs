@@ -1,10 +1,12 @@
 //! One file a verb.
 
+pub mod check;
 pub mod completions;
 pub mod doctor;
 pub mod down;
 pub mod logs;
 pub mod order;
 pub mod status;
+pub mod up;
 pub mod wait;
 pub mod why;

@@ -33,11 +33,13 @@ mod view;
 mod world;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod takeover_tests;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,156 @@
+//! Everything around a supervisor that runs in this process: its socket, its lines on the terminal, its log, and the
+//! signals that end it. It knows the supervisor by its handle only.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::own_log;
+use super::process;
+use super::signals::Signals;
+use crate::control::lock::{Holder, WorkspaceLock};
+use crate::control::serve::{Place, Server};
+use crate::control::wire::{self, Welcome};
+use crate::domain::verdict::signal_name;
+use crate::domain::view::{Notice, NoticeKind, Update};
+use crate::frontend::headless::Headless;
+use crate::ports::Clock;
+use crate::supervisor::handle::{Handle, Request, Shutdown};
+
+/// A terminal that takes nothing any more is not waited for longer than this at the end.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// What it came to, in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Came {
+    pub exit: Exit,
+    /// A sentence for a person.
+    pub summary: String,
+}
+
+/// What an actor is attended with.
+#[derive(Debug)]
+pub struct Scene {
+    pub place: Place,
+    pub workspace: std::path::PathBuf,
+    pub lock: WorkspaceLock,
+    pub signals: Signals,
+    /// `None` in the background.
+    pub headless: Option<Headless>,
+}
+
+/// Runs the actor to its end. `standing` is called once clients can connect.
+pub async fn attend(
+    scene: Scene,
+    handle: Handle,
+    actor: impl Future<Output = Came> + Send + 'static,
+    clock: &dyn Clock,
+    standing: impl FnOnce(),
+) -> Result<Exit, Failure> {
+    let Scene { place, workspace, lock, signals, headless } = scene;
+    let is_headless = headless.is_some();
+    let me = process::me();
+    let started_at = clock.now().wall;
+    let welcome =
+        Welcome { version: wire::VERSION, supervisor_pid: me.pid, workspace, headless: is_headless };
+    let server = Server::bind(place, welcome, handle.clone())
+        .map_err(|error| Failure::new(Exit::Failed, "open the way for other verbs", error))?;
+    let announce = move |socket: &Path| {
+        let holder = Holder { process: me, socket: socket.to_owned(), started_at, headless: is_headless };
+        if let Err(error) = lock.announce(&holder) {
+            // A full disk: verbs do not find us until the next time. The runners do not depend on it.
+            tracing::error!(%error, "write into the lock file where the socket is");
+        }
+        // The lock lives as long as this closure, which the server keeps until its end.
+    };
+    announce(server.path());
+    standing();
+
+    let (end, ended) = watch::channel(());
+    let recording = tokio::spawn(record(handle.subscribe(), over(ended.clone())));
+    let telling = headless.map(|mut headless| {
+        let (updates, ended) = (handle.subscribe(), over(ended.clone()));
+        tokio::spawn(async move {
+            headless.run(updates, ended).await;
+            headless
+        })
+    });
+    let serving = tokio::spawn(server.run(over(ended), announce));
+    let (came, signal) = watch_over(tokio::spawn(actor), handle, signals).await?;
+
+    drop(end);
+    let text = match signal {
+        Some(signal) => format!("Ended by signal {}: {}", signal_name(signal), came.summary),
+        None => format!("Ended: {}", came.summary),
+    };
+    let summary = Notice { at: clock.now().wall, runner: None, what: NoticeKind::Info { text } };
+    own_log::record(&summary);
+    if let Some(telling) = telling
+        && let Ok(mut headless) = telling.await
+    {
+        headless.tell(&summary);
+        headless.close(LAST_LINES);
+    }
+    // These two end by themselves now; one that has panicked has said so in the log.
+    serving.await.ok();
+    recording.await.ok();
+    Ok(signal.map_or(came.exit, Exit::Signal))
+}
+
+/// Resolves when the other end is dropped.
+async fn over(mut ended: watch::Receiver<()>) {
+    ended.changed().await.ok();
+}
+
+/// All notices go into the log of restage, too.
+async fn record(mut updates: broadcast::Receiver<Update>, ended: impl Future<Output = ()>) {
+    tokio::pin!(ended);
+    loop {
+        let received = tokio::select! {
+            biased;
+            received = updates.recv() => received,
+            () = &mut ended => return,
+        };
+        match received {
+            Ok(Update::Notice(notice)) => own_log::record(&notice),
+            Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_)) => {}
+            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "notices are missing here"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Waits for the end of the actor. A signal asks it to end, a second one kills; the first one is told.
+async fn watch_over(
+    mut actor: JoinHandle<Came>,
+    handle: Handle,
+    mut signals: Signals,
+) -> Result<(Came, Option<i32>), Failure> {
+    let mut first = None;
+    loop {
+        let signal = tokio::select! {
+            ended = &mut actor => return match ended {
+                Ok(came) => Ok((came, first)),
+                Err(error) => Err(Failure::new(Exit::Failed, "supervise", error)
+                    .hint("what ran goes on; any verb starts a supervisor that takes it over")),
+            },
+            signal = signals.next() => signal,
+        };
+        let how = if first.is_none() { Shutdown::Graceful } else { Shutdown::Kill };
+        first = first.or(Some(signal));
+        tracing::info!(signal, ?how, "told to end");
+        let handle = handle.clone();
+        // Its answer may take as long as the graces; what is waited for is the end of the actor.
+        tokio::spawn(async move { handle.ask(Request::Shutdown { how }).await.map(drop) });
+    }
+}
+
+#[cfg(test)]
+#[path = "attend_tests.rs"]
+mod tests;

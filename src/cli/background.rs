@@ -1,0 +1,120 @@
+//! A supervisor without a terminal: started by `up --detach`, by a verb that finds children without one, and by the
+//! keeper as a successor. It tells whoever started it, in one line on its stdout, whether it stands, and then lets go.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::settings;
+use super::workspace::Workspace;
+use crate::control::lock;
+use crate::supervisor::journal::{Identity, Peeked, peek};
+
+/// The first argument of a process that is to become a supervisor in the background.
+pub const SUPERVISE: &str = "__supervise";
+
+/// Reading state, adopting children and binding a socket take milliseconds; a slow disk may take longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The one line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Report {
+    Ready { pid: u32 },
+    Failed(Failure),
+}
+
+/// Arguments of such a process, also for the keeper, which has to start one by itself.
+pub fn arguments(workspace: &Workspace, debug: bool) -> Vec<String> {
+    let mut arguments = vec![SUPERVISE.into(), "--config".into(), workspace.config.display().to_string()];
+    if debug {
+        arguments.push("--debug".into());
+    }
+    arguments
+}
+
+/// Starts one and waits until it stands. The answer is its pid.
+pub fn start(workspace: &Workspace, debug: bool, names: &[String]) -> Result<u32, Failure> {
+    let act = "start a supervisor in the background";
+    let mut child = Command::new("/proc/self/exe")
+        .arg0("restage")
+        .args(arguments(workspace, debug))
+        .args(names)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| Failure::io(act, &error))?;
+    let (told, line) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            BufReader::new(stdout).read_line(&mut line).ok();
+            // Whoever waited may have lost patience.
+            told.send(line).ok();
+        });
+    }
+    let log = workspace.log_dir().join(super::own_log::LOG_FILE);
+    let failed = |cause: String| {
+        Failure::new(Exit::Failed, act, cause).hint(format!("the end of {} tells more", log.display()))
+    };
+    let line = line
+        .recv_timeout(PATIENCE)
+        .map_err(|_| failed(format!("it has not reported within {}s", PATIENCE.as_secs())))?;
+    match serde_json::from_str(&line) {
+        Ok(Report::Ready { pid }) => Ok(pid),
+        Ok(Report::Failed(failure)) => Err(failure),
+        Err(_) => {
+            let end = child.try_wait().ok().flatten().map(|status| format!(": {status}")).unwrap_or_default();
+            Err(failed(format!("it ended before it stood{end}")))
+        }
+    }
+}
+
+/// In the background process: reports how the start went and lets go of whoever waits for it.
+pub fn report(start: Result<(), &Failure>) {
+    let report = match start {
+        Ok(()) => Report::Ready { pid: std::process::id() },
+        Err(failure) => Report::Failed(failure.clone()),
+    };
+    let mut line = serde_json::to_vec(&report).unwrap_or_default();
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    // The keeper does not listen, and a verb may be gone.
+    stdout.write_all(&line).and_then(|()| stdout.flush()).ok();
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        nix::unistd::dup2_stdout(null.as_fd()).ok();
+    }
+}
+
+/// In the background process: a session of its own, so that no terminal can end it.
+pub fn leave_terminal() {
+    // The keeper has started us in one already, and then this is refused.
+    nix::unistd::setsid().ok();
+}
+
+/// Nobody supervises, the last end was no clean one, and something of it may live: somebody has to look after it.
+/// What was headless has taken its children with it, and is not begun again by somebody who only asks.
+pub fn is_needed(workspace: &Workspace) -> bool {
+    if lock::holder(&workspace.lock_file()).is_some_and(|holder| holder.headless) {
+        return false;
+    }
+    let places = workspace.places(settings::state_dir(workspace).as_deref());
+    let Ok(identity) = Identity::current() else { return false };
+    peek(&places.state_dir, &identity).is_ok_and(|peeked| has_live(&peeked))
+}
+
+fn has_live(peeked: &Peeked) -> bool {
+    peeked.found
+        && !peeked.clean_end
+        && peeked.same_boot
+        && peeked.states.iter().any(|state| state.status.is_live())
+}

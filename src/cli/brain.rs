@@ -1,0 +1,188 @@
+//! Puts a supervisor together: state, keeper, config, clocks. What comes out is a handle and the actor, not yet running.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::attend::Came;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::process;
+use super::settings;
+use super::workspace::Workspace;
+use crate::config::{Loaded, Missing, diff};
+use crate::domain::ids::RunnerName;
+use crate::domain::spec::{CgroupUse, WorkspaceSpec};
+use crate::executor::local::{Introduction, LocalExecutor};
+use crate::keeper::link::KeeperPlace;
+use crate::keeper::wire::Policy;
+use crate::ports::Clock;
+use crate::supervisor::clock::SystemClock;
+use crate::supervisor::handle::Handle;
+use crate::supervisor::helper::SystemHelpers;
+use crate::supervisor::journal::{Identity, Owner, StateFile};
+use crate::supervisor::manager::{
+    ConfigSource, End, EndReason, Exit as ActorExit, Mode, Options, Parts, Reloaded, RunnerManager, StartPlan,
+};
+use crate::supervisor::place::WorkspacePlaces;
+use crate::supervisor::probe::SystemProbe;
+use crate::supervisor::watch;
+
+/// The goodbye is a line on a socket; a keeper that does not take it by then is told nothing.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What a supervisor is for.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    pub workspace: &'a Workspace,
+    pub places: &'a WorkspacePlaces,
+    pub loaded: Loaded,
+    /// `None`: all with autostart.
+    pub chosen: Option<Vec<RunnerName>>,
+    pub mode: Mode,
+    /// Arguments with which the keeper starts a successor.
+    pub successor: Vec<String>,
+}
+
+/// To be called inside the runtime, by whoever holds the lock of the workspace.
+pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + Send + use<>), Failure> {
+    let Plan { workspace, places, loaded, chosen, mode, successor } = plan;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let identity = Identity::current().map_err(|error| {
+        Failure::io("find out which boot of which machine this is", &error)
+            .hint("/proc must be mounted; `restage doctor` tells more")
+    })?;
+    let owner = Owner { workspace: workspace.root.clone(), identity, supervisor: process::me() };
+    let (store, recovered) = StateFile::open(&places.state_dir, owner, Arc::clone(&clock))
+        .map_err(|error| Failure::new(Exit::Failed, "take over the state of supervision", error))?;
+    let runtime_dir =
+        places.prepare_runtime_dir().map_err(|error| Failure::io("start the keeper", &error))?;
+    let keeper = KeeperPlace {
+        data_dir: workspace.data_dir(),
+        runtime_dir: runtime_dir.to_owned(),
+        cgroups: loaded.spec.cgroup == CgroupUse::Auto,
+    };
+    let policy = match mode {
+        // Where nobody may come back to look after them, children end with us.
+        Mode::Headless => Policy::Stop,
+        Mode::Background => Policy::Keep,
+    };
+    let introduction = Introduction { epoch: recovered.epoch, policy, successor };
+    let (tell, exec_events) = mpsc::unbounded_channel();
+    let (executor, line) = LocalExecutor::start(keeper, introduction, tell);
+    let (touch, touched) = mpsc::unbounded_channel();
+    let config_watch = watch::watch(&workspace.config, touch).map_err(|why| tracing::warn!("{why}")).ok();
+    let parts = Parts {
+        clock,
+        executor: Box::new(executor),
+        exec_events,
+        store: Box::new(store),
+        config: Box::new(ConfigFile { workspace: workspace.clone() }),
+        config_touched: config_watch.is_some().then_some(touched),
+        probe: Arc::new(SystemProbe),
+        helpers: Arc::new(SystemHelpers),
+    };
+    let start = chosen.map_or(StartPlan::Autostart, StartPlan::Only);
+    let (manager, handle) = RunnerManager::new(loaded.spec, recovered, parts, Options { mode, start });
+    let actor = async move {
+        let end = manager.run().await;
+        drop(config_watch);
+        line.goodbye(GOODBYE).await;
+        came(&end)
+    };
+    Ok((handle, actor))
+}
+
+/// The config as it is on disk at the moment.
+#[derive(Debug)]
+struct ConfigFile {
+    workspace: Workspace,
+}
+
+impl ConfigSource for ConfigFile {
+    fn load(&mut self, running: &WorkspaceSpec) -> Result<Reloaded, String> {
+        let loaded =
+            settings::read(&self.workspace, Missing::Error).map_err(|diagnostics| diagnostics.to_string())?;
+        let mut changes: Vec<String> = diff(running, &loaded.spec).iter().map(ToString::to_string).collect();
+        changes.extend(loaded.warnings.iter().map(ToString::to_string));
+        Ok(Reloaded { workspace: loaded.spec, changes })
+    }
+}
+
+fn came(end: &End) -> Came {
+    let exit = match end.exit() {
+        ActorExit::AllCompleted | ActorExit::Stopped => Exit::Completed,
+        ActorExit::SomeFailed => Exit::Failed,
+    };
+    Came { exit, summary: summary(end) }
+}
+
+/// `3 completed, 1 failed (agent)`
+fn summary(end: &End) -> String {
+    let named = |names: &[RunnerName], word: &str| {
+        let list: Vec<&str> = names.iter().map(RunnerName::as_str).collect();
+        (!list.is_empty()).then(|| format!("{} {word} ({})", list.len(), list.join(", ")))
+    };
+    let completed = (!end.completed.is_empty()).then(|| format!("{} completed", end.completed.len()));
+    let parts = [
+        completed,
+        named(&end.failed, "failed"),
+        named(&end.stopped, "stopped"),
+        named(&end.alive, "could not be ended"),
+    ];
+    let counts: Vec<String> = parts.into_iter().flatten().collect();
+    let why = match end.why {
+        EndReason::NothingLeft => "nothing is left to run",
+        EndReason::Idle => "nothing to do and nobody here",
+        EndReason::Shutdown(_) => "asked for",
+    };
+    if counts.is_empty() { why.to_owned() } else { format!("{why}; {}", counts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::handle::Shutdown;
+
+    fn names(names: &[&str]) -> Vec<RunnerName> {
+        names.iter().map(|name| RunnerName::trusted(*name)).collect()
+    }
+
+    #[test]
+    fn the_end_is_told_and_counted() {
+        let none = End {
+            why: EndReason::NothingLeft,
+            completed: vec![],
+            failed: vec![],
+            stopped: vec![],
+            alive: vec![],
+        };
+        let table = [
+            (none.clone(), Exit::Completed, "nothing is left to run"),
+            (
+                End { completed: names(&["a", "b"]), failed: names(&["c"]), ..none.clone() },
+                Exit::Failed,
+                "nothing is left to run; 2 completed, 1 failed (c)",
+            ),
+            (
+                End {
+                    why: EndReason::Shutdown(Shutdown::Graceful),
+                    stopped: names(&["a", "b"]),
+                    ..none.clone()
+                },
+                Exit::Completed,
+                "asked for; 2 stopped (a, b)",
+            ),
+            (
+                End { alive: names(&["a"]), ..none },
+                Exit::Failed,
+                "nothing is left to run; 1 could not be ended (a)",
+            ),
+        ];
+        for (end, exit, summary) in table {
+            assert_eq!(came(&end), Came { exit, summary: summary.into() });
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `restage up`: takes the workspace, puts a supervisor together and runs it, here or in the background.
+
+use std::env;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::cli::args::{Global, Mode, Output};
+use crate::cli::attend::{Scene, attend};
+use crate::cli::background;
+use crate::cli::brain::{Plan, assemble};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::link::{self, Found};
+use crate::cli::own_log::{self, OwnLog};
+use crate::cli::signals::Signals;
+use crate::cli::workspace::Workspace;
+use crate::cli::{output, process, runtime, settings};
+use crate::config::{Loaded, Missing};
+use crate::control::lock::{LockError, WorkspaceLock};
+use crate::control::serve::Place;
+use crate::domain::ids::RunnerName;
+use crate::frontend::headless::{Format, Headless, Printer, name_width};
+use crate::supervisor::atomic::private_dir;
+use crate::supervisor::clock::SystemClock;
+use crate::supervisor::manager::Mode as ActorMode;
+
+/// Somebody who only looks at the lock holds it for less than this.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// What still runs on other threads at the end has had its time.
+const LAST_THREADS: Duration = Duration::from_millis(500);
+
+pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String]) -> Outcome {
+    if let Found::Somebody(holder) = link::who(workspace) {
+        return Err(link::taken(workspace, holder.as_ref()));
+    }
+    let loaded = settings::load(workspace, Missing::Error)?;
+    let chosen = choose(&loaded, names)?;
+    if mode.detach {
+        let pid = background::start(workspace, global.debug, names)?;
+        output::remark(&format!(
+            "restage: supervisor {pid} works in the background; `restage status` shows it"
+        ));
+        return Ok(Exit::Completed);
+    }
+    let headless = headless(global, &loaded)?;
+    supervise(workspace, loaded, Role { headless: Some(headless), chosen, debug: global.debug }, || {})
+}
+
+/// The role `__supervise --config PATH [--debug] [NAME…]`, which only restage itself starts.
+pub fn in_background() -> ExitCode {
+    background::leave_terminal();
+    let mut reported = false;
+    let outcome = prepare().and_then(|(workspace, loaded, role)| {
+        supervise(&workspace, loaded, role, || {
+            background::report(Ok(()));
+            reported = true;
+        })
+    });
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            tracing::error!("{failure}");
+            if !reported {
+                background::report(Err(&failure));
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn prepare() -> Result<(Workspace, Loaded, Role), Failure> {
+    let mut arguments = env::args_os().skip(2);
+    let mut config = None;
+    let mut debug = false;
+    let mut names = Vec::new();
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--config") => config = arguments.next().map(PathBuf::from),
+            Some("--debug") => debug = true,
+            _ => names.push(argument.to_string_lossy().into_owned()),
+        }
+    }
+    let workspace = Workspace::find(&Global { config, output: Output::Human, debug, no_color: true })?;
+    // What runs must be looked after, even where a program or a folder of the config has gone meanwhile.
+    let missing = if background::is_needed(&workspace) { Missing::Warning } else { Missing::Error };
+    let loaded = settings::load(&workspace, missing)?;
+    let chosen = choose(&loaded, &names)?;
+    Ok((workspace, loaded, Role { headless: None, chosen, debug }))
+}
+
+/// Which runners to start: `None` are those with autostart.
+fn choose(loaded: &Loaded, names: &[String]) -> Result<Option<Vec<RunnerName>>, Failure> {
+    let runners = &loaded.spec.runners;
+    let known = |name: &&String| runners.iter().any(|runner| runner.name.as_str() == name.as_str());
+    if let Some(unknown) = names.iter().find(|name| !known(name)) {
+        let known: Vec<&str> = runners.iter().map(|runner| runner.name.as_str()).collect();
+        let cause = format!("no runner is called so; there are: {}", known.join(", "));
+        return Err(Failure::new(Exit::Nothing, format!("start {unknown}"), cause)
+            .hint("the names are the keys of \"runners\" in the config"));
+    }
+    Ok((!names.is_empty()).then(|| names.iter().map(|name| RunnerName::trusted(name.as_str())).collect()))
+}
+
+/// One line an event: on stderr for people, on stdout for programs.
+fn headless(global: &Global, loaded: &Loaded) -> Result<Headless, Failure> {
+    let (format, sink) = match global.output {
+        Output::Human => {
+            let colour = output::colours(&io::stderr(), global.no_color);
+            let name_width = name_width(loaded.spec.runners.iter().map(|runner| &runner.name));
+            let format = Format::Human { zone: TimeZone::system(), colour, name_width };
+            (format, output::unbuffered(io::stderr().as_fd()))
+        }
+        Output::Json => (Format::Json, output::unbuffered(io::stdout().as_fd())),
+    };
+    let sink = sink.map_err(|error| Failure::io("open the terminal for headless mode", &error))?;
+    Ok(Headless::new(Printer::new(sink), format))
+}
+
+/// In which way it supervises.
+struct Role {
+    /// `None` in the background.
+    headless: Option<Headless>,
+    chosen: Option<Vec<RunnerName>>,
+    debug: bool,
+}
+
+/// From the lock to the last line.
+fn supervise(workspace: &Workspace, loaded: Loaded, role: Role, standing: impl FnOnce()) -> Outcome {
+    let data_dir = workspace.data_dir();
+    private_dir(&data_dir).map_err(|error| Failure::io(format!("make {}", data_dir.display()), &error))?;
+    let lock = take_lock(workspace)?;
+    // Held to the end: what waits is written when it goes.
+    let _log = open_log(workspace, role.debug);
+    let places = workspace.places(loaded.spec.cache_dir.as_deref());
+    let mode = if role.headless.is_some() { ActorMode::Headless } else { ActorMode::Background };
+    let mut folders = places.runtime_dirs.clone();
+    folders.push(data_dir);
+    let place = Place { folders, lock_file: workspace.lock_file() };
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
+        let signals = Signals::listen().map_err(|error| Failure::io("listen to signals", &error))?;
+        let successor = background::arguments(workspace, role.debug);
+        let plan = Plan { workspace, places: &places, loaded, chosen: role.chosen, mode, successor };
+        let (handle, actor) = assemble(plan)?;
+        let scene =
+            Scene { place, workspace: workspace.root.clone(), lock, signals, headless: role.headless };
+        attend(scene, handle, actor, &SystemClock, standing).await
+    });
+    runtime.shutdown_timeout(LAST_THREADS);
+    outcome
+}
+
+fn take_lock(workspace: &Workspace) -> Result<WorkspaceLock, Failure> {
+    WorkspaceLock::take(&workspace.lock_file(), LOCK_PATIENCE, process::lives).map_err(|error| match &error {
+        LockError::Held { holder, .. } => link::taken(workspace, holder.as_ref()),
+        LockError::Io { path, source } => Failure::io(format!("lock {}", path.display()), source)
+            .hint("supervision needs a folder that can be written to"),
+    })
+}
+
+/// Without a log it works, too.
+fn open_log(workspace: &Workspace, debug: bool) -> Option<OwnLog> {
+    let folder = workspace.log_dir();
+    own_log::start(&folder, debug)
+        .map_err(|error| output::remark(&format!("restage: open the log in {}: {error}", folder.display())))
+        .ok()
+}

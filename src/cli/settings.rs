@@ -1,0 +1,75 @@
+//! The config of a workspace, read with the environment of this process: the only place where the two meet.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use directories::BaseDirs;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output;
+use super::workspace::Workspace;
+use crate::config::{self, Diagnostics, Environment, Loaded, Missing};
+use crate::domain::ids::RunnerName;
+use crate::domain::spec::LogSpec;
+
+pub fn environment() -> Environment {
+    let home = BaseDirs::new().map(|folders| folders.home_dir().to_owned());
+    // What is no UTF-8 cannot stand in a JSON file, so it cannot be named there either.
+    let vars = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Environment { home, vars: vars.collect() }
+}
+
+/// The config, or every problem of it.
+pub fn read(workspace: &Workspace, missing: Missing) -> Result<Loaded, Diagnostics> {
+    config::load_with(&shown(workspace), &environment(), missing)
+}
+
+/// The config; its problems and warnings are told on stderr.
+pub fn load(workspace: &Workspace, missing: Missing) -> Result<Loaded, Failure> {
+    match read(workspace, missing) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                output::remark(&warning.human());
+            }
+            Ok(loaded)
+        }
+        Err(diagnostics) => {
+            output::remark(&diagnostics.human());
+            let cause = match diagnostics.errors() {
+                1 => "one problem, told above".to_owned(),
+                many => format!("{many} problems, told above"),
+            };
+            let act = format!("read {}", shown(workspace).display());
+            Err(Failure::new(Exit::Usage, act, cause).hint("nothing was started; mend them and try again"))
+        }
+    }
+}
+
+/// Where the state of supervision lies, as far as the config can be read.
+pub fn state_dir(workspace: &Workspace) -> Option<PathBuf> {
+    read(workspace, Missing::Warning).ok()?.spec.cache_dir
+}
+
+/// How the logs of a runner are named, and whether the config knows it. One that it does not know (any more) may have
+/// left logs at the usual place.
+pub fn log_of(workspace: &Workspace, name: &RunnerName) -> (LogSpec, bool) {
+    let usual = LogSpec {
+        dir: workspace.log_dir(),
+        template: "{name}_{index}.log".into(),
+        max_bytes: None,
+        keep_attempts: 1,
+    };
+    let Ok(loaded) = read(workspace, Missing::Warning) else { return (usual, false) };
+    match loaded.spec.runners.into_iter().find(|runner| runner.name == *name) {
+        Some(runner) => (runner.log, true),
+        None => (LogSpec { dir: loaded.spec.log_dir, ..usual }, false),
+    }
+}
+
+/// The path as short as it can be told from here.
+pub fn shown(workspace: &Workspace) -> PathBuf {
+    let here = env::current_dir().unwrap_or_default();
+    workspace.config.strip_prefix(&here).map_or_else(|_| workspace.config.clone(), Path::to_owned)
+}

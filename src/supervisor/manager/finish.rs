@@ -1,0 +1,112 @@
+//! When the supervisor's work is over.
+
+use std::time::Duration;
+
+use super::{End, EndReason, Key, Link, Mode, RunnerManager};
+use crate::domain::runner::{Event, Phase, Rest};
+use crate::domain::time::Mono;
+use crate::domain::view::RunnerStatus;
+use crate::supervisor::handle::Shutdown;
+
+/// A background supervisor with nothing to do stays this long.
+const IDLE: Duration = Duration::from_mins(1);
+/// What is not gone this long after its grace does not go.
+const SWEEP: Duration = Duration::from_secs(15);
+
+impl RunnerManager {
+    /// Stops everything. A second one may only be harder than the first.
+    pub(super) fn shut_down(&mut self, how: Shutdown) {
+        let event = match (self.shutdown, how) {
+            (Some(Shutdown::Kill), _) | (Some(Shutdown::Graceful), Shutdown::Graceful) => return,
+            (None, Shutdown::Graceful) => Event::Stop,
+            (None | Some(Shutdown::Graceful), Shutdown::Kill) => Event::Kill,
+        };
+        self.shutdown = Some(how);
+        let now = self.clock.now().mono;
+        let grace = match how {
+            Shutdown::Graceful => self.roster.iter().map(|entry| entry.spec.stop.grace).max(),
+            Shutdown::Kill => None,
+        };
+        self.timers.arm(now, now.plus(grace.unwrap_or_default() + SWEEP), Key::Overdue);
+        for id in self.roster.ids() {
+            self.apply(id, event.clone());
+        }
+    }
+
+    /// Whether this was the last turn, and how it all went.
+    pub(super) fn ended(&mut self) -> Option<End> {
+        let nothing_lives = self.roster.live == 0;
+        let why = match self.shutdown {
+            Some(how) if nothing_lives || (self.overdue && self.nothing_moves()) => EndReason::Shutdown(how),
+            None if self.idle && nothing_lives => EndReason::Idle,
+            None if self.options.mode == Mode::Headless && self.link != Link::Awaited && nothing_lives => {
+                EndReason::NothingLeft
+            }
+            Some(_) | None => return None,
+        };
+        let end = self.sum_up(why);
+        if end.alive.is_empty() {
+            if let Err(error) = self.store.finish() {
+                self.warn(None, format!("the clean end cannot be written down: {error}"));
+            }
+        } else {
+            self.warn(None, format!("left alive: {}", names(&end.alive)));
+        }
+        Some(end)
+    }
+
+    /// Nobody can say that what lives will be gone: it is stuck, or the keeper is away.
+    fn nothing_moves(&self) -> bool {
+        let stuck_only = self.roster.iter().all(|entry| {
+            let status = entry.runner.status();
+            !status.is_live() || status == RunnerStatus::Stuck
+        });
+        stuck_only || self.link != Link::Connected
+    }
+
+    fn sum_up(&self, why: EndReason) -> End {
+        let mut end =
+            End { why, completed: Vec::new(), failed: Vec::new(), stopped: Vec::new(), alive: Vec::new() };
+        for entry in self.roster.iter().filter(|entry| entry.took_part) {
+            let list = match &entry.runner.phase {
+                Phase::Idle => continue,
+                Phase::Resting(Rest::Completed) => &mut end.completed,
+                Phase::Resting(Rest::Crashed { .. }) => &mut end.failed,
+                Phase::Resting(Rest::Stopped) => &mut end.stopped,
+                Phase::Starting(_)
+                | Phase::Running(_)
+                | Phase::Ending(_)
+                | Phase::Sweeping(_)
+                | Phase::Pending(_) => &mut end.alive,
+            };
+            list.push(entry.spec.name.clone());
+        }
+        end
+    }
+
+    /// In the background, time without anything live or anybody attached is counted.
+    pub(super) fn mind_idleness(&mut self, now: Mono) {
+        let attached = *self.inputs.attached.borrow_and_update() > 0;
+        let idle = self.options.mode == Mode::Background
+            && self.link != Link::Awaited
+            && self.roster.live == 0
+            && !attached;
+        match (idle, self.idle_timer) {
+            (true, None) if !self.idle => {
+                self.idle_timer = Some(self.timers.arm(now, now.plus(IDLE), Key::Idle));
+            }
+            (false, ticket) => {
+                self.idle = false;
+                if let Some(ticket) = ticket {
+                    self.timers.cancel(ticket);
+                    self.idle_timer = None;
+                }
+            }
+            (true, Some(_) | None) => {}
+        }
+    }
+}
+
+fn names(list: &[crate::domain::ids::RunnerName]) -> String {
+    list.iter().map(crate::domain::ids::RunnerName::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,388 @@
+//! The RunnerManager: one actor that owns all runners. Its loop only turns what happens into an [`Input`]; `handle`
+//! turns an input into events of runners; each event goes through receive → step → persist → perform → publish.
+//!
+//! The cost of an event does not grow with the number of runners: a runner is found by a map, all timers share one
+//! queue, one record is appended, and the view of one runner is built, where anybody listens.
+//!
+//! Nothing here knows a config file's format, a socket's protocol or a keeper. Reading order: this file, [`parts`],
+//! `apply` (the course of an event), `perform` (effects), `adopt` (taking over), `requests`, `reload`, `finish`.
+
+pub mod parts;
+
+mod adopt;
+mod apply;
+mod dice;
+mod finish;
+mod look_after;
+mod perform;
+mod publish;
+mod reload;
+mod requests;
+mod roster;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::activity;
+use super::figures::{self, Shares};
+use super::handle::{Ask, Handle, Reply, RequestError, Shutdown};
+use super::helper::{HelperEnd, Helpers};
+use super::probe::Probe;
+use super::store::{Recovered, StateStore};
+use super::timers::{Ticket, Timers};
+use crate::domain::ids::{Attempt, RunnerName};
+use crate::domain::retry::RetryBudgetWindow;
+use crate::domain::runner::{Event, TimerKind};
+use crate::domain::spec::WorkspaceSpec;
+use crate::domain::time::{Mono, Timestamp};
+use crate::domain::view::{NoticeKind, Update};
+use crate::logs::retention::Retention;
+use crate::ports::{Clock, ExecEvent, Executor};
+use dice::Dice;
+pub use parts::{ConfigSource, End, EndReason, Exit, Mode, Options, Parts, Reloaded, StartPlan};
+use roster::{Id, Roster};
+
+/// Requests that may wait before those who ask have to.
+const WAITING_REQUESTS: usize = 64;
+/// Updates that a slow listener may lag behind before it has to ask for a snapshot.
+const UPDATES: usize = 4096;
+/// Edits come in bursts; the config is read when this long nothing more came.
+const SETTLED: Duration = Duration::from_millis(200);
+
+/// Everything that can wake the actor.
+enum Input {
+    Ask(Ask),
+    Exec(ExecEvent),
+    Looked {
+        id: Id,
+        attempt: Attempt,
+        answer: activity::Answer,
+    },
+    Checked {
+        id: Id,
+        attempt: Attempt,
+        end: HelperEnd,
+    },
+    StopCommandEnded {
+        id: Id,
+        end: HelperEnd,
+    },
+    Gathered {
+        figures: Vec<(RunnerName, figures::Raw)>,
+        answer: Answer,
+    },
+    /// Some timer is due.
+    Tick,
+    ConfigTouched,
+    /// Somebody came or went.
+    Attached,
+}
+
+type Answer = tokio::sync::oneshot::Sender<Result<Reply, RequestError>>;
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Runner {
+        id: Id,
+        kind: TimerKind,
+        epoch: u64,
+    },
+    /// Look for signs of life.
+    Look {
+        id: Id,
+        attempt: Attempt,
+    },
+    /// Run the health check.
+    Check {
+        id: Id,
+        attempt: Attempt,
+    },
+    /// Try again to write down what could not be.
+    Rewrite,
+    /// Housekeeping of the store.
+    Store,
+    Reload,
+    Idle,
+    /// The shutdown takes too long.
+    Overdue,
+}
+
+pub struct RunnerManager {
+    clock: Arc<dyn Clock>,
+    executor: Box<dyn Executor>,
+    store: Box<dyn StateStore>,
+    config: Box<dyn ConfigSource>,
+    probe: Arc<dyn Probe>,
+    helpers: Arc<dyn Helpers>,
+    options: Options,
+    /// Its runners are in the roster, not here.
+    workspace: WorkspaceSpec,
+
+    roster: Roster,
+    /// Events of this moment that are yet to be applied.
+    queue: VecDeque<(Id, Event)>,
+    timers: Timers<Key>,
+    budget: Option<RetryBudgetWindow>,
+    retention: Retention,
+    shares: Shares,
+    dice: Dice,
+
+    link: Link,
+    past: Past,
+    /// The runners of which the record is older than the state.
+    unrecorded: BTreeSet<Id>,
+    /// Exits up to this one wait for the record before they are acknowledged.
+    held_ack: Option<u64>,
+    store_timer: Option<(Mono, Ticket)>,
+    reload_timer: Option<Ticket>,
+    idle_timer: Option<Ticket>,
+    shutdown: Option<Shutdown>,
+    overdue: bool,
+    idle: bool,
+    config_error: Option<String>,
+    started_at: Timestamp,
+
+    inputs: Inputs,
+    updates: broadcast::Sender<Update>,
+    /// For tasks to answer on.
+    own: mpsc::UnboundedSender<Input>,
+}
+
+/// The executor, as far as we know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Link {
+    /// Not heard of yet.
+    Awaited,
+    Connected,
+    Lost {
+        why: String,
+    },
+}
+
+/// What the first turn has to know of the supervisor before this one.
+#[derive(Debug, Default)]
+struct Past {
+    clean_end: bool,
+    same_boot: bool,
+    notes: Vec<String>,
+    /// The runners that have a record.
+    known: HashSet<RunnerName>,
+}
+
+struct Inputs {
+    asks: mpsc::Receiver<Ask>,
+    exec: mpsc::UnboundedReceiver<ExecEvent>,
+    own: mpsc::UnboundedReceiver<Input>,
+    config: Option<mpsc::UnboundedReceiver<()>>,
+    attached: watch::Receiver<usize>,
+}
+
+impl std::fmt::Debug for RunnerManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunnerManager").field("workspace", &self.workspace.root).finish_non_exhaustive()
+    }
+}
+
+impl RunnerManager {
+    /// The actor, and the way to talk to it. It does nothing before [`RunnerManager::run`].
+    pub fn new(
+        mut workspace: WorkspaceSpec,
+        recovered: Recovered,
+        parts: Parts,
+        options: Options,
+    ) -> (Self, Handle) {
+        let (ask, asks) = mpsc::channel(WAITING_REQUESTS);
+        let (updates, _) = broadcast::channel(UPDATES);
+        let (own, own_inputs) = mpsc::unbounded_channel();
+        let handle = Handle::new(ask, updates.clone());
+        let inputs = Inputs {
+            asks,
+            exec: parts.exec_events,
+            own: own_inputs,
+            config: parts.config_touched,
+            attached: handle.attached(),
+        };
+        let now = parts.clock.now();
+        let runners = std::mem::take(&mut workspace.runners);
+        let (retention, unreadable) = Retention::survey(runners.iter().map(|spec| (&spec.name, &spec.log)));
+        for (folder, error) in unreadable {
+            tracing::warn!(folder = %folder.display(), %error, "list the logs");
+        }
+        let budget = workspace.retry_budget.map(RetryBudgetWindow::new);
+        let mut manager = Self {
+            clock: parts.clock,
+            executor: parts.executor,
+            store: parts.store,
+            config: parts.config,
+            probe: parts.probe,
+            helpers: parts.helpers,
+            options,
+            workspace,
+            roster: Roster::default(),
+            queue: VecDeque::new(),
+            timers: Timers::new(),
+            budget,
+            retention,
+            shares: Shares::default(),
+            dice: Dice::new(),
+            link: Link::Awaited,
+            past: Past::default(),
+            unrecorded: BTreeSet::new(),
+            held_ack: None,
+            store_timer: None,
+            reload_timer: None,
+            idle_timer: None,
+            shutdown: None,
+            overdue: false,
+            idle: false,
+            config_error: None,
+            started_at: now.wall,
+            inputs,
+            updates,
+            own,
+        };
+        manager.restore(runners, recovered, &now);
+        (manager, handle)
+    }
+
+    /// Runs until there is nothing left to run, as the options say, or until it is told to end.
+    pub async fn run(mut self) -> End {
+        self.boot();
+        loop {
+            self.keep_house();
+            if let Some(end) = self.ended() {
+                return end;
+            }
+            let input = self.next_input().await;
+            self.handle(input);
+        }
+    }
+
+    async fn next_input(&mut self) -> Input {
+        let due = self.timers.next().map(|at| at.since(self.clock.now().mono));
+        let inputs = &mut self.inputs;
+        let timer = async {
+            match due {
+                Some(due) => tokio::time::sleep(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let touched = async {
+            match &mut inputs.config {
+                Some(touched) => match touched.recv().await {
+                    Some(()) => {}
+                    None => std::future::pending().await,
+                },
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(event) = inputs.exec.recv() => Input::Exec(event),
+            Some(input) = inputs.own.recv() => input,
+            Some(ask) = inputs.asks.recv() => Input::Ask(ask),
+            () = touched => Input::ConfigTouched,
+            Ok(()) = inputs.attached.changed() => Input::Attached,
+            () = timer => Input::Tick,
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::Exec(event) => self.on_exec(event),
+            Input::Tick => self.tick(),
+            Input::Ask(ask) => self.on_ask(ask),
+            Input::Looked { id, attempt, answer } => self.on_looked(id, attempt, &answer),
+            Input::Checked { id, attempt, end } => self.on_checked(id, attempt, end),
+            Input::StopCommandEnded { id, end } => self.on_stop_command_ended(id, end),
+            Input::Gathered { figures, answer } => self.on_gathered(&figures, answer),
+            Input::ConfigTouched => self.on_config_touched(),
+            // Whether it is idle is looked at after every input.
+            Input::Attached => {}
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        while let Some(fired) = self.timers.pop(now.mono) {
+            match fired.key {
+                Key::Runner { id, kind, epoch } => self.apply(id, Event::Timer { kind, epoch }),
+                Key::Look { id, attempt } => self.look(id, attempt, fired.late),
+                Key::Check { id, attempt } => self.check(id, attempt),
+                Key::Rewrite => self.rewrite(),
+                Key::Store => {
+                    self.store_timer = None;
+                    self.store.compact_if_due(now.mono);
+                }
+                Key::Reload => {
+                    self.reload_timer = None;
+                    // The one who edited the file reads of it in the notices.
+                    self.reload().ok();
+                }
+                Key::Idle => {
+                    self.idle_timer = None;
+                    self.idle = true;
+                }
+                Key::Overdue => self.overdue = true,
+            }
+        }
+    }
+
+    /// What an input may have made due: the store's housekeeping, the end of an idle supervisor.
+    fn keep_house(&mut self) {
+        let now = self.clock.now().mono;
+        let due = self.store.due();
+        if self.store_timer.map(|(at, _)| at) != due {
+            if let Some((_, ticket)) = self.store_timer.take() {
+                self.timers.cancel(ticket);
+            }
+            self.store_timer = due.map(|at| (at, self.timers.arm(now, at, Key::Store)));
+        }
+        self.mind_idleness(now);
+    }
+
+    fn on_exec(&mut self, event: ExecEvent) {
+        match event {
+            ExecEvent::Connected(inventory) => self.on_connected(inventory),
+            ExecEvent::Disconnected { why } => {
+                self.warn(None, format!("the keeper is away: {why}; nothing is started before it is back"));
+                self.link = Link::Lost { why };
+                self.publish_fleet();
+            }
+            ExecEvent::Spawned { id, process } => {
+                let Some(at) = self.roster.find(&id.runner) else {
+                    return self.executor.stop(&id, crate::ports::StopTree::KILL);
+                };
+                self.apply(at, Event::Spawned { attempt: id.attempt, process });
+            }
+            ExecEvent::SpawnFailed { id, failure } => {
+                if let Some(at) = self.roster.find(&id.runner) {
+                    let kind = parts::failure(failure.kind);
+                    let message = failure.message;
+                    self.apply(at, Event::SpawnFailed { attempt: id.attempt, failure: kind, message });
+                }
+            }
+            ExecEvent::Exited(exit) => self.on_exit(&exit),
+            ExecEvent::Gone { id } => {
+                if let Some(at) = self.roster.find(&id.runner) {
+                    let output = self.output_of(at);
+                    self.apply(at, Event::Gone { attempt: id.attempt, output });
+                }
+            }
+            ExecEvent::Stuck { id, pids } => {
+                if let Some(at) = self.roster.find(&id.runner) {
+                    self.apply(at, Event::Stuck { attempt: id.attempt, pids });
+                }
+            }
+            ExecEvent::Warning { id, text } => {
+                self.notice(id.map(|id| id.runner), NoticeKind::Warning { text });
+            }
+        }
+    }
+}

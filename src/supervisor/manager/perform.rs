@@ -1,0 +1,142 @@
+//! Performing effects: the only place where the actor acts on the world.
+
+use super::super::helper::{HelperCommand, HelperEnd};
+use super::super::launch::{self, Turn};
+use super::roster::{Entry, Id};
+use super::{Input, Key, RunnerManager};
+use crate::domain::ids::{Attempt, AttemptId};
+use crate::domain::runner::Effect;
+use crate::domain::spec::CommandSpec;
+use crate::domain::time::Now;
+use crate::logs::retention;
+use crate::ports::{Launch, StopTree};
+
+impl RunnerManager {
+    /// Stops go first, so that nothing is started beside what is to be ended; the spawn goes next, because somebody
+    /// waits for it.
+    pub(super) fn perform(&mut self, id: Id, effects: Vec<Effect>, launch: Option<Launch>, now: Now) {
+        let is_stop = |effect: &Effect| matches!(effect, Effect::Stop { .. });
+        let (stops, others): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_stop);
+        for stop in stops {
+            self.perform_one(id, stop, now);
+        }
+        if let Some(launch) = launch {
+            self.spawn(id, launch);
+        }
+        for effect in others {
+            self.perform_one(id, effect, now);
+        }
+    }
+
+    fn spawn(&mut self, id: Id, launch: Launch) {
+        let attempt = launch.id.attempt;
+        self.executor.spawn(launch);
+        let Some(entry) = self.roster.get(id) else { return };
+        let surplus = self.retention.started(&entry.spec.name, &entry.spec.log, attempt);
+        if !surplus.is_empty() {
+            tokio::task::spawn_blocking(move || {
+                for (log, error) in retention::delete(&surplus) {
+                    tracing::warn!(log = %log.display(), %error, "delete an old log");
+                }
+            });
+        }
+    }
+
+    fn perform_one(&mut self, id: Id, effect: Effect, now: Now) {
+        match effect {
+            // Taken out and prepared before; while the executor is away there is nobody to ask.
+            Effect::Spawn => {}
+            Effect::Stop { attempt, signal, grace } => {
+                if let Some(entry) = self.roster.get(id) {
+                    let attempt = AttemptId { runner: entry.spec.name.clone(), attempt };
+                    self.executor.stop(&attempt, StopTree { signal, grace });
+                }
+            }
+            Effect::RunStopCommand { attempt } => self.run_stop_command(id, attempt),
+            Effect::ArmTimer { kind, at, epoch } => {
+                let Some(entry) = self.roster.get_mut(id) else { return };
+                if entry.armed_epoch != epoch {
+                    entry.armed_epoch = epoch;
+                    for ticket in std::mem::take(&mut entry.timers) {
+                        self.timers.cancel(ticket);
+                    }
+                }
+                let ticket = self.timers.arm(now.mono, at, Key::Runner { id, kind, epoch });
+                entry.timers.push(ticket);
+            }
+            Effect::Notice(what) => {
+                let name = self.roster.get(id).map(|entry| entry.spec.name.clone());
+                self.notice(name, what);
+            }
+            Effect::Ack(seq) => self.acknowledge(id, seq),
+            Effect::SpendBudget => {
+                if let Some(budget) = &mut self.budget {
+                    budget.spend(now.mono);
+                }
+            }
+            Effect::Watch { attempt } => self.watch(id, attempt, now),
+            Effect::Unwatch => self.unwatch(id),
+            Effect::StartHealth { attempt } => self.start_health(id, attempt, now),
+            Effect::StopHealth => self.stop_health(id),
+            Effect::Remove => self.remove(id),
+        }
+    }
+
+    fn remove(&mut self, id: Id) {
+        self.unwatch(id);
+        self.stop_health(id);
+        let Some(entry) = self.roster.remove(id) else { return };
+        for ticket in entry.timers {
+            self.timers.cancel(ticket);
+        }
+        let name = entry.spec.name;
+        if let Err(error) = self.store.remove(&name) {
+            // A runner that is neither in the config nor alive is dropped by the next supervisor anyway.
+            tracing::warn!(runner = %name, %error, "forget the state of a removed runner");
+        }
+        self.unrecorded.remove(&id);
+        self.retention.forget(&name);
+        self.shares.forget(&name);
+        self.publish_removed(name);
+    }
+
+    fn run_stop_command(&mut self, id: Id, attempt: Attempt) {
+        let Some(entry) = self.roster.get(id) else { return };
+        let Some(command) = &entry.spec.stop.command else { return };
+        match helper(entry, attempt, command, entry.spec.stop.grace) {
+            Ok(helper) => {
+                let (run, own) = (self.helpers.run(helper), self.own.clone());
+                tokio::spawn(async move {
+                    let end = run.await;
+                    // The receiver is gone only during shutdown.
+                    own.send(Input::StopCommandEnded { id, end }).ok();
+                });
+            }
+            Err(problem) => self.on_stop_command_ended(id, Err(problem)),
+        }
+    }
+
+    /// What is left at the end of the grace is killed all the same, so a failure is only told.
+    pub(super) fn on_stop_command_ended(&mut self, id: Id, end: HelperEnd) {
+        if let Err(problem) = end {
+            let name = self.roster.get(id).map(|entry| entry.spec.name.clone());
+            self.warn(name, format!("its stop command failed: {problem}; it is killed after its grace"));
+        }
+    }
+}
+
+/// A command beside an attempt, in the same surroundings.
+pub(super) fn helper(
+    entry: &Entry,
+    attempt: Attempt,
+    command: &CommandSpec,
+    deadline: std::time::Duration,
+) -> Result<HelperCommand, String> {
+    let log = entry.runner.log.clone().unwrap_or_default();
+    let turn = Turn { attempt, retry: entry.runner.retry_count, log };
+    let mut env = launch::environment(&entry.spec, &turn)?;
+    if let Some(pid) = entry.runner.pid() {
+        env.insert("RESTAGE_PID".into(), Some(pid.to_string()));
+    }
+    Ok(HelperCommand { command: command.clone(), cwd: entry.spec.launch.cwd.clone(), env, deadline })
+}

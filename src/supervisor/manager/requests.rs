@@ -1,0 +1,107 @@
+//! What clients ask for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::figures::{self, Wanted};
+use super::roster::Id;
+use super::{Answer, Input, RunnerManager};
+use crate::domain::ids::RunnerName;
+use crate::domain::runner::{Event, Phase};
+use crate::supervisor::handle::{Ask, Reply, Request, RequestError, Shutdown};
+
+impl RunnerManager {
+    pub(super) fn on_ask(&mut self, Ask { request, answer }: Ask) {
+        let reply = match request {
+            Request::Snapshot { figures: true } => return self.gather(answer),
+            Request::Snapshot { figures: false } => Ok(Reply::Snapshot(Box::new(self.snapshot()))),
+            Request::Start { names } => self.start(&names, &Event::Start),
+            Request::Restart { names } => self.start(&names, &Event::Restart),
+            Request::Stop { names } => self.each(&names, &Event::Stop),
+            Request::Kill { names } => self.each(&names, &Event::Kill),
+            Request::Reload => self.reload().map(|()| Reply::Done),
+            Request::Shutdown { how } => {
+                self.shut_down(how);
+                Ok(Reply::Done)
+            }
+        };
+        // Whoever asked may have gone; what was asked for is done all the same.
+        answer.send(reply).ok();
+    }
+
+    fn start(&mut self, names: &[RunnerName], event: &Event) -> Result<Reply, RequestError> {
+        match self.shutdown {
+            Some(Shutdown::Graceful | Shutdown::Kill) => Err(RequestError::Ending),
+            None => self.each(names, event),
+        }
+    }
+
+    fn each(&mut self, names: &[RunnerName], event: &Event) -> Result<Reply, RequestError> {
+        let ids = self.ids_of(names)?;
+        for id in &ids {
+            self.apply(*id, event.clone());
+        }
+        let now = self.clock.now();
+        Ok(Reply::Runners(ids.into_iter().filter_map(|id| self.view(id, &now)).collect()))
+    }
+
+    /// All names have to be known, or nothing is done.
+    fn ids_of(&self, names: &[RunnerName]) -> Result<Vec<Id>, RequestError> {
+        if names.is_empty() {
+            return Ok(self.roster.ids());
+        }
+        let found: Vec<Option<Id>> = names.iter().map(|name| self.roster.find(name)).collect();
+        let unknown: Vec<String> = names
+            .iter()
+            .zip(&found)
+            .filter(|(_, id)| id.is_none())
+            .map(|(name, _)| name.to_string())
+            .collect();
+        if unknown.is_empty() {
+            return Ok(found.into_iter().flatten().collect());
+        }
+        let known = self.roster.iter().map(|entry| entry.spec.name.to_string()).collect();
+        Err(RequestError::UnknownRunner { names: unknown, known })
+    }
+
+    /// Figures are read away from this thread; the snapshot is taken when they are there.
+    fn gather(&mut self, answer: Answer) {
+        let wanted: Vec<Wanted> = self
+            .roster
+            .iter()
+            .map(|entry| Wanted {
+                runner: entry.spec.name.clone(),
+                process: match &entry.runner.phase {
+                    Phase::Running(running) => Some(running.process),
+                    Phase::Ending(ending) => ending.process,
+                    Phase::Idle
+                    | Phase::Starting(_)
+                    | Phase::Sweeping(_)
+                    | Phase::Pending(_)
+                    | Phase::Resting(_) => None,
+                },
+                started: entry.runner.started.map(|started| started.mono),
+                log: entry.runner.log.clone(),
+            })
+            .collect();
+        let (probe, own) = (Arc::clone(&self.probe), self.own.clone());
+        tokio::task::spawn_blocking(move || {
+            let figures = figures::gather(probe.as_ref(), wanted);
+            // The receiver is gone only during shutdown.
+            own.send(Input::Gathered { figures, answer }).ok();
+        });
+    }
+
+    pub(super) fn on_gathered(&mut self, gathered: &[(RunnerName, figures::Raw)], answer: Answer) {
+        let now = self.clock.now().mono;
+        let figures: HashMap<&RunnerName, _> =
+            gathered.iter().map(|(name, raw)| (name, self.shares.figures(name, raw, now))).collect();
+        let mut snapshot = self.snapshot();
+        for view in &mut snapshot.runners {
+            let found = figures.get(&view.name).copied();
+            Arc::make_mut(view).figures = found;
+        }
+        // Whoever asked may have gone.
+        answer.send(Ok(Reply::Snapshot(Box::new(snapshot)))).ok();
+    }
+}

@@ -1,0 +1,108 @@
+//! All runners of the workspace, found by name at the same cost however many there are.
+
+use std::collections::HashMap;
+
+use tokio::task::AbortHandle;
+
+use super::super::activity::Watch;
+use super::super::timers::Ticket;
+use crate::domain::ids::{Attempt, RunnerName};
+use crate::domain::runner::Runner;
+use crate::domain::spec::RunnerSpec;
+use crate::domain::time::Mono;
+
+/// A place in the roster; never used again for another runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Id(usize);
+
+/// One runner with what the actor keeps beside it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) spec: RunnerSpec,
+    pub(super) runner: Runner,
+    /// Of the runner's own timers; those of an older epoch are taken out.
+    pub(super) timers: Vec<Ticket>,
+    pub(super) armed_epoch: u64,
+    pub(super) watch: Option<Watching>,
+    pub(super) health: Option<Checking>,
+    /// It was live under this supervisor, so its end counts.
+    pub(super) took_part: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Watching {
+    pub(super) watch: Watch,
+    pub(super) due: Option<Ticket>,
+}
+
+#[derive(Debug)]
+pub(super) struct Checking {
+    pub(super) attempt: Attempt,
+    pub(super) due: Option<Ticket>,
+    /// When the check that is under way began, or the last one.
+    pub(super) begun: Mono,
+    pub(super) task: Option<AbortHandle>,
+}
+
+impl Entry {
+    pub(super) fn new(spec: RunnerSpec, runner: Runner) -> Self {
+        let timers = Vec::new();
+        Self { spec, runner, timers, armed_epoch: 0, watch: None, health: None, took_part: false }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    entries: Vec<Option<Entry>>,
+    names: HashMap<RunnerName, Id>,
+    /// As the config file has them; those that are no longer in it come last.
+    order: Vec<Id>,
+    /// How many have a process, may have one, or will be started by themselves.
+    pub(super) live: usize,
+}
+
+impl Roster {
+    pub(super) fn insert(&mut self, spec: RunnerSpec, runner: Runner) -> Id {
+        let id = Id(self.entries.len());
+        self.names.insert(spec.name.clone(), id);
+        self.order.push(id);
+        self.live += usize::from(runner.status().is_live());
+        self.entries.push(Some(Entry::new(spec, runner)));
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: Id) -> Option<Entry> {
+        let entry = self.entries.get_mut(id.0)?.take()?;
+        self.names.remove(&entry.spec.name);
+        self.order.retain(|other| *other != id);
+        self.live -= usize::from(entry.runner.status().is_live());
+        Some(entry)
+    }
+
+    pub(super) fn find(&self, name: &RunnerName) -> Option<Id> {
+        self.names.get(name).copied()
+    }
+
+    pub(super) fn get(&self, id: Id) -> Option<&Entry> {
+        self.entries.get(id.0)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Entry> {
+        self.entries.get_mut(id.0)?.as_mut()
+    }
+
+    pub(super) fn ids(&self) -> Vec<Id> {
+        self.order.clone()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.order.iter().filter_map(|id| self.get(*id))
+    }
+
+    /// Puts these first, in this order.
+    pub(super) fn reorder(&mut self, first: Vec<Id>) {
+        let rest: Vec<Id> = self.order.iter().copied().filter(|id| !first.contains(id)).collect();
+        self.order = first;
+        self.order.extend(rest);
+    }
+}

@@ -1,0 +1,142 @@
+//! The ordinary course: start, crash, retry, stop, requests.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_is_retried_after_its_backoff_and_then_given_up() {
+    let mut world = Setup::new(vec![spec("a")]).start();
+    for attempt in 1..=4 {
+        world.until_spawned(&id("a", attempt)).await;
+        world.spawned("a", attempt, 100);
+        world.until_status("a", RunnerStatus::Running).await;
+        world.exited("a", attempt, ExitStatus::Code(1));
+        let crashed = tokio::time::Instant::now();
+        if attempt < 4 {
+            world.until_spawned(&id("a", attempt + 1)).await;
+            let wait = crashed.elapsed().as_secs_f64();
+            let wanted = [5.0, 10.0, 20.0][attempt as usize - 1];
+            assert!((wait - wanted).abs() < 0.2, "{wait} instead of {wanted}");
+        }
+    }
+    let view = world.until_status("a", RunnerStatus::Crashed).await;
+    assert!(view.exhausted && view.retry_count == 3);
+    let lines = world.lines();
+    for line in ["Retrying runner a (retry 2/3) in 10s", "Max retries (3) reached for a"] {
+        assert!(lines.iter().any(|said| said == line), "{line} in {lines:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_recorded_comes_before_what_is_done() {
+    let mut fast = spec("a");
+    fast.retry.backoff.base = Duration::ZERO;
+    let mut world = Setup::new(vec![fast]).start();
+    world.up("a", 100).await;
+    world.exited("a", 1, ExitStatus::Code(1));
+    world.until_spawned(&id("a", 2)).await;
+    let order = world.shared.order.lock().unwrap().clone();
+    assert_eq!(
+        order,
+        [
+            "record a starting",
+            "spawn a#1",
+            "record a running",
+            "record a backoff",
+            "ack 1",
+            "record a starting",
+            "spawn a#2"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_carries_what_the_attempt_has_to_know() {
+    let world = Setup::new(vec![spec("a")]).start();
+    world.until_spawned(&id("a", 1)).await;
+    let Call::Spawn(launch) = &world.calls()[0] else { panic!() };
+    assert_eq!(launch.log, world.workspace.log_dir.join("a_1.log"));
+    assert_eq!(launch.env["RESTAGE_ATTEMPT"].as_deref(), Some("1"));
+    assert_eq!(launch.stop, StopTree { signal: Some(15), grace: secs(10) });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_whose_log_is_there_is_passed_over() {
+    let mut setup = Setup::new(vec![spec("a")]);
+    setup.connect = None;
+    let world = setup.start();
+    std::fs::write(world.workspace.log_dir.join("a_1.log"), "of an earlier life").unwrap();
+    world.tell(ExecEvent::Connected(empty()));
+    world.until_spawned(&id("a", 2)).await;
+    world.spawned("a", 2, 100);
+    assert_eq!(world.until_status("a", RunnerStatus::Running).await.attempt, Some(nth(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_act_on_the_named_or_on_all() {
+    let mut world = Setup::new(vec![spec("a"), spec("b")]).start();
+    world.up("a", 1).await;
+    world.up("b", 2).await;
+    world.ask(Request::Stop { names: names(&["a"]) }).await;
+    assert_eq!(world.stops(), [(id("a", 1), StopTree { signal: Some(15), grace: secs(10) })]);
+    world.exited("a", 1, ExitStatus::Code(0));
+    world.until_status("a", RunnerStatus::Stopped).await;
+    world.until_status("b", RunnerStatus::Running).await;
+
+    world.ask(Request::Kill { names: vec![] }).await;
+    assert_eq!(world.stops()[1..], [(id("b", 1), StopTree::KILL)]);
+
+    let error = world.handle.ask(Request::Start { names: names(&["a", "x"]) }).await.unwrap_err();
+    assert_eq!(error.to_string(), "no runner is called x; there are: a, b");
+    assert_eq!(world.spawns().len(), 2, "nothing of it was done");
+
+    let Reply::Runners(views) = world.ask(Request::Start { names: names(&["a"]) }).await else { panic!() };
+    assert_eq!(views[0].status, RunnerStatus::Starting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn restart_starts_again_once_nothing_of_the_first_lives() {
+    let mut world = Setup::new(vec![spec("a")]).start();
+    world.up("a", 1).await;
+    world.ask(Request::Restart { names: vec![] }).await;
+    assert_eq!(world.spawns().len(), 1);
+    world.exited("a", 1, ExitStatus::Signal(15));
+    world.until_spawned(&id("a", 2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_without_autostart_waits_to_be_asked() {
+    let mut quiet = spec("a");
+    quiet.autostart = false;
+    let world = Setup::new(vec![quiet, spec("b")]).start();
+    world.until_spawned(&id("b", 1)).await;
+    assert_eq!(world.spawns(), [id("b", 1)]);
+    let snapshot = world.snapshot().await;
+    assert_eq!(snapshot.runners[0].status, RunnerStatus::Idle);
+    assert!(world.shared.states.lock().unwrap().contains_key(&RunnerName::trusted("a")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_named_are_started_where_names_are_given() {
+    let mut setup = Setup::new(vec![spec("a"), spec("b")]);
+    setup.options.start = StartPlan::Only(names(&["b"]));
+    let world = setup.start();
+    world.until_spawned(&id("b", 1)).await;
+    // A successor does not start the other one either.
+    let mut setup = Setup::new(vec![spec("a"), spec("b")]).after(&world);
+    setup.connect = Some(Inventory { live: vec![live("b", 1, 5)], ..empty() });
+    let world = setup.start();
+    world.until_status("b", RunnerStatus::Running).await;
+    assert_eq!(world.spawns(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_come_with_a_snapshot_where_asked() {
+    let world = Setup::new(vec![spec("a")]).start();
+    world.up("a", 1).await;
+    *world.shared.bytes.lock().unwrap() = 10;
+    let Reply::Snapshot(snapshot) = world.ask(Request::Snapshot { figures: true }).await else { panic!() };
+    let figures = snapshot.runners[0].figures.unwrap();
+    assert_eq!(figures.rss_bytes, 4096);
+    assert_eq!(figures.last_output_at, Some(Timestamp::UNIX_EPOCH));
+    assert_eq!(world.snapshot().await.runners[0].figures, None);
+}
