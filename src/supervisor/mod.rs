@@ -9,7 +9,6 @@ pub mod helper;
 pub mod journal;
 pub mod launch;
 pub mod log_bounds;
-pub mod log_bounds;
 pub mod manager;
 pub mod place;
 pub mod probe;
