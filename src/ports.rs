@@ -20,7 +20,7 @@ pub trait Clock: Send + Sync {
 pub trait Executor: Send {
     fn spawn(&mut self, launch: Launch);
     fn stop(&mut self, attempt: &AttemptId, stop: StopTree);
-    /// The exit `seq` is in the supervisor's own records.
+    /// The exit `seq` and all before it are in the supervisor's own records.
     fn ack(&mut self, seq: u64);
 }
 

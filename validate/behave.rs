@@ -152,3 +152,32 @@ pub(crate) fn stops() -> Outcome {
     ensure(!pids.into_iter().any(is_alive), || "something lives on".into())?;
     Ok(vec![])
 }
+
+/// A log with a bound takes no more of the disk, keeps its head and its tail, and what was kept is whole.
+pub(crate) fn bounded_logs() -> Outcome {
+    const MAX: u64 = 1 << 20;
+    let fixture = fixture();
+    let mut told = Vec::new();
+    for stdio in ["file", "pipe"] {
+        let workspace = Workspace::new(&runners(&[(
+            "chatty",
+            json!({ "command": [fixture, "lines", "400000", "0"], "stdio": stdio, "log_max_bytes": MAX }),
+        )]));
+        let mut headless = workspace.headless();
+        let code = headless.end()?;
+        ensure(code == 0, || format!("ended with {code}: {}", headless.lines()))?;
+        let log = workspace.path(".restage/logs/chatty_1.log");
+        let meta = std::fs::metadata(&log).map_err(|error| error.to_string())?;
+        let used = std::os::unix::fs::MetadataExt::blocks(&meta) * 512;
+        ensure(meta.len() == 40_000_000, || format!("{stdio}: {} bytes long, 40000000 printed", meta.len()))?;
+        ensure(used <= MAX, || format!("{stdio}: the log takes {used} bytes of the disk, {MAX} allowed"))?;
+        let bytes = std::fs::read(&log).map_err(|error| error.to_string())?;
+        ensure(bytes.starts_with(b"00000000000000000001 "), || "the head was not kept".into())?;
+        let last = &bytes[bytes.len() - 100..];
+        ensure(last.starts_with(b"00000000000000400000 "), || "the tail was not kept".into())?;
+        let shown = workspace.ok(&["logs", "chatty", "-n", "2"])?;
+        ensure(shown.contains("00000000000000400000"), || format!("logs shows {shown}"))?;
+        told.push(format!("{stdio}: 40 MB printed, {} KiB of the disk used, 1 MiB allowed", used / 1024));
+    }
+    Ok(told)
+}

@@ -34,6 +34,7 @@ const PARTS: &[Part] = &[
     ("Headless demo", |_| behave::demo()),
     ("Silence and timeouts", |_| behave::silence()),
     ("Stops", |_| behave::stops()),
+    ("Bounded logs", |_| behave::bounded_logs()),
     ("Whole trees", |_| survive::trees()),
     ("Successor", |_| survive::successor()),
     ("Everything killed at once", |_| survive::all_killed()),

@@ -27,6 +27,7 @@ pub(crate) fn trees() -> Outcome {
         let mut config = runners(&[
             ("tree", json!({ "command": script, "stop_grace_seconds": 1 })),
             ("crash", json!({ "command": crash, "retry": { "count": 2, "backoff_seconds": 0 } })),
+            ("idle", json!({ "command": ["sleep", "100000"] })),
         ]);
         config["cgroup"] = json!(cgroup);
         workspace.configure(&config);
@@ -139,7 +140,11 @@ pub(crate) fn nothing_left() -> Outcome {
     let fixture = fixture();
     let workspace = Workspace::new(&runners(&[
         ("deaf", json!({ "command": "trap '' TERM; while :; do sleep 1; done", "stop_grace_seconds": 0.5 })),
-        ("daemon", json!({ "command": format!("{fixture} daemon daemon; exec sleep 100000") })),
+        (
+            "daemon",
+            json!({ "command": format!("{fixture} daemon daemon; exec sleep 100000"),
+                           "stop_grace_seconds": 0.5 }),
+        ),
         (
             "flap",
             json!({ "command": "exit 1", "retry": { "count": 100, "backoff_seconds": 0.05, "multiplier": 1 } }),

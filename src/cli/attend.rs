@@ -26,6 +26,9 @@ use crate::supervisor::handle::{Handle, Request, Shutdown};
 /// A terminal that takes nothing any more is not waited for longer than this at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// How long the keeper may take to answer before the start counts as done without it.
+const BEGIN: Duration = Duration::from_secs(5);
+
 /// What it came to, in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Came {
@@ -45,7 +48,8 @@ pub struct Scene {
     pub headless: Option<Headless>,
 }
 
-/// Runs the actor to its end. `standing` is called once clients can connect.
+/// Runs the actor to its end. `standing` is called once clients can connect and what shall start has been started, or
+/// when it takes long.
 pub async fn attend(
     scene: Scene,
     handle: Handle,
@@ -70,7 +74,6 @@ pub async fn attend(
         // The lock lives as long as this closure, which the server keeps until its end.
     };
     announce(server.path());
-    standing();
 
     let (end, ended) = watch::channel(());
     let recording = tokio::spawn(record(handle.subscribe(), over(ended.clone())));
@@ -82,7 +85,9 @@ pub async fn attend(
         })
     });
     let serving = tokio::spawn(server.run(over(ended), announce));
-    let (came, signal) = watch_over(tokio::spawn(actor), handle, signals).await?;
+    let begun = begun(handle.subscribe());
+    let vigil = Vigil { actor: tokio::spawn(actor), handle, signals };
+    let (came, signal) = vigil.keep(begun, standing).await?;
 
     drop(end);
     let text = match signal {
@@ -126,28 +131,69 @@ async fn record(mut updates: broadcast::Receiver<Update>, ended: impl Future<Out
     }
 }
 
-/// Waits for the end of the actor. A signal asks it to end, a second one kills; the first one is told.
-async fn watch_over(
-    mut actor: JoinHandle<Came>,
+/// Resolves when the keeper has told what lives: from then on the runners do what they are to do.
+async fn begun(mut updates: broadcast::Receiver<Update>) {
+    let keeper = async {
+        loop {
+            match updates.recv().await {
+                Ok(Update::Fleet(fleet)) if fleet.keeper_trouble.is_none() => return,
+                Ok(Update::Fleet(_) | Update::Runner(_) | Update::Removed(_) | Update::Notice(_)) => {}
+                // So much has happened that it has begun.
+                Err(RecvError::Lagged(_) | RecvError::Closed) => return,
+            }
+        }
+    };
+    // Without a keeper it stands, too: verbs tell what is wrong.
+    tokio::time::timeout(BEGIN, keeper).await.ok();
+}
+
+/// Waits for the end of the actor.
+struct Vigil {
+    actor: JoinHandle<Came>,
     handle: Handle,
-    mut signals: Signals,
-) -> Result<(Came, Option<i32>), Failure> {
-    let mut first = None;
-    loop {
-        let signal = tokio::select! {
-            ended = &mut actor => return match ended {
-                Ok(came) => Ok((came, first)),
-                Err(error) => Err(Failure::new(Exit::Failed, "supervise", error)
-                    .hint("what ran goes on; any verb starts a supervisor that takes it over")),
-            },
-            signal = signals.next() => signal,
-        };
-        let how = if first.is_none() { Shutdown::Graceful } else { Shutdown::Kill };
-        first = first.or(Some(signal));
-        tracing::info!(signal, ?how, "told to end");
-        let handle = handle.clone();
-        // Its answer may take as long as the graces; what is waited for is the end of the actor.
-        tokio::spawn(async move { handle.ask(Request::Shutdown { how }).await.map(drop) });
+    signals: Signals,
+}
+
+impl Vigil {
+    /// A signal asks the actor to end, a second one kills; the first one is told.
+    async fn keep(
+        mut self,
+        begun: impl Future<Output = ()>,
+        standing: impl FnOnce(),
+    ) -> Result<(Came, Option<i32>), Failure> {
+        let mut first = None;
+        let mut standing = Some(standing);
+        tokio::pin!(begun);
+        loop {
+            tokio::select! {
+                ended = &mut self.actor => {
+                    return match ended {
+                        Ok(came) => {
+                            // It may have been quicker than we were to say that it stands.
+                            if let Some(standing) = standing {
+                                standing();
+                            }
+                            Ok((came, first))
+                        }
+                        Err(error) => Err(Failure::new(Exit::Failed, "supervise", error)
+                            .hint("what ran goes on; any verb starts a supervisor that takes it over")),
+                    };
+                }
+                signal = self.signals.next() => {
+                    let how = if first.is_none() { Shutdown::Graceful } else { Shutdown::Kill };
+                    first = first.or(Some(signal));
+                    tracing::info!(signal, ?how, "told to end");
+                    let handle = self.handle.clone();
+                    // Its answer may take as long as the graces; what is waited for is the end of the actor.
+                    tokio::spawn(async move { handle.ask(Request::Shutdown { how }).await.map(drop) });
+                }
+                () = &mut begun, if standing.is_some() => {
+                    if let Some(standing) = standing.take() {
+                        standing();
+                    }
+                }
+            }
+        }
     }
 }
 

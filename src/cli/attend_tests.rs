@@ -11,6 +11,7 @@ use crate::cli::link::{self, Found};
 use crate::cli::workspace::Workspace;
 use crate::control::client::{Client, Incoming};
 use crate::domain::time::{Mono, Now, Timestamp};
+use crate::domain::view::FleetView;
 use crate::frontend::headless::{Format, Printer};
 use crate::supervisor::handle::{Ask, Reply};
 
@@ -21,6 +22,17 @@ struct FixedClock;
 impl Clock for FixedClock {
     fn now(&self) -> Now {
         Now { mono: Mono::from_nanos(0), wall: Timestamp::UNIX_EPOCH }
+    }
+}
+
+fn fleet() -> FleetView {
+    FleetView {
+        supervisor_pid: 1,
+        started_at: Timestamp::UNIX_EPOCH,
+        headless: true,
+        budget: None,
+        config_error: None,
+        keeper_trouble: None,
     }
 }
 
@@ -82,6 +94,7 @@ impl Bench {
 
 /// Ends when it is told to, and says how.
 async fn actor(mut requests: mpsc::Receiver<Ask>, updates: broadcast::Sender<Update>) -> Came {
+    updates.send(Update::Fleet(Arc::new(fleet()))).unwrap();
     updates.send(info("begun")).unwrap();
     while let Some(ask) = requests.recv().await {
         if let Request::Shutdown { how } = ask.request {

@@ -79,6 +79,7 @@ pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + 
         executor: Box::new(executor),
         exec_events,
         store: Box::new(store),
+        state_dir: places.state_dir.clone(),
         config: Box::new(ConfigFile { workspace: workspace.clone() }),
         config_touched: config_watch.is_some().then_some(touched),
         probe: Arc::new(SystemProbe),

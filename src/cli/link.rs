@@ -37,13 +37,16 @@ pub fn who(workspace: &Workspace) -> Found {
 /// A connection, or `None` where nobody supervises.
 pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>, Failure> {
     let deadline = Instant::now() + PATIENCE;
+    let lock_file = workspace.lock_file();
     let watch = Watch::new();
     watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
     let mut last = None;
     loop {
+        let mut unknown = false;
         match who(workspace) {
             Found::Nobody => return Ok(None),
-            Found::Somebody(None) => {}
+            // It is starting and will say so, or it is ending and will let go.
+            Found::Somebody(None) => unknown = true,
             Found::Somebody(Some(holder)) => {
                 refuse_stopped(&holder)?;
                 let path = holder.socket.clone();
@@ -52,7 +55,7 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
                     Ok(connected) => return Ok(Some(connected)),
                     Err(error @ ClientError::Connect { .. }) => {
                         // The knock wakes it only where nothing else has; one that is ending does not hear it.
-                        lock::knock(&workspace.lock_file()).ok();
+                        lock::knock(&lock_file).ok();
                         last = Some(error);
                     }
                     Err(error) => {
@@ -62,11 +65,17 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
                 }
             }
         }
-        if tokio::time::timeout_at(deadline, watch.changed()).await.is_err() {
+        if Instant::now() >= deadline {
             return match last {
                 Some(error) => Err(Failure::of_client("talk to the supervisor", &error)),
                 None => Err(nobody_says(workspace)),
             };
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = lock::freed(&lock_file), if unknown => {}
+            // One more look, then it is told.
+            () = tokio::time::sleep_until(deadline) => {}
         }
     }
 }

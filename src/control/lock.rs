@@ -103,11 +103,17 @@ pub fn is_held(path: &Path) -> bool {
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-/// Waits until nobody holds the lock. Says whether that came in time.
-pub fn wait_until_free(path: &Path, patience: Duration) -> bool {
+/// Resolves when nobody holds the lock exclusively. The thread that waits ends with the process at the latest.
+pub async fn freed(path: &Path) {
     // Without the file nobody can hold it.
-    let Ok(file) = File::open(path) else { return true };
-    lock_within(file, patience).is_some()
+    let Ok(file) = File::open(path) else { return };
+    let (done, freed) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        file.lock_shared().ok();
+        // Nobody waits any more: fine.
+        done.send(()).ok();
+    });
+    freed.await.ok();
 }
 
 /// Asks the holder to look whether its socket is still there.

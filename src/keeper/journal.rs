@@ -255,7 +255,7 @@ impl Recovered {
                     known.main_ended = true;
                 }
             }
-            Record::Ack { seq } => self.exits.retain(|exit| exit.seq != seq),
+            Record::Ack { seq } => self.exits.retain(|exit| exit.seq > seq),
             Record::Gone { key } => self.known.retain(|known| known.intent.key != key),
         }
     }

@@ -233,7 +233,8 @@ impl Keeper {
             Order::Spawn { key, spec } => self.on_spawn(&key, &spec),
             Order::Stop { key, signal, grace_ms } => self.stop(&key, signal, grace_ms),
             Order::Ack { seq } => {
-                if self.exits.remove(&seq).is_some() {
+                if self.exits.first_key_value().is_some_and(|(first, _)| *first <= seq) {
+                    self.exits = self.exits.split_off(&(seq + 1));
                     self.record(&Record::Ack { seq });
                 }
             }

@@ -38,7 +38,7 @@ pub enum Order {
         signal: Option<i32>,
         grace_ms: u64,
     },
-    /// The exit was taken into the supervisor's own records; the keeper may forget it.
+    /// This exit and all before it were taken into the supervisor's own records; the keeper may forget them.
     Ack {
         seq: u64,
     },

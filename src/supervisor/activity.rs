@@ -120,6 +120,12 @@ impl Watch {
         Finding::LookAgain(self.next_look(now.mono))
     }
 
+    /// From how many bytes to how many a log shrank that nobody but its writer may touch.
+    pub fn shrunk(&self, answer: &Answer) -> Option<(u64, u64)> {
+        let (before, after) = (self.seen.log?.bytes, answer.log?.bytes);
+        (after < before).then_some((before, after))
+    }
+
     fn sign_of_life(&self, answer: &Answer, now: Now) -> Option<Mono> {
         let output = match (self.seen.log, answer.log) {
             (Some(before), Some(after)) if before == after => None,

@@ -20,7 +20,7 @@ pub async fn run(workspace: &Workspace, client: Client, updates: Updates, kill: 
     end(client, updates, how)
         .await
         .map_err(|error| Failure::of_client(format!("end the supervisor {pid}"), &error))?;
-    if lock::wait_until_free(&workspace.lock_file(), LAST_STEP) {
+    if tokio::time::timeout(LAST_STEP, lock::freed(&workspace.lock_file())).await.is_ok() {
         return Ok(Exit::Completed);
     }
     Err(Failure::new(

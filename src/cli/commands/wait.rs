@@ -42,9 +42,14 @@ async fn wait(client: Client, mut updates: Updates, names: &[String], goal: Goal
     let act = format!("wait for {}", names.join(", "));
     let failed = |error: ClientError| Failure::of_client(&act, &error);
     client.subscribe().await.map_err(failed)?;
-    let mut runners = find(names, &*client.snapshot(false).await.map_err(failed)?)?;
+    let look = async || {
+        let snapshot = client.snapshot(false).await.map_err(failed)?;
+        Ok::<_, Failure>((find(names, &snapshot)?, snapshot.fleet.keeper_trouble.is_none()))
+    };
+    // Before the keeper has answered, nothing has been started that will be.
+    let (mut runners, mut begun) = look().await?;
     loop {
-        if let Some(exit) = verdict(&runners, goal) {
+        if begun && let Some(exit) = verdict(&runners, goal) {
             for runner in runners.iter().filter(|runner| progress(runner, goal) == Progress::Never) {
                 output::remark(&format!("restage: {act}: {} is {}", runner.name, word(runner)));
             }
@@ -56,10 +61,10 @@ async fn wait(client: Client, mut updates: Updates, names: &[String], goal: Goal
                     *runner = changed;
                 }
             }
-            Some(Incoming::Update(Update::Removed(_)) | Incoming::Lagged) => {
-                runners = find(names, &*client.snapshot(false).await.map_err(failed)?)?;
+            Some(Incoming::Update(Update::Removed(_) | Update::Fleet(_)) | Incoming::Lagged) => {
+                (runners, begun) = look().await?;
             }
-            Some(Incoming::Update(Update::Fleet(_) | Update::Notice(_))) => {}
+            Some(Incoming::Update(Update::Notice(_))) => {}
             None => return Err(failed(ClientError::Gone)),
         }
     }

@@ -3,13 +3,16 @@
 //! A spawn is asked for only after the intent is on record. Where it cannot be recorded, or where there is no room for
 //! a log, the runner waits, visibly, and no retry is spent; stops and kills wait for nothing.
 
+use std::io;
+use std::path::Path;
+
 use super::super::launch::{self, Turn};
 use super::roster::Id;
 use super::{Key, Link, RunnerManager};
 use crate::domain::retry::OutputMatch;
 use crate::domain::runner::event::Failure;
 use crate::domain::runner::{Context, Effect, Event, Next, POLL, Phase, Runner, step};
-use crate::domain::spec::RunnerSpec;
+use crate::domain::spec::{RunnerSpec, Stdio};
 use crate::domain::time::Now;
 use crate::domain::verdict::ExitStatus;
 use crate::logs::{names, output_match};
@@ -52,6 +55,7 @@ impl RunnerManager {
             self.roster.live = self.roster.live + usize::from(live) - usize::from(before.status().is_live());
         }
         self.perform(id, effects, launch, now);
+        self.bound_log(id);
         if changed {
             self.publish_runner(id, &now);
         }
@@ -101,9 +105,11 @@ impl RunnerManager {
         let nobody = || Obstacle::NoRoom("the runner is gone".into());
         let entry = self.roster.get_mut(id).ok_or_else(nobody)?;
         let wanted = entry.runner.wants_spawn().ok_or_else(nobody)?;
-        if let Some(reason) = self.probe.no_room(&entry.spec.log.dir) {
+        let room = self.probe.no_room(&entry.spec.log.dir).or_else(|| self.probe.no_room(&self.state_dir));
+        if let Some(reason) = room {
             return Err(Obstacle::NoRoom(reason));
         }
+        prepare_log_dir(&entry.spec.log.dir)?;
         // No log is ever shared: a number whose log holds anything is passed over.
         let mut attempt = wanted;
         let mut log = names::attempt_log(&entry.spec.log, &entry.spec.name, attempt);
@@ -113,7 +119,11 @@ impl RunnerManager {
         }
         entry.runner.place(attempt, log.clone(), launch::fingerprint(&entry.spec.launch));
         let turn = Turn { attempt, retry: entry.runner.retry_count, log };
-        launch::launch(&entry.spec, turn).map_err(Obstacle::Broken)
+        let mut launch = launch::launch(&entry.spec, turn).map_err(Obstacle::Broken)?;
+        if entry.log_was_cut && launch.stdio != Stdio::Tty {
+            launch.stdio = Stdio::Pipe;
+        }
+        Ok(launch)
     }
 
     /// Writes the state down. The error is why not, for a person.
@@ -182,7 +192,9 @@ impl RunnerManager {
         };
         let disk_full = match (exit.status, self.roster.get(id)) {
             (ExitStatus::Code(0), _) | (_, None) => false,
-            (_, Some(entry)) => self.probe.no_room(&entry.spec.log.dir).is_some(),
+            (_, Some(entry)) => [&entry.spec.log.dir, &self.state_dir]
+                .into_iter()
+                .any(|dir| self.probe.no_room(dir).is_some()),
         };
         self.apply(
             id,
@@ -211,7 +223,21 @@ impl RunnerManager {
     }
 }
 
-fn read_output(log: &std::path::Path, spec: &RunnerSpec) -> OutputMatch {
+fn prepare_log_dir(dir: &Path) -> Result<(), Obstacle> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    names::prepare_dir(dir).map_err(|error| {
+        let message = format!("make the log folder {}: {error}", dir.display());
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            Obstacle::NoRoom(message)
+        } else {
+            Obstacle::Broken(message)
+        }
+    })
+}
+
+fn read_output(log: &Path, spec: &RunnerSpec) -> OutputMatch {
     output_match::match_log(log, &spec.retry).unwrap_or_else(|error| {
         tracing::warn!(runner = %spec.name, log = %log.display(), %error, "look for patterns in the log");
         OutputMatch::None

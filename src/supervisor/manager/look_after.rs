@@ -7,7 +7,7 @@ use super::super::activity::{self, Finding, Target, Watch};
 use super::super::helper::HelperEnd;
 use super::perform::helper;
 use super::roster::{Checking, Id, Watching};
-use super::{Input, Key, RunnerManager};
+use super::{Input, Key, LogTrouble, RunnerManager};
 use crate::domain::ids::Attempt;
 use crate::domain::runner::{Event, Phase};
 use crate::domain::time::Now;
@@ -65,6 +65,7 @@ impl RunnerManager {
         let now = self.clock.now();
         let watching = self.roster.get_mut(id).and_then(|entry| entry.watch.as_mut());
         let Some(watching) = watching.filter(|watching| watching.watch.attempt == attempt) else { return };
+        let shrunk = watching.watch.shrunk(answer);
         match watching.watch.answer(answer, now) {
             Finding::LookAgain(at) => {
                 if let Some(ticket) = watching.due.take() {
@@ -73,6 +74,9 @@ impl RunnerManager {
                 watching.due = Some(self.timers.arm(now.mono, at, Key::Look { id, attempt }));
             }
             Finding::Silent { quiet } => self.apply(id, Event::Silent { attempt, quiet }),
+        }
+        if let (Some((from, to)), Some(entry)) = (shrunk, self.roster.get(id)) {
+            self.on_log_trouble(entry.spec.name.clone(), &LogTrouble::Shrunk { from, to });
         }
     }
 

@@ -1,4 +1,4 @@
-//! The RunnerManager: one actor that owns all runners. Its loop only turns what happens into an [`Input`]; `handle`
+//! The RunnerManager: one actor that owns all runners. Its loop only turns what happens into an `Input`; `handle`
 //! turns an input into events of runners; each event goes through receive → step → persist → perform → publish.
 //!
 //! The cost of an event does not grow with the number of runners: a runner is found by a map, all timers share one
@@ -11,6 +11,7 @@ pub mod parts;
 
 mod adopt;
 mod apply;
+mod bounds;
 mod dice;
 mod finish;
 mod look_after;
@@ -18,12 +19,14 @@ mod perform;
 mod publish;
 mod reload;
 mod requests;
+mod retries;
 mod roster;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +36,9 @@ use super::activity;
 use super::figures::{self, Shares};
 use super::handle::{Ask, Handle, Reply, RequestError, Shutdown};
 use super::helper::{HelperEnd, Helpers};
+use super::log_bounds::{LogBounds, LogTrouble};
 use super::probe::Probe;
+use super::retry_log::RetryLog;
 use super::store::{Recovered, StateStore};
 use super::timers::{Ticket, Timers};
 use crate::domain::ids::{Attempt, RunnerName};
@@ -77,6 +82,12 @@ enum Input {
         figures: Vec<(RunnerName, figures::Raw)>,
         answer: Answer,
     },
+    LogTrouble {
+        runner: RunnerName,
+        trouble: LogTrouble,
+    },
+    /// Something beside the runners went wrong, and somebody should read of it.
+    Trouble(String),
     /// Some timer is due.
     Tick,
     ConfigTouched,
@@ -118,6 +129,7 @@ pub struct RunnerManager {
     clock: Arc<dyn Clock>,
     executor: Box<dyn Executor>,
     store: Box<dyn StateStore>,
+    state_dir: PathBuf,
     config: Box<dyn ConfigSource>,
     probe: Arc<dyn Probe>,
     helpers: Arc<dyn Helpers>,
@@ -131,7 +143,10 @@ pub struct RunnerManager {
     timers: Timers<Key>,
     budget: Option<RetryBudgetWindow>,
     retention: Retention,
+    /// Keeps logs within their bound; there from the first log that has one.
+    bounds: Option<LogBounds>,
     shares: Shares,
+    retry_log: Option<RetryLog>,
     dice: Dice,
 
     link: Link,
@@ -220,6 +235,7 @@ impl RunnerManager {
             clock: parts.clock,
             executor: parts.executor,
             store: parts.store,
+            state_dir: parts.state_dir,
             config: parts.config,
             probe: parts.probe,
             helpers: parts.helpers,
@@ -230,7 +246,9 @@ impl RunnerManager {
             timers: Timers::new(),
             budget,
             retention,
+            bounds: None,
             shares: Shares::default(),
+            retry_log: None,
             dice: Dice::new(),
             link: Link::Awaited,
             past: Past::default(),
@@ -248,6 +266,7 @@ impl RunnerManager {
             updates,
             own,
         };
+        manager.open_retry_log();
         manager.restore(runners, recovered, &now);
         (manager, handle)
     }
@@ -302,6 +321,8 @@ impl RunnerManager {
             Input::Checked { id, attempt, end } => self.on_checked(id, attempt, end),
             Input::StopCommandEnded { id, end } => self.on_stop_command_ended(id, end),
             Input::Gathered { figures, answer } => self.on_gathered(&figures, answer),
+            Input::LogTrouble { runner, trouble } => self.on_log_trouble(runner, &trouble),
+            Input::Trouble(text) => self.warn(None, text),
             Input::ConfigTouched => self.on_config_touched(),
             // Whether it is idle is looked at after every input.
             Input::Attached => {}

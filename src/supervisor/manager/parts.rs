@@ -1,5 +1,6 @@
 //! What the actor is put together from, what it is told to do, and what it says in the end.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -20,6 +21,8 @@ pub struct Parts {
     /// What the executor tells.
     pub exec_events: mpsc::UnboundedReceiver<ExecEvent>,
     pub store: Box<dyn StateStore>,
+    /// Where the store lies: with no room there, nothing new is started.
+    pub state_dir: PathBuf,
     pub config: Box<dyn ConfigSource>,
     /// A token for each time that the config file may have changed; `None`: nobody watches it.
     pub config_touched: Option<mpsc::UnboundedReceiver<()>>,

@@ -65,6 +65,7 @@ impl RunnerManager {
                 entry.timers.push(ticket);
             }
             Effect::Notice(what) => {
+                self.log_retry(id, &what);
                 let name = self.roster.get(id).map(|entry| entry.spec.name.clone());
                 self.notice(name, what);
             }
@@ -96,6 +97,9 @@ impl RunnerManager {
         }
         self.unrecorded.remove(&id);
         self.retention.forget(&name);
+        if let Some(bounds) = &self.bounds {
+            bounds.forget(name.clone());
+        }
         self.shares.forget(&name);
         self.publish_removed(name);
     }

@@ -69,7 +69,11 @@ impl RunnerManager {
                 Some(window)
             }
         };
+        let another_retry_log = self.workspace.retry_log_dir != workspace.retry_log_dir;
         self.workspace = workspace;
+        if another_retry_log {
+            self.open_retry_log();
+        }
         let before = self.roster.ids();
         let mut order = Vec::with_capacity(specs.len());
         for spec in specs {

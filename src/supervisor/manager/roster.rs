@@ -1,6 +1,7 @@
 //! All runners of the workspace, found by name at the same cost however many there are.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use tokio::task::AbortHandle;
 
@@ -25,6 +26,10 @@ pub(super) struct Entry {
     pub(super) armed_epoch: u64,
     pub(super) watch: Option<Watching>,
     pub(super) health: Option<Checking>,
+    /// What the bounds of logs watch for it.
+    pub(super) bounded: Option<(PathBuf, u64)>,
+    /// Somebody truncated a log of it: from now on it prints through a pipe.
+    pub(super) log_was_cut: bool,
     /// It was live under this supervisor, so its end counts.
     pub(super) took_part: bool,
 }
@@ -47,7 +52,17 @@ pub(super) struct Checking {
 impl Entry {
     pub(super) fn new(spec: RunnerSpec, runner: Runner) -> Self {
         let timers = Vec::new();
-        Self { spec, runner, timers, armed_epoch: 0, watch: None, health: None, took_part: false }
+        Self {
+            spec,
+            runner,
+            timers,
+            armed_epoch: 0,
+            watch: None,
+            health: None,
+            bounded: None,
+            log_was_cut: false,
+            took_part: false,
+        }
     }
 }
 

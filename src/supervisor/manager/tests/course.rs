@@ -140,3 +140,37 @@ async fn figures_come_with_a_snapshot_where_asked() {
     assert_eq!(figures.last_output_at, Some(Timestamp::UNIX_EPOCH));
     assert_eq!(world.snapshot().await.runners[0].figures, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_retry_log_tells_the_attempts_and_their_backoffs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(vec![spec("a")]);
+    setup.retry_log_dir = Some(dir.path().join("retries"));
+    let mut world = setup.start();
+    world.up("a", 1).await;
+    world.exited("a", 1, ExitStatus::Code(7));
+    world.until_spawned(&id("a", 2)).await;
+    world.spawned("a", 2, 2);
+    world.until_status("a", RunnerStatus::Running).await;
+    world.exited("a", 2, ExitStatus::Code(0));
+    world.until_status("a", RunnerStatus::Completed).await;
+    world.ask(Request::Shutdown { how: Shutdown::Graceful }).await;
+    // With the actor, the log is written to its end.
+    world.ended().await;
+    let text = std::fs::read_to_string(dir.path().join("retries/a.json")).unwrap();
+    let log: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let first = &log["attempts"][0];
+    assert_eq!((&first["exit_code"], &first["backoff_seconds"]), (&7.into(), &5.0.into()));
+    assert_eq!(log["attempts"][1]["verdict"], "completed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_folder_is_made_where_it_is_missing() {
+    let mut setup = Setup::new(vec![spec("a")]);
+    setup.connect = None;
+    let world = setup.start();
+    std::fs::remove_dir(&world.workspace.log_dir).unwrap();
+    world.tell(ExecEvent::Connected(empty()));
+    world.until_spawned(&id("a", 1)).await;
+    assert!(world.workspace.log_dir.is_dir());
+}

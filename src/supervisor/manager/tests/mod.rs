@@ -178,6 +178,7 @@ struct Setup {
     recovered: Recovered,
     options: Options,
     connect: Option<Inventory>,
+    retry_log_dir: Option<PathBuf>,
     prepare: fn(&Shared),
 }
 
@@ -188,6 +189,7 @@ impl Setup {
             recovered: Recovered { clean_end: true, same_boot: true, ..Recovered::default() },
             options: Options { mode: Mode::Background, start: StartPlan::Autostart },
             connect: Some(empty()),
+            retry_log_dir: None,
             prepare: |_| {},
         }
     }
@@ -216,7 +218,7 @@ impl Setup {
             data_dir: "/w/.restage".into(),
             log_dir: logs.path().to_owned(),
             cache_dir: None,
-            retry_log_dir: None,
+            retry_log_dir: self.retry_log_dir,
             retry_budget: None,
             cgroup: CgroupUse::Off,
             tui: TuiSpec { refresh: secs(1), log_tail_lines: 100 },
@@ -227,6 +229,7 @@ impl Setup {
         let (exec, exec_events) = mpsc::unbounded_channel();
         let (touch, touched) = mpsc::unbounded_channel();
         let parts = Parts {
+            state_dir: "/state".into(),
             clock: Arc::new(TestClock(tokio::time::Instant::now())),
             executor: Box::new(FakeExecutor(Arc::clone(&shared))),
             exec_events,
