@@ -21,6 +21,7 @@ pub enum Action {
     Kill,
     OpenLog,
     Attach,
+    Explain,
 
     Filter,
     Unfinished,
@@ -171,6 +172,7 @@ pub const BINDINGS: &[Binding] = &[
     bind(Action::Kill, "kill", Scope::Runner, &["X"], "kill", "Stop it without stop signal and grace"),
     bind(Action::Restart, "restart", Scope::Runner, &["r"], "restart", "Stop it where needed, then start it with no retries used"),
     bind(Action::OpenLog, "log", Scope::Runner, &["l"], "log", "Its log, on the whole screen"),
+    bind(Action::Explain, "explain", Scope::Runner, &["e"], "explain", "Why it is, or is not, running, and how its attempts ended"),
     bind(Action::Attach, "attach", Scope::Runner, &["a"], "attach", "Type into it, where it runs with stdio: tty"),
 
     bind(Action::Filter, "filter", Scope::List, &["/"], "filter", "Show only runners whose name, group or status matches"),

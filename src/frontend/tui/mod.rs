@@ -20,8 +20,22 @@
 //! its commands off the loop and sends `Event::Log(news)`. Where a runner's own words are shown, they went through
 //! [`crate::logs::sanitize`] or [`crate::frontend::text::one_line`].
 
+pub mod analytics;
 pub mod attach;
+mod can;
+pub mod dialog;
 pub mod event;
+#[cfg(test)]
+mod fixture;
+pub mod fleet;
 pub mod input;
+pub mod layout;
 pub mod log;
+pub mod model;
+mod orders;
+pub mod palette;
+pub mod rows;
 pub mod theme;
+pub mod toast;
+pub mod update;
+pub mod view;

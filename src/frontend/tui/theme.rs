@@ -73,9 +73,9 @@ pub enum Depth {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Theme {
     styles: [Style; INKS.len()],
+    depth: Depth,
     /// Whether glyphs beyond ASCII may be used.
     pub ascii: bool,
-    depth: Depth,
 }
 
 /// The themes that are part of the program; `auto` chooses among them.
@@ -149,7 +149,16 @@ impl Theme {
             let look = file.ink.get(&ink).or_else(|| base.ink.get(&ink)).cloned().unwrap_or_default();
             look.style(ink, depth)
         };
-        Ok(Self { styles: INKS.map(style), ascii, depth })
+        Ok(Self { styles: INKS.map(style), depth, ascii })
+    }
+
+    /// No look at all.
+    pub fn plain() -> Self {
+        Self { styles: [Style::new(); INKS.len()], depth: Depth::None, ascii: true }
+    }
+
+    pub const fn depth(&self) -> Depth {
+        self.depth
     }
 
     pub fn style(&self, ink: Ink) -> Style {
@@ -310,7 +319,7 @@ mod tests {
         assert_eq!(fitted(Color::Rgb(0x8a, 0x8a, 0x8a), Depth::Indexed), Color::Indexed(245));
         assert_eq!(fitted(Color::Rgb(0xff, 0x75, 0x75), Depth::Sixteen), Color::LightRed);
         assert_eq!(fitted(Color::Green, Depth::Indexed), Color::Green);
-        assert_eq!(fitted(Color::Indexed(196), Depth::Sixteen), Color::LightRed);
+        assert_eq!(fitted(Color::Indexed(196), Depth::Sixteen), Color::Red);
         assert_eq!(fitted(Color::Indexed(3), Depth::Sixteen), Color::Indexed(3));
         let theme = Theme::built_in("light", Depth::Sixteen, false).unwrap();
         assert!(theme.styles.iter().all(|style| !matches!(style.fg, Some(Color::Rgb(..)))));
