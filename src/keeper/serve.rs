@@ -169,6 +169,7 @@ impl Keeper {
                 self.on_event(event);
             }
             self.on_time(proc::monotonic());
+            self.write_typed(proc::monotonic());
             if self.journal.wants_compaction() {
                 self.compact();
             }
@@ -232,6 +233,8 @@ impl Keeper {
             Order::Hello { .. } => {}
             Order::Spawn { key, spec } => self.on_spawn(&key, &spec),
             Order::Stop { key, signal, grace_ms } => self.stop(&key, signal, grace_ms),
+            Order::Input { key, text } => self.on_input(&key, &text),
+            Order::Resize { key, rows, cols } => self.on_resize(&key, rows, cols),
             Order::Ack { seq } => {
                 if self.exits.first_key_value().is_some_and(|(first, _)| *first <= seq) {
                     self.exits = self.exits.split_off(&(seq + 1));
@@ -451,7 +454,8 @@ impl Keeper {
     }
 
     fn next_deadline(&self) -> Option<u64> {
-        self.trees.values().filter_map(Self::deadline_of).chain(self.successor.due()).min()
+        let typed = self.trees.values().filter_map(|tree| tree.typed.as_ref().map(|typed| typed.next));
+        self.trees.values().filter_map(Self::deadline_of).chain(typed).chain(self.successor.due()).min()
     }
 
     /// Ends when a goodbye was said, or everything had to be stopped, or nobody ever came; and nothing lives.

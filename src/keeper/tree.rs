@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use super::journal::{Intent, Known};
 use super::proc;
 use super::relay::Source;
+use super::terminal::Typed;
 use super::wire::LiveAttempt;
 
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Tree {
     /// The path of the cgroup as `/proc/PID/cgroup` shows it.
     pub(crate) cgroup_shown: Option<String>,
     pub(crate) ending: Ending,
+    /// What was typed for its terminal and found no room there yet.
+    pub(crate) typed: Option<Typed>,
 }
 
 #[derive(Debug)]
@@ -94,6 +97,7 @@ impl Tree {
             log_file,
             cgroup_shown: None,
             ending: Ending::Not,
+            typed: None,
             intent,
         }
     }

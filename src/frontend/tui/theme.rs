@@ -165,6 +165,17 @@ impl Theme {
         self.styles[ink as usize]
     }
 
+    /// What a runner painted itself, as far as the terminal can show it.
+    pub fn painted(&self, own: Style) -> Style {
+        let fit = |colour: Option<Color>| colour.map(|colour| fitted(colour, self.depth));
+        match self.depth {
+            Depth::None => Style { fg: None, bg: None, underline_color: None, ..own },
+            Depth::Sixteen | Depth::Indexed | Depth::True => {
+                Style { fg: fit(own.fg), bg: fit(own.bg), underline_color: None, ..own }
+            }
+        }
+    }
+
     pub fn status_ink(status: RunnerStatus) -> Ink {
         match tone(status) {
             Tone::Good => Ink::Good,
@@ -214,6 +225,9 @@ fn without_colour(style: Style, ink: Ink, had_ground: bool) -> Style {
 }
 
 fn fitted(colour: Color, depth: Depth) -> Color {
+    if let (Color::Indexed(index @ 16..), Depth::Sixteen | Depth::None) = (colour, depth) {
+        return nearest_of_sixteen(rgb_of(index));
+    }
     let Color::Rgb(r, g, b) = colour else { return colour };
     match depth {
         Depth::True => colour,
@@ -234,6 +248,16 @@ fn nearest_indexed(rgb: [u8; 3]) -> u8 {
         return 232 + grey_step;
     }
     steps.iter().fold(0, |sum, step| sum * 6 + step) + 16
+}
+
+/// Of the cube and the greys; the first sixteen are the user's own.
+fn rgb_of(index: u8) -> [u8; 3] {
+    const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+    if index >= 232 {
+        return [8 + (index - 232) * 10; 3];
+    }
+    let at = index.saturating_sub(16);
+    [at / 36, at / 6 % 6, at % 6].map(|step| STEPS[usize::from(step)])
 }
 
 fn nearest_of_sixteen(wanted: [u8; 3]) -> Color {
@@ -295,6 +319,8 @@ mod tests {
         assert_eq!(fitted(Color::Rgb(0x8a, 0x8a, 0x8a), Depth::Indexed), Color::Indexed(245));
         assert_eq!(fitted(Color::Rgb(0xff, 0x75, 0x75), Depth::Sixteen), Color::LightRed);
         assert_eq!(fitted(Color::Green, Depth::Indexed), Color::Green);
+        assert_eq!(fitted(Color::Indexed(196), Depth::Sixteen), Color::Red);
+        assert_eq!(fitted(Color::Indexed(3), Depth::Sixteen), Color::Indexed(3));
         let theme = Theme::built_in("light", Depth::Sixteen, false).unwrap();
         assert!(theme.styles.iter().all(|style| !matches!(style.fg, Some(Color::Rgb(..)))));
     }
