@@ -118,15 +118,17 @@ impl Task {
             tokio::select! {
                 // A snapshot comes before the updates that follow it, so that none of these is undone.
                 biased;
-                answer = async { snapshot.as_mut().map(|(asking, _)| asking.as_mut())?.await.into() },
-                    if snapshot.is_some() =>
-                {
+                answer = answered(&mut snapshot), if snapshot.is_some() => {
                     let figures = snapshot.take().is_some_and(|(_, figures)| figures);
-                    self.took(answer?, figures).await;
+                    self.took(answer, figures).await;
                 }
                 incoming = updates.next() => match incoming {
                     Some(Incoming::Update(update)) => self.news(LinkNews::Update(update)).await,
-                    Some(Incoming::Lagged) => snapshot = Some((ask_snapshot(client, false), false)),
+                    Some(Incoming::Lagged) => {
+                        // One with figures that was on its way is asked for anew, for somebody waits for these.
+                        let figures = snapshot.is_some_and(|(_, figures)| figures);
+                        snapshot = Some((ask_snapshot(client, figures), figures));
+                    }
                     None => return Some("the connection to the supervisor ended".to_owned()),
                 },
                 ask = asks.recv() => match ask? {
@@ -191,6 +193,13 @@ impl Task {
     async fn news(&self, news: LinkNews) {
         // The dashboard has been left.
         self.tell.send(Event::Link(news)).await.ok();
+    }
+}
+
+async fn answered(asked: &mut Option<(Asking, bool)>) -> Result<Box<Snapshot>, ClientError> {
+    match asked {
+        Some((asking, _)) => asking.await,
+        None => std::future::pending().await,
     }
 }
 

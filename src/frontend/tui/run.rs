@@ -2,11 +2,12 @@
 //! at once; turns what comes into events; draws when something has changed, at most 60 times a second; and performs what
 //! the model asks for, without waiting for any of it.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use crossterm::event::EventStream;
@@ -17,7 +18,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::attach;
 use super::event::{Asked, Cmd, ConfigNews, Event};
 use super::link::Link;
 use super::log;
@@ -65,18 +65,22 @@ pub enum End {
     NoTerminal,
 }
 
+/// How the dashboard was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    pub end: End,
+    /// Runners that were live then, as far as was known.
+    pub live: usize,
+}
+
 /// Until it is left. The terminal is given back before this returns.
-pub async fn run(setup: Setup, notifications: Notifications, host: Arc<dyn Host>) -> io::Result<End> {
+pub async fn run(setup: Setup, notifications: Notifications, host: Arc<dyn Host>) -> io::Result<Left> {
     let signals = Signals::listen()?;
     let (tell, inbox) = mpsc::channel(WAITING_EVENTS);
     let log_tell = tell.clone();
     let log = log::Worker::start(move |news| {
         // The dashboard has been left.
         log_tell.blocking_send(Event::Log(news)).ok();
-    })?;
-    let attach_tell = tell.clone();
-    let attach = attach::Worker::start(move |news| {
-        attach_tell.blocking_send(Event::Attach(news)).ok();
     })?;
     let link = Link::start(Arc::clone(&host), tell.clone());
     let term = Term::enter()?;
@@ -91,11 +95,11 @@ pub async fn run(setup: Setup, notifications: Notifications, host: Arc<dyn Host>
         tell,
         link,
         log,
-        attach,
         notifications,
         end: None,
     };
-    looping.run(inbox, signals).await
+    let end = looping.run(inbox, signals).await?;
+    Ok(Left { end, live: looping.model.fleet.live() })
 }
 
 struct Loop {
@@ -107,7 +111,6 @@ struct Loop {
     tell: mpsc::Sender<Event>,
     link: Link,
     log: log::Worker,
-    attach: attach::Worker,
     notifications: Notifications,
     end: Option<End>,
 }
@@ -125,7 +128,8 @@ enum Woken {
 
 impl Loop {
     async fn run(&mut self, mut inbox: mpsc::Receiver<Event>, mut signals: Signals) -> io::Result<End> {
-        self.happen(Event::Tick).await?;
+        let first = self.model.setup.trouble.take().map_or(Event::Tick, Event::Trouble);
+        self.happen(first).await?;
         let mut next_frame = Instant::now();
         loop {
             if let Some(end) = self.end {
@@ -163,9 +167,11 @@ impl Loop {
         });
         tokio::select! {
             biased;
-            signal = signals.ending() => Woken::Signal(signal),
+            signal = signals.next() => match signal {
+                libc::SIGCONT => Woken::Continued,
+                ending => Woken::Signal(ending),
+            },
             key = next_key(&mut self.keys) => key,
-            () = signals.continued() => Woken::Continued,
             Some(event) = inbox.recv() => Woken::Happened(event),
             () = sleep_until(next_frame), if self.model.dirty => Woken::Nothing,
             () = sleep(wake.unwrap_or_default()), if wake.is_some() => Woken::Happened(Event::Tick),
@@ -216,7 +222,7 @@ impl Loop {
             Cmd::LoadConfig => self.fetch(|host| Event::Config(Box::new(host.config()))),
             Cmd::LoadHistory => self.fetch(|host| Event::History(host.history())),
             Cmd::Log(cmd) => self.log.perform(cmd),
-            Cmd::Attach(cmd) => self.attach.perform(cmd),
+            Cmd::Attach(cmd) => match cmd {},
             Cmd::Copy(text) => {
                 let lines = text.lines().count();
                 let (ink, told) = if self.term.copy(&text)? {
@@ -264,7 +270,8 @@ impl Loop {
         self.keys = Some(EventStream::new());
         self.model.dirty = true;
         if let Err(error) = outcome {
-            let told = format!("Open {} in a pager: {error}; set $PAGER to one that is there", file.display());
+            let told =
+                format!("Open {} in a pager: {error}; set $PAGER to one that is there", file.display());
             self.model.toasts.push(Ink::Bad, crate::frontend::text::one_line(&told), self.host.now());
         }
         Ok(())
@@ -280,34 +287,23 @@ async fn next_key(keys: &mut Option<EventStream>) -> Woken {
 }
 
 /// Those that end us, and the one that says that we go on.
-struct Signals {
-    ending: Vec<(i32, Signal)>,
-    continued: Signal,
-}
+struct Signals(Vec<(i32, Signal)>);
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()];
-        let ending = kinds
-            .into_iter()
-            .map(|kind| Ok((kind.as_raw_value(), signal(kind)?)))
-            .collect::<io::Result<_>>()?;
-        Ok(Self { ending, continued: signal(SignalKind::from_raw(libc::SIGCONT))? })
+        let numbers = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGCONT];
+        let listen = |number| Ok((number, signal(SignalKind::from_raw(number))?));
+        numbers.into_iter().map(listen).collect::<io::Result<_>>().map(Self)
     }
 
-    async fn ending(&mut self) -> i32 {
-        std::future::poll_fn(|context| {
-            for (number, signal) in &mut self.ending {
-                if signal.poll_recv(context).is_ready() {
-                    return std::task::Poll::Ready(*number);
-                }
+    async fn next(&mut self) -> i32 {
+        poll_fn(|context| {
+            let mut heard = self.0.iter_mut();
+            match heard.find_map(|(number, signal)| signal.poll_recv(context).is_ready().then_some(*number)) {
+                Some(number) => Poll::Ready(number),
+                None => Poll::Pending,
             }
-            std::task::Poll::Pending
         })
         .await
-    }
-
-    async fn continued(&mut self) {
-        self.continued.recv().await;
     }
 }

@@ -146,7 +146,8 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let group =
+            chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for at in 0..4 {
             let letter = ALPHABET[usize::try_from(group >> (18 - 6 * at) & 63).unwrap_or(0)];
             text.push(if at <= chunk.len() { char::from(letter) } else { '=' });
@@ -161,7 +162,8 @@ mod tests {
 
     #[test]
     fn base64_as_everybody_writes_it() {
-        let table = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("ü\n", "w7wK")];
+        let table =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("ü\n", "w7wK")];
         for (text, encoded) in table {
             assert_eq!(base64(text.as_bytes()), encoded);
         }

@@ -8,7 +8,7 @@ use super::event::{Event, Mouse, MouseKind, Pressed};
 use crate::domain::keys::{Code, Key};
 
 /// `None` for what nobody asked about.
-pub fn translate(sent: Sent) -> Option<Event> {
+pub(super) fn translate(sent: Sent) -> Option<Event> {
     match sent {
         Sent::Key(key) => press(key).map(Event::Key),
         Sent::Paste(text) => Some(Event::Paste(text)),

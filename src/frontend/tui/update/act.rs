@@ -11,7 +11,6 @@ use super::super::view;
 use super::{ask_or_do, stop_all};
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::{Action, Place};
-use crate::supervisor::handle::Shutdown;
 
 pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
     // The log hears its own keys first, so that Back can end a search before it leaves the pane.
