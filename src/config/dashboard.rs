@@ -88,12 +88,11 @@ pub(super) fn is_file(text: &str) -> bool {
 
 pub(super) fn unknown_theme(reader: &mut Reader, at: &At<String>) {
     let all = ["auto"].into_iter().chain(THEMES);
-    let hint = match keys::closest(&at.value, all.clone()) {
-        Some(name) => format!("did you mean \"{name}\"?"),
-        None => {
-            let all = all.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-            format!("there are {all}; a file of your own needs a \"/\" or ends in .json")
-        }
+    let hint = if let Some(name) = keys::closest(&at.value, all.clone()) {
+        format!("did you mean \"{name}\"?")
+    } else {
+        let all = all.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        format!("there are {all}; a file of your own needs a \"/\" or ends in .json")
     };
     reader.error(at.spot.clone(), format!("there is no theme {}", quoted(&at.value)), Some(hint));
 }

@@ -15,10 +15,10 @@ use crate::domain::view::{AttemptView, RunnerStatus, RunnerView};
 use crate::frontend::text::between;
 
 /// An attempt that has lived this long counts as recovered.
-pub const HOLDS: Duration = Duration::from_secs(60);
+pub const HOLDS: Duration = Duration::from_mins(1);
 /// Of the sparkline of the last day: half an hour each.
 pub const SLOTS: usize = 48;
-const SLOT: Duration = Duration::from_secs(1800);
+const SLOT: Duration = Duration::from_mins(30);
 /// Attempts until one held: 1, 2, 3, 4, 5 or more.
 pub const BARS: usize = 5;
 

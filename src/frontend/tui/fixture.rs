@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::event::{ConfigNews, ConfigRow, ConfigSection, Event, LinkNews, RunnerFacts};
+use super::event::{Cmd, ConfigNews, ConfigRow, ConfigSection, Event, LinkNews, RunnerFacts};
 use super::model::{Model, Setup};
 use super::update::update;
 use crate::domain::ids::{Attempt, RunnerName};
@@ -262,14 +262,14 @@ pub(super) fn opened(snapshot: Snapshot, size: (u16, u16)) -> Model {
     model
 }
 
-/// One event at the moment of the pictures.
-pub(super) fn feed(model: &mut Model, event: Event) -> Vec<super::event::Cmd> {
+/// One event at the moment of the pictures. What the log wants to read is its own matter.
+pub(super) fn feed(model: &mut Model, event: Event) -> Vec<Cmd> {
     let at = model.now;
-    update(model, event, at)
+    update(model, event, at).into_iter().filter(|cmd| !matches!(cmd, Cmd::Log(_))).collect()
 }
 
 /// Keys as a config writes them, separated by spaces.
-pub(super) fn press(model: &mut Model, keys: &str) -> Vec<super::event::Cmd> {
+pub(super) fn press(model: &mut Model, keys: &str) -> Vec<Cmd> {
     let press = |key: &str| Event::Key(crate::domain::keys::Key::parse(key).unwrap().into());
     keys.split(' ').flat_map(|key| feed(model, press(key))).collect()
 }

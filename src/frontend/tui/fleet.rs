@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::ids::RunnerName;
+use crate::domain::time::Timestamp;
 use crate::domain::view::{Figures, RunnerStatus, RunnerView, Snapshot};
 use crate::frontend::text::bytes;
 
@@ -87,7 +88,8 @@ impl Fleet {
     fn take_figures(&mut self, snapshot: &Snapshot) -> Changed {
         let mut changed = Changed::Nothing;
         for runner in &snapshot.runners {
-            match (runner.figures, self.figures.get(&runner.name)) {
+            let figures = runner.figures.filter(|_| has_process(runner.status));
+            match (figures, self.figures.get(&runner.name)) {
                 (Some(new), Some(old)) if look_alike(old, &new) => {}
                 (Some(new), _) => {
                     self.figures.insert(runner.name.clone(), new);
@@ -131,7 +133,7 @@ fn alike(old: &RunnerView, new: &Arc<RunnerView>) -> bool {
 }
 
 fn look_alike(old: &Figures, new: &Figures) -> bool {
-    let second = |figures: &Figures| figures.last_output_at.map(|at| at.as_second());
+    let second = |figures: &Figures| figures.last_output_at.map(Timestamp::as_second);
     percent(old.cpu_percent) == percent(new.cpu_percent)
         && bytes(old.rss_bytes) == bytes(new.rss_bytes)
         && second(old) == second(new)

@@ -96,7 +96,14 @@ impl Layout {
                 wanted.min(all.height * 2 / 3)
             };
             self.details.height = facts;
-            self.log = Rect { y: all.y + facts, height: all.height - facts, ..all };
+            // Beside the line between the panes there is room to breathe.
+            let pad = u16::from(self.divider.width > 0);
+            self.log = Rect {
+                x: all.x + pad,
+                y: all.y + facts,
+                width: all.width.saturating_sub(pad),
+                height: all.height - facts,
+            };
         }
     }
 

@@ -133,7 +133,9 @@ impl Task {
                 },
                 ask = asks.recv() => match ask? {
                     Asked::Figures => snapshot = Some((ask_snapshot(client, true), true)),
-                    what => self.ask(client, what),
+                    what @ (Asked::Order(..) | Asked::Reload | Asked::Shutdown(_) | Asked::Summon) => {
+                        self.ask(client, what);
+                    }
                 },
             }
             if self.tell.is_closed() {

@@ -138,6 +138,8 @@ pub struct Model {
     /// The runner that the config screen or the analytics point at, where that is not the selected one.
     pub pointed: Option<RunnerName>,
     pub dialog: Option<Dialog>,
+    /// Everything was told to stop; nothing goes on when the dashboard is left.
+    pub stopping: bool,
     pub toasts: Toasts,
     /// Requests without an answer so far: a second one for the same runner waits for it by not being made.
     pub pending: HashMap<RunnerName, Order>,
@@ -171,6 +173,7 @@ impl Model {
             scroll: 0,
             pointed: None,
             dialog: None,
+            stopping: false,
             toasts: Toasts::default(),
             pending: HashMap::new(),
             log: LogPane::default(),
@@ -199,6 +202,11 @@ impl Model {
             (Screen::Help, _) => Place::Help,
             (Screen::Attach, _) => Place::Attach,
         }
+    }
+
+    /// How many go on when the dashboard is left.
+    pub fn live_after(&self) -> usize {
+        if self.stopping { 0 } else { self.fleet.live() }
     }
 
     /// The runner that is highlighted, as it is now.

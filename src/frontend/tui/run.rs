@@ -99,7 +99,7 @@ pub async fn run(setup: Setup, notifications: Notifications, host: Arc<dyn Host>
         end: None,
     };
     let end = looping.run(inbox, signals).await?;
-    Ok(Left { end, live: looping.model.fleet.live() })
+    Ok(Left { end, live: looping.model.live_after() })
 }
 
 struct Loop {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::theme::Ink;
+use crate::domain::ids::RunnerName;
 use crate::domain::verdict::Verdict;
 use crate::domain::view::{Notice, NoticeKind};
 use crate::frontend::text::one_line;
@@ -15,6 +16,8 @@ const MOST: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toast {
+    /// A newer one about the same runner takes its place, unless it weighs less.
+    about: Option<RunnerName>,
     pub ink: Ink,
     pub text: String,
     pub until: Timestamp,
@@ -36,14 +39,22 @@ impl Toasts {
     }
 
     pub fn push(&mut self, ink: Ink, text: String, now: Timestamp) {
-        let seconds = match ink {
-            Ink::Bad => 12,
-            Ink::Waiting => 8,
-            _ => 5,
+        self.push_about(None, ink, text, now);
+    }
+
+    fn push_about(&mut self, about: Option<RunnerName>, ink: Ink, text: String, now: Timestamp) {
+        let seconds = if ink == Ink::Bad {
+            12
+        } else if ink == Ink::Waiting {
+            8
+        } else {
+            5
         };
         let until = now.checked_add(Duration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
-        self.shown.retain(|toast| toast.text != text);
-        self.shown.push(Toast { ink, text, until });
+        // What a runner does over and over again is told once: by its last word, unless an earlier one was graver.
+        let replaced = |toast: &Toast| about.is_some() && toast.about == about && toast.ink != Ink::Bad;
+        self.shown.retain(|toast| toast.text != text && !replaced(toast));
+        self.shown.push(Toast { about, ink, text, until });
         if self.shown.len() > MOST {
             self.shown.remove(0);
             self.more += 1;
@@ -63,7 +74,7 @@ impl Toasts {
         }
         let ink = ink(&notice.what)?;
         let text = one_line(&notice.to_string());
-        self.push(ink, text.clone(), now);
+        self.push_about(notice.runner.clone(), ink, text.clone(), now);
         needs_a_person(&notice.what).then(|| text.into())
     }
 
@@ -140,10 +151,12 @@ mod tests {
     fn the_exhausted_ring_and_crashes_do_not() {
         let mut toasts = Toasts::default();
         let crash = NoticeKind::Ended { attempt: Attempt::FIRST, outcome: outcome(Verdict::Exit, Some(1)) };
-        assert_eq!(toasts.take(&notice(crash), now()), None);
+        assert_eq!(toasts.take(&notice(crash.clone()), now()), None);
         let rung = toasts.take(&notice(NoticeKind::Exhausted { max_retries: 3 }), now());
         assert_eq!(rung.as_deref(), Some("Max retries (3) reached for agent"));
         assert_eq!(toasts.take(&notice(NoticeKind::Ready), now()), None);
+        assert_eq!(toasts.take(&notice(crash), now()), None);
+        // The crash took the place of the crash; the exhaustion stays.
         assert_eq!(toasts.shown().len(), 2);
     }
 

@@ -129,14 +129,14 @@ pub(super) fn reveal(model: &mut Model, name: RunnerName) {
 
 fn order(model: &mut Model, order: Order) -> Vec<Cmd> {
     match model.list.selected.clone() {
-        Some(name) => ask_or_do(model, order, vec![name]),
+        Some(name) => ask_or_do(model, order, &[name]),
         None => Vec::new(),
     }
 }
 
 fn order_all(model: &mut Model, order: Order) -> Vec<Cmd> {
     let names = model.all_names();
-    ask_or_do(model, order, names)
+    ask_or_do(model, order, &names)
 }
 
 fn attach(model: &mut Model) -> Vec<Cmd> {

@@ -34,7 +34,7 @@ pub(super) fn hear(model: &mut Model, news: LinkNews) -> Vec<Cmd> {
         }
         LinkNews::Update(Update::Notice(notice)) => told(model, &notice),
         LinkNews::Answered { what, result } => answered(model, &what, result),
-        LinkNews::Lost { why } => lost(model, why),
+        LinkNews::Lost { why } => lost(model, &why),
         LinkNews::Waiting { why, nobody } => {
             let since = match &model.link {
                 Link::Lost { since, .. } => *since,
@@ -118,21 +118,21 @@ fn answered(model: &mut Model, what: &Asked, result: Result<(), String>) -> Vec<
     if let Err(why) = result {
         model.dirty = true;
         if matches!(what, Asked::Shutdown(_)) {
-            model.dialog = None;
+            (model.dialog, model.stopping) = (None, false);
         }
         model.toasts.push(Ink::Bad, one_line(&why), model.now);
     }
     Vec::new()
 }
 
-fn lost(model: &mut Model, why: String) -> Vec<Cmd> {
+fn lost(model: &mut Model, why: &str) -> Vec<Cmd> {
     model.dirty = true;
     if let Some(Dialog::Leaving) = model.dialog {
         return vec![Cmd::Quit];
     }
     model.pending.clear();
     model.figures_due = None;
-    model.link = Link::Lost { since: model.now, why: one_line(&why), nobody: false };
+    model.link = Link::Lost { since: model.now, why: one_line(why), nobody: false };
     // Nothing could be asked of anybody now.
     if let Some(Dialog::Confirm { .. } | Dialog::Quit) = model.dialog {
         model.dialog = None;

@@ -11,6 +11,7 @@ use super::input::Typed;
 use super::model::{Link, Model, Screen};
 use super::palette::{Choice, Picked};
 use super::theme::{Ink, Theme};
+use crate::domain::ids::RunnerName;
 use crate::domain::keys::{ALWAYS_QUIT, Code, Place};
 use crate::supervisor::handle::Shutdown;
 
@@ -188,6 +189,7 @@ fn stop_all(model: &mut Model) -> Vec<Cmd> {
         return Vec::new();
     }
     model.dialog = Some(Dialog::Leaving);
+    model.stopping = true;
     vec![Cmd::Shutdown(Shutdown::Graceful)]
 }
 
@@ -198,7 +200,7 @@ fn choose(model: &mut Model, choice: Choice) -> Vec<Cmd> {
             act::reveal(model, name);
             Vec::new()
         }
-        Choice::Order(order, name) => ask_or_do(model, order, vec![name]),
+        Choice::Order(order, name) => ask_or_do(model, order, &[name]),
         Choice::Theme(name) => {
             let plain = model.setup.theme.clone();
             model.setup.theme = Theme::built_in(name, plain.depth(), plain.ascii).unwrap_or(plain);
@@ -208,8 +210,8 @@ fn choose(model: &mut Model, choice: Choice) -> Vec<Cmd> {
 }
 
 /// What ends a process is asked back first.
-fn ask_or_do(model: &mut Model, order: Order, names: Vec<crate::domain::ids::RunnerName>) -> Vec<Cmd> {
-    let names = model.orderable(order, &names);
+fn ask_or_do(model: &mut Model, order: Order, names: &[RunnerName]) -> Vec<Cmd> {
+    let names = model.orderable(order, names);
     let status = |name| model.fleet.get(name).map(|view| view.status);
     if names.iter().filter_map(status).any(|status| super::orders::destroys(order, status)) {
         model.dialog = Some(Dialog::Confirm { order, names });

@@ -149,10 +149,8 @@ fn wake(model: &Model, wants_figures: bool) -> Option<Timestamp> {
         // Everything that counts does so at the same moment, so that one drawing does for all.
         let floor =
             model.now.round(jiff::TimestampRound::new().smallest(unit).mode(jiff::RoundMode::Floor)).ok()?;
-        match unit {
-            Unit::Minute => floor.checked_add(1.minute()).ok(),
-            _ => floor.checked_add(1.second()).ok(),
-        }
+        let step = if unit == Unit::Minute { 1.minute() } else { 1.second() };
+        floor.checked_add(step).ok()
     });
     let figures = model.figures_due.filter(|_| wants_figures);
     [clock, model.toasts.next_end(), figures].into_iter().flatten().min()
@@ -183,7 +181,7 @@ fn unit(model: &Model) -> Option<Unit> {
 }
 
 fn counts(model: &Model, view: &RunnerView) -> Option<Unit> {
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
     match view.status {
         RunnerStatus::Backoff => view.next_retry_at.map(|_| Unit::Second),
         RunnerStatus::Starting | RunnerStatus::Running | RunnerStatus::Stopping | RunnerStatus::Stuck => {

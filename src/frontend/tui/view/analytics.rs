@@ -2,6 +2,7 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::super::analytics::{BARS, HOLDS, Report, Stats};
@@ -116,11 +117,15 @@ fn overall(model: &Model, all: &Stats) -> Vec<Line<'static>> {
     }
     lines.push(Line::from(line));
     let crashed: u64 = all.day.iter().sum();
-    lines.push(Line::from(vec![
-        label("crashes, last day"),
-        span(model, if crashed > 0 { Ink::Bad } else { Ink::Quiet }, spark(&all.day, model.theme())),
-        Span::raw(format!(" {crashed}")),
-    ]));
+    let mut line = vec![label("crashes, last day")];
+    line.extend(spark(
+        &all.day,
+        model.theme(),
+        model.theme().style(Ink::Border),
+        model.theme().style(Ink::Bad),
+    ));
+    line.push(Span::raw(format!(" {crashed}")));
+    lines.push(Line::from(line));
     let scale = format!("24h ago{}now", " ".repeat(all.day.len() / 2 - 10));
     lines.push(Line::from(vec![label(""), span(model, Ink::Quiet, scale)]));
     let held = seconds(HOLDS.as_secs_f64());
@@ -158,10 +163,10 @@ fn bar(model: &Model, ink: Ink, part: usize, whole: usize) -> [Span<'static>; 2]
     ]
 }
 
-/// Two half hours a cell; nothing is a blank line, not a gap.
-fn spark(counts: &[u64], theme: &Theme) -> String {
-    const UNICODE: [char; 9] = ['▁', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    const ASCII: [char; 9] = ['_', '.', '.', '-', '-', '=', '=', '#', '#'];
+/// Two half hours a cell; a quiet hour is a thin line, not a gap.
+fn spark(counts: &[u64], theme: &Theme, none: Style, some: Style) -> Vec<Span<'static>> {
+    const UNICODE: [&str; 9] = ["▁", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+    const ASCII: [&str; 9] = ["_", ".", ".", "-", "-", "=", "=", "#", "#"];
     let levels = if theme.ascii { ASCII } else { UNICODE };
     let pairs: Vec<u64> = counts.chunks(2).map(|pair| pair.iter().sum()).collect();
     let most = pairs.iter().copied().max().unwrap_or(0).max(1);
@@ -170,7 +175,8 @@ fn spark(counts: &[u64], theme: &Theme) -> String {
         .map(|count| {
             // The smallest count that is not nothing stands out from nothing.
             let level = if count == 0 { 0 } else { (count * 7).div_ceil(most) + 1 };
-            usize::try_from(level).ok().and_then(|level| levels.get(level)).copied().unwrap_or('█')
+            let level = usize::try_from(level).unwrap_or(usize::MAX).min(levels.len() - 1);
+            Span::styled(levels[level], if count == 0 { none } else { some })
         })
         .collect()
 }
@@ -215,7 +221,8 @@ fn table(frame: &mut Frame<'_>, area: Rect, model: &Model, runners: &[(RunnerNam
             Span::styled(pad(&last, 14, theme), ink(Ink::Quiet)),
         ]);
         if with_spark {
-            line.push_span(Span::styled(format!("  {}", spark(&stats.day, theme)), ink(crashes)));
+            line.push_span(Span::styled("  ", ink(Ink::Text)));
+            line.extend(spark(&stats.day, theme, ink(Ink::Border), ink(Ink::Bad)));
         }
         if selected {
             let missing = width.saturating_sub(line.width());

@@ -36,10 +36,11 @@ pub fn explain(model: &Model) -> Option<Dialog> {
             None => "goes on".to_owned(),
         };
         let length = length.unwrap_or_default();
-        text.push_str(&format!("{:>4}  {started}  {length:>7}  {end}\n", attempt.attempt.get()));
+        let number = attempt.attempt.get();
+        text.extend([format!("{number:>4}  {started}  {length:>7}  {end}\n")]);
     }
     if let Some(log) = &view.log {
-        text.push_str(&format!("\nLog: {}", model.short_path(log)));
+        text.extend([format!("\nLog: {}", model.short_path(log))]);
     }
     Some(Dialog::Message { title: view.name.to_string(), text, scroll: 0 })
 }

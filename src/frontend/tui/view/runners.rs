@@ -28,52 +28,57 @@ const LEAD: usize = 4;
 /// A name is cut to this, but no further while there are columns to give up.
 const NAME: usize = 16;
 
-/// Which columns there is room for. They leave in the order memory, cpu, up, last.
+/// Which columns there is room for. Of [`LEAVING`] the first ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Columns {
     name: usize,
-    up: bool,
-    cpu: bool,
-    mem: bool,
-    last: bool,
+    shown: usize,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Last,
+    Up,
+    Cpu,
+    Mem,
+}
+
+/// Where there is no room, the last of these leaves first.
+const LEAVING: [(Column, usize); 4] =
+    [(Column::Last, LAST + 2), (Column::Up, UP + 1), (Column::Cpu, CPU + 1), (Column::Mem, MEM + 1)];
 
 impl Columns {
     fn of(model: &Model, width: usize) -> Self {
         let wanted = longest_name(model);
-        let enough = wanted.min(NAME);
-        let all = Self { name: wanted, up: true, cpu: true, mem: true, last: true };
-        let choices = [
-            all,
-            Self { mem: false, ..all },
-            Self { mem: false, cpu: false, ..all },
-            Self { mem: false, cpu: false, up: false, ..all },
-            Self { mem: false, cpu: false, up: false, last: false, ..all },
-        ];
-        let room = |columns: &Self| width.saturating_sub(columns.beside_name());
-        let columns = choices.into_iter().find(|columns| room(columns) >= enough).unwrap_or(choices[4]);
-        Self { name: room(&columns).min(wanted), ..columns }
+        let room = |shown| width.saturating_sub(beside_name(shown));
+        let fits = |shown: &usize| room(*shown) >= wanted.min(NAME);
+        let shown = (0..=LEAVING.len()).rev().find(fits).unwrap_or(0);
+        Self { name: room(shown).min(wanted), shown }
     }
 
-    /// What everything but the name takes.
-    fn beside_name(self) -> usize {
-        let number = |shown: bool, width: usize| if shown { width + 1 } else { 0 };
-        let numbers = number(self.up, UP) + number(self.cpu, CPU) + number(self.mem, MEM);
-        LEAD + 1 + STATUS + 1 + RETRY + numbers + if self.last { LAST + 3 } else { 1 }
+    fn has(self, column: Column) -> bool {
+        LEAVING.iter().take(self.shown).any(|(shown, _)| *shown == column)
     }
 
     /// What comes behind the name and the status, right-aligned.
     fn numbers(self, texts: [&str; 4], theme: &Theme) -> String {
         let [retry, up, cpu, mem] = texts;
         let mut line = format!(" {}", right(retry, RETRY, theme));
-        for (shown, text, width) in [(self.up, up, UP), (self.cpu, cpu, CPU), (self.mem, mem, MEM)] {
-            if shown {
+        for (column, text, width) in [(Column::Up, up, UP), (Column::Cpu, cpu, CPU), (Column::Mem, mem, MEM)]
+        {
+            if self.has(column) {
                 line.push(' ');
                 line.push_str(&right(text, width, theme));
             }
         }
         line
     }
+}
+
+/// What everything but the name takes.
+fn beside_name(shown: usize) -> usize {
+    let optional: usize = LEAVING.iter().take(shown).map(|(_, width)| width).sum();
+    LEAD + 1 + STATUS + 1 + RETRY + 1 + optional
 }
 
 fn longest_name(model: &Model) -> usize {
@@ -83,8 +88,7 @@ fn longest_name(model: &Model) -> usize {
 
 /// The least width in which nothing of the usual is cut.
 pub(in crate::frontend::tui) fn natural_width(model: &Model) -> u16 {
-    let all = Columns { name: longest_name(model), up: true, cpu: true, mem: true, last: true };
-    u16::try_from(all.beside_name() + all.name).unwrap_or(u16::MAX)
+    u16::try_from(beside_name(LEAVING.len()) + longest_name(model)).unwrap_or(u16::MAX)
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
@@ -122,7 +126,7 @@ fn titles(model: &Model, columns: Columns) -> Line<'static> {
     let theme = model.theme();
     let left = " ".repeat(LEAD + columns.name + 1 + STATUS);
     let numbers = columns.numbers(["retry", "up/in", "cpu", "mem"], theme);
-    let last = if columns.last { "  last" } else { "" };
+    let last = if columns.has(Column::Last) { "  last" } else { "" };
     Line::from(span(model, Ink::Quiet, format!("{left}{numbers}{last}")))
 }
 
@@ -150,8 +154,9 @@ fn runner_line(model: &Model, view: &RunnerView, columns: Columns, full: usize) 
         glyph(view.status, theme.ascii).to_string()
     };
     let (last_ink, last) = last(model, view);
-    let room = LAST + full.saturating_sub(columns.beside_name() + columns.name);
-    let last = if columns.last { format!("  {}", fit(&last, room, theme)) } else { String::new() };
+    let room = LAST + full.saturating_sub(beside_name(columns.shown) + columns.name);
+    let last =
+        if columns.has(Column::Last) { format!("  {}", fit(&last, room, theme)) } else { String::new() };
     let mut line = Line::from(vec![
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
         Span::styled(format!("{sign} "), ink(status)),
