@@ -148,7 +148,8 @@ fn is_movement(action: Action) -> bool {
 /// Beginnings of words and neighbours count more, a late start less.
 pub fn score(wanted: &str, text: &str) -> Option<i32> {
     let letters: Vec<char> = text.chars().flat_map(char::to_lowercase).collect();
-    let starts_word = |at: usize| at == 0 || letters.get(at - 1).is_some_and(|before| !before.is_alphanumeric());
+    let starts_word =
+        |at: usize| at == 0 || letters.get(at - 1).is_some_and(|before| !before.is_alphanumeric());
     // The best score of all letters so far, by the place of the last one.
     let mut best: Option<Vec<Option<i32>>> = None;
     for want in wanted.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase) {

@@ -230,12 +230,8 @@ fn long_error() -> crate::domain::view::Snapshot {
                   permission denied (os error 13); the file is there but may not be executed by this user, and its \
                   folder is mounted with noexec, so chmod +x alone does not help; move it elsewhere, or name its \
                   interpreter in the command: [\"python3\", \"tools/render.py\"]";
-    let outcome = Outcome {
-        verdict: Verdict::SpawnFailed,
-        exit_code: None,
-        signal: None,
-        detail: Some(detail.into()),
-    };
+    let outcome =
+        Outcome { verdict: Verdict::SpawnFailed, exit_code: None, signal: None, detail: Some(detail.into()) };
     snapshot(vec![RunnerView {
         group: Some("jobs".into()),
         outcome: Some(outcome),
@@ -282,7 +278,9 @@ fn every_size_can_be_drawn() {
     for width in (1..220).step_by(7) {
         for height in (1..70).step_by(5) {
             let mut model = opened(busy(), (width, height));
-            for keys in ["Enter", "Esc", "?", "A", "c", "Esc", ":", "Esc", "x", "Esc", "/", "a", "Enter", "q", "s"] {
+            for keys in
+                ["Enter", "Esc", "?", "A", "c", "Esc", ":", "Esc", "x", "Esc", "/", "a", "Enter", "q", "s"]
+            {
                 press(&mut model, keys);
                 screen(&model);
             }
