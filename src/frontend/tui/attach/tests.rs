@@ -134,14 +134,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
     #[test]
     fn nothing_that_is_printed_breaks_or_leaves_the_screen(
-        portions in proptest::collection::vec((printed(), 1_u16..12, 1_u16..30), 1..4),
+        portions in proptest::collection::vec((printed(), 2_u16..12, 2_u16..30), 1..4),
     ) {
         let theme = Theme::built_in("dark", Depth::True, false).unwrap();
         let (mut pane, _) = AttachPane::open(&view(Some("/log".into())), None);
-        let mut terminal = vt100::Parser::new(std::num::NonZeroU16::new(5).unwrap(), std::num::NonZeroU16::new(20).unwrap(), 0);
         for (bytes, rows, cols) in portions {
+            let mut terminal = vt100::Parser::new(rows.try_into().unwrap(), cols.try_into().unwrap(), 0);
             terminal.process(&bytes);
-            terminal.screen_mut().set_size(rows.try_into().unwrap(), cols.try_into().unwrap());
             pane.screen = Some(Arc::new(terminal.screen().clone()));
             let (whole, area) = (Rect::new(0, 0, 30, 10), Rect::new(5, 2, 20, 6));
             let bytes = bytes_of(whole, |frame| draw(frame, area, &pane, &theme));

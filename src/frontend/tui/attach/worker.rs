@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, AsRawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use super::{News, Shot, Told, Watch};
 use crate::logs::blocks::{Piece, open_log, read_at};
 use crate::logs::tail::{Follow, News as Added};
+
+/// A panic in this thread is caught: it is no reason to leave the screen.
+pub(crate) const THREAD: &str = "restage-attach";
 
 /// Between two pictures.
 const FRAME: Duration = Duration::from_millis(16);
@@ -52,7 +56,7 @@ impl Worker {
             number: 0,
             open: None,
         };
-        std::thread::Builder::new().name("restage-attach".into()).spawn(move || desk.run())?;
+        std::thread::Builder::new().name(THREAD.into()).spawn(move || desk.run())?;
         Ok(Self { inbox: Some(inbox), wake })
     }
 
@@ -123,9 +127,9 @@ impl Desk {
             }
             Watch::Size { rows, cols } => {
                 if let Some(open) = &mut self.open {
-                    open.terminal.screen_mut().set_size(sized(rows), sized(cols));
+                    open.resize(rows, cols);
                 }
-                self.picture();
+                self.look();
             }
             Watch::Close => self.close(),
         }
@@ -180,9 +184,10 @@ impl Desk {
     }
 }
 
-/// A terminal has one row and one column at least.
-fn sized(cells: u16) -> NonZeroU16 {
-    NonZeroU16::new(cells).unwrap_or(NonZeroU16::MIN)
+/// In one column there is no place for a wide character, and the emulation is not made for that.
+fn terminal(rows: u16, cols: u16) -> vt100::Parser {
+    let sized = |cells: u16| NonZeroU16::new(cells.max(2)).unwrap_or(NonZeroU16::MIN);
+    vt100::Parser::new(sized(rows), sized(cols), 0)
 }
 
 impl Open {
@@ -191,7 +196,7 @@ impl Open {
         // Of this very file, whatever lies at its path by now.
         let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
         let watched = watch.add_watch(Path::new(&itself), AddWatchFlags::IN_MODIFY).ok();
-        let terminal = vt100::Parser::new(sized(rows), sized(cols), 0);
+        let terminal = terminal(rows, cols);
         let follow = Follow::new(file.try_clone()?, 0);
         Ok(Self { epoch, follow, file, watched, terminal })
     }
@@ -208,10 +213,37 @@ impl Open {
             }
             for one in added {
                 match one {
-                    Added::Piece(Piece::Data { bytes, .. }) => self.terminal.process(&bytes),
+                    Added::Piece(Piece::Data { bytes, .. }) => self.show(&bytes),
                     Added::Piece(Piece::Gap { .. }) | Added::Shrunk { .. } => {}
                 }
             }
+        }
+    }
+
+    /// The emulation is somebody else's work and meets whatever a program prints: where it fails, the screen is begun
+    /// anew.
+    fn show(&mut self, bytes: &[u8]) {
+        let terminal = AssertUnwindSafe(&mut self.terminal);
+        let shown = catch_unwind(move || {
+            let AssertUnwindSafe(terminal) = terminal;
+            terminal.process(bytes);
+        });
+        if shown.is_err() {
+            self.blank();
+        }
+    }
+
+    fn blank(&mut self) {
+        let (rows, cols) = self.terminal.screen().size();
+        self.terminal = terminal(rows.get(), cols.get());
+    }
+
+    /// A screen of another size is made of what was printed last: what is on one cannot be made to fit another, and the
+    /// program draws it anew as soon as it learns of the size.
+    fn resize(&mut self, rows: u16, cols: u16) {
+        self.terminal = terminal(rows, cols);
+        if let Ok(file) = self.file.try_clone() {
+            self.follow = Follow::new(file, 0);
         }
     }
 
@@ -220,8 +252,7 @@ impl Open {
         let from = len.saturating_sub(PAST);
         let bytes = read_at(&self.file, from, PAST)?;
         let line = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let (rows, cols) = self.terminal.screen().size();
-        self.terminal = vt100::Parser::new(rows, cols, 0);
+        self.blank();
         self.follow = Follow::new(self.file.try_clone()?, from + line as u64);
         Ok(())
     }
