@@ -94,7 +94,7 @@ fn prepare() -> Result<(Workspace, Loaded, Role), Failure> {
 }
 
 /// Which runners to start: `None` are those with autostart.
-fn choose(loaded: &Loaded, names: &[String]) -> Result<Option<Vec<RunnerName>>, Failure> {
+pub(super) fn choose(loaded: &Loaded, names: &[String]) -> Result<Option<Vec<RunnerName>>, Failure> {
     let runners = &loaded.spec.runners;
     let known = |name: &&String| runners.iter().any(|runner| runner.name.as_str() == name.as_str());
     if let Some(unknown) = names.iter().find(|name| !known(name)) {

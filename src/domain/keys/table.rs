@@ -213,7 +213,7 @@ pub const BINDINGS: &[Binding] = &[
     bind(Action::KillAll, "kill_all", Scope::Everywhere, &[], "kill all", "Kill every runner"),
     bind(Action::Detach, "detach", Scope::Everywhere, &[], "detach", "Leave, and let the runners go on"),
     bind(Action::StopAndQuit, "stop_and_quit", Scope::Everywhere, &[], "stop and quit", "Stop every runner and the supervisor, then leave"),
-    bind(Action::Summon, "summon", Scope::Everywhere, &[], "supervise", "Start a supervisor where none is left"),
+    bind(Action::Summon, "supervise", Scope::Everywhere, &["U"], "supervise", "Start a supervisor where none is left"),
 ];
 
 impl Action {

@@ -68,8 +68,8 @@ impl Layout {
             return;
         }
         if has_both(model) {
-            // The list has its columns from 76 on; what is more goes to the log, mostly.
-            let left = (body.width * 5 / 8).clamp(60, 76.max(body.width * 2 / 5));
+            // What the list does not need goes to the log.
+            let left = view::runners::natural_width(model).clamp(50, body.width * 5 / 8);
             self.list = Rect { width: left, ..body };
             self.divider = Rect { x: left, width: 1, ..body };
             self.details = Rect { x: left + 1, width: body.width - left - 1, ..body };
@@ -82,7 +82,7 @@ impl Layout {
         } else {
             self.details = body;
         }
-        if self.list.height > 3 && (model.list.typing || !model.list.filter.is_empty()) {
+        if self.list.height > 3 && model.list.is_narrowed() {
             self.filter = Rect { y: self.list.bottom() - 1, height: 1, ..self.list };
             self.list.height -= 1;
         }

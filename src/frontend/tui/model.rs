@@ -33,6 +33,10 @@ pub struct Setup {
     pub theme: Theme,
     /// How often figures are asked for while they are on the screen.
     pub refresh: Duration,
+    /// What could not be made as it was wanted, to be told once.
+    pub trouble: Option<String>,
+    /// Runners to be started once there is a connection.
+    pub start: Vec<RunnerName>,
 }
 
 impl Default for Setup {
@@ -45,6 +49,8 @@ impl Default for Setup {
             keymap: Keymap::default(),
             theme: Theme::built_in("dark", Depth::True, false).unwrap_or_else(Theme::plain),
             refresh: Duration::from_secs(1),
+            trouble: None,
+            start: Vec::new(),
         }
     }
 }
@@ -102,6 +108,13 @@ pub struct List {
     pub sort: Sort,
     /// `rows` has to be made anew.
     pub stale: bool,
+}
+
+impl List {
+    /// Not all runners are listed, or not in the order of the config: a line below the list says so.
+    pub fn is_narrowed(&self) -> bool {
+        self.typing || !self.filter.is_empty() || self.unfinished || self.sort != Sort::Config
+    }
 }
 
 #[derive(Debug, Clone)]

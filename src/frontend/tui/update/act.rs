@@ -11,7 +11,6 @@ use super::super::view;
 use super::{ask_or_do, stop_all};
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::{Action, Place};
-use crate::supervisor::handle::Shutdown;
 
 pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
     // The log hears its own keys first, so that Back can end a search before it leaves the pane.
@@ -96,15 +95,11 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
     Vec::new()
 }
 
-/// Leaves at once where nothing lives: then nobody has to decide anything.
+/// Leaves at once where nothing lives: there is nothing to decide, and a supervisor without work ends by itself.
 pub(super) fn quit(model: &mut Model) -> Vec<Cmd> {
     if model.is_connected() && model.fleet.live() > 0 {
         model.dialog = Some(Dialog::Quit);
         return Vec::new();
-    }
-    if model.is_connected() && !model.fleet.runners().is_empty() {
-        // Nothing lives, so the supervisor has nothing left to do, either.
-        return vec![Cmd::Shutdown(Shutdown::Graceful), Cmd::Quit];
     }
     vec![Cmd::Quit]
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::dialog::Dialog;
-use super::super::event::{Asked, Cmd, LinkNews};
+use super::super::event::{Asked, Cmd, LinkNews, Order};
 use super::super::fleet::Changed;
 use super::super::model::{Link, Model};
 use super::super::theme::Ink;
@@ -58,7 +58,13 @@ fn connected(model: &mut Model, supervisor_pid: i32) -> Vec<Cmd> {
         model.toasts.push(Ink::Good, text, model.now);
     }
     // The config may be another by now.
-    vec![Cmd::LoadConfig]
+    let mut cmds = vec![Cmd::LoadConfig];
+    let start = std::mem::take(&mut model.setup.start);
+    if !start.is_empty() {
+        // Whether they exist is for the supervisor to say.
+        cmds.push(Cmd::Order(Order::Start, start));
+    }
+    cmds
 }
 
 fn take(model: &mut Model, snapshot: &Snapshot) -> Vec<Cmd> {

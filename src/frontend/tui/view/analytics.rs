@@ -8,7 +8,7 @@ use super::super::analytics::{BARS, HOLDS, Report, Stats};
 use super::super::model::Model;
 use super::super::theme::{Ink, Theme};
 use super::runners::short;
-use super::text::{pad, right};
+use super::text::{pad, right, wrap};
 use super::{put, put_lines, span};
 use crate::domain::ids::RunnerName;
 use crate::domain::view::seconds;
@@ -20,14 +20,12 @@ const BAR: usize = 20;
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let report = report(model);
     if report.all.attempts == 0 {
-        let text =
-            "  Nothing has been tried so far: there is something to see here after the first attempts.";
-        put_lines(
-            frame,
-            area,
-            vec![heading(model, &report.all), Line::default(), Line::from(span(model, Ink::Quiet, text))],
-            0,
-        );
+        let text = "Nothing has been tried so far: there is something to see here after the first attempts.";
+        let mut lines = vec![heading(model, &report.all), Line::default()];
+        let wrapped = wrap(text, usize::from(area.width.saturating_sub(4)));
+        lines
+            .extend(wrapped.into_iter().map(|line| Line::from(span(model, Ink::Quiet, format!("  {line}")))));
+        put_lines(frame, area, lines, 0);
         return;
     }
     let mut top = vec![heading(model, &report.all), Line::default()];
@@ -72,10 +70,11 @@ fn report(model: &Model) -> Report {
 
 fn heading(model: &Model, all: &Stats) -> Line<'static> {
     let since = all.since.map(|at| format!(" since {}", model.clock(at))).unwrap_or_default();
-    let runners = model.fleet.runners().len();
+    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let (runners, attempts) = (count(model.fleet.runners().len(), "runner"), count(all.attempts, "attempt"));
     Line::from(vec![
         span(model, Ink::Accent, " Retry analytics"),
-        span(model, Ink::Quiet, format!("   {runners} runners, {} attempts{since}", all.attempts)),
+        span(model, Ink::Quiet, format!("   {runners}, {attempts}{since}")),
     ])
 }
 
@@ -124,7 +123,7 @@ fn overall(model: &Model, all: &Stats) -> Vec<Line<'static>> {
     ]));
     let scale = format!("24h ago{}now", " ".repeat(all.day.len() / 2 - 10));
     lines.push(Line::from(vec![label(""), span(model, Ink::Quiet, scale)]));
-    let held = time_span(HOLDS);
+    let held = seconds(HOLDS.as_secs_f64());
     let note = format!("  recovered: completed, or up for {held}, after a crash");
     lines.push(Line::from(span(model, Ink::Quiet, note)));
     lines

@@ -9,7 +9,7 @@ use super::super::model::Model;
 use super::super::theme::{Ink, Theme};
 use super::runners::{quiet, short, up_or_in};
 use super::strip;
-use super::text::{fit, spread, wrap};
+use super::text::{ellipsis, fit, spread, wrap};
 use super::{put, put_lines, span};
 use crate::domain::keys::Action;
 use crate::domain::view::{RunnerStatus, RunnerView, seconds};
@@ -33,43 +33,34 @@ pub fn height(model: &Model, width: u16) -> u16 {
 fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
     let Some(view) = model.selected() else { return Vec::new() };
     let mut lines = vec![status_line(model, view, width), retry_line(model, view, width)];
-    lines.extend(time_line(model, view, width));
+    lines.extend(time_line(model, view));
+    lines.extend(life_line(model, view, width));
     lines.extend(remarks(model, view, width));
     lines.extend(strip::lines(model, view, width));
     lines.push(Line::default());
     lines
 }
 
-/// `agent-api   ● running                attempt 4   pid 48211`
+/// `agent-api   ● running                            pid 48211`
 fn status_line(model: &Model, view: &RunnerView, width: u16) -> Line<'static> {
     let theme = model.theme();
     let status = Theme::status_ink(view.status);
-    let mut right = Vec::new();
-    let mut fact = |text: String| {
-        right.push(span(model, Ink::Quiet, text));
-        right.push(Span::raw(" "));
-    };
-    if let Some(attempt) = view.attempt {
-        fact(format!("attempt {attempt} "));
-    }
-    if let Some(pid) = view.pid {
-        fact(format!("pid {pid}"));
-    }
-    let taken: usize = right.iter().map(Span::width).sum();
+    let pid = view.pid.map(|pid| format!("pid {pid} ")).unwrap_or_default();
     let word = word(view);
-    let name_room = usize::from(width).saturating_sub(taken + word.len() + 8).max(8);
-    let mut left = vec![
+    let asked = model.pending.get(&view.name).map(|order| format!(" ({} asked)", order.word()));
+    let asked = asked.unwrap_or_default();
+    let taken = pid.len() + word.len() + asked.len() + 7;
+    let name = fit(view.name.as_str(), usize::from(width).saturating_sub(taken).max(8), theme);
+    let left = vec![
         Span::raw(" "),
-        span(model, Ink::Strong, fit(view.name.as_str(), name_room, theme)),
+        span(model, Ink::Strong, name),
         span(model, status, format!("   {} {word}", glyph(view.status, theme.ascii))),
+        span(model, Ink::Waiting, asked),
     ];
-    if let Some(order) = model.pending.get(&view.name) {
-        left.push(span(model, Ink::Waiting, format!(" ({} asked)", order.word())));
-    }
-    spread(left, right, width)
+    spread(left, vec![span(model, Ink::Quiet, pid)], width)
 }
 
-/// `Retry: 2/3, resets after 10m healthy        quiet 8s of 5m`
+/// `Retry: 2/3, resets after 10m healthy        attempt 4`
 fn retry_line(model: &Model, view: &RunnerView, width: u16) -> Line<'static> {
     let used_up = view.retry_count >= view.max_retries && view.max_retries > 0;
     let ink = if view.exhausted {
@@ -84,20 +75,12 @@ fn retry_line(model: &Model, view: &RunnerView, width: u16) -> Line<'static> {
     if let Some(after) = resets.filter(|_| view.retry_count > 0 && view.status == RunnerStatus::Running) {
         left.push(span(model, Ink::Quiet, format!(", resets after {} healthy", seconds(after))));
     }
-    let right = silence(model, view).into_iter().chain([Span::raw(" ")]).collect();
-    spread(left, right, width)
+    let attempt = view.attempt.map(|attempt| span(model, Ink::Quiet, format!("attempt {attempt} ")));
+    spread(left, attempt.into_iter().collect(), width)
 }
 
-fn silence(model: &Model, view: &RunnerView) -> Option<Span<'static>> {
-    let last = model.fleet.figures(&view.name)?.last_output_at?;
-    let since = time_span(between(last, model.now));
-    let ink = if quiet(model, view).is_some() { Ink::Waiting } else { Ink::Quiet };
-    let allowed = view.activity_timeout_seconds.map(|allowed| format!(" of {}", seconds(allowed)));
-    Some(span(model, ink, format!("quiet {since}{}", allowed.unwrap_or_default())))
-}
-
-/// `up 12m04s of 1h, since 12:29:03                14%   412M`
-fn time_line(model: &Model, view: &RunnerView, width: u16) -> Option<Line<'static>> {
+/// `up 12m04s of 1h, since 12:29:03`
+fn time_line(model: &Model, view: &RunnerView) -> Option<Line<'static>> {
     let since = view.started_at.map(|at| format!(", since {}", model.clock(at))).unwrap_or_default();
     let limit = view.timeout_seconds.map(|limit| format!(" of {}", seconds(limit))).unwrap_or_default();
     let time = up_or_in(model, view);
@@ -116,12 +99,27 @@ fn time_line(model: &Model, view: &RunnerView, width: u16) -> Option<Line<'stati
         }
         RunnerStatus::Idle => return None,
     };
+    Some(Line::from(span(model, Ink::Text, text)))
+}
+
+/// `quiet 8s of 5m                cpu 14%  mem 412M`; there while a process is, so that nothing moves when figures come.
+fn life_line(model: &Model, view: &RunnerView, width: u16) -> Option<Line<'static>> {
+    view.pid?;
     let figures = model.fleet.figures(&view.name).map(|figures| {
         let cpu = super::super::fleet::percent(figures.cpu_percent);
         format!("cpu {cpu}  mem {} ", crate::frontend::text::bytes(figures.rss_bytes))
     });
     let right = figures.map(|text| span(model, Ink::Quiet, text)).into_iter().collect();
-    Some(spread(vec![span(model, Ink::Text, text)], right, width))
+    let silence = silence(model, view).unwrap_or_default();
+    Some(spread(vec![Span::raw(" "), silence], right, width))
+}
+
+fn silence(model: &Model, view: &RunnerView) -> Option<Span<'static>> {
+    let last = model.fleet.figures(&view.name)?.last_output_at?;
+    let since = time_span(between(last, model.now));
+    let ink = if quiet(model, view).is_some() { Ink::Waiting } else { Ink::Quiet };
+    let allowed = view.activity_timeout_seconds.map(|allowed| format!(" of {}", seconds(allowed)));
+    Some(span(model, ink, format!("quiet {since}{}", allowed.unwrap_or_default())))
 }
 
 /// What a person should know beyond the ordinary.
@@ -154,9 +152,9 @@ fn remarks(model: &Model, view: &RunnerView, width: u16) -> Vec<Line<'static>> {
         if wrapped.len() > MOST_LINES {
             wrapped.truncate(MOST_LINES);
             if let Some(last) = wrapped.last_mut() {
-                let sign = format!(" {} {} tells all", model.theme().glyph("…", "~"), key(Action::Explain));
-                let kept = fit(last, room.saturating_sub(sign.chars().count()), model.theme());
-                *last = format!("{kept}{sign}");
+                let tail = format!(" {} tells all", key(Action::Explain));
+                let kept = ellipsis(last, room.saturating_sub(tail.chars().count()), model.theme());
+                *last = format!("{kept}{tail}");
             }
         }
         lines.extend(wrapped.into_iter().map(|line| Line::from(span(model, ink, format!(" {line}")))));

@@ -53,6 +53,5 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
             say(Ink::Quiet, &keys);
         }
     }
-    // Wrapping at spaces would lose the indentation of the example.
     put_lines(frame, area, lines, 0);
 }

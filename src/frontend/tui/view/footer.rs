@@ -13,19 +13,20 @@ use crate::domain::keys::Action;
 
 /// Candidates, in their order; what does nothing now is left out. What is at the end is what every screen needs.
 const MAIN: &[Action] = &[
+    Action::Summon,
     Action::Open,
     Action::Start,
     Action::Stop,
-    Action::Kill,
     Action::Restart,
-    Action::Attach,
     Action::OpenLog,
-    Action::Explain,
     Action::Filter,
-    Action::Unfinished,
-    Action::Sort,
     Action::Analytics,
     Action::Config,
+    Action::Attach,
+    Action::Kill,
+    Action::Explain,
+    Action::Unfinished,
+    Action::Sort,
 ];
 const LOG: &[Action] = &[
     Action::Search,
@@ -118,7 +119,9 @@ fn entries(model: &Model, room: u16) -> Vec<Entry> {
     let entry = |action: &Action| {
         let binding = action.binding()?;
         let key = model.keymap().key(*action)?;
-        model.can(*action).then(|| Entry { key: key.to_string(), word: binding.short, action: *action })
+        let text = key.to_string();
+        let key = if text == "Enter" { model.theme().glyph("↵", "Enter").to_owned() } else { text };
+        model.can(*action).then_some(Entry { key, word: binding.short, action: *action })
     };
     let mut last: Vec<Entry> = Vec::new();
     last.extend(entry(&Action::Back));

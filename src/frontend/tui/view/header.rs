@@ -1,5 +1,7 @@
 //! The first line: which workspace, how many of each status, the retry budget, how the supervisor is.
 
+use std::time::Duration;
+
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Span;
@@ -9,50 +11,77 @@ use super::super::theme::{Ink, Theme};
 use super::text::{fit, spread};
 use super::{put, span};
 use crate::domain::view::{RunnerStatus, RunnerView, seconds};
-use crate::frontend::text::{between, glyph, span as time_span, word};
+use crate::frontend::text::{between, glyph, span as time_span};
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     if area.height == 0 {
         return;
     }
     let counts = counts(model);
+    let room = usize::from(area.width);
     // What matters least goes first where the line is short.
-    for detail in [Detail::All, Detail::NoSupervisor, Detail::NoBudget] {
-        let left = left(model, &counts, usize::MAX);
-        let right = right(model, detail);
-        let width = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
-        if width(&left) + width(&right) + 3 <= usize::from(area.width) || detail == Detail::NoBudget {
-            let room = usize::from(area.width).saturating_sub(width(&right) + 3);
-            put(frame, area, spread(self::left(model, &counts, room), right, area.width));
+    let choices = [
+        (Words::All, Right::All),
+        (Words::All, Right::Budget),
+        (Words::Urgent, Right::All),
+        (Words::Urgent, Right::Budget),
+        (Words::None, Right::Budget),
+        (Words::None, Right::Trouble),
+    ];
+    for (words, right) in choices {
+        let (counts, right) = (told(model, &counts, words), self::right(model, right));
+        let taken = width_of(&counts) + width_of(&right) + NAME.len() + 4;
+        let last = words == Words::None && right.len() < 3;
+        if taken + PATH <= room || last {
+            let path = model.short_path(&model.workspace);
+            let path = cut_front(&path, room.saturating_sub(taken).clamp(4, 60), model.theme());
+            let mut left =
+                vec![span(model, Ink::Accent, NAME), span(model, Ink::Strong, format!(" {path} "))];
+            left.extend(counts);
+            put(frame, area, spread(left, right, area.width));
             return;
         }
     }
 }
 
+const NAME: &str = " restage";
+/// The end of a path says where one is; less would not.
+const PATH: usize = 10;
+
+/// Which counts have their word beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Detail {
+enum Words {
     All,
-    NoSupervisor,
-    NoBudget,
+    /// Not what is over or has not begun.
+    Urgent,
+    None,
 }
 
-fn left(model: &Model, counts: &[(&'static str, RunnerStatus, usize)], room: usize) -> Vec<Span<'static>> {
+/// What is told at the right end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    All,
+    Budget,
+    Trouble,
+}
+
+fn width_of(spans: &[Span<'_>]) -> usize {
+    spans.iter().map(Span::width).sum()
+}
+
+fn told(model: &Model, counts: &[Count], words: Words) -> Vec<Span<'static>> {
     let mut told: Vec<Span<'static>> = Vec::new();
-    for (word, status, count) in counts {
-        let text = format!("{} {count} {word}", glyph(*status, model.theme().ascii));
+    for count in counts {
+        let with_word = match words {
+            Words::All => true,
+            Words::Urgent => count.urgent,
+            Words::None => false,
+        };
+        let word = if with_word { format!(" {}", count.word) } else { String::new() };
         told.push(Span::raw("  "));
-        told.push(span(model, Theme::status_ink(*status), text));
+        told.push(span(model, count.ink, format!("{} {}{word}", count.sign, count.number)));
     }
-    let taken: usize = told.iter().map(Span::width).sum();
-    let name = " restage ";
-    let path = model.short_path(&model.workspace);
-    // Of a path that does not fit, its end says more than its beginning.
-    let left_for_path = room.saturating_sub(taken + name.len() + 2).clamp(8, 60);
-    let mut spans = vec![span(model, Ink::Accent, name), Span::raw(" ")];
-    spans.push(span(model, Ink::Strong, cut_front(&path, left_for_path, model.theme())));
-    spans.push(Span::raw(" "));
-    spans.extend(told);
-    spans
+    told
 }
 
 fn cut_front(path: &str, width: usize, theme: &Theme) -> String {
@@ -64,11 +93,11 @@ fn cut_front(path: &str, width: usize, theme: &Theme) -> String {
     fit(&format!("{}{kept}", theme.glyph("…", "~")), width, theme)
 }
 
-fn right(model: &Model, detail: Detail) -> Vec<Span<'static>> {
+fn right(model: &Model, what: Right) -> Vec<Span<'static>> {
     let mut spans = Vec::new();
     let supervisor = model.supervisor.as_ref();
     if let Some(budget) = supervisor.and_then(|fleet| fleet.budget)
-        && detail != Detail::NoBudget
+        && what != Right::Trouble
     {
         let ink = if budget.used >= budget.max { Ink::Bad } else { Ink::Text };
         #[expect(clippy::cast_precision_loss, reason = "seconds of a window, far below 2^52")]
@@ -76,22 +105,15 @@ fn right(model: &Model, detail: Detail) -> Vec<Span<'static>> {
         spans.push(span(model, ink, format!("retries {}/{} in {window}", budget.used, budget.max)));
         spans.push(Span::raw("   "));
     }
-    let short = detail != Detail::All;
     match (&model.link, supervisor) {
         (Link::Connecting, _) => spans.push(span(model, Ink::Waiting, "connecting")),
         (Link::Lost { .. }, _) => spans.push(span(model, Ink::Waiting, "no supervisor")),
         (Link::Up { .. }, Some(fleet)) if fleet.keeper_trouble.is_some() => {
-            spans.push(span(model, Ink::Bad, "keeper: trouble"));
+            spans.push(span(model, Ink::Bad, "keeper trouble"));
         }
-        (Link::Up { .. }, Some(fleet)) if !short => {
+        (Link::Up { .. }, Some(fleet)) if what == Right::All => {
             let kind = if fleet.headless { "headless supervisor" } else { "supervisor" };
-            let up = time_span(between(fleet.started_at, model.now));
-            // Minutes are enough: nothing here moves by the second.
-            let up = up
-                .split_once('m')
-                .filter(|(_, rest)| rest.ends_with('s'))
-                .map_or(up.clone(), |(m, _)| format!("{m}m"));
-            let up = if up.ends_with('s') { "just started".to_owned() } else { format!("up {up}") };
+            let up = up_by_minutes(between(fleet.started_at, model.now));
             spans.push(span(model, Ink::Quiet, format!("{kind} {}, {up}", fleet.supervisor_pid)));
         }
         (Link::Up { .. }, _) => {}
@@ -100,39 +122,60 @@ fn right(model: &Model, detail: Detail) -> Vec<Span<'static>> {
     spans
 }
 
-/// How many there are of each word, what needs a person first.
-fn counts(model: &Model) -> Vec<(&'static str, RunnerStatus, usize)> {
-    let mut counts: Vec<(&'static str, RunnerStatus, usize)> = Vec::new();
+/// Nothing in the header moves by the second.
+fn up_by_minutes(up: Duration) -> String {
+    match up.as_secs() / 60 {
+        0 => "just started".to_owned(),
+        minutes @ 1..60 => format!("up {minutes}m"),
+        _ => format!("up {}", time_span(up)),
+    }
+}
+
+struct Count {
+    word: &'static str,
+    sign: char,
+    ink: Ink,
+    number: usize,
+    urgent: bool,
+    rank: u8,
+}
+
+/// How many there are of each word, the live ones first, then what needs a person.
+fn counts(model: &Model) -> Vec<Count> {
+    let mut counts: Vec<Count> = Vec::new();
     for runner in model.fleet.runners() {
-        let word = word(runner);
-        match counts.iter_mut().find(|(known, ..)| *known == word) {
-            Some((.., count)) => *count += 1,
-            None => counts.push((word, runner.status, 1)),
+        let count = count(runner, model.theme());
+        match counts.iter_mut().find(|known| known.word == count.word) {
+            Some(known) => known.number += 1,
+            None => counts.push(count),
         }
     }
-    counts.sort_by_key(|(word, status, _)| rank(word, *status));
-    let waiting = model.fleet.runners().iter().filter(|runner| waits(runner)).count();
-    if waiting > 0 {
-        counts.push(("waiting", RunnerStatus::Backoff, waiting));
-    }
+    counts.sort_by_key(|count| count.rank);
     counts
 }
 
-fn waits(runner: &RunnerView) -> bool {
-    runner.waiting.is_some() && runner.status == RunnerStatus::Idle
-}
-
-fn rank(word: &str, status: RunnerStatus) -> u8 {
-    match status {
-        RunnerStatus::Running => 0,
-        RunnerStatus::Starting => 1,
-        RunnerStatus::Stopping => 2,
-        RunnerStatus::Backoff => 3,
-        RunnerStatus::Crashed if word == "exhausted" => 4,
-        RunnerStatus::Crashed => 5,
-        RunnerStatus::Stuck => 6,
-        RunnerStatus::Completed => 7,
-        RunnerStatus::Stopped => 8,
-        RunnerStatus::Idle => 9,
+/// Those that wait for a person count as that, and those that are ready as running.
+fn count(runner: &RunnerView, theme: &Theme) -> Count {
+    let (word, rank) = match runner.status {
+        RunnerStatus::Running => ("running", 0),
+        RunnerStatus::Starting => ("starting", 1),
+        RunnerStatus::Stopping => ("stopping", 2),
+        RunnerStatus::Backoff => ("backoff", 3),
+        RunnerStatus::Crashed if runner.exhausted => ("exhausted", 4),
+        RunnerStatus::Crashed => ("crashed", 5),
+        RunnerStatus::Stuck => ("stuck", 6),
+        RunnerStatus::Idle if runner.waiting.is_some() => ("waiting", 7),
+        RunnerStatus::Completed => ("completed", 8),
+        RunnerStatus::Stopped => ("stopped", 9),
+        RunnerStatus::Idle => ("idle", 10),
+    };
+    let waits = word == "waiting";
+    Count {
+        word,
+        sign: if waits { '!' } else { glyph(runner.status, theme.ascii) },
+        ink: if waits { Ink::Waiting } else { Theme::status_ink(runner.status) },
+        number: 1,
+        urgent: rank < 8,
+        rank,
     }
 }

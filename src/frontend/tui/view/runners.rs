@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 
 use super::super::fleet::percent;
 use super::super::model::{Focus, Model};
-use super::super::rows::{Row, Sort};
+use super::super::rows::Row;
 use super::super::theme::{Ink, Theme};
 use super::text::{fit, pad, right, width};
 use super::{put, span};
@@ -28,35 +28,38 @@ const LEAD: usize = 4;
 /// A name is cut to this, but no further while there are columns to give up.
 const NAME: usize = 16;
 
-/// Which columns there is room for. They leave in the order memory, cpu, up.
+/// Which columns there is room for. They leave in the order memory, cpu, up, last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Columns {
     name: usize,
     up: bool,
     cpu: bool,
     mem: bool,
+    last: bool,
 }
 
 impl Columns {
     fn of(model: &Model, width: usize) -> Self {
-        let longest =
-            model.fleet.runners().iter().map(|runner| runner.name.as_str().len()).max().unwrap_or(0);
-        let wanted = longest.clamp(8, 40);
-        let fixed = LEAD + 1 + STATUS + 1 + RETRY + 2 + LAST + 1;
-        let room = |up: bool, cpu: bool, mem: bool| {
-            let taken = fixed
-                + if up { UP + 1 } else { 0 }
-                + if cpu { CPU + 1 } else { 0 }
-                + if mem { MEM + 1 } else { 0 };
-            width.saturating_sub(taken)
-        };
-        let choices = [(true, true, true), (true, true, false), (true, false, false), (false, false, false)];
+        let wanted = longest_name(model);
         let enough = wanted.min(NAME);
-        let (up, cpu, mem) = choices
-            .into_iter()
-            .find(|(up, cpu, mem)| room(*up, *cpu, *mem) >= enough)
-            .unwrap_or((false, false, false));
-        Self { name: room(up, cpu, mem).min(wanted), up, cpu, mem }
+        let all = Self { name: wanted, up: true, cpu: true, mem: true, last: true };
+        let choices = [
+            all,
+            Self { mem: false, ..all },
+            Self { mem: false, cpu: false, ..all },
+            Self { mem: false, cpu: false, up: false, ..all },
+            Self { mem: false, cpu: false, up: false, last: false, ..all },
+        ];
+        let room = |columns: &Self| width.saturating_sub(columns.beside_name());
+        let columns = choices.into_iter().find(|columns| room(columns) >= enough).unwrap_or(choices[4]);
+        Self { name: room(&columns).min(wanted), ..columns }
+    }
+
+    /// What everything but the name takes.
+    fn beside_name(self) -> usize {
+        let number = |shown: bool, width: usize| if shown { width + 1 } else { 0 };
+        let numbers = number(self.up, UP) + number(self.cpu, CPU) + number(self.mem, MEM);
+        LEAD + 1 + STATUS + 1 + RETRY + numbers + if self.last { LAST + 3 } else { 1 }
     }
 
     /// What comes behind the name and the status, right-aligned.
@@ -71,6 +74,17 @@ impl Columns {
         }
         line
     }
+}
+
+fn longest_name(model: &Model) -> usize {
+    let longest = model.fleet.runners().iter().map(|runner| runner.name.as_str().len()).max().unwrap_or(0);
+    longest.clamp(10, 40)
+}
+
+/// The least width in which nothing of the usual is cut.
+pub(in crate::frontend::tui) fn natural_width(model: &Model) -> u16 {
+    let all = Columns { name: longest_name(model), up: true, cpu: true, mem: true, last: true };
+    u16::try_from(all.beside_name() + all.name).unwrap_or(u16::MAX)
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
@@ -105,18 +119,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 }
 
 fn titles(model: &Model, columns: Columns) -> Line<'static> {
-    let mut left = String::from("  ");
-    if model.list.sort != Sort::Config {
-        left.push_str("by ");
-        left.push_str(model.list.sort.word());
-    }
-    if model.list.unfinished {
-        left.push_str(if left.trim().is_empty() { "unfinished" } else { ", unfinished" });
-    }
     let theme = model.theme();
-    let left = pad(&left, LEAD + columns.name + 1 + STATUS, theme);
+    let left = " ".repeat(LEAD + columns.name + 1 + STATUS);
     let numbers = columns.numbers(["retry", "up/in", "cpu", "mem"], theme);
-    Line::from(span(model, Ink::Quiet, format!("{left}{numbers}  last")))
+    let last = if columns.last { "  last" } else { "" };
+    Line::from(span(model, Ink::Quiet, format!("{left}{numbers}{last}")))
 }
 
 fn runner_line(model: &Model, view: &RunnerView, columns: Columns, full: usize) -> Line<'static> {
@@ -143,33 +150,21 @@ fn runner_line(model: &Model, view: &RunnerView, columns: Columns, full: usize) 
         glyph(view.status, theme.ascii).to_string()
     };
     let (last_ink, last) = last(model, view);
-    let last = fit(&last, LAST.max(full.saturating_sub(used(columns))), theme);
+    let room = LAST + full.saturating_sub(columns.beside_name() + columns.name);
+    let last = if columns.last { format!("  {}", fit(&last, room, theme)) } else { String::new() };
     let mut line = Line::from(vec![
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
         Span::styled(format!("{sign} "), ink(status)),
         Span::styled(pad(view.name.as_str(), columns.name, theme), ink(Ink::Text)),
         Span::styled(format!(" {}", pad(word(view), STATUS, theme)), ink(status)),
         Span::styled(columns.numbers([&retry, &up, &cpu, &mem], theme), ink(Ink::Text)),
-        Span::styled(format!("  {last}"), ink(last_ink)),
+        Span::styled(last, ink(last_ink)),
     ]);
     if selected {
         let missing = full.saturating_sub(line.width());
         line.push_span(Span::styled(" ".repeat(missing), ground));
     }
     line
-}
-
-fn used(columns: Columns) -> usize {
-    let number = |shown: bool, width: usize| if shown { width + 1 } else { 0 };
-    LEAD + columns.name
-        + 1
-        + STATUS
-        + 1
-        + RETRY
-        + number(columns.up, UP)
-        + number(columns.cpu, CPU)
-        + number(columns.mem, MEM)
-        + 3
 }
 
 /// How long it has been running, when it goes on, or how long the last attempt took.

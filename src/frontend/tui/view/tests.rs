@@ -275,8 +275,8 @@ fn nothing_of_a_runner_reaches_the_terminal_as_control() {
 
 #[test]
 fn every_size_can_be_drawn() {
-    for width in (1..220).step_by(7) {
-        for height in (1..70).step_by(5) {
+    for width in (1..220).step_by(13) {
+        for height in (1..70).step_by(7) {
             let mut model = opened(busy(), (width, height));
             for keys in
                 ["Enter", "Esc", "?", "A", "c", "Esc", ":", "Esc", "x", "Esc", "/", "a", "Enter", "q", "s"]

@@ -31,6 +31,15 @@ pub fn fit(text: &str, width: usize, theme: &Theme) -> String {
     kept
 }
 
+/// With a sign that something follows, whether or not it had to be cut for that.
+pub fn ellipsis(text: &str, width: usize, theme: &Theme) -> String {
+    if text.width() < width {
+        format!("{text}{}", theme.glyph("…", "~"))
+    } else {
+        fit(text, width.saturating_sub(1), theme)
+    }
+}
+
 /// Cut and filled up, so that the next column starts in its place.
 pub fn pad(text: &str, width: usize, theme: &Theme) -> String {
     let mut text = fit(text, width, theme);
@@ -67,18 +76,22 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.split('\n') {
         let mut line = String::new();
+        // Spaces at the beginning of a paragraph are its indentation.
+        let mut begun = false;
         for word in paragraph.split(' ') {
-            let gap = usize::from(!line.is_empty());
+            let gap = usize::from(begun);
             if line.width() + gap + word.width() <= width {
-                if gap > 0 {
+                if begun {
                     line.push(' ');
                 }
                 line.push_str(word);
+                begun = true;
                 continue;
             }
-            if !line.is_empty() {
+            if !line.trim().is_empty() {
                 lines.push(std::mem::take(&mut line));
             }
+            begun = true;
             // A word that is longer than a line, such as a path, is broken where the line ends.
             for c in word.chars() {
                 if line.width() + c.width().unwrap_or(0) > width {
@@ -116,5 +129,6 @@ mod tests {
         assert_eq!(wrap("a\n\nb", 5), ["a", "", "b"]);
         assert_eq!(wrap("日本語", 4), ["日本", "語"]);
         assert_eq!(wrap("x", 0), ["x"]);
+        assert_eq!(wrap("  indented by two", 10), ["  indented", "by two"]);
     }
 }

@@ -8,7 +8,7 @@ use ratatui::widgets::Clear;
 use super::super::layout::Layout;
 use super::super::model::Model;
 use super::super::theme::Ink;
-use super::text::{pad, width, wrap};
+use super::text::{ellipsis, pad, width, wrap};
 use super::{on, put};
 
 /// A toast is no page.
@@ -22,16 +22,22 @@ pub(super) fn draw(frame: &mut Frame<'_>, layout: &Layout, model: &Model) {
     let mut bottom = layout.footer.y;
     let more = (toasts.more > 0).then(|| (Ink::Quiet, format!("and {} before", toasts.more)));
     let newest_first = toasts.shown().iter().rev().map(|toast| (toast.ink, toast.text.clone()));
-    for (ink, text) in newest_first.chain(more) {
-        let mut lines = wrap(&text, widest);
-        if lines.len() > MOST_LINES {
-            lines.truncate(MOST_LINES);
-            if let Some(last) = lines.last_mut() {
-                last.push(' ');
-                *last = super::text::fit(&format!("{last}{}", theme.glyph("…", "~")), widest, theme);
+    let wrapped: Vec<(Ink, Vec<String>)> = newest_first
+        .chain(more)
+        .map(|(ink, text)| {
+            let mut lines = wrap(&text, widest);
+            if lines.len() > MOST_LINES {
+                lines.truncate(MOST_LINES);
+                if let Some(last) = lines.last_mut() {
+                    *last = ellipsis(last, widest, theme);
+                }
             }
-        }
-        let inner = lines.iter().map(|line| width(line)).max().unwrap_or(0);
+            (ink, lines)
+        })
+        .collect();
+    // One edge for all of them.
+    let inner = wrapped.iter().flat_map(|(_, lines)| lines).map(|line| width(line)).max().unwrap_or(0);
+    for (ink, lines) in wrapped {
         let height = u16::try_from(lines.len()).unwrap_or(1);
         let Some(top) = bottom.checked_sub(height).filter(|top| *top > layout.body.y) else { return };
         let cells = u16::try_from(inner).unwrap_or(0) + 4;

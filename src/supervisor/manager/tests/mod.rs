@@ -231,7 +231,7 @@ impl Setup {
             retry_log_dir: self.retry_log_dir,
             retry_budget: None,
             cgroup: CgroupUse::Off,
-            tui: TuiSpec { refresh: secs(1), log_tail_lines: 100 },
+            tui: TuiSpec::default(),
             runners,
         };
         let shared = Arc::new(Shared::default());
