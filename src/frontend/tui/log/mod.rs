@@ -16,12 +16,13 @@ mod window;
 mod worker;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::PathBuf;
 
 pub use draw::draw;
 pub use question::{Cmd, News};
+pub(crate) use text::is_invisible;
 pub use worker::Worker;
 
 use self::question::{Read, Told};

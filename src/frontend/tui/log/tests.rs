@@ -454,12 +454,12 @@ fn any_size_can_be_drawn() {
     }
 }
 
-/// The bytes that a terminal gets for the pane, in the middle of a screen.
-fn bytes_of(pane: &LogPane, screen: Rect, area: Rect) -> Vec<u8> {
+/// The bytes that a terminal gets for one frame.
+pub(crate) fn bytes_of(screen: Rect, draw: impl FnOnce(&mut ratatui::Frame<'_>)) -> Vec<u8> {
     let viewport = TerminalOptions { viewport: Viewport::Fixed(screen) };
     let mut bytes = Vec::new();
     let mut terminal = Terminal::with_options(CrosstermBackend::new(&mut bytes), viewport).unwrap();
-    terminal.draw(|frame| draw(frame, area, pane, &theme(), true)).unwrap();
+    terminal.draw(draw).unwrap();
     drop(terminal);
     bytes
 }
@@ -485,31 +485,39 @@ fn pane_with(content: &[u8], wrap: bool) -> LogPane {
     pane
 }
 
-/// Draws it into a terminal full of marks, and looks at what is around the pane.
 fn assert_contained(content: &[u8]) {
-    let (screen, area) = (Rect::new(0, 0, 30, 10), Rect::new(5, 2, 20, 6));
+    let area = Rect::new(5, 2, 20, 6);
     for wrap in [true, false] {
-        let bytes = bytes_of(&pane_with(content, wrap), screen, area);
-        assert_harmless(&bytes);
-        let mut terminal = vt100::Parser::new(10, 30, 10);
-        for row in 1..=10 {
-            terminal.process(format!("\x1b[{row};1H{}", "#".repeat(30)).as_bytes());
-        }
-        terminal.process(b"\x1b]0;ours\x07");
-        terminal.process(&bytes);
-        let after = terminal.screen();
-        assert!(!after.alternate_screen());
-        for row in 0..10 {
-            for column in 0..30 {
-                let inside = area.contains(ratatui::layout::Position { x: column, y: row });
-                let cell = after.cell(row, column).unwrap();
-                assert!(
-                    inside || matches!(cell.contents(), "#" | " " | ""),
-                    "{row},{column}: {:?}",
-                    cell.contents()
-                );
-                assert!(inside || cell.bgcolor() == vt100::Color::Default, "{row},{column}");
-            }
+        let pane = pane_with(content, wrap);
+        let bytes = bytes_of(Rect::new(0, 0, 30, 10), |frame| draw(frame, area, &pane, &theme(), true));
+        assert_stays_in(area, &bytes);
+    }
+}
+
+/// Lets a terminal full of marks, of 30 columns and 10 rows, show it, and looks at what is around the area.
+pub(crate) fn assert_stays_in(area: Rect, bytes: &[u8]) {
+    assert_harmless(bytes);
+    let mut terminal = vt100::Parser::new(
+        std::num::NonZeroU16::new(10).unwrap(),
+        std::num::NonZeroU16::new(30).unwrap(),
+        10,
+    );
+    for row in 1..=10 {
+        terminal.process(format!("\x1b[{row};1H{}", "#".repeat(30)).as_bytes());
+    }
+    terminal.process(bytes);
+    let after = terminal.screen();
+    assert!(!after.alternate_screen());
+    for row in 0..10 {
+        for column in 0..30 {
+            let inside = area.contains(ratatui::layout::Position { x: column, y: row });
+            let cell = after.cell(row, column).unwrap();
+            assert!(
+                inside || matches!(cell.contents(), "#" | " " | ""),
+                "{row},{column}: {:?}",
+                cell.contents()
+            );
+            assert!(inside || cell.bgcolor() == vt100::Color::Default, "{row},{column}");
         }
     }
 }

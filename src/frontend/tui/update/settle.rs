@@ -102,6 +102,9 @@ fn feed_panes(model: &mut Model) -> Vec<Cmd> {
     }
     cmds.extend(model.log.resize(layout.log.width, layout.log.height));
     if let Some(pane) = &mut model.attach {
+        if let Some(view) = model.fleet.get(pane.runner()) {
+            cmds.extend(pane.show(view));
+        }
         cmds.extend(pane.resize(layout.body.width, layout.body.height));
     }
     cmds
