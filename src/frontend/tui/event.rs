@@ -96,6 +96,13 @@ pub enum Asked {
     Reload,
     Shutdown(Shutdown),
     Summon,
+    /// What was typed into the terminal of a runner.
+    Input(RunnerName, String),
+    TerminalSize {
+        runner: RunnerName,
+        rows: u16,
+        cols: u16,
+    },
 }
 
 /// What can be done to runners. Destructive ones are asked for twice.

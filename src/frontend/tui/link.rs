@@ -88,6 +88,8 @@ impl Task {
                 done = &mut waited_for => return Some(done),
                 ask = asks.recv() => match ask? {
                     Asked::Summon => self.summon(),
+                    // It is said once that the connection is lost, not with every key.
+                    Asked::Input(..) | Asked::TerminalSize { .. } => {}
                     what @ (Asked::Order(..) | Asked::Figures | Asked::Reload | Asked::Shutdown(_)) => {
                         let text = "there is no connection to a supervisor now; it is being looked for";
                         let result = Err(format!("{}: {text}", act(&what)));
@@ -133,7 +135,12 @@ impl Task {
                 },
                 ask = asks.recv() => match ask? {
                     Asked::Figures => snapshot = Some((ask_snapshot(client, true), true)),
-                    what @ (Asked::Order(..) | Asked::Reload | Asked::Shutdown(_) | Asked::Summon) => {
+                    what @ (Asked::Order(..)
+                    | Asked::Reload
+                    | Asked::Shutdown(_)
+                    | Asked::Summon
+                    | Asked::Input(..)
+                    | Asked::TerminalSize { .. }) => {
                         self.ask(client, what);
                     }
                 },
@@ -174,6 +181,10 @@ impl Task {
                     }
                 }
                 (Asked::Reload, _) => client.reload().await,
+                (Asked::Input(runner, text), _) => client.input(runner.clone(), text.clone()).await,
+                (Asked::TerminalSize { runner, rows, cols }, _) => {
+                    client.resize(runner.clone(), *rows, *cols).await
+                }
                 // The end of the connection may overtake the answer, and means the same.
                 (Asked::Shutdown(how), _) => match client.shutdown(*how).await {
                     Ok(()) | Err(ClientError::Gone) => Ok(()),
@@ -186,7 +197,13 @@ impl Task {
                     return;
                 }
             };
-            let result = result.map_err(|error| format!("{}: {error}", act(&what)));
+            let result = match (&what, result) {
+                // The refusal names both already.
+                (Asked::Input(..) | Asked::TerminalSize { .. }, Err(ClientError::Failed(failure))) => {
+                    Err(failure.to_string())
+                }
+                (_, result) => result.map_err(|error| format!("{}: {error}", act(&what))),
+            };
             // The dashboard has been left.
             tell.send(Event::Link(LinkNews::Answered { what, result })).await.ok();
         });
@@ -218,6 +235,8 @@ fn act(what: &Asked) -> String {
             more => format!("{} {} runners", order.word(), more.len()),
         },
         Asked::Figures => "read the figures".to_owned(),
+        Asked::Input(runner, _) => format!("type into {runner}"),
+        Asked::TerminalSize { runner, .. } => format!("show the terminal of {runner}"),
         Asked::Reload => "reload the config".to_owned(),
         Asked::Shutdown(_) => "stop all runners".to_owned(),
         Asked::Summon => "start a supervisor".to_owned(),

@@ -16,6 +16,7 @@ use crossterm::{execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 
+use super::attach;
 use super::model::Model;
 use super::view;
 
@@ -136,6 +137,9 @@ fn restore_on_panic() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().name() == Some(attach::THREAD) {
+                return;
+            }
             restore();
             before(panic);
         }));

@@ -401,8 +401,6 @@ impl LogPane {
     }
 
     fn copied(&mut self, text: String) -> Vec<event::Cmd> {
-        let lines = text.lines().count();
-        self.note = Some(format!("copied {lines} line{}", if lines == 1 { "" } else { "s" }));
         self.selection = None;
         vec![event::Cmd::Copy(text)]
     }

@@ -113,7 +113,10 @@ fn answered(model: &mut Model, what: &Asked, result: Result<(), String>) -> Vec<
                 return vec![Cmd::LoadConfig];
             }
         }
-        Asked::Shutdown(_) | Asked::Summon => {}
+        // The size is told again whenever a terminal is there to have one.
+        Asked::TerminalSize { .. } => return Vec::new(),
+        Asked::Input(..) if result.is_ok() => return Vec::new(),
+        Asked::Shutdown(_) | Asked::Summon | Asked::Input(..) => {}
     }
     if let Err(why) = result {
         model.dirty = true;
