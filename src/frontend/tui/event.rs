@@ -96,6 +96,17 @@ pub enum Asked {
     Reload,
     Shutdown(Shutdown),
     Summon,
+    /// What was typed into a runner's terminal.
+    Input {
+        runner: RunnerName,
+        text: String,
+    },
+    /// How large that terminal is shown.
+    Resize {
+        runner: RunnerName,
+        rows: u16,
+        cols: u16,
+    },
 }
 
 /// What can be done to runners. Destructive ones are asked for twice.

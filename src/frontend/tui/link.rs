@@ -88,7 +88,12 @@ impl Task {
                 done = &mut waited_for => return Some(done),
                 ask = asks.recv() => match ask? {
                     Asked::Summon => self.summon(),
-                    what @ (Asked::Order(..) | Asked::Figures | Asked::Reload | Asked::Shutdown(_)) => {
+                    what @ (Asked::Order(..)
+                    | Asked::Figures
+                    | Asked::Reload
+                    | Asked::Shutdown(_)
+                    | Asked::Input { .. }
+                    | Asked::Resize { .. }) => {
                         let text = "there is no connection to a supervisor now; it is being looked for";
                         let result = Err(format!("{}: {text}", act(&what)));
                         self.news(LinkNews::Answered { what, result }).await;
@@ -133,7 +138,12 @@ impl Task {
                 },
                 ask = asks.recv() => match ask? {
                     Asked::Figures => snapshot = Some((ask_snapshot(client, true), true)),
-                    what @ (Asked::Order(..) | Asked::Reload | Asked::Shutdown(_) | Asked::Summon) => {
+                    what @ (Asked::Order(..)
+                    | Asked::Reload
+                    | Asked::Shutdown(_)
+                    | Asked::Summon
+                    | Asked::Input { .. }
+                    | Asked::Resize { .. }) => {
                         self.ask(client, what);
                     }
                 },
@@ -158,7 +168,8 @@ impl Task {
         }
     }
 
-    /// On the side: a supervisor that takes its time holds up nothing else.
+    /// On the side: a supervisor that takes its time holds up nothing else. Requests are still written in the order in
+    /// which they were asked for, as tasks of one thread begin in their order and wait for their turn to write in it.
     fn ask(&self, client: &Arc<Client>, what: Asked) {
         let (client, tell) = (Arc::clone(client), self.tell.clone());
         let summoned = matches!(what, Asked::Summon).then(|| self.host.summon());
@@ -172,6 +183,10 @@ impl Task {
                         Order::Restart => client.restart(names).await.map(drop),
                         Order::Kill => client.kill(names).await.map(drop),
                     }
+                }
+                (Asked::Input { runner, text }, _) => client.input(runner.clone(), text.clone()).await,
+                (Asked::Resize { runner, rows, cols }, _) => {
+                    client.resize(runner.clone(), *rows, *cols).await
                 }
                 (Asked::Reload, _) => client.reload().await,
                 // The end of the connection may overtake the answer, and means the same.
@@ -217,6 +232,8 @@ fn act(what: &Asked) -> String {
             [one] => format!("{} {one}", order.word()),
             more => format!("{} {} runners", order.word(), more.len()),
         },
+        Asked::Input { runner, .. } => format!("type into {runner}"),
+        Asked::Resize { runner, .. } => format!("tell {runner} the size of its terminal"),
         Asked::Figures => "read the figures".to_owned(),
         Asked::Reload => "reload the config".to_owned(),
         Asked::Shutdown(_) => "stop all runners".to_owned(),

@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::attach;
 use super::event::{Asked, Cmd, ConfigNews, Event};
 use super::link::Link;
 use super::log;
@@ -82,6 +83,10 @@ pub async fn run(setup: Setup, notifications: Notifications, host: Arc<dyn Host>
         // The dashboard has been left.
         log_tell.blocking_send(Event::Log(news)).ok();
     })?;
+    let attach_tell = tell.clone();
+    let attach = attach::Worker::start(move |news| {
+        attach_tell.blocking_send(Event::Attach(news)).ok();
+    })?;
     let link = Link::start(Arc::clone(&host), tell.clone());
     let term = Term::enter()?;
     let mut setup = setup;
@@ -95,6 +100,7 @@ pub async fn run(setup: Setup, notifications: Notifications, host: Arc<dyn Host>
         tell,
         link,
         log,
+        attach,
         notifications,
         end: None,
     };
@@ -111,6 +117,7 @@ struct Loop {
     tell: mpsc::Sender<Event>,
     link: Link,
     log: log::Worker,
+    attach: attach::Worker,
     notifications: Notifications,
     end: Option<End>,
 }
@@ -222,7 +229,11 @@ impl Loop {
             Cmd::LoadConfig => self.fetch(|host| Event::Config(Box::new(host.config()))),
             Cmd::LoadHistory => self.fetch(|host| Event::History(host.history())),
             Cmd::Log(cmd) => self.log.perform(cmd),
-            Cmd::Attach(cmd) => match cmd {},
+            Cmd::Attach(attach::Cmd::Watch(order)) => self.attach.perform(order),
+            Cmd::Attach(attach::Cmd::Input { runner, text }) => self.link.ask(Asked::Input { runner, text }),
+            Cmd::Attach(attach::Cmd::Resize { runner, rows, cols }) => {
+                self.link.ask(Asked::Resize { runner, rows, cols });
+            }
             Cmd::Copy(text) => {
                 let lines = text.lines().count();
                 let (ink, told) = if self.term.copy(&text)? {

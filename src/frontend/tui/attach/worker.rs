@@ -223,11 +223,8 @@ impl Open {
     /// The emulation is somebody else's work and meets whatever a program prints: where it fails, the screen is begun
     /// anew.
     fn show(&mut self, bytes: &[u8]) {
-        let terminal = AssertUnwindSafe(&mut self.terminal);
-        let shown = catch_unwind(move || {
-            let AssertUnwindSafe(terminal) = terminal;
-            terminal.process(bytes);
-        });
+        let terminal = &mut self.terminal;
+        let shown = catch_unwind(AssertUnwindSafe(|| terminal.process(bytes)));
         if shown.is_err() {
             self.blank();
         }

@@ -113,7 +113,9 @@ fn answered(model: &mut Model, what: &Asked, result: Result<(), String>) -> Vec<
                 return vec![Cmd::LoadConfig];
             }
         }
-        Asked::Shutdown(_) | Asked::Summon => {}
+        // The runner has ended in between, and the next size is told again.
+        Asked::Resize { .. } => return Vec::new(),
+        Asked::Shutdown(_) | Asked::Summon | Asked::Input { .. } => {}
     }
     if let Err(why) = result {
         model.dirty = true;
