@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crossterm::event::EventStream;
-use futures_util::{FutureExt, StreamExt};
+use crossterm::event::{Event as Sent, EventStream};
+use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -191,8 +191,7 @@ impl Loop {
             if self.end.is_some() {
                 break;
             }
-            let key = self.keys.as_mut().and_then(|keys| keys.next().now_or_never()).flatten();
-            let event = match key {
+            let event = match key_that_is_there(&mut self.keys).await {
                 Some(Ok(sent)) => translate(sent),
                 Some(Err(_)) => {
                     self.end = Some(End::NoTerminal);
@@ -295,6 +294,16 @@ async fn next_key(keys: &mut Option<EventStream>) -> Woken {
         Some(Ok(sent)) => translate(sent).map_or(Woken::Nothing, Woken::Happened),
         Some(Err(_)) | None => Woken::NoTerminal,
     }
+}
+
+/// Looks without waiting; but as this task, for the stream remembers whom to wake.
+async fn key_that_is_there(keys: &mut Option<EventStream>) -> Option<io::Result<Sent>> {
+    let keys = keys.as_mut()?;
+    poll_fn(|context| match keys.poll_next_unpin(context) {
+        Poll::Ready(sent) => Poll::Ready(sent),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Those that end us, and the one that says that we go on.
