@@ -96,9 +96,13 @@ pub enum Asked {
     Reload,
     Shutdown(Shutdown),
     Summon,
-    /// What was typed into the terminal of a runner.
-    Input(RunnerName, String),
-    TerminalSize {
+    /// What was typed into a runner's terminal.
+    Input {
+        runner: RunnerName,
+        text: String,
+    },
+    /// How large that terminal is shown.
+    Resize {
         runner: RunnerName,
         rows: u16,
         cols: u16,

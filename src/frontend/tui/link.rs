@@ -88,9 +88,12 @@ impl Task {
                 done = &mut waited_for => return Some(done),
                 ask = asks.recv() => match ask? {
                     Asked::Summon => self.summon(),
-                    // It is said once that the connection is lost, not with every key.
-                    Asked::Input(..) | Asked::TerminalSize { .. } => {}
-                    what @ (Asked::Order(..) | Asked::Figures | Asked::Reload | Asked::Shutdown(_)) => {
+                    what @ (Asked::Order(..)
+                    | Asked::Figures
+                    | Asked::Reload
+                    | Asked::Shutdown(_)
+                    | Asked::Input { .. }
+                    | Asked::Resize { .. }) => {
                         let text = "there is no connection to a supervisor now; it is being looked for";
                         let result = Err(format!("{}: {text}", act(&what)));
                         self.news(LinkNews::Answered { what, result }).await;
@@ -139,8 +142,8 @@ impl Task {
                     | Asked::Reload
                     | Asked::Shutdown(_)
                     | Asked::Summon
-                    | Asked::Input(..)
-                    | Asked::TerminalSize { .. }) => {
+                    | Asked::Input { .. }
+                    | Asked::Resize { .. }) => {
                         self.ask(client, what);
                     }
                 },
@@ -165,7 +168,8 @@ impl Task {
         }
     }
 
-    /// On the side: a supervisor that takes its time holds up nothing else.
+    /// On the side: a supervisor that takes its time holds up nothing else. Requests are still written in the order in
+    /// which they were asked for, as tasks of one thread begin in their order and wait for their turn to write in it.
     fn ask(&self, client: &Arc<Client>, what: Asked) {
         let (client, tell) = (Arc::clone(client), self.tell.clone());
         let summoned = matches!(what, Asked::Summon).then(|| self.host.summon());
@@ -180,11 +184,11 @@ impl Task {
                         Order::Kill => client.kill(names).await.map(drop),
                     }
                 }
-                (Asked::Reload, _) => client.reload().await,
-                (Asked::Input(runner, text), _) => client.input(runner.clone(), text.clone()).await,
-                (Asked::TerminalSize { runner, rows, cols }, _) => {
+                (Asked::Input { runner, text }, _) => client.input(runner.clone(), text.clone()).await,
+                (Asked::Resize { runner, rows, cols }, _) => {
                     client.resize(runner.clone(), *rows, *cols).await
                 }
+                (Asked::Reload, _) => client.reload().await,
                 // The end of the connection may overtake the answer, and means the same.
                 (Asked::Shutdown(how), _) => match client.shutdown(*how).await {
                     Ok(()) | Err(ClientError::Gone) => Ok(()),
@@ -199,7 +203,7 @@ impl Task {
             };
             let result = match (&what, result) {
                 // The refusal names both already.
-                (Asked::Input(..) | Asked::TerminalSize { .. }, Err(ClientError::Failed(failure))) => {
+                (Asked::Input { .. } | Asked::Resize { .. }, Err(ClientError::Failed(failure))) => {
                     Err(failure.to_string())
                 }
                 (_, result) => result.map_err(|error| format!("{}: {error}", act(&what))),
@@ -234,9 +238,9 @@ fn act(what: &Asked) -> String {
             [one] => format!("{} {one}", order.word()),
             more => format!("{} {} runners", order.word(), more.len()),
         },
+        Asked::Input { runner, .. } => format!("type into {runner}"),
+        Asked::Resize { runner, .. } => format!("tell {runner} the size of its terminal"),
         Asked::Figures => "read the figures".to_owned(),
-        Asked::Input(runner, _) => format!("type into {runner}"),
-        Asked::TerminalSize { runner, .. } => format!("show the terminal of {runner}"),
         Asked::Reload => "reload the config".to_owned(),
         Asked::Shutdown(_) => "stop all runners".to_owned(),
         Asked::Summon => "start a supervisor".to_owned(),

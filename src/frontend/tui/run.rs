@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crossterm::event::EventStream;
-use futures_util::{FutureExt, StreamExt};
+use crossterm::event::{Event as Sent, EventStream};
+use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -85,7 +85,6 @@ pub async fn run(setup: Setup, notifications: Notifications, host: Arc<dyn Host>
     })?;
     let attach_tell = tell.clone();
     let attach = attach::Worker::start(move |news| {
-        // The dashboard has been left.
         attach_tell.blocking_send(Event::Attach(news)).ok();
     })?;
     let link = Link::start(Arc::clone(&host), tell.clone());
@@ -192,8 +191,7 @@ impl Loop {
             if self.end.is_some() {
                 break;
             }
-            let key = self.keys.as_mut().and_then(|keys| keys.next().now_or_never()).flatten();
-            let event = match key {
+            let event = match key_that_is_there(&mut self.keys).await {
                 Some(Ok(sent)) => translate(sent),
                 Some(Err(_)) => {
                     self.end = Some(End::NoTerminal);
@@ -230,10 +228,10 @@ impl Loop {
             Cmd::LoadConfig => self.fetch(|host| Event::Config(Box::new(host.config()))),
             Cmd::LoadHistory => self.fetch(|host| Event::History(host.history())),
             Cmd::Log(cmd) => self.log.perform(cmd),
-            Cmd::Attach(attach::Cmd::Watch(watch)) => self.attach.perform(watch),
-            Cmd::Attach(attach::Cmd::Input { runner, text }) => self.link.ask(Asked::Input(runner, text)),
+            Cmd::Attach(attach::Cmd::Watch(order)) => self.attach.perform(order),
+            Cmd::Attach(attach::Cmd::Input { runner, text }) => self.link.ask(Asked::Input { runner, text }),
             Cmd::Attach(attach::Cmd::Resize { runner, rows, cols }) => {
-                self.link.ask(Asked::TerminalSize { runner, rows, cols });
+                self.link.ask(Asked::Resize { runner, rows, cols });
             }
             Cmd::Copy(text) => {
                 let lines = text.lines().count();
@@ -296,6 +294,16 @@ async fn next_key(keys: &mut Option<EventStream>) -> Woken {
         Some(Ok(sent)) => translate(sent).map_or(Woken::Nothing, Woken::Happened),
         Some(Err(_)) | None => Woken::NoTerminal,
     }
+}
+
+/// Looks without waiting; but as this task, for the stream remembers whom to wake.
+async fn key_that_is_there(keys: &mut Option<EventStream>) -> Option<io::Result<Sent>> {
+    let keys = keys.as_mut()?;
+    poll_fn(|context| match keys.poll_next_unpin(context) {
+        Poll::Ready(sent) => Poll::Ready(sent),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Those that end us, and the one that says that we go on.

@@ -16,7 +16,6 @@ use crossterm::{execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 
-use super::attach;
 use super::model::Model;
 use super::view;
 
@@ -134,10 +133,13 @@ fn restore() {
 /// First the terminal, then the message: it would be lost on the alternate screen.
 fn restore_on_panic() {
     static ONCE: Once = Once::new();
+    let ours = std::thread::current().id();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if std::thread::current().name() == Some(attach::THREAD) {
+            // One of another thread does not end the dashboard, and must not write across it.
+            if std::thread::current().id() != ours && TAKEN.load(Ordering::SeqCst) {
+                tracing::error!(%panic, "a part of the dashboard failed");
                 return;
             }
             restore();

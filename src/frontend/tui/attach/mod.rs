@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use draw::draw;
-pub(crate) use worker::THREAD;
 pub use worker::Worker;
 
 use super::event::{self, MouseKind, Pressed};

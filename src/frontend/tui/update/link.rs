@@ -113,10 +113,9 @@ fn answered(model: &mut Model, what: &Asked, result: Result<(), String>) -> Vec<
                 return vec![Cmd::LoadConfig];
             }
         }
-        // The size is told again whenever a terminal is there to have one.
-        Asked::TerminalSize { .. } => return Vec::new(),
-        Asked::Input(..) if result.is_ok() => return Vec::new(),
-        Asked::Shutdown(_) | Asked::Summon | Asked::Input(..) => {}
+        // The runner has ended in between, and the next size is told again.
+        Asked::Resize { .. } => return Vec::new(),
+        Asked::Shutdown(_) | Asked::Summon | Asked::Input { .. } => {}
     }
     if let Err(why) = result {
         model.dirty = true;

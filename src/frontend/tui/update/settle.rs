@@ -105,6 +105,9 @@ fn feed_panes(model: &mut Model) -> Vec<Cmd> {
         if let Some(view) = model.fleet.get(pane.runner()) {
             cmds.extend(pane.show(view));
         }
+        if let Some(view) = model.fleet.get(pane.runner()) {
+            cmds.extend(pane.show(view));
+        }
         cmds.extend(pane.resize(layout.body.width, layout.body.height));
     }
     cmds
