@@ -18,6 +18,7 @@ mod worker;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 pub use draw::draw;
@@ -25,7 +26,7 @@ pub use question::{Cmd, News};
 pub(crate) use text::is_invisible;
 pub use worker::Worker;
 
-use self::question::{Read, Told};
+use self::question::{Read, Told, Way};
 use self::window::Window;
 use super::event;
 use super::input::LineInput;
@@ -81,6 +82,8 @@ pub struct LogPane {
     current: Option<u64>,
     /// A search is on its way, and has come so far.
     finding: Option<u64>,
+    /// Steps from match to match that were asked for meanwhile.
+    then: VecDeque<Way>,
     filter: Option<Wanted>,
     /// How far the filter has come.
     filtering: Option<u64>,
@@ -162,6 +165,7 @@ impl Default for LogPane {
             search: None,
             current: None,
             finding: None,
+            then: VecDeque::new(),
             filter: None,
             filtering: None,
             selection: None,
@@ -272,6 +276,7 @@ impl LogPane {
         self.asked = None;
         self.current = None;
         self.finding = None;
+        self.then.clear();
         self.filtering = None;
         self.note = None;
         self.count = None;
@@ -377,10 +382,15 @@ impl LogPane {
             Told::Found { offset, around } => {
                 self.finding = None;
                 self.note = around.then(|| "searched on from the other end".to_owned());
-                self.found(*offset)
+                let mut cmds = self.found(*offset);
+                if let Some(way) = self.then.pop_front() {
+                    cmds.extend(self.find(way));
+                }
+                cmds
             }
             Told::NotFound => {
                 self.finding = None;
+                self.then.clear();
                 let text = self.search.as_ref().map_or("", |search| search.text.as_str());
                 self.note = Some(format!("no line matches {text:?}"));
                 Vec::new()
