@@ -2,9 +2,9 @@
 //! runner is shown and how large the pane is, hands over actions and keys, and knows nothing of files.
 //!
 //! A place in a log is a byte offset, never a line number: so any place of a log of any size is reached by reading a
-//! page. Reading order: [`question`] (what pane and worker say to one another), [`reading`] and [`worker`] (off the
-//! loop), [`window`] (the lines in memory), [`scroll`] (where the screen stands), [`keys`] (what a person does),
-//! [`text`] (a line as cells), [`draw`].
+//! page. Reading order: `question` (what pane and worker say to one another), `reading` and `worker` (off the
+//! loop), `window` (the lines in memory), `scroll` (where the screen stands), `keys` (what a person does),
+//! `text` (a line as cells), `draw`.
 
 mod draw;
 mod keys;
@@ -224,7 +224,7 @@ impl LogPane {
         }
     }
 
-    /// The area for [`draw`]; nothing (0 × 0) where the pane is not on screen: then nothing is read either. Called after
+    /// The area for [`draw()`]; nothing (0 × 0) where the pane is not on screen: then nothing is read either. Called after
     /// each event.
     pub fn resize(&mut self, width: u16, height: u16) -> Vec<event::Cmd> {
         if (self.width, self.height) == (width, height) {
