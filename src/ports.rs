@@ -20,8 +20,18 @@ pub trait Clock: Send + Sync {
 pub trait Executor: Send {
     fn spawn(&mut self, launch: Launch);
     fn stop(&mut self, attempt: &AttemptId, stop: StopTree);
+    /// What a person typed into the terminal of an attempt. An executor without terminals leaves it out.
+    fn input(&mut self, _attempt: &AttemptId, _text: &str) {}
+    /// The size of that terminal.
+    fn resize(&mut self, _attempt: &AttemptId, _size: TerminalSize) {}
     /// The exit `seq` and all before it are in the supervisor's own records.
     fn ack(&mut self, seq: u64);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    pub rows: u16,
+    pub cols: u16,
 }
 
 /// Everything that one new process is made from.

@@ -39,6 +39,7 @@ impl Failure {
         let (exit, hint) = match error {
             ClientError::Failed(failure) => match failure.kind {
                 FailureKind::UnknownRunner => (Exit::Nothing, "`restage status` lists the names"),
+                FailureKind::NoTerminal => (Exit::Nothing, "`restage status` tells what it is doing"),
                 FailureKind::Config => (Exit::Usage, "`restage check` tells all that is wrong with it"),
                 FailureKind::Ending => (Exit::Nothing, "`restage up` starts it again once it has ended"),
             },

@@ -18,6 +18,7 @@ pub mod own_log;
 pub mod process;
 pub mod settings;
 pub mod signals;
+pub mod terminal;
 pub mod workspace;
 
 use std::env;
@@ -29,7 +30,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use args::{Cli, Global, Mode, Output, Verb};
 use commands::order::Order;
-use commands::{check, completions, doctor as doctor_verb, down, logs, order, status, up, wait, why};
+use commands::{
+    check, completions, dashboard, doctor as doctor_verb, down, logs, order, status, up, wait, why,
+};
 use exit::Exit;
 use failure::{Failure, Outcome};
 use workspace::Workspace;
@@ -90,6 +93,9 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
             doctor_verb::run(&workspace.places(state_dir.as_deref()), json, no_color)
         }
         Verb::Check { json: also } => check::run(&Workspace::find(global)?, json || also),
+        Verb::Up { mode, names } if mode == Mode::default() && !json && terminal::is_there() => {
+            dashboard::run(&Workspace::find(global)?, global, &names)
+        }
         Verb::Up { mode, names } => up::run(&Workspace::find(global)?, global, mode, &names),
         Verb::Logs { name, follow, lines, attempt } => {
             let workspace = Workspace::find(global)?;

@@ -58,7 +58,7 @@ pub fn look(no_color: bool) -> Look {
 }
 
 /// What the locale says; where it says nothing, terminals of today speak UTF-8.
-fn speaks_unicode() -> bool {
+pub fn speaks_unicode() -> bool {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
     let Some(locale) = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set) else { return true };
     names_utf8(&locale)

@@ -49,6 +49,8 @@ pub enum Kind {
     Env,
     Limits,
     Activity,
+    /// Actions of the dashboard, each with its keys.
+    Keys,
     Object(Place),
     ObjectOrNull(Place),
     /// Names, each with an object of this place.
@@ -159,6 +161,9 @@ pub const KEYS: &[Key] = &[
     key("cache_dir", FILE, Kind::TextOrNull, "the user's cache folder", "Where runner_state.json lies."),
     key("tui_refresh_seconds", FILE, Kind::Seconds { min: 0.05 }, "1", "How often the dashboard draws figures anew."),
     key("tui_log_tail_lines", FILE, Kind::Whole { min: 1, max: 100_000 }, "200", "How many lines of a log the dashboard shows at first."),
+    key("theme", FILE, Kind::Text, "auto", "The colours of the dashboard: auto, dark, light, colour-blind, sixteen, or a theme file of your own."),
+    key("keys", FILE, Kind::Keys, "none", "Other keys for the dashboard, by the name of the action; null takes its keys away."),
+    key("notifications", FILE, Kind::Word(&["off", "bell", "osc9", "both"]), "bell", "How the dashboard tells that a runner is exhausted or waits for you."),
     key("cgroup", FILE, Kind::Word(&["auto", "off"]), "auto", "Whether attempts get a cgroup where that is possible."),
 
     key("command", HEALTH, Kind::Command, "", "Exit 0 means well."),

@@ -11,14 +11,16 @@ mod command;
 mod retry;
 
 use super::collide;
+use super::dashboard;
 use super::disk::{self, Disk, Trouble};
 use super::expand::{Environment, Scope, expand};
 use super::raw::{RawCommon, RawFile, RawRetry, RawRunner};
 use super::read::{At, Reader};
 use super::values::MAX_ARG;
+use crate::domain::keys::Overrides;
 use crate::domain::spec::{
-    ActivitySpec, CgroupUse, HealthSpec, LaunchSpec, Leftovers, LogSpec, Reload, RestartPolicy, RetryBudget,
-    RunnerSpec, StdinSpec, Stdio, StopSpec, TuiSpec, WorkspaceSpec,
+    ActivitySpec, CgroupUse, HealthSpec, LaunchSpec, Leftovers, LogSpec, Notifications, Reload,
+    RestartPolicy, RetryBudget, RunnerSpec, StdinSpec, Stdio, StopSpec, ThemeChoice, TuiSpec, WorkspaceSpec,
 };
 use command::World;
 
@@ -49,6 +51,7 @@ pub(super) fn lower(
         file.runners.iter().filter_map(|runner| lowering.runner(runner, &file_env, &log_dir)).collect();
     let cache_dir = lowering.made_dir(file.cache_dir.as_ref());
     let retry_log_dir = lowering.made_dir(file.retry_log_dir.as_ref());
+    let theme = lowering.theme(file.theme.as_ref());
     collide::check(reader, file, &runners);
     WorkspaceSpec {
         root: place.root.to_owned(),
@@ -61,6 +64,9 @@ pub(super) fn lower(
         tui: TuiSpec {
             refresh: value(file.tui_refresh.as_ref(), Duration::from_secs(1)),
             log_tail_lines: value(file.tui_log_tail_lines.as_ref(), 200),
+            theme,
+            keys: value(file.keys.as_ref(), Overrides::new()),
+            notifications: value(file.notifications.as_ref(), Notifications::Bell),
         },
         runners,
         data_dir,
@@ -285,6 +291,23 @@ impl Lowering<'_> {
         }
         self.there(at, disk::future_folder(&path));
         path
+    }
+
+    /// A name, or a file of the user's own; whether it is a theme is seen when it is opened.
+    fn theme(&mut self, at: Option<&At<String>>) -> ThemeChoice {
+        let Some(at) = at else { return ThemeChoice::Auto };
+        if let Some(choice) = dashboard::theme_name(at) {
+            return choice;
+        }
+        if !dashboard::is_file(&at.value) {
+            dashboard::unknown_theme(self.reader, at);
+            return ThemeChoice::Auto;
+        }
+        let path = self.path(at, Scope { env: self.env, own: None }, self.root);
+        match path {
+            Some(path) if self.there(at, disk::readable(&path)) => ThemeChoice::File(path),
+            Some(_) | None => ThemeChoice::Auto,
+        }
     }
 
     /// A folder that restage makes.

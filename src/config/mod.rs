@@ -20,6 +20,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 mod collide;
+mod dashboard;
 mod diagnostic;
 mod diff;
 mod disk;

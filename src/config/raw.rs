@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::dashboard;
 use super::keys::{self, Place};
 use super::read::{At, Fields, Item, Reader, Spot};
 use super::tree::{Node, join};
 use super::values::{self, RawCommand};
 use crate::domain::ids::RunnerName;
+use crate::domain::keys::Overrides;
 use crate::domain::spec::{
-    CgroupUse, Jitter, Leftovers, Limit, LimitValue, Pattern, Reload, RestartPolicy, Stdio,
+    CgroupUse, Jitter, Leftovers, Limit, LimitValue, Notifications, Pattern, Reload, RestartPolicy, Stdio,
 };
 
 const PATH_OR_NULL: &str = "a path as text, or null";
@@ -92,6 +94,9 @@ pub(super) struct RawFile {
     pub cache_dir: Maybe<Option<String>>,
     pub tui_refresh: Maybe<Duration>,
     pub tui_log_tail_lines: Maybe<u32>,
+    pub theme: Maybe<String>,
+    pub keys: Maybe<Overrides>,
+    pub notifications: Maybe<Notifications>,
     pub cgroup: Maybe<CgroupUse>,
     pub runners: Vec<RawRunner>,
     /// The line of each key that is set: at the top, and on each runner.
@@ -116,6 +121,11 @@ impl RawFile {
             cache_dir: fields.take_or_off("cache_dir", |item, _| reader.filled(item, PATH_OR_NULL)),
             tui_refresh: fields.take("tui_refresh_seconds", |item, kind| reader.seconds(item, kind)),
             tui_log_tail_lines: fields.take("tui_log_tail_lines", |item, kind| reader.whole(item, kind)),
+            theme: fields
+                .take("theme", |item, _| reader.filled(item, "the name of a theme, or a path, as text")),
+            keys: fields.take("keys", |item, _| dashboard::overrides(reader, item)),
+            notifications: fields
+                .take("notifications", |item, kind| Some(dashboard::notifications(reader.word(item, kind)?))),
             cgroup: fields.take("cgroup", |item, kind| {
                 Some(if reader.word(item, kind)? == "off" { CgroupUse::Off } else { CgroupUse::Auto })
             }),

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::domain::keys::{Key, Overrides};
 use crate::domain::spec::{
-    ActivitySpec, CommandSpec, HealthSpec, Jitter, Leftovers, LimitValue, Pattern, Reload, RestartPolicy,
-    RunnerSpec, StdinSpec, Stdio, WorkspaceSpec,
+    ActivitySpec, CommandSpec, HealthSpec, Jitter, Leftovers, LimitValue, Notifications, Pattern, Reload,
+    RestartPolicy, RunnerSpec, StdinSpec, Stdio, ThemeChoice, WorkspaceSpec,
 };
 use crate::domain::verdict::signal_name;
 
@@ -94,9 +95,37 @@ pub fn of_workspace(spec: &WorkspaceSpec) -> Vec<Setting> {
         ("cache_dir", cache, NextStart),
         ("tui_refresh_seconds", seconds(spec.tui.refresh), Now),
         ("tui_log_tail_lines", spec.tui.log_tail_lines.to_string(), Now),
+        ("theme", theme(&spec.tui.theme), Now),
+        ("keys", keys(&spec.tui.keys), Now),
+        ("notifications", notifications(spec.tui.notifications).into(), Now),
         ("cgroup", cgroup.into(), NextStart),
     ];
     rows.into_iter().map(|(key, value, applies)| Setting { key, value, applies }).collect()
+}
+
+fn theme(theme: &ThemeChoice) -> String {
+    match theme {
+        ThemeChoice::Auto => "auto".into(),
+        ThemeChoice::BuiltIn(name) => (*name).into(),
+        ThemeChoice::File(file) => path(file),
+    }
+}
+
+fn keys(keys: &Overrides) -> String {
+    let one = |(name, keys): (&String, &Vec<Key>)| {
+        let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        format!("{name} {}", if keys.is_empty() { none() } else { keys.join(" ") })
+    };
+    if keys.is_empty() { none() } else { keys.iter().map(one).collect::<Vec<_>>().join(", ") }
+}
+
+fn notifications(how: Notifications) -> &'static str {
+    match how {
+        Notifications::Off => "off",
+        Notifications::Bell => "bell",
+        Notifications::Osc9 => "osc9",
+        Notifications::Both => "both",
+    }
 }
 
 fn off() -> String {

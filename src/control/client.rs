@@ -140,6 +140,14 @@ impl Client {
         self.ask(Command::Subscribe).await.map(drop)
     }
 
+    pub async fn input(&self, name: RunnerName, text: String) -> Result<(), ClientError> {
+        self.ask(Command::Input { name, text }).await.map(drop)
+    }
+
+    pub async fn resize(&self, name: RunnerName, rows: u16, cols: u16) -> Result<(), ClientError> {
+        self.ask(Command::Resize { name, rows, cols }).await.map(drop)
+    }
+
     pub async fn reload(&self) -> Result<(), ClientError> {
         self.ask(Command::Reload).await.map(drop)
     }

@@ -50,6 +50,8 @@ fn bench() -> Bench {
                 | Request::Stop { .. }
                 | Request::Restart { .. }
                 | Request::Kill { .. }
+                | Request::Input { .. }
+                | Request::Resize { .. }
                 | Request::Reload
                 | Request::Shutdown { .. } => hold.send(ask).unwrap_or(()),
             }

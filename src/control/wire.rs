@@ -63,6 +63,17 @@ pub enum Command {
         #[serde(default)]
         figures: bool,
     },
+    /// What a person typed into the terminal of a runner.
+    Input {
+        name: RunnerName,
+        text: String,
+    },
+    /// That terminal is shown at this size now.
+    Resize {
+        name: RunnerName,
+        rows: u16,
+        cols: u16,
+    },
     Reload,
     Shutdown {
         how: Shutdown,
@@ -80,6 +91,8 @@ impl Command {
             Self::Restart { names } => Request::Restart { names },
             Self::Kill { names } => Request::Kill { names },
             Self::Snapshot { figures } => Request::Snapshot { figures },
+            Self::Input { name, text } => Request::Input { name, text },
+            Self::Resize { name, rows, cols } => Request::Resize { name, rows, cols },
             Self::Reload => Request::Reload,
             Self::Shutdown { how } => Request::Shutdown { how },
             Self::Subscribe => return None,
@@ -147,6 +160,7 @@ pub struct Failure {
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     UnknownRunner,
+    NoTerminal,
     Config,
     Ending,
 }
@@ -155,6 +169,7 @@ impl From<&RequestError> for Failure {
     fn from(error: &RequestError) -> Self {
         let kind = match error {
             RequestError::UnknownRunner { .. } => FailureKind::UnknownRunner,
+            RequestError::NoTerminal { .. } => FailureKind::NoTerminal,
             RequestError::Config { .. } => FailureKind::Config,
             RequestError::Ending => FailureKind::Ending,
         };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::RunnerName;
+use super::keys::Overrides;
 
 /// One runner, whole. Compared field by field on reload: what differs decides what has to happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -272,8 +273,48 @@ pub enum CgroupUse {
     Off,
 }
 
+/// What concerns the dashboard only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TuiSpec {
     pub refresh: Duration,
     pub log_tail_lines: u32,
+    pub theme: ThemeChoice,
+    /// Free of clashes.
+    pub keys: Overrides,
+    pub notifications: Notifications,
+}
+
+impl Default for TuiSpec {
+    fn default() -> Self {
+        Self {
+            refresh: Duration::from_secs(1),
+            log_tail_lines: 200,
+            theme: ThemeChoice::Auto,
+            keys: Overrides::new(),
+            notifications: Notifications::Bell,
+        }
+    }
+}
+
+/// The themes that are part of the program.
+pub const THEMES: [&str; 4] = ["dark", "light", "colour-blind", "sixteen"];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ThemeChoice {
+    /// What suits the terminal.
+    Auto,
+    /// One of [`THEMES`].
+    BuiltIn(&'static str),
+    File(PathBuf),
+}
+
+/// How a person is told that something is exhausted, or waits for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notifications {
+    Off,
+    /// The terminal's bell.
+    Bell,
+    /// A message of the desktop, by terminals that know the sequence OSC 9.
+    Osc9,
+    Both,
 }

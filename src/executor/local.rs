@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::domain::ids::AttemptId;
 use crate::keeper::link::{self, KeeperPlace};
 use crate::keeper::wire::{Order, Policy, Report, VERSION};
-use crate::ports::{ExecEvent, Executor, Launch, StopTree};
+use crate::ports::{ExecEvent, Executor, Launch, StopTree, TerminalSize};
 
 use super::translate;
 
@@ -69,6 +69,14 @@ impl Executor for LocalExecutor {
 
     fn stop(&mut self, attempt: &AttemptId, stop: StopTree) {
         self.outgoing.order(&translate::stop(attempt, stop));
+    }
+
+    fn input(&mut self, attempt: &AttemptId, text: &str) {
+        self.outgoing.order(&Order::Input { key: attempt.to_string(), text: text.to_owned() });
+    }
+
+    fn resize(&mut self, attempt: &AttemptId, size: TerminalSize) {
+        self.outgoing.order(&Order::Resize { key: attempt.to_string(), rows: size.rows, cols: size.cols });
     }
 
     fn ack(&mut self, seq: u64) {

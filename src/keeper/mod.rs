@@ -7,7 +7,8 @@
 //!
 //! Reading order: [`wire`] (what is said), [`link`] (how the supervisor finds and starts it), `guard` (how it begins
 //! and survives), `serve` and `orders` (its loop), `launch` and `spawn` (how a process comes to be), `ends` (how it ends), `sweep`
-//! (who belongs to an attempt), `relay` and `relays` (pipes and terminals), `journal` (what outlives it).
+//! (who belongs to an attempt), `relay` and `relays` (pipes and terminals), `terminal` (what is
+//! typed), `journal` (what outlives it).
 
 mod cgroup;
 mod conn;
@@ -28,6 +29,7 @@ mod serve;
 mod spawn;
 mod successor;
 mod sweep;
+mod terminal;
 mod tree;
 pub mod wire;
 

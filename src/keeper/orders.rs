@@ -24,6 +24,8 @@ impl Keeper {
                 self.flush();
             }
             Order::Stop { key, signal, grace_ms } => self.stop(&key, signal, grace_ms),
+            Order::Input { key, text } => self.on_input(&key, &text),
+            Order::Resize { key, rows, cols } => self.on_resize(&key, rows, cols),
             Order::Ack { seq } => {
                 if self.exits.first_key_value().is_some_and(|(first, _)| *first <= seq) {
                     self.exits = self.exits.split_off(&(seq + 1));

@@ -25,6 +25,13 @@ pub(crate) struct Source {
     stage: Option<(OwnedFd, OwnedFd)>,
 }
 
+impl Source {
+    /// The master, where it is a terminal.
+    pub(crate) fn terminal(&self) -> Option<&OwnedFd> {
+        self.stage.as_ref().map(|_| &self.input)
+    }
+}
+
 /// Where the relay finds its descriptors: input, log, stage.
 const INPUT: RawFd = 3;
 const LOG: RawFd = 4;

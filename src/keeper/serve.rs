@@ -174,6 +174,7 @@ impl Keeper {
             }
             let now = proc::monotonic();
             self.on_time(now);
+            self.write_typed(now);
             if self.settles_at.is_some_and(|at| at <= now) {
                 self.settles_at = None;
                 footprint::give_back();
@@ -339,6 +340,7 @@ impl Keeper {
         self.trees
             .values()
             .filter_map(Self::deadline_of)
+            .chain(self.trees.values().filter_map(|tree| tree.typed.as_ref().map(|typed| typed.next)))
             .chain(self.successor.due())
             .chain(self.settles_at)
             .min()

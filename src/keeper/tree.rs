@@ -9,6 +9,7 @@ use super::journal::{Intent, Known};
 use super::proc;
 use super::relay::Source;
 use super::sweep::marker;
+use super::terminal::Typed;
 use super::wire::LiveAttempt;
 
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Tree {
     /// Device and inode of the log: who has it as output is of this attempt.
     pub(crate) log_file: Option<(u64, u64)>,
     pub(crate) ending: Ending,
+    /// What was typed for its terminal and found no room there yet.
+    pub(crate) typed: Option<Typed>,
 }
 
 #[derive(Debug)]
@@ -96,6 +99,7 @@ impl Tree {
             source: None,
             log_file,
             ending: Ending::Not,
+            typed: None,
             intent,
         }
     }

@@ -38,6 +38,17 @@ pub enum Order {
         signal: Option<i32>,
         grace_ms: u64,
     },
+    /// What a person typed, for the terminal of an attempt.
+    Input {
+        key: String,
+        text: String,
+    },
+    /// That terminal has another size now.
+    Resize {
+        key: String,
+        rows: u16,
+        cols: u16,
+    },
     /// This exit and all before it were taken into the supervisor's own records; the keeper may forget them.
     Ack {
         seq: u64,

@@ -8,15 +8,18 @@ use std::ops::Range;
 use regex::bytes::Regex;
 
 use super::blocks::{Backward, Forward, Piece};
-use super::lines::{MAX_LINE, Splitter};
+use super::lines::{MAX_LINE, Passing, Splitter};
+use super::sanitize::{Keep, sanitize};
 
 /// A line that matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
     /// Where the line begins.
     pub offset: u64,
+    /// Where the next line begins, or the end of what was read.
+    pub end: u64,
     pub line: Vec<u8>,
-    /// The first hit within the line.
+    /// The first hit within the line as it is shown, without its colours.
     pub hit: Range<usize>,
 }
 
@@ -53,7 +56,9 @@ enum Way {
         open: Vec<u8>,
         open_at: u64,
     },
-    Over,
+    Over {
+        at: u64,
+    },
 }
 
 impl Search {
@@ -71,21 +76,30 @@ impl Search {
         Ok(Self { file, pattern, way: Way::Backward { cursor, open: Vec::new(), open_at: from } })
     }
 
+    /// How far it has come: the beginning of a line, or the end of the file; all lines on the way were looked at.
+    pub fn at(&self) -> u64 {
+        match &self.way {
+            Way::Forward { cursor, splitter } => cursor.at() - splitter.held() as u64,
+            Way::Backward { open, open_at, .. } => open_at + open.len() as u64,
+            Way::Over { at } => *at,
+        }
+    }
+
     pub fn step(&mut self) -> io::Result<Step> {
         let mut found = Vec::new();
         let pattern = &self.pattern;
         match &mut self.way {
-            Way::Over => return Ok(Step::Done),
+            Way::Over { .. } => return Ok(Step::Done),
             Way::Forward { cursor, splitter } => match cursor.next(&self.file)? {
                 Some(Piece::Data { offset, bytes }) => {
-                    splitter.push(offset, &bytes, |line| look(pattern, line.offset, line.bytes, &mut found));
+                    splitter.push(offset, &bytes, |line| look(pattern, line, &mut found));
                 }
                 Some(Piece::Gap { .. }) => {
-                    splitter.finish(|line| look(pattern, line.offset, line.bytes, &mut found));
+                    splitter.finish(|line| look(pattern, line, &mut found));
                 }
                 None => {
-                    splitter.finish(|line| look(pattern, line.offset, line.bytes, &mut found));
-                    self.way = Way::Over;
+                    splitter.finish(|line| look(pattern, line, &mut found));
+                    self.way = Way::Over { at: cursor.at() };
                 }
             },
             Way::Backward { cursor, open, open_at } => {
@@ -110,13 +124,14 @@ impl Search {
                         }
                         *open = bytes;
                     }
-                    Some(Piece::Gap { .. }) => {
+                    Some(Piece::Gap { offset, .. }) => {
                         look_at_all(pattern, *open_at, open, &mut found);
                         open.clear();
+                        *open_at = offset;
                     }
                     None => {
                         look_at_all(pattern, *open_at, open, &mut found);
-                        self.way = Way::Over;
+                        self.way = Way::Over { at: 0 };
                     }
                 }
                 found.reverse();
@@ -128,14 +143,23 @@ impl Search {
 
 fn look_at_all(pattern: &Regex, offset: u64, bytes: &[u8], found: &mut Vec<Match>) {
     let mut splitter = Splitter::default();
-    splitter.push(offset, bytes, |line| look(pattern, line.offset, line.bytes, found));
-    splitter.finish(|line| look(pattern, line.offset, line.bytes, found));
+    splitter.push(offset, bytes, |line| look(pattern, line, found));
+    splitter.finish(|line| look(pattern, line, found));
 }
 
-fn look(pattern: &Regex, offset: u64, line: &[u8], found: &mut Vec<Match>) {
+/// A line is searched as it is shown: colours in the middle of a word do not hide it.
+fn look(pattern: &Regex, passing: Passing<'_>, found: &mut Vec<Match>) {
+    let line = passing.bytes;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if let Some(hit) = pattern.find(line) {
-        found.push(Match { offset, line: line.to_vec(), hit: hit.range() });
+    let shown;
+    let mut text = line;
+    if line.contains(&0x1b) {
+        shown = sanitize(line, Keep::Nothing);
+        text = shown.as_bytes();
+    }
+    if let Some(hit) = pattern.find(text) {
+        let end = passing.offset + passing.bytes.len() as u64 + u64::from(passing.complete);
+        found.push(Match { offset: passing.offset, end, line: line.to_vec(), hit: hit.range() });
     }
 }
 
@@ -162,17 +186,27 @@ mod tests {
     }
 
     #[test]
+    fn colours_do_not_hide_a_word() {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, b"plain\na \x1b[31mred\x1b[0m word\n\x1b]0;red word\x07none\n")
+            .unwrap();
+        let mut search = Search::forward(file, literal("red word").unwrap(), 0).unwrap();
+        let Step::Found(found) = search.step().unwrap() else { unreachable!() };
+        assert_eq!(found.iter().map(|m| (m.offset, m.hit.clone())).collect::<Vec<_>>(), [(6, 2..10)]);
+    }
+
+    #[test]
     fn lines_are_found_with_their_places() {
         let file = || file_of(b"one\nTwo two\r\nthree\n\xfftwo");
         let two = literal("two").unwrap();
-        let hit = |offset, line: &[u8], hit| Match { offset, line: line.to_vec(), hit };
-        let (second, fourth) = (hit(4, b"Two two", 0..3), hit(19, b"\xfftwo", 1..4));
+        let hit = |offset, end, line: &[u8], hit| Match { offset, end, line: line.to_vec(), hit };
+        let (second, fourth) = (hit(4, 13, b"Two two", 0..3), hit(19, 23, b"\xfftwo", 1..4));
         assert_eq!(all(Search::forward(file(), two.clone(), 0).unwrap()), [second.clone(), fourth.clone()]);
         assert_eq!(all(Search::forward(file(), two.clone(), 13).unwrap()), vec![fourth.clone()]);
         assert_eq!(all(Search::backward(file(), two.clone(), 999).unwrap()), [fourth, second.clone()]);
         assert_eq!(all(Search::backward(file(), two, 13).unwrap()), [second]);
         let anchored = Regex::new("^t.*e$").unwrap();
-        assert_eq!(all(Search::forward(file(), anchored, 0).unwrap()), [hit(13, b"three", 0..5)]);
+        assert_eq!(all(Search::forward(file(), anchored, 0).unwrap()), [hit(13, 19, b"three", 0..5)]);
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub enum Request {
     Kill { names: Vec<RunnerName> },
     /// All that is known, with figures (CPU, memory, last output) where asked.
     Snapshot { figures: bool },
+    /// What a person typed into the terminal of a runner.
+    Input { name: RunnerName, text: String },
+    /// That terminal is shown at this size now.
+    Resize { name: RunnerName, rows: u16, cols: u16 },
     /// Read the config file again now.
     Reload,
     /// Stop every runner, then end cleanly. A second one with `Kill` shortens the first.
@@ -50,6 +54,8 @@ pub enum Reply {
 pub enum RequestError {
     #[error("no runner is called {}; there are: {}", names.join(", "), known.join(", "))]
     UnknownRunner { names: Vec<String>, known: Vec<String> },
+    #[error("type into {name}: {why}")]
+    NoTerminal { name: String, why: String },
     #[error("reload {path}: {message}")]
     Config { path: String, message: String },
     #[error("the supervisor is ending")]

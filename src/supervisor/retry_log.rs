@@ -124,6 +124,15 @@ impl Drop for RetryLog {
     }
 }
 
+/// What the retry log of a runner tells, the oldest first; nothing where there is none, or none that can be read.
+pub fn read(dir: &Path, runner: &RunnerName) -> Vec<AttemptEntry> {
+    let path = dir.join(format!("{}.json", file_form(runner)));
+    let Ok(bytes) = fs::read(path) else { return Vec::new() };
+    let mut attempts = serde_json::from_slice::<Log>(&bytes).map(|log| log.attempts).unwrap_or_default();
+    attempts.sort_by_key(|entry| entry.attempt);
+    attempts
+}
+
 struct Writer<T> {
     dir: PathBuf,
     clock: Arc<dyn Clock>,
@@ -255,7 +264,9 @@ mod tests {
         {"attempt":2,"started_at":null,"ended_at":null,"verdict":null,"exit_code":null,"signal":null,"detail":null,"backoff_seconds":null,"retry":null}
         ]}
         "#);
-        assert_eq!(read(&dir.join("video+cut.json")).attempts[0].attempt, at(4));
+        assert_eq!(super::read(&dir, &RunnerName::trusted("video/cut"))[0].attempt, at(4));
+        assert_eq!(super::read(&dir, &RunnerName::trusted("agent")).len(), 2);
+        assert!(super::read(&dir, &RunnerName::trusted("nobody")).is_empty());
     }
 
     #[test]

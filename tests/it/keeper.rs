@@ -1,6 +1,7 @@
 //! The keeper by itself, as a supervisor sees it: over its socket, with real processes.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -556,6 +557,68 @@ fn a_fifo_as_stdin_neither_blocks_nor_ends() {
     bench.exit("a#1");
     bench.gone("a#1");
     assert_eq!(bench.log(), "one two\n");
+}
+
+#[test]
+fn what_is_typed_reaches_the_terminal_and_its_size_changes() {
+    let mut bench = Bench::new(true);
+    bench.hello(Policy::Keep);
+    let script = "stty -echo; echo ready; read line; echo got $line; trap 'stty size' WINCH; echo now; \
+        while :; do sleep 0.05; done";
+    let spec = SpawnSpec { stdio: StdioKind::Tty, ..bench.sh(script) };
+    bench.spawn("a#1", spec);
+    wait_until("the start", || bench.log().contains("ready"));
+    bench.tell(&Order::Input { key: "a#1".into(), text: "hello wörld\r".into() });
+    wait_until("the answer", || bench.log().contains("got hello wörld"));
+    wait_until("the trap", || bench.log().contains("now"));
+    bench.tell(&Order::Resize { key: "a#1".into(), rows: 17, cols: 71 });
+    wait_until("the new size", || bench.log().contains("17 71"));
+    // Ctrl-C is for the child.
+    bench.tell(&Order::Input { key: "a#1".into(), text: "\x03".into() });
+    assert_eq!(bench.exit("a#1").status, ExitKind::Signal(libc::SIGINT));
+    bench.gone("a#1");
+    // Nothing waits for it any more.
+    bench.tell(&Order::Input { key: "a#1".into(), text: "late".into() });
+    let spec = bench.sh("sleep 60");
+    bench.spawn("a#2", spec);
+    bench.tell(&Order::Input { key: "a#2".into(), text: "x".into() });
+    bench.expect(
+        "a warning",
+        |report| matches!(report, Report::Warning { text, .. } if text.contains("no terminal to type into")),
+    );
+}
+
+#[test]
+fn a_long_paste_arrives_whole_and_one_that_nobody_reads_holds_nobody_up() {
+    let mut bench = Bench::new(false);
+    bench.hello(Policy::Keep);
+    let raw = "stty raw -echo; echo ready; ";
+    let spec = SpawnSpec { stdio: StdioKind::Tty, ..bench.sh(&format!("{raw} head -c 200000 | cksum")) };
+    bench.spawn("a#1", spec);
+    wait_until("the start", || bench.log().contains("ready"));
+    let numbers: Vec<String> = (0..20_000).map(|number| format!("{number:09} ")).collect();
+    let paste = numbers.concat();
+    for part in [&paste[..100_000], &paste[100_000..]] {
+        bench.tell(&Order::Input { key: "a#1".into(), text: part.into() });
+    }
+    bench.exit("a#1");
+    bench.gone("a#1");
+    std::fs::write(bench.path("paste"), &paste).unwrap();
+    let sum = Command::new("cksum").stdin(File::open(bench.path("paste")).unwrap()).output().unwrap();
+    let expected = String::from_utf8(sum.stdout).unwrap();
+    assert!(bench.log().contains(expected.trim()), "{expected} {}", bench.log());
+
+    let log = bench.path("deaf");
+    let spec = SpawnSpec { stdio: StdioKind::Tty, log: log.clone(), ..bench.sh(&format!("{raw} sleep 600")) };
+    bench.spawn("deaf#1", spec);
+    wait_until("the start", || std::fs::read_to_string(&log).unwrap_or_default().contains("ready"));
+    bench.tell(&Order::Input { key: "deaf#1".into(), text: paste });
+    let spec = bench.sh("exit 3");
+    bench.spawn("b#1", spec);
+    assert_eq!(bench.exit("b#1").status, ExitKind::Code(3));
+    bench.expect("a warning", |report| {
+        matches!(report, Report::Warning { text, .. } if text.contains("does not read its terminal"))
+    });
 }
 
 fn is_relay(pid: i32) -> bool {

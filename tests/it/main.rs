@@ -20,3 +20,4 @@ mod keeper;
 mod layers;
 mod readme;
 mod support;
+mod tui;

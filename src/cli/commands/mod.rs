@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod dashboard;
 pub mod doctor;
 pub mod down;
 pub mod logs;

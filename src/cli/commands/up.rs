@@ -99,7 +99,7 @@ fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
 }
 
 /// Which runners to start: `None` are those with autostart.
-fn choose(spec: &WorkspaceSpec, names: &[String]) -> Result<Option<Vec<RunnerName>>, Failure> {
+pub(super) fn choose(spec: &WorkspaceSpec, names: &[String]) -> Result<Option<Vec<RunnerName>>, Failure> {
     let runners = &spec.runners;
     let known = |name: &&String| runners.iter().any(|runner| runner.name.as_str() == name.as_str());
     if let Some(unknown) = names.iter().find(|name| !known(name)) {

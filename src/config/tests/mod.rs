@@ -1,6 +1,7 @@
 //! The room as a whole: from bytes to specs and sentences.
 
 mod broken;
+mod dashboard;
 mod demo;
 mod fuzz;
 mod reload;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::keys::{KEYS, Key, Kind, LIMITS, MAX_SECONDS, MIN_LOG_BYTES, Place};
 use super::super::settings;
 use super::Workspace;
+use crate::domain::keys::BINDINGS;
 
 #[test]
 fn the_shipped_schema_is_that_of_the_table() {
@@ -134,6 +135,7 @@ fn typed_default(key: &Key) -> Option<Value> {
         | Kind::Env
         | Kind::Limits
         | Kind::Activity
+        | Kind::Keys
         | Kind::Object(_)
         | Kind::ObjectOrNull(_)
         | Kind::Named(_) => None,
@@ -172,6 +174,12 @@ fn shape(kind: Kind) -> Value {
             let limits: Map<String, Value> =
                 LIMITS.iter().map(|name| ((*name).to_owned(), limit.clone())).collect();
             json!({ "type": "object", "properties": limits, "additionalProperties": false })
+        }
+        Kind::Keys => {
+            let keys = json!({ "anyOf": [{ "type": "null" }, defined("texts")] });
+            let actions: Map<String, Value> =
+                BINDINGS.iter().map(|binding| (binding.name.to_owned(), keys.clone())).collect();
+            json!({ "type": "object", "properties": actions, "additionalProperties": false })
         }
         Kind::Activity => json!({ "anyOf": [defined("texts"), defined("activity")] }),
         Kind::Object(place) => one(&name(place)),

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::super::figures::{self, Wanted};
 use super::roster::Id;
 use super::{Answer, Input, RunnerManager};
-use crate::domain::ids::RunnerName;
+use crate::domain::ids::{AttemptId, RunnerName};
 use crate::domain::runner::{Event, Phase};
+use crate::domain::spec::Stdio;
+use crate::ports::TerminalSize;
 use crate::supervisor::handle::{Ask, Reply, Request, RequestError, Shutdown};
 
 impl RunnerManager {
@@ -19,6 +21,14 @@ impl RunnerManager {
             Request::Restart { names } => self.start(&names, &Event::Restart),
             Request::Stop { names } => self.each(&names, &Event::Stop),
             Request::Kill { names } => self.each(&names, &Event::Kill),
+            Request::Input { name, text } => self.terminal_of(&name).map(|attempt| {
+                self.executor.input(&attempt, &text);
+                Reply::Done
+            }),
+            Request::Resize { name, rows, cols } => self.terminal_of(&name).map(|attempt| {
+                self.executor.resize(&attempt, TerminalSize { rows, cols });
+                Reply::Done
+            }),
             Request::Reload => self.reload().map(|()| Reply::Done),
             Request::Shutdown { how } => {
                 self.shut_down(how);
@@ -44,6 +54,26 @@ impl RunnerManager {
         }
         let now = self.clock.now();
         Ok(Reply::Runners(ids.into_iter().filter_map(|id| self.view(id, &now)).collect()))
+    }
+
+    /// The attempt that reads what is typed.
+    fn terminal_of(&self, name: &RunnerName) -> Result<AttemptId, RequestError> {
+        let id = self.ids_of(std::slice::from_ref(name))?.into_iter().next();
+        let refused = |why: &str| RequestError::NoTerminal { name: name.to_string(), why: why.into() };
+        let entry = id.and_then(|id| self.roster.get(id)).ok_or_else(|| refused("it is gone"))?;
+        if entry.spec.launch.stdio != Stdio::Tty {
+            return Err(refused(
+                "it has no terminal; \"stdio\": \"tty\" in its config gives it one at the next start",
+            ));
+        }
+        let attempt = match &entry.runner.phase {
+            Phase::Running(running) => Some(running.attempt),
+            Phase::Ending(ending) => Some(ending.attempt),
+            Phase::Starting(starting) => Some(starting.attempt),
+            Phase::Idle | Phase::Sweeping(_) | Phase::Pending(_) | Phase::Resting(_) => None,
+        };
+        let attempt = attempt.ok_or_else(|| refused("it is not running"))?;
+        Ok(AttemptId { runner: name.clone(), attempt })
     }
 
     /// All names have to be known, or nothing is done.

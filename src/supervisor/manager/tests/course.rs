@@ -1,6 +1,7 @@
 //! The ordinary course: start, crash, retry, stop, requests.
 
 use super::*;
+use crate::domain::spec::Stdio;
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_is_retried_after_its_backoff_and_then_given_up() {
@@ -246,4 +247,29 @@ async fn for_somebody_who_only_reads_notices_nothing_else_is_made() {
         views += usize::from(matches!(update, Update::Runner(_)));
     }
     assert!(views > 0, "whoever wants all gets all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_typed_reaches_the_attempt_that_has_a_terminal() {
+    let mut typed = spec("a");
+    typed.launch.stdio = Stdio::Tty;
+    let mut world = Setup::new(vec![typed, spec("b")]).start();
+    let name = |name: &str| RunnerName::trusted(name);
+    let input = |runner: &str| Request::Input { name: name(runner), text: "ls\r".into() };
+    world.up("a", 1).await;
+    world.up("b", 2).await;
+    world.ask(input("a")).await;
+    world.ask(Request::Resize { name: name("a"), rows: 40, cols: 100 }).await;
+    let calls = world.calls();
+    assert!(calls.contains(&Call::Input(id("a", 1), "ls\r".into())));
+    assert!(calls.contains(&Call::Resize(id("a", 1), TerminalSize { rows: 40, cols: 100 })));
+    let refused = world.handle.ask(input("b")).await.unwrap_err();
+    assert!(refused.to_string().starts_with("type into b: it has no terminal; "), "{refused}");
+    let unknown = world.handle.ask(input("c")).await.unwrap_err();
+    assert!(matches!(unknown, RequestError::UnknownRunner { .. }), "{unknown}");
+    world.ask(Request::Kill { names: vec![name("a")] }).await;
+    world.exited("a", 1, ExitStatus::Signal(9));
+    world.until_status("a", RunnerStatus::Stopped).await;
+    let over = world.handle.ask(input("a")).await.unwrap_err();
+    assert_eq!(over.to_string(), "type into a: it is not running");
 }

@@ -26,7 +26,7 @@ use crate::domain::spec::{CgroupUse, RunnerSpec, TuiSpec};
 use crate::domain::time::Now;
 use crate::domain::verdict::ExitStatus;
 use crate::domain::view::{Notice, RunnerStatus, RunnerView, Snapshot};
-use crate::ports::{ExecExit, Inventory, Launch, LiveAttempt, StopTree};
+use crate::ports::{ExecExit, Inventory, Launch, LiveAttempt, StopTree, TerminalSize};
 use crate::supervisor::handle::Request;
 use crate::supervisor::helper::HelperCommand;
 use crate::supervisor::probe::LogMark;
@@ -53,6 +53,8 @@ enum Call {
     Spawn(Box<Launch>),
     Stop(AttemptId, StopTree),
     Ack(u64),
+    Input(AttemptId, String),
+    Resize(AttemptId, TerminalSize),
 }
 
 /// What all fakes share with the test.
@@ -81,6 +83,14 @@ impl Executor for FakeExecutor {
 
     fn stop(&mut self, attempt: &AttemptId, stop: StopTree) {
         self.0.calls.lock().unwrap().push(Call::Stop(attempt.clone(), stop));
+    }
+
+    fn input(&mut self, attempt: &AttemptId, text: &str) {
+        self.0.calls.lock().unwrap().push(Call::Input(attempt.clone(), text.to_owned()));
+    }
+
+    fn resize(&mut self, attempt: &AttemptId, size: TerminalSize) {
+        self.0.calls.lock().unwrap().push(Call::Resize(attempt.clone(), size));
     }
 
     fn ack(&mut self, seq: u64) {
@@ -221,7 +231,7 @@ impl Setup {
             retry_log_dir: self.retry_log_dir,
             retry_budget: None,
             cgroup: CgroupUse::Off,
-            tui: TuiSpec { refresh: secs(1), log_tail_lines: 100 },
+            tui: TuiSpec::default(),
             runners,
         };
         let shared = Arc::new(Shared::default());
@@ -281,7 +291,7 @@ impl World {
     fn spawns(&self) -> Vec<AttemptId> {
         let spawned = self.calls().into_iter().filter_map(|call| match call {
             Call::Spawn(launch) => Some(launch.id),
-            Call::Stop(..) | Call::Ack(_) => None,
+            Call::Stop(..) | Call::Ack(_) | Call::Input(..) | Call::Resize(..) => None,
         });
         spawned.collect()
     }
@@ -289,7 +299,7 @@ impl World {
     fn stops(&self) -> Vec<(AttemptId, StopTree)> {
         let stopped = self.calls().into_iter().filter_map(|call| match call {
             Call::Stop(id, stop) => Some((id, stop)),
-            Call::Spawn(_) | Call::Ack(_) => None,
+            Call::Spawn(_) | Call::Ack(_) | Call::Input(..) | Call::Resize(..) => None,
         });
         stopped.collect()
     }

@@ -1,0 +1,202 @@
+//! `restage` in a terminal: sees to it that somebody supervises, then shows the dashboard as a client of that supervisor.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use directories::BaseDirs;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::cli::commands::up;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::link::{self, Found};
+use crate::cli::workspace::Workspace;
+use crate::cli::{args::Global, background, output, runtime, settings, terminal};
+use crate::config::settings::{Setting, of_runner, of_workspace};
+use crate::config::{Loaded, Missing, Origin};
+use crate::control::client::{Client, Updates};
+use crate::domain::ids::RunnerName;
+use crate::domain::keys::Keymap;
+use crate::domain::spec::{RunnerSpec, Stdio, TuiSpec};
+use crate::domain::verdict::Outcome as End;
+use crate::domain::view::AttemptView;
+use crate::frontend::tui::event::{ConfigNews, ConfigRow, ConfigSection, RunnerFacts};
+use crate::frontend::tui::model::Setup;
+use crate::frontend::tui::run::{self, Host, Later, Left};
+use crate::ports::Clock;
+use crate::supervisor::clock::SystemClock;
+use crate::supervisor::retry_log;
+
+pub fn run(workspace: &Workspace, global: &Global, names: &[String]) -> Outcome {
+    let (tui, asked) = match link::who(workspace) {
+        Found::Nobody => {
+            // What is wrong with the config is told here, and not by a process that nobody sees.
+            let loaded = settings::load(workspace, Missing::Error)?;
+            up::choose(&loaded, names)?;
+            background::start(workspace, global.debug, names)?;
+            (loaded.tui, Vec::new())
+        }
+        // It goes on whatever the config looks like by now.
+        Found::Somebody(_) => {
+            let loaded = settings::read(workspace, Missing::Warning).ok();
+            let names = names.iter().map(|name| RunnerName::trusted(name.as_str())).collect();
+            (loaded.map(|loaded| loaded.spec.tui).unwrap_or_default(), names)
+        }
+    };
+    let (theme, trouble) = terminal::theme(&tui.theme, global.no_color);
+    let setup = Setup {
+        now: SystemClock.now().wall,
+        zone: TimeZone::system(),
+        home: BaseDirs::new().map(|folders| folders.home_dir().to_owned()),
+        keymap: keymap(&tui),
+        theme,
+        refresh: tui.refresh,
+        trouble,
+        start: asked,
+        ..Setup::default()
+    };
+    let host = Arc::new(Desk { workspace: workspace.clone(), debug: global.debug });
+    let runtime = runtime()?;
+    let left = runtime.block_on(run::run(setup, tui.notifications, host));
+    // Whatever still reads a file on another thread is not waited for.
+    runtime.shutdown_background();
+    let left = left.map_err(|error| Failure::io("show the dashboard", &error))?;
+    Ok(leave(left))
+}
+
+/// The config was read without clashes, so the keys fit together.
+fn keymap(tui: &TuiSpec) -> Keymap {
+    Keymap::with(&tui.keys).unwrap_or_default()
+}
+
+fn leave(left: Left) -> Exit {
+    if left.live > 0 {
+        let runners =
+            if left.live == 1 { "one runner goes".to_owned() } else { format!("{} runners go", left.live) };
+        output::remark(&format!(
+            "restage: {runners} on; `restage` shows them again, `restage down` stops them"
+        ));
+    }
+    match left.end {
+        run::End::Quit => Exit::Completed,
+        run::End::Signal(signal) => Exit::Signal(signal),
+        run::End::NoTerminal => Exit::Signal(libc::SIGHUP),
+    }
+}
+
+/// What the dashboard asks of its surroundings.
+struct Desk {
+    workspace: Workspace,
+    debug: bool,
+}
+
+impl Host for Desk {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().wall
+    }
+
+    fn dial(&self) -> Later<Result<Option<(Client, Updates)>, String>> {
+        let workspace = self.workspace.clone();
+        Box::pin(async move { link::connect(&workspace).await.map_err(|failure| failure.message) })
+    }
+
+    fn summon(&self) -> Later<Result<(), String>> {
+        let (workspace, debug) = (self.workspace.clone(), self.debug);
+        Box::pin(async move {
+            let started =
+                tokio::task::spawn_blocking(move || background::start(&workspace, debug, &[])).await;
+            match started {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(failure)) => Err(failure.message),
+                Err(_) => Err("start a supervisor: it was given up".to_owned()),
+            }
+        })
+    }
+
+    fn config(&self) -> ConfigNews {
+        let path = settings::shown(&self.workspace).display().to_string();
+        match settings::read(&self.workspace, Missing::Warning) {
+            Ok(loaded) => ConfigNews {
+                path,
+                problems: loaded.warnings.iter().map(ToString::to_string).collect(),
+                runners: loaded.spec.runners.iter().map(facts).collect(),
+                sections: Some(sections(&loaded)),
+            },
+            Err(diagnostics) => {
+                let problems = diagnostics.0.iter().map(ToString::to_string).collect();
+                ConfigNews { path, problems, ..ConfigNews::default() }
+            }
+        }
+    }
+
+    fn history(&self) -> Vec<(RunnerName, Vec<AttemptView>)> {
+        let Ok(loaded) = settings::read(&self.workspace, Missing::Warning) else { return Vec::new() };
+        let Some(dir) = loaded.spec.retry_log_dir else { return Vec::new() };
+        let all = loaded.spec.runners.iter();
+        all.map(|runner| (runner.name.clone(), history_of(&dir, &runner.name))).collect()
+    }
+
+    fn pager(&self, file: &Path) -> Command {
+        let mut command = Command::new("sh");
+        // $PAGER may hold options; the file is handed over whatever it is called.
+        command.args(["-c", "${PAGER:-less} \"$1\"", "sh"]).arg(PathBuf::from(file));
+        command
+    }
+}
+
+fn facts(spec: &RunnerSpec) -> RunnerFacts {
+    RunnerFacts {
+        name: spec.name.clone(),
+        log: spec.log.clone(),
+        tty: spec.launch.stdio == Stdio::Tty,
+        reset_after_seconds: spec.retry.reset_after.map(|after| after.as_secs_f64()),
+        grace_seconds: spec.stop.grace.as_secs_f64(),
+    }
+}
+
+fn sections(loaded: &Loaded) -> Vec<ConfigSection> {
+    let row = |setting: Setting, origin: Origin| ConfigRow {
+        key: setting.key,
+        value: setting.value,
+        origin: origin.to_string(),
+        set: origin != Origin::Default,
+    };
+    let workspace = of_workspace(&loaded.spec)
+        .into_iter()
+        .map(|setting| {
+            let origin = loaded.origins.of_file(setting.key);
+            row(setting, origin)
+        })
+        .collect();
+    let mut sections = vec![ConfigSection { runner: None, rows: workspace }];
+    for spec in &loaded.spec.runners {
+        let rows = of_runner(spec)
+            .into_iter()
+            .map(|setting| {
+                let origin = loaded.origins.of_runner(&spec.name, setting.key);
+                row(setting, origin)
+            })
+            .collect();
+        sections.push(ConfigSection { runner: Some(spec.name.clone()), rows });
+    }
+    sections
+}
+
+/// As in the views; a log that cannot be read tells nothing.
+fn history_of(dir: &Path, name: &RunnerName) -> Vec<AttemptView> {
+    let entries = retry_log::read(dir, name);
+    let view = |entry: retry_log::AttemptEntry| AttemptView {
+        attempt: entry.attempt,
+        started_at: entry.started_at,
+        ended_at: entry.ended_at,
+        outcome: entry.verdict.map(|verdict| End {
+            verdict,
+            exit_code: entry.exit_code,
+            signal: entry.signal,
+            detail: entry.detail,
+        }),
+    };
+    entries.into_iter().map(view).collect()
+}

@@ -1,0 +1,150 @@
+//! The pane with its real worker, drawn on test backends.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::layout::Rect;
+
+use super::*;
+use crate::frontend::tui::log::tests::{assert_stays_in, bytes_of};
+use crate::frontend::tui::theme::{Depth, Theme};
+
+fn view(log: Option<PathBuf>) -> RunnerView {
+    RunnerView {
+        name: RunnerName::parse("agent").unwrap(),
+        group: None,
+        status: RunnerStatus::Running,
+        exhausted: false,
+        ready: None,
+        pid: Some(7),
+        attempt: log.as_ref().map(|_| Attempt::FIRST),
+        retry_count: 0,
+        max_retries: 3,
+        next_retry_at: None,
+        outcome: None,
+        started_at: None,
+        ended_at: None,
+        log,
+        waiting: None,
+        note: None,
+        activity_timeout_seconds: None,
+        timeout_seconds: None,
+        attempts: Vec::new(),
+        figures: None,
+    }
+}
+
+fn screen(pane: &AttachPane, width: u16, height: u16) -> Vec<String> {
+    let theme = Theme::built_in("dark", Depth::True, false).unwrap();
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(frame, Rect::new(0, 0, width, height), pane, &theme)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let row = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+    (0..height).map(|y| row(y).trim_end().to_owned()).collect()
+}
+
+fn attach(commands: Vec<event::Cmd>) -> Vec<Cmd> {
+    commands
+        .into_iter()
+        .map(|command| if let event::Cmd::Attach(cmd) = command { cmd } else { panic!("{command:?}") })
+        .collect()
+}
+
+#[test]
+fn what_it_prints_is_shown_as_a_terminal_shows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    std::fs::write(&log, "\x1b]52;c;eA==\x07\x1b[2J\x1b[2;3Hhello \x1b[31mred\x1b[0m 日本\x1b]0;title\x07")
+        .unwrap();
+    let (tell, told) = mpsc::channel();
+    let worker = Worker::start(move |news| tell.send(news).unwrap_or_default()).unwrap();
+    let (mut pane, first) = AttachPane::open(&view(Some(log.clone())), Some(Key::ctrl(']')));
+    assert!(first.is_empty());
+    let commands = attach(pane.resize(50, 6));
+    let runner = RunnerName::parse("agent").unwrap();
+    assert_eq!(
+        commands[1..],
+        [
+            Cmd::Resize { runner: runner.clone(), rows: 4, cols: 50 },
+            Cmd::Resize { runner: runner.clone(), rows: 5, cols: 50 },
+        ]
+    );
+    let Cmd::Watch(open) = commands[0].clone() else { panic!("{commands:?}") };
+    worker.perform(open);
+    let until = |pane: &mut AttachPane, row: usize, text: &str| {
+        while screen(pane, 50, 6)[row] != text {
+            let news = told.recv_timeout(Duration::from_secs(20)).unwrap();
+            pane.news(&news);
+        }
+    };
+    until(&mut pane, 2, "  hello red 日 本");
+    assert_eq!(screen(&pane, 50, 6)[0], format!("─ agent, attempt 1 {} ctrl-] leaves ─", "─".repeat(15)));
+    assert!(screen(&pane, 80, 6)[0].ends_with("─ ctrl-] leaves; the runner goes on ─"));
+    let mut out = OpenOptions::new().append(true).open(&log).unwrap();
+    out.write_all(b"\x1b[?1h\x1b[?2004h\x1b[Hmore").unwrap();
+    until(&mut pane, 1, "more");
+    assert_eq!(
+        attach(pane.press(Pressed::from(Key::parse("Up").unwrap()))),
+        [Cmd::Input { runner: runner.clone(), text: "\x1bOA".into() }]
+    );
+    assert_eq!(attach(pane.paste("x\n")), [Cmd::Input { runner, text: "\x1b[200~x\r\x1b[201~".into() }]);
+    assert_eq!(attach(pane.close()), [Cmd::Watch(Watch::Close)]);
+}
+
+#[test]
+fn the_next_attempt_is_another_terminal_and_an_end_is_said() {
+    let (mut pane, _) = AttachPane::open(&view(None), None);
+    assert!(pane.resize(60, 4).is_empty());
+    assert!(screen(&pane, 60, 4)[1].starts_with("It has not been started"));
+    let mut next = view(Some("/log".into()));
+    assert_eq!(attach(pane.show(&next)).len(), 3);
+    assert!(pane.show(&next).is_empty());
+    next.status = RunnerStatus::Crashed;
+    assert!(pane.show(&next).is_empty());
+    assert!(screen(&pane, 70, 4)[0].contains("attempt 1, crashed"), "{:?}", screen(&pane, 60, 4));
+    for (width, height) in [(1, 1), (5, 2), (30, 1)] {
+        screen(&pane, width, height);
+    }
+}
+
+/// What a program may print, well formed or not.
+fn printed() -> impl Strategy<Value = Vec<u8>> {
+    let csi = |(mark, numbers, end): (String, Vec<u32>, String)| {
+        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        format!("\x1b[{mark}{}{end}", numbers.join(";")).into_bytes()
+    };
+    let large = ("[?>!]?", proptest::collection::vec(0_u32..70_000, 0..4), "[@-~]").prop_map(csi);
+    let small = ("", proptest::collection::vec(0_u32..60, 0..3), "[@-~]").prop_map(csi);
+    let portion = prop_oneof![
+        2 => large,
+        3 => small,
+        1 => proptest::collection::vec(any::<u8>(), 0..8),
+        2 => "[a-z\u{65e5}\u{301}\u{200d}\u{1f468}\u{fe0f}\r\n\t]{0,12}".prop_map(String::into_bytes),
+        1 => "\x1b[78DMEHc=>]".prop_map(String::into_bytes),
+    ];
+    proptest::collection::vec(portion, 0..40).prop_map(|portions| portions.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+    #[test]
+    fn nothing_that_is_printed_breaks_or_leaves_the_screen(
+        portions in proptest::collection::vec((printed(), 2_u16..12, 2_u16..30), 1..4),
+    ) {
+        let theme = Theme::built_in("dark", Depth::True, false).unwrap();
+        let (mut pane, _) = AttachPane::open(&view(Some("/log".into())), None);
+        for (bytes, rows, cols) in portions {
+            let mut terminal = vt100::Parser::new(rows.try_into().unwrap(), cols.try_into().unwrap(), 0);
+            terminal.process(&bytes);
+            pane.screen = Some(Arc::new(terminal.screen().clone()));
+            let (whole, area) = (Rect::new(0, 0, 30, 10), Rect::new(5, 2, 20, 6));
+            let bytes = bytes_of(whole, |frame| draw(frame, area, &pane, &theme));
+            assert_stays_in(area, &bytes);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What a key would do now: the footer shows no other, and the palette offers no other. Pure.
+
+use super::event::Order;
+use super::model::{Focus, Link, Model, Screen};
+use crate::domain::ids::RunnerName;
+use crate::domain::keys::Action;
+
+impl Model {
+    /// Whether the action would do something in the place where the keyboard is.
+    pub fn can(&self, action: Action) -> bool {
+        if action.binding().is_none_or(|binding| !binding.scope.covers(self.place())) {
+            return false;
+        }
+        let any = !self.fleet.runners().is_empty();
+        let may = |order| self.selected().is_some_and(|view| self.may(order, view));
+        match action {
+            Action::Up | Action::Down | Action::Top | Action::Bottom | Action::PageUp | Action::PageDown => {
+                self.screen != Screen::Main || any
+            }
+            Action::NextPane | Action::PrevPane => match self.screen {
+                Screen::Main => self.selected().is_some(),
+                Screen::Config => any,
+                Screen::Analytics | Screen::Help | Screen::Attach => false,
+            },
+            Action::Open => match self.screen {
+                Screen::Main => self.selected().is_some() && !(self.focus == Focus::Log && self.zoom),
+                Screen::Analytics => any,
+                Screen::Config | Screen::Help | Screen::Attach => false,
+            },
+            Action::Back => {
+                self.screen != Screen::Main
+                    || self.focus == Focus::Log
+                    || self.zoom
+                    || self.list.unfinished
+                    || !self.list.filter.is_empty()
+            }
+            Action::Start => may(Order::Start),
+            Action::Stop => may(Order::Stop),
+            Action::Restart => may(Order::Restart),
+            Action::Kill => may(Order::Kill),
+            Action::OpenLog => self.selected().is_some() && !(self.focus == Focus::Log && self.zoom),
+            Action::Explain => self.selected().is_some(),
+            Action::Attach => self.selected().is_some_and(|view| {
+                view.pid.is_some() && self.facts(&view.name).is_some_and(|facts| facts.tty)
+            }),
+            Action::Filter | Action::Unfinished | Action::Sort | Action::Zoom => {
+                self.screen == Screen::Main && any
+            }
+            Action::Search
+            | Action::SearchNext
+            | Action::SearchPrev
+            | Action::FilterLines
+            | Action::Regex
+            | Action::Follow
+            | Action::Wrap
+            | Action::Timestamps
+            | Action::PrevAttempt
+            | Action::NextAttempt
+            | Action::Left
+            | Action::Right
+            | Action::Select
+            | Action::Copy
+            | Action::Save
+            | Action::Pager => self.log.can(action),
+            Action::LeaveAttach | Action::Help | Action::Palette | Action::Redraw | Action::Quit => true,
+            Action::Analytics => self.screen != Screen::Analytics,
+            Action::Config => self.screen != Screen::Config,
+            Action::Reload | Action::Detach => self.is_connected(),
+            Action::StopAndQuit => self.is_connected() && any,
+            Action::StartAll => self.may_any(Order::Start),
+            Action::StopAll => self.may_any(Order::Stop),
+            Action::RestartAll => self.may_any(Order::Restart),
+            Action::KillAll => self.may_any(Order::Kill),
+            Action::Summon => matches!(self.link, Link::Lost { nobody: true, .. }),
+        }
+    }
+
+    /// Every runner, as the orders about all of them name them: those that are there now, and no others.
+    pub fn all_names(&self) -> Vec<RunnerName> {
+        self.fleet.runners().iter().map(|runner| runner.name.clone()).collect()
+    }
+
+    fn may_any(&self, order: Order) -> bool {
+        self.fleet.runners().iter().any(|runner| self.may(order, runner))
+    }
+}

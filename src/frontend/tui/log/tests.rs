@@ -1,0 +1,652 @@
+//! The pane with its real worker on real files, drawn on test backends; and what its bytes do to a terminal.
+
+#![expect(clippy::disallowed_methods, reason = "how long a log takes to open is measured on the real clock")]
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use ratatui::backend::{CrosstermBackend, TestBackend};
+use ratatui::layout::Rect;
+use ratatui::{Terminal, TerminalOptions, Viewport};
+
+use super::*;
+use crate::domain::keys::{Action, Code, Key};
+use crate::frontend::tui::event::{Mouse, MouseKind, Pressed};
+use crate::frontend::tui::theme::{Depth, Theme};
+
+fn theme() -> Theme {
+    Theme::built_in("dark", Depth::True, false).unwrap()
+}
+
+/// A pane, its worker and a folder of logs.
+struct Desk {
+    pane: LogPane,
+    worker: Worker,
+    news: mpsc::Receiver<News>,
+    dir: tempfile::TempDir,
+    width: u16,
+    height: u16,
+    out: Vec<event::Cmd>,
+}
+
+impl Desk {
+    fn new(width: u16, height: u16) -> Self {
+        let (tell, news) = mpsc::channel();
+        let worker = Worker::start(move |news| tell.send(news).unwrap_or_default()).unwrap();
+        let mut pane = LogPane::default();
+        assert!(pane.resize(width, height).is_empty());
+        let dir = tempfile::tempdir().unwrap();
+        Self { pane, worker, news, dir, width, height, out: Vec::new() }
+    }
+
+    fn with(content: &[u8]) -> Self {
+        let mut desk = Self::new(40, 8);
+        std::fs::write(desk.path(1), content).unwrap();
+        desk.show(1);
+        desk.settle();
+        desk
+    }
+
+    fn path(&self, attempt: u32) -> PathBuf {
+        self.dir.path().join(format!("agent_{attempt}.log"))
+    }
+
+    fn show(&mut self, attempts: u32) {
+        let file = |number: u32| LogFile {
+            attempt: Attempt::new(number).unwrap(),
+            path: self.path(number),
+            live: number == attempts,
+            started_at: None,
+            outcome: None,
+        };
+        let source = LogSource {
+            runner: RunnerName::parse("agent").unwrap(),
+            attempts: (1..=attempts).map(file).collect(),
+        };
+        let commands = self.pane.show(Some(&source));
+        self.perform(commands);
+    }
+
+    fn perform(&mut self, commands: Vec<event::Cmd>) {
+        for command in commands {
+            if let event::Cmd::Log(cmd) = command {
+                self.worker.perform(cmd);
+            } else {
+                self.out.push(command);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let commands = self.pane.act(action).unwrap();
+        self.perform(commands);
+    }
+
+    fn keys(&mut self, text: &str) {
+        for c in text.chars() {
+            self.key(Key::char(c));
+        }
+    }
+
+    fn key(&mut self, key: Key) {
+        let commands = self.pane.press(Pressed::from(key));
+        self.perform(commands);
+    }
+
+    /// Until nothing is on its way any more.
+    fn settle(&mut self) {
+        self.until("the worker answers", |desk| {
+            desk.pane.asked.is_none() && desk.pane.finding.is_none() && desk.pane.file != FileState::Opening
+        });
+    }
+
+    #[track_caller]
+    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        while !done(self) {
+            let news = self.news.recv_timeout(Duration::from_secs(20));
+            let news =
+                news.unwrap_or_else(|_| panic!("waited in vain: {what}\n{}", self.screen().join("\n")));
+            let commands = self.pane.news(&news);
+            self.perform(commands);
+        }
+    }
+
+    fn screen(&self) -> Vec<String> {
+        let mut terminal = Terminal::new(TestBackend::new(self.width, self.height)).unwrap();
+        let area = Rect::new(0, 0, self.width, self.height);
+        terminal.draw(|frame| draw(frame, area, &self.pane, &theme(), true)).unwrap();
+        let buffer = terminal.backend().buffer();
+        let row = |y| (0..self.width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+        (0..self.height).map(|y| row(y).trim_end().to_owned()).collect()
+    }
+
+    fn body(&self) -> Vec<String> {
+        self.screen().into_iter().skip(1).collect()
+    }
+
+    fn title(&self) -> String {
+        self.screen().remove(0)
+    }
+}
+
+fn numbered(count: usize) -> Vec<u8> {
+    (1..=count).flat_map(|number| format!("line {number}\n").into_bytes()).collect()
+}
+
+#[test]
+fn it_opens_at_the_end_and_follows() {
+    let mut desk = Desk::with(&numbered(100));
+    assert_eq!(desk.body(), ["line 94", "line 95", "line 96", "line 97", "line 98", "line 99", "line 100"]);
+    desk.until("the count", |desk| desk.pane.count == Some(100));
+    assert_eq!(desk.title(), "─ agent_1.log ───── follow · 100 lines ─");
+    let mut log = OpenOptions::new().append(true).open(desk.path(1)).unwrap();
+    log.write_all(b"more").unwrap();
+    desk.until("what was added", |desk| desk.body()[6] == "more");
+    log.write_all(b" of it\nand on").unwrap();
+    desk.until("the rest of the line", |desk| desk.body()[5..] == ["more of it", "and on"]);
+    assert_eq!(desk.body()[4], "line 100");
+}
+
+#[test]
+fn scrolling_up_stays_while_it_grows_and_the_end_follows_again() {
+    let mut desk = Desk::with(&numbered(5000));
+    desk.act(Action::PageUp);
+    desk.act(Action::Up);
+    desk.settle();
+    assert_eq!(desk.body()[0], "line 4987");
+    let mut log = OpenOptions::new().append(true).open(desk.path(1)).unwrap();
+    log.write_all(b"more\n").unwrap();
+    desk.until("the growth", |desk| desk.pane.len > numbered(5000).len() as u64);
+    desk.settle();
+    assert_eq!(desk.body()[0], "line 4987");
+    assert!(desk.title().contains(" %"), "{}", desk.title());
+    for _ in 0..4 {
+        desk.act(Action::PageDown);
+        desk.settle();
+    }
+    assert_eq!(desk.body()[6], "more");
+    assert!(desk.title().contains("follow"));
+    desk.act(Action::Top);
+    desk.settle();
+    assert_eq!(desk.body()[0], "line 1");
+    assert!(desk.title().contains("top"));
+    for _ in 0..200 {
+        desk.act(Action::PageDown);
+        desk.settle();
+    }
+    assert_eq!(desk.body()[0], "line 1201");
+    for _ in 0..199 {
+        desk.act(Action::PageUp);
+        desk.settle();
+    }
+    assert_eq!(desk.body()[0], "line 7");
+    desk.act(Action::Bottom);
+    desk.settle();
+    assert_eq!(desk.body()[6], "more");
+}
+
+#[test]
+fn search_goes_to_matches_and_around() {
+    let mut content = numbered(5000);
+    content.extend_from_slice(b"the end\n");
+    let mut desk = Desk::with(&content);
+    desk.act(Action::Search);
+    desk.keys("line 12");
+    assert!(desk.pane.is_typing());
+    assert_eq!(desk.body()[6], "search: line 12");
+    desk.key(Key::plain(Code::Enter));
+    desk.settle();
+    // At the end, upwards: the last line that holds it.
+    assert_eq!(desk.body().iter().filter(|line| *line == "line 1299").count(), 1);
+    desk.act(Action::SearchNext);
+    desk.settle();
+    assert!(desk.body().contains(&"searched on from the other end".to_owned()));
+    assert!(desk.body().contains(&"line 12".to_owned()));
+    desk.act(Action::SearchNext);
+    desk.settle();
+    assert!(desk.body().contains(&"line 120".to_owned()));
+    desk.act(Action::SearchPrev);
+    desk.settle();
+    assert!(desk.body().contains(&"line 12".to_owned()));
+    desk.act(Action::Search);
+    desk.keys("nowhere");
+    desk.key(Key::plain(Code::Enter));
+    desk.settle();
+    assert!(desk.body().contains(&"no line matches \"nowhere\"".to_owned()));
+    assert_eq!(desk.pane.act(Action::Back), Some(Vec::new()));
+    assert_eq!(desk.pane.act(Action::Back), None);
+}
+
+#[test]
+fn a_regex_is_read_as_one_where_asked_and_its_fault_is_told() {
+    let mut desk = Desk::with(&numbered(300));
+    desk.act(Action::Search);
+    desk.key(Key::ctrl('r'));
+    desk.keys("^line 2.4$(");
+    assert!(desk.body()[6].starts_with("search regex: ^line 2.4$(  unclosed"), "{:?}", desk.body()[6]);
+    desk.key(Key::plain(Code::Enter));
+    assert!(desk.pane.is_typing());
+    desk.key(Key::plain(Code::Backspace));
+    desk.key(Key::plain(Code::Enter));
+    desk.settle();
+    assert!(desk.body().contains(&"line 294".to_owned()));
+}
+
+#[test]
+fn a_filter_shows_matching_lines_only_and_follows() {
+    let mut desk = Desk::with(&numbered(5000));
+    desk.act(Action::FilterLines);
+    desk.keys("77");
+    desk.key(Key::plain(Code::Enter));
+    desk.settle();
+    assert_eq!(desk.body()[5..], ["line 4877", "line 4977"]);
+    assert!(desk.title().contains("only \"77\""), "{}", desk.title());
+    let mut log = OpenOptions::new().append(true).open(desk.path(1)).unwrap();
+    log.write_all(b"no\nyes 77\nno\n77 open").unwrap();
+    desk.until("what matches", |desk| desk.body()[6] == "77 open");
+    assert_eq!(desk.body()[4..6], ["line 4977", "yes 77"]);
+    log.write_all(b" end\n").unwrap();
+    desk.until("the rest of it", |desk| desk.body()[6] == "77 open end");
+    desk.act(Action::Top);
+    desk.settle();
+    assert_eq!(desk.body()[..3], ["line 77", "line 177", "line 277"]);
+    desk.act(Action::PageDown);
+    desk.settle();
+    assert_eq!(desk.body()[0], "line 677");
+    desk.act(Action::Copy);
+    let event::Cmd::Copy(text) = &desk.out[0] else { panic!("{:?}", desk.out) };
+    assert!(text.starts_with("line 677\nline 770\n"), "{text}");
+    assert!(desk.pane.act(Action::Back).is_some());
+    let asked = desk.pane.again();
+    desk.perform(asked);
+    desk.settle();
+    assert_eq!(desk.body()[..2], ["line 677", "line 678"]);
+}
+
+#[test]
+fn attempts_are_stepped_through_and_a_new_one_is_followed() {
+    let mut desk = Desk::new(60, 4);
+    for attempt in 1..=3 {
+        std::fs::write(desk.path(attempt), format!("attempt {attempt}\n")).unwrap();
+    }
+    desk.show(3);
+    desk.settle();
+    assert_eq!(desk.body()[0], "attempt 3");
+    assert!(!desk.pane.can(Action::NextAttempt));
+    desk.act(Action::PrevAttempt);
+    desk.act(Action::PrevAttempt);
+    desk.settle();
+    assert_eq!(desk.body()[0], "attempt 1");
+    assert!(desk.title().contains("attempt 1 of 3"));
+    // Who looks at an old one is not torn away from it.
+    desk.show(4);
+    desk.settle();
+    assert_eq!(desk.body()[0], "attempt 1");
+    for _ in 0..3 {
+        desk.act(Action::NextAttempt);
+        desk.until("an answer", |desk| desk.pane.file != FileState::Opening);
+    }
+    assert_eq!(desk.body()[0], "There is no log of this attempt (yet).");
+    std::fs::write(desk.path(4), "it has come\n").unwrap();
+    desk.until("the file", |desk| desk.body()[0] == "it has come");
+    std::fs::write(desk.path(5), "the newest\n").unwrap();
+    desk.show(5);
+    desk.settle();
+    assert_eq!(desk.body()[0], "the newest");
+}
+
+#[test]
+fn a_log_in_a_folder_that_is_not_there_yet_is_seen_when_it_comes() {
+    let mut desk = Desk::new(40, 4);
+    let path = desk.dir.path().join("a/b/agent_1.log");
+    let source = LogSource {
+        runner: RunnerName::parse("agent").unwrap(),
+        attempts: vec![LogFile {
+            attempt: Attempt::FIRST,
+            path: path.clone(),
+            live: true,
+            started_at: None,
+            outcome: None,
+        }],
+    };
+    let commands = desk.pane.show(Some(&source));
+    desk.perform(commands);
+    desk.until("an answer", |desk| desk.pane.file == FileState::Missing);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "here\n").unwrap();
+    desk.until("the file", |desk| desk.body()[0] == "here");
+}
+
+#[test]
+fn a_truncated_log_is_told_and_read_anew() {
+    let mut desk = Desk::with(&numbered(100));
+    let log = OpenOptions::new().write(true).open(desk.path(1)).unwrap();
+    log.set_len(7).unwrap();
+    desk.until("the remark", |desk| desk.screen()[7].contains("truncated"));
+    desk.settle();
+    assert_eq!(desk.body()[0], "line 1");
+}
+
+#[test]
+fn long_lines_wrap_or_are_cut_with_a_sign() {
+    let mut content = b"short\n".to_vec();
+    content.extend(std::iter::repeat_n("0123456789", 10).flat_map(str::bytes));
+    content.push(b'\n');
+    let mut desk = Desk::with(&content);
+    assert_eq!(
+        desk.body()[..4],
+        ["short", &"0123456789".repeat(4), &"0123456789".repeat(4), &"0123456789".repeat(2)]
+    );
+    desk.act(Action::Wrap);
+    assert_eq!(desk.body()[1], format!("{}012345678›", "0123456789".repeat(3)));
+    desk.act(Action::Right);
+    assert_eq!(desk.body()[1], format!("‹789{}01234›", "0123456789".repeat(3)));
+    assert_eq!(desk.body()[0], "‹");
+    desk.act(Action::Left);
+    assert_eq!(desk.body()[0], "short");
+}
+
+#[test]
+fn a_line_of_a_megabyte_is_scrolled_through_row_by_row() {
+    let mut content: Vec<u8> =
+        (0..1_048_576_u32).map(|at| b'a' + u8::try_from(at / 40 % 26).unwrap()).collect();
+    content.extend_from_slice(b"\nafter\n");
+    let mut desk = Desk::with(&content);
+    assert_eq!(desk.body()[6], "after");
+    for _ in 0..300 {
+        desk.act(Action::PageUp);
+        desk.settle();
+        let body = desk.body();
+        assert!(body.iter().all(|row| !row.is_empty()), "{body:?}");
+    }
+    desk.act(Action::Top);
+    desk.settle();
+    assert_eq!(desk.body()[0], "a".repeat(40));
+    assert_eq!(desk.body()[1], "b".repeat(40));
+}
+
+#[test]
+fn what_was_not_kept_is_said() {
+    let mut desk = Desk::new(40, 6);
+    let file = File::create(desk.path(1)).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &b"head\n...".repeat(512), 0).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"tail\n", 40960).unwrap();
+    desk.show(1);
+    desk.settle();
+    let body = desk.body();
+    // A filesystem without holes shows what it makes of them.
+    let holes = std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) < 40;
+    assert!(!holes || body[3] == "… 36864 bytes not kept …", "{body:?}");
+    assert!(body[4].ends_with("tail"), "{body:?}");
+}
+
+#[test]
+fn selections_are_copied_and_saved() {
+    let mut desk = Desk::with(b"one\n\x1b[31mtwo\x1b[0m\nthree\n");
+    desk.act(Action::Select);
+    desk.act(Action::Up);
+    desk.act(Action::Copy);
+    desk.until("the text", |desk| !desk.out.is_empty());
+    assert_eq!(desk.out.remove(0), event::Cmd::Copy("two\nthree\n".into()));
+    for (kind, row) in [(MouseKind::Click, 2), (MouseKind::Drag, 2), (MouseKind::Release, 2)] {
+        let commands = desk.pane.mouse(Mouse { kind, column: 3, row });
+        desk.perform(commands);
+    }
+    desk.act(Action::Save);
+    desk.key(Key::ctrl('u'));
+    let to = desk.dir.path().join("saved");
+    desk.keys(to.to_str().unwrap());
+    desk.key(Key::plain(Code::Enter));
+    desk.until("the file", |desk| desk.pane.note.is_some());
+    assert_eq!(std::fs::read(&to).unwrap(), b"\x1b[31mtwo\x1b[0m\n");
+    desk.act(Action::Save);
+    desk.key(Key::ctrl('u'));
+    desk.keys(to.to_str().unwrap());
+    desk.key(Key::plain(Code::Enter));
+    desk.until("a refusal", |desk| desk.pane.note.is_some());
+    assert!(desk.pane.note.as_ref().unwrap().contains("exists"), "{:?}", desk.pane.note);
+    assert_eq!(std::fs::read(&to).unwrap(), b"\x1b[31mtwo\x1b[0m\n");
+}
+
+#[test]
+fn times_can_be_left_out() {
+    let mut desk = Desk::with(b"2026-11-09T12:40:51Z reading\nno time\n");
+    assert_eq!(desk.body()[0], "2026-11-09T12:40:51Z reading");
+    desk.act(Action::Timestamps);
+    assert_eq!(desk.body()[..2], ["reading", "no time"]);
+}
+
+#[test]
+fn off_the_screen_nothing_is_read() {
+    let mut desk = Desk::with(&numbered(100));
+    assert_eq!(desk.pane.resize(0, 0), [event::Cmd::Log(Cmd::Close)]);
+    assert!(desk.pane.act(Action::Up).is_some_and(|commands| commands.is_empty()));
+    let commands = desk.pane.resize(40, 8);
+    desk.perform(commands);
+    desk.settle();
+    assert_eq!(desk.body()[6], "line 100");
+}
+
+#[test]
+fn nothing_to_show_is_said() {
+    let mut desk = Desk::new(60, 4);
+    assert_eq!(desk.body()[0], "It has not been started, so there is no log.");
+    std::fs::write(desk.path(1), "").unwrap();
+    desk.show(1);
+    desk.settle();
+    assert_eq!(desk.body()[0], "Nothing was printed so far.");
+}
+
+#[test]
+fn any_size_can_be_drawn() {
+    let mut desk = Desk::with("日本語 and a very long line that wraps\n\x1b[32mgreen\n".as_bytes());
+    desk.act(Action::Search);
+    for (width, height) in [(1, 1), (2, 1), (1, 5), (3, 2), (200, 60), (40, 3)] {
+        let commands = desk.pane.resize(width, height);
+        desk.perform(commands);
+        (desk.width, desk.height) = (width, height);
+        desk.screen();
+    }
+}
+
+/// The bytes that a terminal gets for one frame.
+pub(crate) fn bytes_of(screen: Rect, draw: impl FnOnce(&mut ratatui::Frame<'_>)) -> Vec<u8> {
+    let viewport = TerminalOptions { viewport: Viewport::Fixed(screen) };
+    let mut bytes = Vec::new();
+    let mut terminal = Terminal::with_options(CrosstermBackend::new(&mut bytes), viewport).unwrap();
+    terminal.draw(draw).unwrap();
+    drop(terminal);
+    bytes
+}
+
+/// Characters, cursor moves, colours, and the cursor shown or hidden: all that a frame consists of.
+fn assert_harmless(bytes: &[u8]) {
+    let text = std::str::from_utf8(bytes).expect("only characters are written");
+    let allowed = regex::Regex::new("\x1b\\[(?:[0-9;:]*m|[0-9]+;[0-9]+H|\\?25[lh])").unwrap();
+    let rest = allowed.replace_all(text, "");
+    let control = rest.char_indices().find(|(_, c)| c.is_control());
+    assert!(control.is_none(), "{:?}", rest.chars().filter(|c| c.is_control()).collect::<String>());
+}
+
+fn pane_with(content: &[u8], wrap: bool) -> LogPane {
+    let mut pane = LogPane { wrap, ..LogPane::default() };
+    pane.resize(20, 6);
+    pane.file = FileState::Open;
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(content).unwrap();
+    let page = crate::logs::page::before(&file, content.len() as u64, 50).unwrap();
+    pane.window = Some(Window::of(page, content.len() as u64));
+    pane.len = content.len() as u64;
+    pane
+}
+
+fn assert_contained(content: &[u8]) {
+    let area = Rect::new(5, 2, 20, 6);
+    for wrap in [true, false] {
+        let pane = pane_with(content, wrap);
+        let bytes = bytes_of(Rect::new(0, 0, 30, 10), |frame| draw(frame, area, &pane, &theme(), true));
+        assert_stays_in(area, &bytes);
+    }
+}
+
+/// Lets a terminal full of marks, of 30 columns and 10 rows, show it, and looks at what is around the area.
+pub(crate) fn assert_stays_in(area: Rect, bytes: &[u8]) {
+    assert_harmless(bytes);
+    let mut terminal = vt100::Parser::new(
+        std::num::NonZeroU16::new(10).unwrap(),
+        std::num::NonZeroU16::new(30).unwrap(),
+        10,
+    );
+    for row in 1..=10 {
+        terminal.process(format!("\x1b[{row};1H{}", "#".repeat(30)).as_bytes());
+    }
+    terminal.process(bytes);
+    let after = terminal.screen();
+    assert!(!after.alternate_screen());
+    for row in 0..10 {
+        for column in 0..30 {
+            let inside = area.contains(ratatui::layout::Position { x: column, y: row });
+            let cell = after.cell(row, column).unwrap();
+            assert!(
+                inside || matches!(cell.contents(), "#" | " " | ""),
+                "{row},{column}: {:?}",
+                cell.contents()
+            );
+            assert!(inside || cell.bgcolor() == vt100::Color::Default, "{row},{column}");
+        }
+    }
+}
+
+#[test]
+fn hostile_output_stays_in_its_pane() {
+    let megabyte = vec![b'x'; 1 << 20];
+    for content in [
+        &b"\x1b]52;c;c2VjcmV0\x07osc 52\n\x1b]52;c;c2VjcmV0\x1b\\\n"[..],
+        b"\x1b[2J\x1b[H\x1b[10;10Hcursor moves\x1b[99B\x1b[1A\n",
+        b"\x1b[?1049hthe other screen\x1b[?25l\x1b[?1000h\n",
+        b"\x9b2J\x9d52;c;eA==\x9c 8-bit\n\xc2\x9b2J\xc2\x9d52;c;eA==\xc2\x9c C1\n",
+        &megabyte,
+        b"\xff\xfe\x80 invalid \xc3\x28 \xe2\x82\n",
+        "日本語日本語日本語日本語 wide e\u{301}e\u{301} 👨\u{200d}👩\u{200d}👧 \u{301}\n".as_bytes(),
+        "\u{202e}turned\u{2066} \u{feff}\u{200b}\u{200d}\n".as_bytes(),
+        b"\x1bPq#0;2;0;0;0~~@@\x1b\\\x1b_Gf=100;AAAA\x1b\\\x1b^pm\x1b\\\x1bXsos\x1b\\ strings\n",
+        b"\x1bc\x1b(0\x0e\x0f\x1b#8\x1b=\x1b>\x07\x08\x08\x0b\x0c\r\x85\x84\n",
+        b"\x1b[31",
+    ] {
+        assert_contained(content);
+    }
+}
+
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    let portion = prop_oneof![
+        proptest::sample::select(vec![
+            &b"\x1b["[..],
+            b"\x1b]52;c;",
+            b"\x1b]0;",
+            b"\x1bP",
+            b"\x1b\\",
+            b"\x1b",
+            b"\xc2\x9b",
+            b"\x9b",
+            b"\x9d",
+            b"\xc2",
+            b"\xc2\x9c",
+            b"m",
+            b"H",
+            b"31",
+            b";",
+            b"38;5;",
+            b"38;2;1;2;3m",
+            b"?1049h",
+            b"?",
+            b"\r",
+            b"\n",
+            b"\x07",
+            b"\x08",
+            b"\t",
+            b"\xe2\x82",
+            b"text",
+            b"\x18",
+            b"\x00",
+            "\u{65e5}".as_bytes(),
+            "\u{301}".as_bytes(),
+            "\u{200d}".as_bytes(),
+            "\u{fe0f}".as_bytes(),
+            "\u{1f468}".as_bytes(),
+            "\u{1f1e9}".as_bytes(),
+            "\u{202e}".as_bytes(),
+            "\u{0644}\u{0627}".as_bytes(),
+            "\u{1100}\u{1161}".as_bytes(),
+        ])
+        .prop_map(<[u8]>::to_vec),
+        proptest::collection::vec(any::<u8>(), 0..6),
+        any::<char>().prop_map(|c| c.to_string().into_bytes()),
+    ];
+    proptest::collection::vec(portion, 0..60).prop_map(|portions| portions.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn whatever_is_printed_nothing_of_it_escapes(content in hostile()) {
+        assert_contained(&content);
+    }
+}
+
+/// Milliseconds that opening a log and showing its end takes.
+fn open_ms(desk: &mut Desk) -> u128 {
+    let begin = Instant::now();
+    desk.show(1);
+    desk.until("the end", |desk| desk.body().iter().any(|row| row == "the very end"));
+    begin.elapsed().as_millis()
+}
+
+/// Pages up, and to and fro in the middle; milliseconds a page.
+fn page_ms(desk: &mut Desk) -> u128 {
+    let begin = Instant::now();
+    for action in
+        [Action::PageUp, Action::PageUp, Action::PageUp, Action::PageUp, Action::PageDown].repeat(20)
+    {
+        desk.act(action);
+        desk.screen();
+        desk.settle();
+    }
+    begin.elapsed().as_millis() / 100
+}
+
+fn assert_quick(desk: &mut Desk, what: &str) {
+    let opened = open_ms(desk);
+    let page = page_ms(desk);
+    // Far above what is asked for, because the machine that tests may be busy and the build is not optimised.
+    assert!(opened < 500 && page < 50, "{what}: opened in {opened} ms, a page in {page} ms");
+    println!("{what}: opened in {opened} ms, a page in {page} ms");
+    let window = desk.pane.window.as_ref().unwrap();
+    assert!(window.lines.len() < 4000, "{} lines are held", window.lines.len());
+}
+
+#[test]
+fn a_log_of_any_size_opens_at_its_end_at_once() {
+    let mut desk = Desk::new(120, 40);
+    let file = File::create(desk.path(1)).unwrap();
+    file.set_len(10 << 30).unwrap();
+    let mut end = numbered(100_000);
+    end.extend_from_slice(b"the very end\n");
+    std::os::unix::fs::FileExt::write_all_at(&file, &end, 10 << 30).unwrap();
+    assert_quick(&mut desk, "10 GB, mostly a hole");
+}
+
+#[test]
+fn a_log_of_300_mb_of_lines_opens_at_its_end_at_once() {
+    let mut desk = Desk::new(120, 40);
+    let mut file = File::create(desk.path(1)).unwrap();
+    let lines = numbered(90_000);
+    for _ in 0..300_000_000 / lines.len() {
+        file.write_all(&lines).unwrap();
+    }
+    file.write_all(b"the very end\n").unwrap();
+    assert_quick(&mut desk, "300 MB");
+}

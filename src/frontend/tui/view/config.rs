@@ -1,0 +1,92 @@
+//! The config in effect: every value, where it comes from, what the last reading said.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::event::{ConfigRow, ConfigSection};
+use super::super::model::Model;
+use super::super::theme::Ink;
+use super::text::{pad, width as text_width, wrap};
+use super::{put_lines, span};
+use crate::domain::keys::Action;
+use crate::frontend::text::one_line;
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
+    let lines = lines(model, area.width);
+    let skip = model.scroll.min(lines.len().saturating_sub(usize::from(area.height)));
+    put_lines(frame, area, lines, skip);
+}
+
+pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
+    let Some(config) = &model.config else {
+        return vec![Line::from(span(model, Ink::Quiet, " Reading the config …"))];
+    };
+    let room = usize::from(width).saturating_sub(4);
+    let mut lines = vec![Line::from(vec![
+        span(model, Ink::Accent, " Config  "),
+        span(model, Ink::Strong, one_line(&config.path)),
+    ])];
+    let mut say = |ink: Ink, text: &str| {
+        for text in wrap(text, room) {
+            lines.push(Line::from(vec![Span::raw("  "), span(model, ink, text)]));
+        }
+    };
+    match model.supervisor.as_ref().and_then(|fleet| fleet.config_error.as_ref()) {
+        Some(error) => {
+            say(Ink::Bad, "The last reload was refused; the supervisor goes on with the config before it:");
+            for line in error.lines() {
+                say(Ink::Text, &one_line(line));
+            }
+        }
+        None if model.is_connected() => say(Ink::Good, "The supervisor works with this config."),
+        None => say(Ink::Waiting, "No supervisor is connected; this is what the file says."),
+    }
+    for problem in config.problems.iter().flat_map(|problem| problem.lines()) {
+        say(if config.sections.is_some() { Ink::Waiting } else { Ink::Bad }, &one_line(problem));
+    }
+    let Some(sections) = &config.sections else { return lines };
+    let shown = sections.iter().filter(|section| section.runner.is_none() || section.runner == model.pointed);
+    for section in shown {
+        lines.push(Line::default());
+        lines.push(title(model, section));
+        for row in &section.rows {
+            lines.extend(row_lines(model, row, room));
+        }
+    }
+    lines
+}
+
+fn title(model: &Model, section: &ConfigSection) -> Line<'static> {
+    match &section.runner {
+        None => Line::from(span(model, Ink::Accent, " Workspace")),
+        Some(name) => {
+            let key = model.keymap().key(Action::NextPane).map(|key| format!("   {key}: the next runner"));
+            Line::from(vec![
+                span(model, Ink::Accent, " Runner "),
+                span(model, Ink::Strong, name.to_string()),
+                span(model, Ink::Quiet, key.unwrap_or_default()),
+            ])
+        }
+    }
+}
+
+/// Key, value, origin; a long value goes on below itself.
+fn row_lines(model: &Model, row: &ConfigRow, room: usize) -> Vec<Line<'static>> {
+    const KEY: usize = 28;
+    const ORIGIN: usize = 17;
+    let ink = if row.set { Ink::Text } else { Ink::Quiet };
+    let value_room = room.saturating_sub(KEY + ORIGIN + 1).max(8);
+    let mut lines = Vec::new();
+    for (at, value) in wrap(&one_line(&row.value), value_room).into_iter().enumerate() {
+        let (key, origin) = if at == 0 { (row.key, row.origin.as_str()) } else { ("", "") };
+        let filled = format!("{value}{}", " ".repeat(value_room.saturating_sub(text_width(&value))));
+        lines.push(Line::from(vec![
+            Span::raw("  "),
+            span(model, ink, pad(key, KEY, model.theme())),
+            span(model, if row.set { Ink::Strong } else { Ink::Quiet }, filled),
+            span(model, Ink::Quiet, format!(" {}", pad(origin, ORIGIN, model.theme()))),
+        ]));
+    }
+    lines
+}

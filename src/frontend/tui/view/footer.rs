@@ -1,0 +1,145 @@
+//! The last line: the keys that do something now, from the table that the dispatcher uses.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::dialog::Dialog;
+use super::super::model::{Focus, Model, Screen};
+use super::super::theme::Ink;
+use super::text::width;
+use super::{put, span};
+use crate::domain::keys::Action;
+
+/// Candidates, in their order; what does nothing now is left out. What is at the end is what every screen needs.
+const MAIN: &[Action] = &[
+    Action::Summon,
+    Action::Open,
+    Action::Start,
+    Action::Stop,
+    Action::Restart,
+    Action::OpenLog,
+    Action::Filter,
+    Action::Analytics,
+    Action::Config,
+    Action::Attach,
+    Action::Kill,
+    Action::Explain,
+    Action::Unfinished,
+    Action::Sort,
+];
+const LOG: &[Action] = &[
+    Action::Search,
+    Action::SearchNext,
+    Action::SearchPrev,
+    Action::FilterLines,
+    Action::Follow,
+    Action::Wrap,
+    Action::PrevAttempt,
+    Action::NextAttempt,
+    Action::Select,
+    Action::Copy,
+    Action::Save,
+    Action::Pager,
+    Action::Timestamps,
+    Action::Start,
+    Action::Stop,
+    Action::Kill,
+    Action::Restart,
+    Action::Attach,
+    Action::Zoom,
+];
+const CONFIG: &[Action] = &[Action::NextPane, Action::Reload];
+const ANALYTICS: &[Action] = &[Action::Open];
+/// Never left out for want of room.
+const LAST: &[Action] = &[Action::Palette, Action::Help, Action::Quit];
+
+struct Entry {
+    key: String,
+    word: &'static str,
+    action: Action,
+}
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
+    if area.height == 0 {
+        return;
+    }
+    if let Some(text) = typing(model) {
+        put(frame, area, Line::from(span(model, Ink::Quiet, text)));
+        return;
+    }
+    let mut line = Line::default();
+    for entry in entries(model, area.width) {
+        line.push_span(Span::raw(" "));
+        line.push_span(span(model, Ink::Key, entry.key));
+        line.push_span(Span::raw(" "));
+        line.push_span(span(model, Ink::Text, entry.word));
+        line.push_span(Span::raw(" "));
+    }
+    put(frame, area, line);
+}
+
+/// Which key stands at this column.
+pub fn hit(model: &Model, column: u16) -> Option<Action> {
+    if typing(model).is_some() {
+        return None;
+    }
+    let mut from = 0;
+    for entry in entries(model, model.setup.size.0) {
+        let to = from + entry.width();
+        if (from..to).contains(&usize::from(column)) {
+            return Some(entry.action);
+        }
+        from = to;
+    }
+    None
+}
+
+/// Where every key means something else.
+fn typing(model: &Model) -> Option<&'static str> {
+    match &model.dialog {
+        Some(Dialog::Palette(_)) => Some(" type to find   ↑↓ choose   Enter do it   Esc close"),
+        // A dialog names its keys itself.
+        Some(Dialog::Confirm { .. } | Dialog::Quit | Dialog::Leaving | Dialog::Message { .. }) => Some(""),
+        None if model.list.typing && model.screen == Screen::Main && model.focus == Focus::List => {
+            Some(" type to narrow the list   ↑↓ choose   Enter keep the filter   Esc clear it")
+        }
+        None => None,
+    }
+}
+
+impl Entry {
+    fn width(&self) -> usize {
+        width(&self.key) + self.word.len() + 3
+    }
+}
+
+/// As many as fit: the last ones in any case, then from the front.
+fn entries(model: &Model, room: u16) -> Vec<Entry> {
+    let entry = |action: &Action| {
+        let binding = action.binding()?;
+        let key = model.keymap().key(*action)?;
+        let text = key.to_string();
+        let key = if text == "Enter" { model.theme().glyph("↵", "Enter").to_owned() } else { text };
+        model.can(*action).then_some(Entry { key, word: binding.short, action: *action })
+    };
+    let mut last: Vec<Entry> = Vec::new();
+    last.extend(entry(&Action::Back));
+    last.extend(LAST.iter().filter_map(entry));
+    let mut left = usize::from(room).saturating_sub(last.iter().map(Entry::width).sum());
+    let candidates = match (model.screen, model.focus) {
+        (Screen::Main, Focus::List) => MAIN,
+        (Screen::Main, Focus::Log) => LOG,
+        (Screen::Config, _) => CONFIG,
+        (Screen::Analytics, _) => ANALYTICS,
+        (Screen::Help | Screen::Attach, _) => &[],
+    };
+    let mut entries: Vec<Entry> = Vec::new();
+    for found in candidates.iter().filter_map(entry) {
+        let Some(rest) = left.checked_sub(found.width()) else { break };
+        left = rest;
+        entries.push(found);
+    }
+    entries.extend(last);
+    entries
+}

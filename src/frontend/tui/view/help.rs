@@ -1,0 +1,66 @@
+//! Every key, from the table that the dispatcher uses.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::model::Model;
+use super::super::theme::Ink;
+use super::text::{pad, wrap};
+use super::{put_lines, span};
+use crate::domain::keys::{BINDINGS, Key, SCOPES};
+
+const KEYS: usize = 18;
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
+    put_lines(frame, area, lines(model, area.width), model.scroll);
+}
+
+pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
+    let room = usize::from(width).saturating_sub(KEYS + 4).max(10);
+    let mut lines = Vec::new();
+    for scope in SCOPES {
+        if !lines.is_empty() {
+            lines.push(Line::default());
+        }
+        lines.push(Line::from(span(model, Ink::Accent, format!(" {}", scope.title()))));
+        for binding in BINDINGS.iter().filter(|binding| binding.scope == scope) {
+            let keys = model.keymap().keys(binding.action);
+            if keys.is_empty() {
+                continue;
+            }
+            let keys = keys.iter().map(Key::to_string).collect::<Vec<_>>().join(" ");
+            let mut keys = Some(pad(&keys, KEYS, model.theme()));
+            for text in wrap(binding.doc, room) {
+                let keys = keys.take().unwrap_or_else(|| " ".repeat(KEYS));
+                lines.push(Line::from(vec![Span::raw("  "), span(model, Ink::Key, keys), Span::raw(text)]));
+            }
+        }
+    }
+    let by_name: Vec<String> = BINDINGS
+        .iter()
+        .filter(|binding| model.keymap().keys(binding.action).is_empty())
+        .map(|binding| binding.name.replace('_', " "))
+        .collect();
+    lines.push(Line::default());
+    lines.push(Line::from(span(model, Ink::Accent, " By name only, in the palette")));
+    for text in wrap(&by_name.join(", "), usize::from(width).saturating_sub(4)) {
+        lines.push(Line::raw(format!("  {text}")));
+    }
+    lines.push(Line::default());
+    lines.push(Line::from(span(model, Ink::Accent, " With the mouse")));
+    let mouse = "click a row to select it, and again to open it; click a key of the last line to press it; the wheel \
+                 scrolls what it is over";
+    for text in wrap(mouse, usize::from(width).saturating_sub(4)) {
+        lines.push(Line::raw(format!("  {text}")));
+    }
+    lines.push(Line::default());
+    let note =
+        "ctrl-c always means quit. All others can be changed in the config: \"keys\": { \"stop\": \"d\" }";
+    lines.extend(
+        wrap(note, usize::from(width).saturating_sub(4))
+            .into_iter()
+            .map(|text| Line::from(span(model, Ink::Quiet, format!("  {text}")))),
+    );
+    lines
+}

@@ -1,0 +1,65 @@
+//! Leaving: what becomes of the live runners, and how far their stop has come.
+
+use ratatui::Frame;
+use ratatui::text::{Line, Span};
+
+use super::super::model::Model;
+use super::super::theme::{Ink, Theme};
+use super::text::{pad, wrap};
+use super::{message, on, open_box, put_lines};
+use crate::frontend::text::{glyph, word};
+
+/// Runners listed one by one.
+const NAMED: usize = 8;
+
+pub(super) fn draw_question(frame: &mut Frame<'_>, model: &Model) {
+    let theme = model.theme();
+    let ground = theme.style(Ink::Dialog);
+    let live = model.fleet.live();
+    let title = if live == 1 { "One runner is live".to_owned() } else { format!("{live} runners are live") };
+    let key = |key: &str, text: &str| {
+        Line::from(vec![
+            Span::styled(pad(key, 5, theme), on(theme.style(Ink::Key), ground)),
+            Span::styled(text.to_owned(), ground),
+        ])
+    };
+    let headless = model.supervisor.as_ref().is_some_and(|fleet| fleet.headless);
+    let stays =
+        if headless { "they stay with the headless supervisor" } else { "they go on in the background" };
+    let lines = vec![
+        key("s", "stop all of them, and quit"),
+        key("d", &format!("detach: {stays}")),
+        key("Esc", "stay here"),
+    ];
+    let inner = open_box(frame, theme, &title, message::size(&lines, 46));
+    put_lines(frame, inner, lines, 0);
+}
+
+pub(super) fn draw_leaving(frame: &mut Frame<'_>, model: &Model) {
+    let theme = model.theme();
+    let ground = theme.style(Ink::Dialog);
+    let live: Vec<_> = model.fleet.runners().iter().filter(|runner| runner.status.is_live()).collect();
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    for runner in live.iter().take(NAMED) {
+        let sign = glyph(runner.status, theme.ascii);
+        lines.push(Line::from(vec![
+            Span::styled(format!("{sign} "), on(theme.style(Theme::status_ink(runner.status)), ground)),
+            Span::styled(pad(runner.name.as_str(), 30, theme), ground),
+            Span::styled(format!("  {}", word(runner)), ground),
+        ]));
+    }
+    if live.len() > NAMED {
+        let more = format!("and {} more", live.len() - NAMED);
+        lines.push(Line::styled(more, on(theme.style(Ink::Quiet), ground)));
+    }
+    if live.is_empty() {
+        lines.push(Line::styled("Everything has stopped; the supervisor is ending.", ground));
+    }
+    lines.push(Line::default());
+    for line in wrap("restage leaves when all have ended.", 46) {
+        lines.push(Line::styled(line, ground));
+    }
+    lines.push(message::keys(theme, &[("X", "kill them now"), ("d", "leave already")]));
+    let inner = open_box(frame, theme, "Stopping", message::size(&lines, 46));
+    put_lines(frame, inner, lines, 0);
+}
