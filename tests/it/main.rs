@@ -18,5 +18,7 @@
 mod cli;
 mod keeper;
 mod layers;
+mod pictures;
 mod readme;
 mod support;
+mod tui;

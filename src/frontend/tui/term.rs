@@ -56,7 +56,7 @@ impl Term {
         execute!(out, EnterAlternateScreen, EnableBracketedPaste, Hide)?;
         out.write_all(MOUSE_ON)?;
         Write::flush(out)?;
-        self.screen.clear()
+        self.redraw()
     }
 
     /// Steps aside for another program, until [`Term::resume`].
@@ -82,7 +82,9 @@ impl Term {
 
     /// Whatever was written over the screen goes away with the next frame.
     pub fn redraw(&mut self) -> io::Result<()> {
-        self.screen.clear()
+        // `clear` would ask the terminal where its cursor is, and wait for the answer.
+        let area = self.screen.size()?.into();
+        self.screen.resize(area)
     }
 
     pub fn bell(&mut self) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! What the subjects share: the programs under test, waiting with a deadline, looking into /proc.
 
+pub(crate) mod terminal;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
