@@ -16,8 +16,8 @@
 )]
 
 mod cli;
+mod journeys;
 mod keeper;
 mod layers;
 mod readme;
 mod support;
-mod tui;

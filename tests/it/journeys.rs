@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use serde_json::json;
 
-use crate::support::terminal::Terminal;
+use crate::support::pty::Terminal;
 use crate::support::workspace::Workspace;
 use crate::support::{is_alive, kill_9, wait_for, wait_until};
 
