@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use restage::keeper;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     // Before any thread exists: the keeper's family lives without a runtime.
-    if arguments.next().is_some_and(|first| first == restage::keeper::GUARD) {
-        return restage::keeper::main(&arguments.collect::<Vec<_>>());
+    match arguments.next() {
+        Some(first) if keeper::is_role(&first) => keeper::main(&first, &arguments.collect::<Vec<_>>()),
+        Some(_) | None => restage::cli::main(),
     }
-    restage::cli::main()
 }

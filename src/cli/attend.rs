@@ -20,6 +20,7 @@ use crate::control::wire::{self, Welcome};
 use crate::domain::verdict::signal_name;
 use crate::domain::view::{Notice, NoticeKind, Update};
 use crate::frontend::headless::Headless;
+use crate::keeper::footprint;
 use crate::ports::Clock;
 use crate::supervisor::handle::{Handle, Request, Shutdown};
 
@@ -28,6 +29,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How long the keeper may take to answer before the start counts as done without it.
 const BEGIN: Duration = Duration::from_secs(5);
+/// A start with all its first spawns is over by then.
+const SETTLED_AFTER: Duration = Duration::from_secs(4);
 
 /// What it came to, in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +49,12 @@ pub struct Scene {
     pub signals: Signals,
     /// `None` in the background.
     pub headless: Option<Headless>,
+}
+
+/// Once everything stands, what only the start needed is given back.
+async fn settle() {
+    tokio::time::sleep(SETTLED_AFTER).await;
+    footprint::give_back();
 }
 
 /// Runs the actor to its end. `standing` is called once clients can connect and what shall start has been started, or
@@ -85,6 +94,7 @@ pub async fn attend(
         })
     });
     let serving = tokio::spawn(server.run(over(ended), announce));
+    tokio::spawn(settle());
     let begun = begun(handle.subscribe());
     let vigil = Vigil { actor: tokio::spawn(actor), handle, signals };
     let (came, signal) = vigil.keep(begun, standing).await?;

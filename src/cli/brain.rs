@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::process;
 use super::settings;
 use super::workspace::Workspace;
-use crate::config::{Loaded, Missing, diff};
+use crate::config::{Missing, diff};
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::{CgroupUse, WorkspaceSpec};
 use crate::executor::local::{Introduction, LocalExecutor};
@@ -38,7 +38,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub struct Plan<'a> {
     pub workspace: &'a Workspace,
     pub places: &'a WorkspacePlaces,
-    pub loaded: Loaded,
+    pub spec: WorkspaceSpec,
     /// `None`: all with autostart.
     pub chosen: Option<Vec<RunnerName>>,
     pub mode: Mode,
@@ -48,7 +48,7 @@ pub struct Plan<'a> {
 
 /// To be called inside the runtime, by whoever holds the lock of the workspace.
 pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + Send + use<>), Failure> {
-    let Plan { workspace, places, loaded, chosen, mode, successor } = plan;
+    let Plan { workspace, places, spec, chosen, mode, successor } = plan;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let identity = Identity::current().map_err(|error| {
         Failure::io("find out which boot of which machine this is", &error)
@@ -62,7 +62,7 @@ pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + 
     let keeper = KeeperPlace {
         data_dir: workspace.data_dir(),
         runtime_dir: runtime_dir.to_owned(),
-        cgroups: loaded.spec.cgroup == CgroupUse::Auto,
+        cgroups: spec.cgroup == CgroupUse::Auto,
     };
     let policy = match mode {
         // Where nobody may come back to look after them, children end with us.
@@ -86,7 +86,7 @@ pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + 
         helpers: Arc::new(SystemHelpers),
     };
     let start = chosen.map_or(StartPlan::Autostart, StartPlan::Only);
-    let (manager, handle) = RunnerManager::new(loaded.spec, recovered, parts, Options { mode, start });
+    let (manager, handle) = RunnerManager::new(spec, recovered, parts, Options { mode, start });
     let actor = async move {
         let end = manager.run().await;
         drop(config_watch);
@@ -104,11 +104,11 @@ struct ConfigFile {
 
 impl ConfigSource for ConfigFile {
     fn load(&mut self, running: &WorkspaceSpec) -> Result<Reloaded, String> {
-        let loaded =
-            settings::read(&self.workspace, Missing::Error).map_err(|diagnostics| diagnostics.to_string())?;
-        let mut changes: Vec<String> = diff(running, &loaded.spec).iter().map(ToString::to_string).collect();
-        changes.extend(loaded.warnings.iter().map(ToString::to_string));
-        Ok(Reloaded { workspace: loaded.spec, changes })
+        let (spec, warnings) = settings::read_spec(&self.workspace, Missing::Error)
+            .map_err(|diagnostics| diagnostics.to_string())?;
+        let mut changes: Vec<String> = diff(running, &spec).iter().map(ToString::to_string).collect();
+        changes.extend(warnings.iter().map(ToString::to_string));
+        Ok(Reloaded { workspace: spec, changes })
     }
 }
 

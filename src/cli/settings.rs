@@ -9,9 +9,10 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output;
 use super::workspace::Workspace;
-use crate::config::{self, Diagnostics, Environment, Loaded, Missing};
+use crate::config::{self, Diagnostic, Diagnostics, Environment, Loaded, Missing};
 use crate::domain::ids::RunnerName;
-use crate::domain::spec::LogSpec;
+use crate::domain::spec::{LogSpec, WorkspaceSpec};
+use crate::supervisor::apart::apart;
 
 pub fn environment() -> Environment {
     let home = BaseDirs::new().map(|folders| folders.home_dir().to_owned());
@@ -26,14 +27,23 @@ pub fn read(workspace: &Workspace, missing: Missing) -> Result<Loaded, Diagnosti
     config::load_with(&shown(workspace), &environment(), missing)
 }
 
+/// What [`read`] says, for whoever keeps it: with nothing left of the reading.
+pub fn read_spec(
+    workspace: &Workspace,
+    missing: Missing,
+) -> Result<(WorkspaceSpec, Vec<Diagnostic>), Diagnostics> {
+    let loaded = apart(|| read(workspace, missing))?;
+    Ok((loaded.spec.compact(), loaded.warnings))
+}
+
 /// The config; its problems and warnings are told on stderr.
-pub fn load(workspace: &Workspace, missing: Missing) -> Result<Loaded, Failure> {
-    match read(workspace, missing) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
+pub fn load(workspace: &Workspace, missing: Missing) -> Result<WorkspaceSpec, Failure> {
+    match read_spec(workspace, missing) {
+        Ok((spec, warnings)) => {
+            for warning in &warnings {
                 output::remark(&warning.human());
             }
-            Ok(loaded)
+            Ok(spec)
         }
         Err(diagnostics) => {
             output::remark(&diagnostics.human());

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 mod command;
@@ -136,7 +137,7 @@ impl Lowering<'_> {
             name: raw.name.clone(),
             group: raw.group.as_ref().map(|at| at.value.clone()),
             restart,
-            retry,
+            retry: Arc::new(retry),
             timeout: pick(own.timeout.as_ref(), file.timeout.as_ref(), None),
             activity,
             health,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,8 @@ pub struct RunnerSpec {
     pub group: Option<String>,
     pub launch: LaunchSpec,
     pub restart: RestartPolicy,
-    pub retry: RetryPolicy,
+    /// Most runners have the same one.
+    pub retry: Arc<RetryPolicy>,
     /// Hard limit for one attempt.
     pub timeout: Option<Duration>,
     pub activity: Option<ActivitySpec>,
@@ -241,6 +243,26 @@ pub struct WorkspaceSpec {
     pub tui: TuiSpec,
     /// In the order of the file.
     pub runners: Vec<RunnerSpec>,
+}
+
+impl WorkspaceSpec {
+    /// A copy with nothing between its parts and nothing shared with the original, to be kept for long. Neighbours with
+    /// the same retry policy share it.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        let mut copy = self.clone();
+        let mut before: Option<Arc<RetryPolicy>> = None;
+        for runner in &mut copy.runners {
+            runner.name = RunnerName::trusted(runner.name.as_str());
+            let retry = match before.take() {
+                Some(same) if same == runner.retry => same,
+                Some(_) | None => Arc::new(RetryPolicy::clone(&runner.retry)),
+            };
+            runner.retry = Arc::clone(&retry);
+            before = Some(retry);
+        }
+        copy
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,11 +1,15 @@
 //! Attempts on this machine, through the keeper. One task holds the line to it: starts a keeper where there is none,
 //! says hello, passes orders and reports, and begins again when the line breaks.
 
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
 use crate::domain::ids::AttemptId;
@@ -26,21 +30,20 @@ pub struct Introduction {
 
 #[derive(Debug)]
 pub struct LocalExecutor {
-    orders: UnboundedSender<Order>,
+    outgoing: Arc<Outgoing>,
 }
 
 /// The line itself, for the clean end: it is there when its executor is gone.
 #[derive(Debug)]
 pub struct Line {
-    orders: UnboundedSender<Order>,
+    outgoing: Arc<Outgoing>,
     task: JoinHandle<()>,
 }
 
 impl Line {
     /// Everything that was ordered goes out, then the goodbye: the keeper ends, too, once nothing lives.
     pub async fn goodbye(self, patience: Duration) {
-        // The task ends only with the runtime, or by this.
-        self.orders.send(Order::Goodbye).ok();
+        self.outgoing.close();
         // A keeper that cannot be reached is told nothing; it finds out by itself.
         tokio::time::timeout(patience, self.task).await.ok();
     }
@@ -53,43 +56,112 @@ impl LocalExecutor {
         introduction: Introduction,
         events: UnboundedSender<ExecEvent>,
     ) -> (Self, Line) {
-        let (orders, queue) = unbounded_channel();
-        let task = tokio::spawn(hold_line(place, introduction, queue, events));
-        (Self { orders: orders.clone() }, Line { orders, task })
-    }
-
-    fn order(&self, order: Order) {
-        // The task ends only with the runtime.
-        self.orders.send(order).ok();
+        let outgoing = Arc::new(Outgoing::default());
+        let task = tokio::spawn(hold_line(place, introduction, Arc::clone(&outgoing), events));
+        (Self { outgoing: Arc::clone(&outgoing) }, Line { outgoing, task })
     }
 }
 
 impl Executor for LocalExecutor {
     fn spawn(&mut self, launch: Launch) {
-        self.order(translate::spawn(&launch));
+        self.outgoing.order(&translate::spawn(&launch));
     }
 
     fn stop(&mut self, attempt: &AttemptId, stop: StopTree) {
-        self.order(translate::stop(attempt, stop));
+        self.outgoing.order(&translate::stop(attempt, stop));
     }
 
     fn input(&mut self, attempt: &AttemptId, text: &str) {
-        self.order(Order::Input { key: attempt.to_string(), text: text.to_owned() });
+        self.outgoing.order(&Order::Input { key: attempt.to_string(), text: text.to_owned() });
     }
 
     fn resize(&mut self, attempt: &AttemptId, size: TerminalSize) {
-        self.order(Order::Resize { key: attempt.to_string(), rows: size.rows, cols: size.cols });
+        self.outgoing.order(&Order::Resize { key: attempt.to_string(), rows: size.rows, cols: size.cols });
     }
 
     fn ack(&mut self, seq: u64) {
-        self.order(Order::Ack { seq });
+        self.outgoing.order(&Order::Ack { seq });
+    }
+}
+
+/// Orders on their way. One that the socket takes at once is with the keeper before the actor does anything else;
+/// the task sends the rest. While there is no line, orders fall away: what has to be done is decided anew from the
+/// inventory that comes with the next one.
+#[derive(Debug, Default)]
+struct Outgoing {
+    out: Mutex<Out>,
+    /// Something waits to be sent, or the goodbye was ordered.
+    waiting: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Out {
+    socket: Option<Arc<OwnedWriteHalf>>,
+    backlog: Vec<u8>,
+    /// The goodbye is said.
+    closing: bool,
+}
+
+impl Outgoing {
+    fn out(&self) -> MutexGuard<'_, Out> {
+        // Nothing panics while it is held.
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn order(&self, order: &Order) {
+        let mut out = self.out();
+        let Some(socket) = out.socket.clone() else { return };
+        let bytes = encode(order);
+        // A broken socket is noticed by the one who reads.
+        let sent = if out.backlog.is_empty() { socket.try_write(&bytes).unwrap_or(0) } else { 0 };
+        if let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            out.backlog.extend_from_slice(rest);
+            self.waiting.notify_one();
+        }
+    }
+
+    fn close(&self) {
+        self.order(&Order::Goodbye);
+        self.out().closing = true;
+        self.waiting.notify_one();
+    }
+
+    fn connect(&self, socket: Option<Arc<OwnedWriteHalf>>) {
+        let mut out = self.out();
+        out.backlog.clear();
+        out.socket = socket;
+        if out.closing {
+            drop(out);
+            self.close();
+        }
+    }
+
+    /// Sends what waits; true once the goodbye is out.
+    async fn flush(&self, socket: &OwnedWriteHalf) -> io::Result<bool> {
+        loop {
+            {
+                let mut out = self.out();
+                if out.backlog.is_empty() {
+                    return Ok(out.closing);
+                }
+                match socket.try_write(&out.backlog) {
+                    Ok(sent) => {
+                        out.backlog.drain(..sent);
+                        continue;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            socket.writable().await?;
+        }
     }
 }
 
 async fn hold_line(
     place: KeeperPlace,
     introduction: Introduction,
-    mut orders: UnboundedReceiver<Order>,
+    outgoing: Arc<Outgoing>,
     events: UnboundedSender<ExecEvent>,
 ) {
     const FIRST: Duration = Duration::from_millis(10);
@@ -98,9 +170,9 @@ async fn hold_line(
     loop {
         let why = match reach(&place).await {
             Ok(stream) => {
-                // What was ordered of a keeper that is gone is decided anew from the inventory of this one.
-                while orders.try_recv().is_ok() {}
-                match talk(stream, &introduction, &mut orders, &events).await {
+                let talk = talk(stream, &introduction, &outgoing, &events).await;
+                outgoing.connect(None);
+                match talk {
                     Talk::Over => return,
                     Talk::Broken { welcomed, why } => {
                         if welcomed {
@@ -151,7 +223,7 @@ enum Talk {
 async fn talk(
     stream: UnixStream,
     introduction: &Introduction,
-    orders: &mut UnboundedReceiver<Order>,
+    outgoing: &Outgoing,
     events: &UnboundedSender<ExecEvent>,
 ) -> Talk {
     let mut welcomed = false;
@@ -167,32 +239,16 @@ async fn talk(
     if let Err(error) = write.write_all(&encode(&hello)).await {
         return broken(welcomed, error.to_string());
     }
+    let write = Arc::new(write);
+    outgoing.connect(Some(Arc::clone(&write)));
     let mut line = Vec::new();
     loop {
         tokio::select! {
-            order = orders.recv() => {
-                let Some(order) = order else { return Talk::Over };
-                let last = order == Order::Goodbye;
-                let mut bytes = encode(&order);
-                // Orders that wait together leave together.
-                while !last && bytes.len() < 64 << 10 {
-                    match orders.try_recv() {
-                        Ok(Order::Goodbye) => {
-                            bytes.extend(encode(&Order::Goodbye));
-                            write.write_all(&bytes).await.ok();
-                            return Talk::Over;
-                        }
-                        Ok(order) => bytes.extend(encode(&order)),
-                        Err(_) => break,
-                    }
-                }
-                if let Err(error) = write.write_all(&bytes).await {
-                    return broken(welcomed, error.to_string());
-                }
-                if last {
-                    return Talk::Over;
-                }
-            }
+            () = outgoing.waiting.notified() => match outgoing.flush(&write).await {
+                Ok(true) => return Talk::Over,
+                Ok(false) => {}
+                Err(error) => return broken(welcomed, error.to_string()),
+            },
             // Not cancelled half-way: the bytes read so far stay in `line`.
             read = reports.read_until(b'\n', &mut line) => {
                 match read {

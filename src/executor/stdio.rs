@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::domain::spec::{CommandSpec, Stdio};
@@ -10,6 +11,8 @@ use crate::keeper::wire::StdioKind;
 
 /// A script is read no further than this.
 const LOOK_AT: u64 = 256 << 10;
+/// What a script is called that is run by naming it to its interpreter.
+const SCRIPTS: [&str; 10] = ["sh", "bash", "zsh", "ksh", "py", "rb", "pl", "js", "mjs", "php"];
 
 pub(super) fn resolve(stdio: Stdio, command: &CommandSpec, cwd: &Path) -> StdioKind {
     match stdio {
@@ -38,15 +41,16 @@ fn mentions(text: &[u8]) -> bool {
         .any(|name| text.windows(name.len()).any(|window| window == *name))
 }
 
-/// Looks into a plain file that is no compiled program.
+/// Looks into a script, told by its ending or by being executable text; data that a command is given is not read.
 fn script_reopens(path: &Path) -> bool {
     let Ok(meta) = path.metadata() else { return false };
-    if !meta.is_file() {
+    let by_ending = path.extension().is_some_and(|ending| SCRIPTS.iter().any(|script| ending == *script));
+    if !meta.is_file() || !(by_ending || meta.permissions().mode() & 0o111 != 0) {
         return false;
     }
     let Ok(mut file) = File::open(path) else { return false };
     let mut text = vec![0; 4];
-    if file.read_exact(&mut text).is_err() || text == b"\x7fELF" {
+    if file.read_exact(&mut text).is_err() || !(by_ending || text.starts_with(b"#!")) || text == b"\x7fELF" {
         return false;
     }
     file.take(LOOK_AT).read_to_end(&mut text).is_ok() && mentions(&text)

@@ -57,7 +57,10 @@ impl Cgroups {
 
 /// Whether any process is in it or below; an unreadable one (gone already) is empty.
 pub(crate) fn is_populated(dir: &Path) -> bool {
-    fs::read_to_string(dir.join("cgroup.events")).is_ok_and(|events| events.contains("populated 1"))
+    let mut events = [0_u8; 64];
+    let read =
+        fs::File::open(dir.join("cgroup.events")).and_then(|mut file| io::Read::read(&mut file, &mut events));
+    read.is_ok() && events.starts_with(b"populated 1")
 }
 
 pub(crate) fn kill(dir: &Path) -> io::Result<()> {

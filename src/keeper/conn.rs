@@ -74,13 +74,13 @@ impl Conn {
         result
     }
 
-    /// Queues a report; false when the other side has not read for too long.
+    /// Queues a report for the next flush; false when the other side has not read for too long.
     pub(crate) fn send(&mut self, report: &Report) -> bool {
         if let Ok(mut line) = serde_json::to_vec(report) {
             line.push(b'\n');
             self.unsent.extend_from_slice(&line);
         }
-        self.flush() && self.unsent.len() <= MAX_UNSENT
+        self.unsent.len() <= MAX_UNSENT
     }
 
     pub(crate) fn wants_write(&self) -> bool {

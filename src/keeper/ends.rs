@@ -8,10 +8,9 @@ use super::cgroup;
 use super::journal::Record;
 use super::pidfd_info;
 use super::proc;
-use super::relay;
 use super::serve::Keeper;
 use super::sweep::{self, Census};
-use super::tree::{Ending, Main, Relay, Sweep, Tree};
+use super::tree::{Ending, Main, Sweep, Tree};
 use super::wire::{Exit, ExitKind, Policy, Report, StdioKind};
 
 const MILLI: u64 = 1_000_000;
@@ -150,8 +149,9 @@ impl Keeper {
         groups.sort_unstable();
         groups.dedup();
         for group in groups {
-            let ours =
-                census.of(index).any(|member| member.stat.pgid == group && is_whole(&census, index, member));
+            let ours = census
+                .of(index)
+                .any(|member| member.stat.pgid == group && is_whole(tree, &census, index, member));
             if ours {
                 // SAFETY: plain numbers; the group's members were just seen to be of this tree.
                 unsafe {
@@ -172,6 +172,7 @@ impl Keeper {
     fn spared(&self) -> Vec<i32> {
         let mut spared = vec![std::process::id().cast_signed(), nix::unistd::getppid().as_raw()];
         spared.extend(self.relays.keys());
+        spared.extend(self.trees.values().filter_map(|tree| tree.holder).map(|(pid, _)| pid));
         spared.extend(&self.loose_relays);
         spared.extend(self.supervisor.as_ref().map(|(pid, _)| *pid));
         spared.extend(self.successor.child);
@@ -196,6 +197,8 @@ impl Keeper {
     }
 
     fn begin_sweep(&mut self, key: &str) {
+        // It may take a while; what is known by now need not wait for it.
+        self.flush();
         let now = proc::monotonic();
         if let Some(tree) = self.trees.get_mut(key) {
             tree.ending = Ending::Sweep(Sweep::from(now));
@@ -259,7 +262,7 @@ impl Keeper {
             let mut alive = Vec::new();
             for member in census.of(index) {
                 // The kernel may refuse (another user's process): it counts as alive until it is gone.
-                member.kill(is_whole(&census, index, member)).ok();
+                member.kill(is_whole(tree, &census, index, member)).ok();
                 alive.push(member.stat.pid);
             }
             if alive.is_empty()
@@ -319,85 +322,20 @@ impl Keeper {
         }
     }
 
-    fn gone(&mut self, key: &str) {
+    pub(super) fn gone(&mut self, key: &str) {
         let Some(tree) = self.trees.remove(key) else { return };
         self.mains.remove(&tree.pid);
         if self.by_runner.get(tree.runner()).is_some_and(|live| live == key) {
             self.by_runner.remove(tree.runner());
         }
-        if let Some(dir) = &tree.intent.cgroup {
-            cgroup::remove(Path::new(dir));
-        }
         self.record(&Record::Gone { key: key.to_owned() });
         self.send(&Report::Gone { key: key.to_owned() });
-    }
-
-    /// Somebody whom we do not know holds the other side of the pipe: what was in it is in the log.
-    fn cut_relay(&mut self, key: &str) {
-        if let Some(relay) = self.trees.get_mut(key).and_then(|tree| tree.relay.take()) {
-            self.relays.remove(&relay.pid);
-            self.loose_relays.insert(relay.pid);
-            if proc::is_alive(relay.pid, relay.start) {
-                // SAFETY: plain numbers; the relay was just seen to be that very process.
-                unsafe { libc::kill(relay.pid, libc::SIGKILL) };
-            }
+        if let Some((pid, _)) = tree.holder.filter(|(pid, start)| proc::is_alive(*pid, *start)) {
+            // SAFETY: plain numbers; that very process was just seen alive.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
         }
-        self.gone(key);
-    }
-
-    fn relay_ended(&mut self, pid: i32, at_the_end: bool) {
-        let Some(key) = self.relays.remove(&pid) else { return };
-        let Some(tree) = self.trees.get_mut(&key) else { return };
-        tree.relay = None;
-        if at_the_end {
-            // Nobody holds the other side any more.
-            tree.source = None;
-        } else if let Some(mut tree) = self.trees.remove(&key) {
-            self.start_relay(&mut tree);
-            self.trees.insert(key.clone(), tree);
-        }
-        let Some(tree) = self.trees.get(&key) else { return };
-        if matches!(tree.ending, Ending::Drain { .. }) && tree.relay.is_none() {
-            self.gone(&key);
-        }
-    }
-
-    /// Another relay for a source that we hold.
-    fn start_relay(&mut self, tree: &mut Tree) {
-        let Some(source) = &tree.source else { return };
-        match relay::start(source, &tree.intent.log) {
-            Ok(pid) => {
-                let start = proc::stat(pid).map_or(0, |stat| stat.start);
-                tree.relay = Some(Relay { pid, start, _pidfd: None });
-                tree.intent.relay = Some((pid, start));
-                self.relays.insert(pid, tree.key().to_owned());
-                self.record(&Record::Relay { key: tree.key().to_owned(), relay: (pid, start) });
-            }
-            Err(error) => {
-                let text = format!("start a relay for its output anew: {error}");
-                self.send(&Report::Warning { key: Some(tree.key().to_owned()), text });
-            }
-        }
-    }
-
-    /// For a tree of an earlier keeper: its relay, if it lives; otherwise a new one on what the child still holds.
-    pub(super) fn revive_relay(&mut self, tree: &mut Tree) {
-        if tree.intent.stdio == StdioKind::File {
-            return;
-        }
-        if let Some((pid, start)) = tree.intent.relay.filter(|(pid, start)| proc::is_alive(*pid, *start)) {
-            let pidfd = match proc::pidfd_open(pid) {
-                Ok(pidfd) if is_our_child(pid) || self.watch_foreign(pid, &pidfd) => Some(pidfd),
-                Ok(_) | Err(_) => None,
-            };
-            tree.relay = Some(Relay { pid, start, _pidfd: pidfd });
-            tree.source = relay::source_of(pid).ok();
-            return;
-        }
-        if tree.intent.stdio == StdioKind::Pipe && tree.main_lives() {
-            tree.source = relay::source_in(tree.pid).ok();
-            self.start_relay(tree);
-        }
+        // After the report is out: somebody waits for that.
+        self.empty_cgroups.extend(tree.intent.cgroup);
     }
 
     /// A main process or a relay that is not our child has ended.
@@ -435,14 +373,11 @@ impl Keeper {
 }
 
 /// A group lies within one session; it is wholly of the tree if the session's leader is, or is dead.
-fn is_whole(census: &Census, index: usize, member: &sweep::Member) -> bool {
+fn is_whole(tree: &Tree, census: &Census, index: usize, member: &sweep::Member) -> bool {
     let leader = member.stat.sid;
-    census.of(index).any(|other| other.stat.pid == leader)
+    leader == tree.leader().0
+        || census.of(index).any(|other| other.stat.pid == leader)
         || proc::stat(leader).is_none_or(|stat| stat.is_dead())
-}
-
-fn is_our_child(pid: i32) -> bool {
-    proc::stat(pid).is_some_and(|stat| stat.ppid.cast_unsigned() == std::process::id())
 }
 
 /// Whether anybody has the file open for writing: a read lease is refused then.

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::footprint;
 use super::launch::Inheritance;
 use super::serve::{self, Places};
 
@@ -87,6 +88,7 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
         pid => pid,
     };
     drop(to_starter);
+    footprint::give_back();
     if ended_well(keeper) {
         return 0;
     }

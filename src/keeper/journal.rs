@@ -29,6 +29,9 @@ pub(crate) enum Record {
         key: String,
         pid: i32,
         start: u64,
+        /// Who leads the session of its terminal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<(i32, u64)>,
     },
     /// A relay was started anew.
     Relay {
@@ -77,6 +80,7 @@ pub(crate) struct Intent {
 pub(crate) struct Known {
     pub(crate) intent: Intent,
     pub(crate) process: Option<(i32, u64)>,
+    pub(crate) holder: Option<(i32, u64)>,
     pub(crate) main_ended: bool,
 }
 
@@ -231,11 +235,12 @@ impl Recovered {
             Record::Head(head) => self.head = head,
             Record::Intent(intent) => {
                 self.known.retain(|known| known.intent.key != intent.key);
-                self.known.push(Known { intent, process: None, main_ended: false });
+                self.known.push(Known { intent, process: None, holder: None, main_ended: false });
             }
-            Record::Spawned { key, pid, start } => {
+            Record::Spawned { key, pid, start, holder } => {
                 if let Some(known) = self.find(&key) {
                     known.process = Some((pid, start));
+                    known.holder = holder;
                 }
             }
             Record::Relay { key, relay } => {
@@ -300,8 +305,11 @@ mod tests {
     fn what_was_written_is_told_after_a_cut_at_any_byte() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        let records =
-            [intent("a#1"), Record::Spawned { key: "a#1".into(), pid: 5, start: 9 }, exit(1, "a#1")];
+        let records = [
+            intent("a#1"),
+            Record::Spawned { key: "a#1".into(), pid: 5, start: 9, holder: None },
+            exit(1, "a#1"),
+        ];
         let (mut journal, empty) = Journal::open(&path).unwrap();
         assert_eq!(empty, Recovered::default());
         for record in &records {

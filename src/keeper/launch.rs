@@ -2,7 +2,7 @@
 //! before there is a process.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -101,12 +101,13 @@ impl Inheritance {
         let env = finish_env(env, token);
         let argv = c_strings(spec.argv.iter().map(String::as_bytes))?;
         let limits = self.limits(spec, token);
+        let log_name = c_path(&spec.log).map_err(Failure::at(SpawnStep::Log, shown(&spec.log)))?;
         let child = Child {
             program: &program,
             argv: &argv,
             env: &env,
             cwd: &cwd,
-            stdio: outputs.child_stdio(&log, &stdin, spec.stdin.is_some()),
+            stdio: outputs.child_stdio(&log, &stdin, spec.stdin.is_some(), &log_name),
             umask: spec.umask.unwrap_or(self.umask),
             limits: &limits,
             cgroup: cgroup.as_ref().map(|(_, fd)| fd),
@@ -128,10 +129,13 @@ impl Inheritance {
             journal.append(&Record::Gone { key: key.to_owned() }).ok();
             explain(failed, &program, spec)
         })?;
-        let start = proc::stat(born.pid).map_or(0, |stat| stat.start);
-        journal.append(&Record::Spawned { key: key.to_owned(), pid: born.pid, start }).ok();
+        let start_of = |pid| proc::stat(pid).map_or(0, |stat| stat.start);
+        let start = start_of(born.pid);
+        let holder = born.holder.map(|pid| (pid, start_of(pid)));
+        journal.append(&Record::Spawned { key: key.to_owned(), pid: born.pid, start, holder }).ok();
 
         let mut tree = Tree::new(intent, born.pid, start, Main::Child);
+        tree.holder = holder;
         tree.cgroup_shown = cgroup.as_ref().zip(cgroups).map(|((path, _), all)| all.shown(path));
         (tree.relay, tree.source) = outputs.into_relay();
         Ok(tree)
@@ -228,12 +232,13 @@ impl Outputs {
         log: &'a OwnedFd,
         stdin: &'a OwnedFd,
         stdin_is_given: bool,
+        log_name: &'a CStr,
     ) -> ChildStdio<'a> {
         match self {
             Self::Log => ChildStdio::Files { stdin, out: log },
             Self::Pipe { write_end, .. } => ChildStdio::Files { stdin, out: write_end },
             Self::Terminal { path, .. } => {
-                ChildStdio::Terminal { path, stdin: stdin_is_given.then_some(stdin) }
+                ChildStdio::Terminal { path, stdin: stdin_is_given.then_some(stdin), log: log_name }
             }
         }
     }

@@ -6,20 +6,25 @@
 //! goodbye the keeper follows its policy: start a successor, or stop everything.
 //!
 //! Reading order: [`wire`] (what is said), [`link`] (how the supervisor finds and starts it), `guard` (how it begins
-//! and survives), `serve` (its loop), `launch` and `spawn` (how a process comes to be), `ends` (how it ends), `sweep`
-//! (who belongs to an attempt), `relay` (pipes and terminals), `terminal` (what is typed), `journal` (what outlives it).
+//! and survives), `serve` and `orders` (its loop), `launch` and `spawn` (how a process comes to be), `ends` (how it ends), `sweep`
+//! (who belongs to an attempt), `relay` and `relays` (pipes and terminals), `terminal` (what is
+//! typed), `journal` (what outlives it).
 
 mod cgroup;
 mod conn;
 mod door;
 mod ends;
+pub mod footprint;
 mod guard;
+mod holder;
 mod journal;
 mod launch;
 pub mod link;
+mod orders;
 mod pidfd_info;
 mod proc;
 mod relay;
+mod relays;
 mod serve;
 mod spawn;
 mod successor;
@@ -33,8 +38,17 @@ use std::process::ExitCode;
 /// The first argument of a process that is to become a guard.
 pub const GUARD: &str = "__guard";
 
-/// The role `__guard DATA_DIR RUNTIME_DIR auto|off`. To be called before the process has a second thread.
-pub fn main(arguments: &[std::ffi::OsString]) -> ExitCode {
+/// Whether the first argument names a role of this room.
+pub fn is_role(word: &std::ffi::OsStr) -> bool {
+    word == GUARD || word == holder::ROLE
+}
+
+/// The role `__guard DATA_DIR RUNTIME_DIR auto|off`, or `__hold PID LOG`. To be called before the process has a second
+/// thread.
+pub fn main(role: &std::ffi::OsStr, arguments: &[std::ffi::OsString]) -> ExitCode {
+    if role == holder::ROLE {
+        return holder::main(arguments);
+    }
     let [data_dir, runtime_dir, cgroups] = arguments else { return ExitCode::from(64) };
     let places = serve::Places {
         data_dir: data_dir.into(),

@@ -116,8 +116,11 @@ impl ProcDir {
 
 /// The stat of a pid right now; `None` where there is no such process.
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
-    let bytes = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(&bytes)
+    // One read gives all of it.
+    let mut buffer = [0_u8; 1024];
+    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+    let length = io::Read::read(&mut file, &mut buffer).ok()?;
+    parse_stat(buffer.get(..length)?)
 }
 
 /// That very process lives: same pid, same start, not a zombie.

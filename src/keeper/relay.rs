@@ -150,12 +150,14 @@ fn keep_only(source: &Source, log: &File) -> (Source, File) {
 fn carry(source: &Source, log: &File) {
     let mut end = log.metadata().ok().and_then(|meta| i64::try_from(meta.len()).ok()).unwrap_or(0);
     let Some((stage_out, stage_in)) = &source.stage else {
-        while move_all(&source.input, log, &mut end, 0) == Moved::Some {}
+        while let Moved::Some(bytes) = move_all(&source.input, log, &mut end, 0) {
+            let_it_gather(bytes);
+        }
         return;
     };
     loop {
         // First what an earlier relay may have left on the stage.
-        while move_all(stage_out, log, &mut end, libc::SPLICE_F_NONBLOCK) == Moved::Some {}
+        while let Moved::Some(_) = move_all(stage_out, log, &mut end, libc::SPLICE_F_NONBLOCK) {}
         match splice(&source.input, stage_in, None, 0) {
             Ok(0) | Err(libc::EIO) => return,
             Ok(_) | Err(libc::EINTR | libc::EAGAIN) => {}
@@ -167,7 +169,7 @@ fn carry(source: &Source, log: &File) {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Moved {
-    Some,
+    Some(usize),
     Nothing,
 }
 
@@ -176,7 +178,7 @@ fn move_all(from: &OwnedFd, log: &File, end: &mut i64, flags: libc::c_uint) -> M
     loop {
         match splice(from, log, Some(end), flags) {
             Ok(0) | Err(libc::EAGAIN) => return Moved::Nothing,
-            Ok(_) => return Moved::Some,
+            Ok(bytes) => return Moved::Some(bytes),
             Err(libc::EINTR) => {}
             Err(_) => wait_for_space(),
         }
@@ -219,9 +221,21 @@ fn copy(input: &OwnedFd, log: &File, end: i64) {
     }
 }
 
+/// A child that prints in small pieces would wake us for each of them: a moment's wait makes one move of many, while
+/// the pipe is far from full. Who watches the log does not notice.
+fn let_it_gather(bytes: usize) {
+    if bytes < 64 << 10 {
+        pause(2_000_000);
+    }
+}
+
 /// Nothing tells when a disk has room again; meanwhile the child waits on its full pipe.
 fn wait_for_space() {
-    let pause = libc::timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+    pause(300_000_000);
+}
+
+fn pause(nanos: i64) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: nanos };
     // SAFETY: the struct is valid; no remainder is wanted.
-    unsafe { libc::nanosleep(&raw const pause, std::ptr::null_mut()) };
+    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
 }

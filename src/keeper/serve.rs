@@ -10,15 +10,16 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::cgroup::Cgroups;
+use super::cgroup::{self, Cgroups};
 use super::conn::Conn;
 use super::door::Door;
+use super::footprint;
 use super::journal::{Head, Journal, Record, Recovered};
 use super::launch::Inheritance;
 use super::proc;
 use super::successor::Successor;
-use super::tree::{Ending, Main, Tree, runner_of};
-use super::wire::{Exit, LiveAttempt, Order, Policy, Report, SpawnSpec, SpawnStep, VERSION};
+use super::tree::{Ending, Main, Tree};
+use super::wire::{Exit, Policy, Report};
 
 /// Where things lie; made by the guard.
 #[derive(Debug, Clone)]
@@ -28,10 +29,13 @@ pub(crate) struct Places {
     pub(crate) use_cgroups: bool,
 }
 
+/// A start with all its first spawns is over by then.
+const SETTLED_AFTER: u64 = 4_000_000_000;
+
 const SIGNALS: u64 = 0;
 const LISTENER: u64 = 1;
 const CONN: u64 = 2;
-const SUPERVISOR: u64 = 3;
+pub(super) const SUPERVISOR: u64 = 3;
 const DOOR: u64 = 4;
 /// With the pid in the lower half: the end of a process that is not our child.
 const FOREIGN: u64 = 1 << 32;
@@ -45,7 +49,7 @@ pub(crate) struct Keeper {
     pub(super) epoll: Epoll,
     signals: SignalFd,
     door: Door,
-    conn: Option<Conn>,
+    pub(super) conn: Option<Conn>,
     conn_writes: bool,
     /// The supervisor whose death we would notice.
     pub(super) supervisor: Option<(i32, OwnedFd)>,
@@ -54,7 +58,7 @@ pub(crate) struct Keeper {
     pub(super) journal: Journal,
     pub(super) head: Head,
     pub(super) cgroups: Option<Cgroups>,
-    guarded: bool,
+    pub(super) guarded: bool,
     pub(super) policy: Policy,
     pub(super) goodbye: bool,
     /// Everything is being stopped for good: nothing is spawned any more.
@@ -68,6 +72,10 @@ pub(crate) struct Keeper {
     pub(super) by_runner: HashMap<String, String>,
     /// Ended, not acknowledged, in order.
     pub(super) exits: BTreeMap<u64, Exit>,
+    /// When what starting needed is given back.
+    settles_at: Option<u64>,
+    /// To be removed when there is time.
+    pub(super) empty_cgroups: Vec<String>,
     /// A child that is nobody's main process has ended since the last look.
     pub(super) orphan_ended: bool,
 }
@@ -126,6 +134,8 @@ impl Keeper {
             loose_relays: HashSet::new(),
             by_runner: HashMap::new(),
             exits: BTreeMap::new(),
+            settles_at: Some(proc::monotonic() + SETTLED_AFTER),
+            empty_cgroups: Vec::new(),
             orphan_ended: false,
         };
         keeper.inherit(recovered);
@@ -168,12 +178,20 @@ impl Keeper {
             for event in events.iter().take(count) {
                 self.on_event(event);
             }
-            self.on_time(proc::monotonic());
-            self.write_typed(proc::monotonic());
+            let now = proc::monotonic();
+            self.on_time(now);
+            self.write_typed(now);
+            if self.settles_at.is_some_and(|at| at <= now) {
+                self.settles_at = None;
+                footprint::give_back();
+            }
             if self.journal.wants_compaction() {
                 self.compact();
             }
             self.flush();
+            for dir in self.empty_cgroups.drain(..) {
+                cgroup::remove(dir.as_ref());
+            }
             if self.is_done() {
                 return Ok(());
             }
@@ -222,140 +240,7 @@ impl Keeper {
         }
     }
 
-    fn on_order(&mut self, order: Order) {
-        if let Order::Hello { version, epoch, policy, successor } = order {
-            return self.on_hello(version, epoch, policy, successor);
-        }
-        if !self.conn.as_ref().is_some_and(|conn| conn.greeted) {
-            return self.send(&Report::Refused { why: "say hello first".into() });
-        }
-        match order {
-            Order::Hello { .. } => {}
-            Order::Spawn { key, spec } => self.on_spawn(&key, &spec),
-            Order::Stop { key, signal, grace_ms } => self.stop(&key, signal, grace_ms),
-            Order::Input { key, text } => self.on_input(&key, &text),
-            Order::Resize { key, rows, cols } => self.on_resize(&key, rows, cols),
-            Order::Ack { seq } => {
-                if self.exits.first_key_value().is_some_and(|(first, _)| *first <= seq) {
-                    self.exits = self.exits.split_off(&(seq + 1));
-                    self.record(&Record::Ack { seq });
-                }
-            }
-            Order::Policy { policy } => {
-                self.policy = policy;
-                self.head.policy = Some(policy);
-                self.record(&Record::Head(self.head.clone()));
-            }
-            Order::Goodbye => {
-                self.goodbye = true;
-                self.conn = None;
-            }
-        }
-    }
-
-    fn on_hello(&mut self, version: u32, epoch: u64, policy: Policy, successor: Vec<String>) {
-        let Some(conn) = &mut self.conn else { return };
-        let peer = conn.peer_pid;
-        let same = self.supervisor.as_ref().is_some_and(|(pid, _)| *pid == peer) && epoch == self.head.epoch;
-        let why = if version != VERSION {
-            Some(format!("the keeper speaks version {VERSION} of the protocol, not {version}"))
-        } else if epoch <= self.head.epoch && !same {
-            Some(format!("epoch {epoch} is over: a supervisor with epoch {} has taken over", self.head.epoch))
-        } else {
-            None
-        };
-        if let Some(why) = why {
-            self.send(&Report::Refused { why });
-            self.conn = None;
-            return;
-        }
-        conn.greeted = true;
-        self.goodbye = false;
-        self.policy = policy;
-        self.head.epoch = epoch;
-        self.head.policy = Some(policy);
-        self.head.successor = successor;
-        self.head.next_seq = self.head.next_seq.max(1);
-        self.record(&Record::Head(self.head.clone()));
-        if !same {
-            self.watch_supervisor(peer);
-        }
-        let live: Vec<LiveAttempt> = self.trees.values().map(Tree::view).collect();
-        self.send(&Report::Welcome {
-            version: VERSION,
-            keeper_pid: std::process::id().cast_signed(),
-            guarded: self.guarded && nix::unistd::getppid().as_raw() != 1,
-            cgroups: self.cgroups.is_some(),
-            live,
-            exits: self.exits.values().cloned().collect(),
-        });
-    }
-
-    fn watch_supervisor(&mut self, pid: i32) {
-        self.supervisor = None;
-        match proc::pidfd_open(pid) {
-            Ok(pidfd) => {
-                if add(&self.epoll, pidfd.as_fd(), SUPERVISOR).is_ok() {
-                    self.supervisor = Some((pid, pidfd));
-                    self.successor.arrived(proc::monotonic());
-                }
-            }
-            // Dead already.
-            Err(_) => self.on_supervisor_death(),
-        }
-    }
-
-    fn on_supervisor_death(&mut self) {
-        self.supervisor = None;
-        if self.goodbye {
-            return;
-        }
-        match self.policy {
-            Policy::Stop => self.stop_everything(),
-            Policy::Keep => self.successor.wanted(proc::monotonic()),
-        }
-    }
-
-    fn on_spawn(&mut self, key: &str, spec: &SpawnSpec) {
-        if let Some(tree) = self.trees.get(key) {
-            // Asked again: the same answer. Where it has ended meanwhile, its exit tells the rest.
-            return self.send(&Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start });
-        }
-        if let Some(exit) = self.exits.values().find(|exit| exit.key == key) {
-            let exit = exit.clone();
-            self.send(&Report::Exit(exit));
-            return self.send(&Report::Gone { key: key.to_owned() });
-        }
-        if self.ending || self.by_runner.contains_key(runner_of(key)) {
-            return self.send(&Report::Busy { key: key.to_owned() });
-        }
-        // Head-room for what must be written later whatever the disk says: an exit, an acknowledgement and an end for
-        // each, besides the intent.
-        let records = (self.trees.len() + 1) * 3 + self.exits.len() * 2 + 4;
-        if let Err(error) = self.journal.reserve(records) {
-            return self.send(&Report::SpawnFailed {
-                key: key.to_owned(),
-                step: SpawnStep::Journal,
-                errno: error.raw_os_error().unwrap_or(libc::EIO),
-                subject: "the keeper's journal".into(),
-            });
-        }
-        match self.inheritance.launch(key, spec, &mut self.journal, self.cgroups.as_ref()) {
-            Ok(tree) => {
-                let report = Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start };
-                self.index(tree);
-                self.send(&report);
-            }
-            Err(failure) => self.send(&Report::SpawnFailed {
-                key: key.to_owned(),
-                step: failure.step,
-                errno: failure.errno,
-                subject: failure.subject,
-            }),
-        }
-    }
-
-    fn index(&mut self, tree: Tree) {
+    pub(super) fn index(&mut self, tree: Tree) {
         let key = tree.key().to_owned();
         if tree.main_lives() {
             self.mains.insert(tree.pid, key.clone());
@@ -416,7 +301,7 @@ impl Keeper {
         }
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let Some(conn) = &mut self.conn else { return };
         if !conn.flush() {
             self.conn = None;
@@ -442,7 +327,12 @@ impl Keeper {
         let mut records = vec![Record::Head(self.head.clone())];
         for tree in self.trees.values() {
             records.push(Record::Intent(tree.intent.clone()));
-            records.push(Record::Spawned { key: tree.key().to_owned(), pid: tree.pid, start: tree.start });
+            records.push(Record::Spawned {
+                key: tree.key().to_owned(),
+                pid: tree.pid,
+                start: tree.start,
+                holder: tree.holder,
+            });
             if !tree.main_lives() {
                 records.push(Record::Ended { key: tree.key().to_owned() });
             }
@@ -454,8 +344,13 @@ impl Keeper {
     }
 
     fn next_deadline(&self) -> Option<u64> {
-        let typed = self.trees.values().filter_map(|tree| tree.typed.as_ref().map(|typed| typed.next));
-        self.trees.values().filter_map(Self::deadline_of).chain(typed).chain(self.successor.due()).min()
+        self.trees
+            .values()
+            .filter_map(Self::deadline_of)
+            .chain(self.trees.values().filter_map(|tree| tree.typed.as_ref().map(|typed| typed.next)))
+            .chain(self.successor.due())
+            .chain(self.settles_at)
+            .min()
     }
 
     /// Ends when a goodbye was said, or everything had to be stopped, or nobody ever came; and nothing lives.
@@ -475,6 +370,6 @@ impl Keeper {
     }
 }
 
-fn add(epoll: &Epoll, fd: std::os::fd::BorrowedFd<'_>, token: u64) -> io::Result<()> {
+pub(super) fn add(epoll: &Epoll, fd: std::os::fd::BorrowedFd<'_>, token: u64) -> io::Result<()> {
     epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token)).map_err(io::Error::from)
 }

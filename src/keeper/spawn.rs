@@ -30,13 +30,16 @@ pub(crate) struct Child<'a> {
 pub(crate) enum ChildStdio<'a> {
     /// stdin, and where both outputs go.
     Files { stdin: &'a OwnedFd, out: &'a OwnedFd },
-    /// The path of a terminal, which becomes the controlling one; stdin is it, unless a file is given.
-    Terminal { path: &'a CStr, stdin: Option<&'a OwnedFd> },
+    /// The path of a terminal, which becomes the controlling one; stdin is it, unless a file is given. The log is only
+    /// a name for whoever lists processes.
+    Terminal { path: &'a CStr, stdin: Option<&'a OwnedFd>, log: &'a CStr },
 }
 
 #[derive(Debug)]
 pub(crate) struct Born {
     pub(crate) pid: i32,
+    /// The process that leads the session of a terminal.
+    pub(crate) holder: Option<i32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +52,17 @@ pub(crate) struct Failed {
 pub(crate) fn spawn(child: &Child<'_>, stack: &mut Stack) -> Result<Born, Failed> {
     let argv = pointers(child.argv);
     let env = pointers(child.env);
-    let mut plan = Plan { child, argv: &argv, env: &env, failed: None };
-    let pid = clone_child(&mut plan, stack);
+    let (first, second) = stack.0.split_at_mut(STACK_WORDS);
+    let mut plan = Plan { child, argv: &argv, env: &env, failed: None, main: 0, terminal: -1, stack: second };
+    let pid = match &child.stdio {
+        ChildStdio::Files { .. } => clone_child(&raw mut plan, first, child_main, 0, child.cgroup),
+        ChildStdio::Terminal { .. } => clone_child(&raw mut plan, first, holder_main, 0, None),
+    };
     // The child ran in our memory and is past it: what it wrote is read from memory, not from what was known before.
-    // SAFETY: `plan` is a live local; the read is volatile because the child wrote it behind the compiler's back.
+    // SAFETY: `plan` is a live local; volatile because the child wrote it behind the compiler's back.
     let failed = unsafe { ptr::read_volatile(&raw const plan.failed) };
+    // SAFETY: as above.
+    let main = unsafe { ptr::read_volatile(&raw const plan.main) };
     match (pid, failed) {
         (Err(error), _) => {
             let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
@@ -63,33 +72,41 @@ pub(crate) fn spawn(child: &Child<'_>, stack: &mut Stack) -> Result<Born, Failed
         }
         (Ok(pid), Some(failed)) => {
             // It has ended without having been anybody; its status means nothing.
-            // SAFETY: a null status pointer is allowed.
-            unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+            for pid in [pid, main].into_iter().filter(|pid| *pid > 0) {
+                // SAFETY: a null status pointer is allowed.
+                unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+            }
             Err(failed)
         }
-        (Ok(pid), None) => Ok(Born { pid }),
+        (Ok(holder), None) if main > 0 => Ok(Born { pid: main, holder: Some(holder) }),
+        (Ok(pid), None) => Ok(Born { pid, holder: None }),
     }
 }
 
-/// The memory that a child runs on until it executes.
+/// The memory that a child, and the holder of a terminal before it, run on until they execute.
 #[derive(Debug)]
 pub(crate) struct Stack(Box<[u128]>);
 
+/// 32 KiB each.
+const STACK_WORDS: usize = 2048;
+
 impl Stack {
     pub(crate) fn new() -> Self {
-        Self(vec![0; 4096].into_boxed_slice())
-    }
-
-    fn size(&self) -> usize {
-        std::mem::size_of_val(&*self.0)
+        Self(vec![0; STACK_WORDS * 2].into_boxed_slice())
     }
 }
+
+type Entry = extern "C" fn(*mut c_void) -> libc::c_int;
 
 struct Plan<'a> {
     child: &'a Child<'a>,
     argv: &'a [*const libc::c_char],
     env: &'a [*const libc::c_char],
     failed: Option<Failed>,
+    /// For a terminal: the main process, the terminal as the holder has it open, and a stack for the main process.
+    main: i32,
+    terminal: RawFd,
+    stack: &'a mut [u128],
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
@@ -99,7 +116,13 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 const FLAGS: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn clone_child(plan: &mut Plan<'_>, stack: &mut Stack) -> io::Result<i32> {
+fn clone_child(
+    plan: *mut Plan<'_>,
+    stack: &mut [u128],
+    entry: Entry,
+    flags: libc::c_int,
+    cgroup: Option<&OwnedFd>,
+) -> io::Result<i32> {
     /// The kernel's `struct clone_args`.
     #[repr(C)]
     #[derive(Default)]
@@ -119,13 +142,18 @@ fn clone_child(plan: &mut Plan<'_>, stack: &mut Stack) -> io::Result<i32> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
     let mut args = CloneArgs {
-        flags: u64::from(FLAGS.cast_unsigned()),
-        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
-        stack: stack.0.as_mut_ptr() as u64,
-        stack_size: stack.size() as u64,
+        flags: u64::from((FLAGS | flags).cast_unsigned()),
+        // A sibling has the exit signal of the one who makes it.
+        exit_signal: if flags & libc::CLONE_PARENT == 0 {
+            u64::from(libc::SIGCHLD.cast_unsigned())
+        } else {
+            0
+        },
+        stack: stack.as_mut_ptr() as u64,
+        stack_size: std::mem::size_of_val(stack) as u64,
         ..CloneArgs::default()
     };
-    if let Some(cgroup) = plan.child.cgroup {
+    if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
@@ -147,8 +175,8 @@ fn clone_child(plan: &mut Plan<'_>, stack: &mut Stack) -> io::Result<i32> {
             inlateout("rax") libc::SYS_clone3 => result,
             in("rdi") &raw const args,
             in("rsi") size,
-            in("r12") child_main as extern "C" fn(*mut c_void) -> libc::c_int,
-            in("r13") ptr::from_mut(plan).cast::<c_void>(),
+            in("r12") entry,
+            in("r13") plan.cast::<c_void>(),
             lateout("rcx") _,
             lateout("r11") _,
         );
@@ -167,8 +195,8 @@ fn clone_child(plan: &mut Plan<'_>, stack: &mut Stack) -> io::Result<i32> {
             inlateout("x0") &raw const args => result,
             in("x1") size,
             in("x8") libc::SYS_clone3,
-            in("x20") child_main as extern "C" fn(*mut c_void) -> libc::c_int,
-            in("x21") ptr::from_mut(plan).cast::<c_void>(),
+            in("x20") entry,
+            in("x21") plan.cast::<c_void>(),
             lateout("x30") _,
         );
     }
@@ -176,7 +204,7 @@ fn clone_child(plan: &mut Plan<'_>, stack: &mut Stack) -> io::Result<i32> {
         let error = io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EINVAL));
         // Some sandboxes hide clone3; the older call does all but the cgroup.
         if error.raw_os_error() == Some(libc::ENOSYS) {
-            return clone_by_libc(plan, stack);
+            return clone_by_libc(plan, stack, entry, flags, cgroup);
         }
         return Err(error);
     }
@@ -184,18 +212,30 @@ fn clone_child(plan: &mut Plan<'_>, stack: &mut Stack) -> io::Result<i32> {
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn clone_child(plan: &mut Plan<'_>, stack: &mut Stack) -> io::Result<i32> {
-    clone_by_libc(plan, stack)
+fn clone_child(
+    plan: *mut Plan<'_>,
+    stack: &mut [u128],
+    entry: Entry,
+    flags: libc::c_int,
+    cgroup: Option<&OwnedFd>,
+) -> io::Result<i32> {
+    clone_by_libc(plan, stack, entry, flags, cgroup)
 }
 
-fn clone_by_libc(plan: &mut Plan<'_>, stack: &mut Stack) -> io::Result<i32> {
-    if plan.child.cgroup.is_some() {
+fn clone_by_libc(
+    plan: *mut Plan<'_>,
+    stack: &mut [u128],
+    entry: Entry,
+    flags: libc::c_int,
+    cgroup: Option<&OwnedFd>,
+) -> io::Result<i32> {
+    if cgroup.is_some() {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
     }
     // SAFETY: the pointer is one past the end of the stack, which grows down; otherwise as in `clone_child`.
     let pid = unsafe {
-        let top = stack.0.as_mut_ptr().add(stack.0.len());
-        libc::clone(child_main, top.cast(), FLAGS | libc::SIGCHLD, ptr::from_mut(plan).cast::<c_void>())
+        let top = stack.as_mut_ptr().add(stack.len());
+        libc::clone(entry, top.cast(), FLAGS | flags | libc::SIGCHLD, plan.cast::<c_void>())
     };
     if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
 }
@@ -205,6 +245,10 @@ extern "C" fn child_main(plan: *mut c_void) -> libc::c_int {
     // SAFETY: the parent passed a `Plan` that lives until we have executed or exited, and touches it no more.
     let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
     let failed = prepare_and_exec(plan);
+    give_up(plan, failed)
+}
+
+fn give_up(plan: &mut Plan<'_>, failed: Failed) -> ! {
     // SAFETY: a volatile write, since the parent reads it without the compiler knowing of us.
     unsafe { ptr::write_volatile(&raw mut plan.failed, Some(failed)) };
     // SAFETY: ends this process at once, running no destructor of the parent's.
@@ -223,17 +267,23 @@ fn prepare_and_exec(plan: &Plan<'_>) -> Failed {
                 return fail(SpawnStep::Limit);
             }
         }
-        if libc::setsid() < 0 {
-            return fail(SpawnStep::Fork);
-        }
         let (stdin, out) = match &child.stdio {
-            ChildStdio::Files { stdin, out } => (stdin.as_raw_fd(), out.as_raw_fd()),
-            ChildStdio::Terminal { path, stdin } => {
-                let terminal = libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
-                if terminal < 0 || libc::ioctl(terminal, libc::TIOCSCTTY, 0) != 0 {
+            ChildStdio::Files { stdin, out } => {
+                if libc::setsid() < 0 {
+                    return fail(SpawnStep::Fork);
+                }
+                (stdin.as_raw_fd(), out.as_raw_fd())
+            }
+            ChildStdio::Terminal { stdin, .. } => {
+                // In the holder's session, as the group in the foreground. Signals are blocked, so asking for that from
+                // the background stops nobody.
+                let own = libc::getpid();
+                if libc::setpgid(0, 0) != 0
+                    || libc::ioctl(plan.terminal, libc::TIOCSPGRP, &raw const own) != 0
+                {
                     return fail(SpawnStep::Pty);
                 }
-                (stdin.map_or(terminal, AsRawFd::as_raw_fd), terminal)
+                (stdin.map_or(plan.terminal, AsRawFd::as_raw_fd), plan.terminal)
             }
         };
         let wanted: [(RawFd, RawFd); 3] = [(stdin, 0), (out, 1), (out, 2)];
@@ -252,6 +302,71 @@ fn prepare_and_exec(plan: &Plan<'_>) -> Failed {
         libc::execve(child.program.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr());
     }
     fail(SpawnStep::Exec)
+}
+
+/// Leads the session of a terminal, makes the main process in it as a sibling, and then only waits.
+///
+/// When the leader of a session ends, the kernel throws away what was printed into its terminal and not read yet. So
+/// the main process must not be the leader; and whoever is must outlive the reading of the last byte.
+extern "C" fn holder_main(plan: *mut c_void) -> libc::c_int {
+    // SAFETY: as in `child_main`.
+    let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
+    let ChildStdio::Terminal { path, log, .. } = &plan.child.stdio else {
+        give_up(plan, Failed { step: SpawnStep::Pty, errno: libc::EINVAL })
+    };
+    // SAFETY: plain calls with strings that the parent prepared.
+    unsafe {
+        let terminal =
+            if libc::setsid() < 0 { -1 } else { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+        if terminal < 0 || libc::ioctl(terminal, libc::TIOCSCTTY, 0) != 0 {
+            let failed = Failed { step: SpawnStep::Pty, errno: errno() };
+            give_up(plan, failed)
+        }
+        plan.terminal = terminal;
+    }
+    let (cgroup, this) = (plan.child.cgroup, ptr::from_mut(plan));
+    // SAFETY: the second stack is used by nobody else; `plan` outlives the main process's use of it, for we are
+    // suspended meanwhile.
+    let made = unsafe { clone_child(this, &mut *(*this).stack, child_main, libc::CLONE_PARENT, cgroup) };
+    match made {
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+            give_up(plan, Failed { step: SpawnStep::Fork, errno })
+        }
+        // SAFETY: volatile, since the parent reads it without the compiler knowing of us.
+        Ok(pid) => unsafe { ptr::write_volatile(&raw mut plan.main, pid) },
+    }
+    // SAFETY: volatile, since the main process wrote it without the compiler knowing.
+    if unsafe { ptr::read_volatile(&raw const plan.failed) }.is_some() {
+        // SAFETY: ends this process at once.
+        unsafe { libc::_exit(127) }
+    }
+    let mut digits = [0_u8; 12];
+    let main = decimal(plan.main, &mut digits);
+    let argv = [
+        c"restage".as_ptr(),
+        super::holder::ROLE_C.as_ptr(),
+        main.as_ptr().cast(),
+        log.as_ptr(),
+        ptr::null(),
+    ];
+    // SAFETY: all strings end with NUL and outlive the call; the terminal is closed by it. Where it fails, the main
+    // process loses its terminal with us, which it is told as ever: by a hang-up.
+    unsafe {
+        libc::execve(c"/proc/self/exe".as_ptr(), argv.as_ptr(), plan.env.as_ptr());
+        libc::_exit(127)
+    }
+}
+
+/// The digits of a positive number and a NUL, without allocating.
+fn decimal(mut number: i32, digits: &mut [u8; 12]) -> &[u8] {
+    let mut at = 11;
+    while number > 0 && at > 0 {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+    &digits[at..]
 }
 
 fn errno() -> i32 {

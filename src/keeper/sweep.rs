@@ -192,8 +192,8 @@ impl Keys {
         let each = || trees.iter().enumerate();
         Self {
             by_session: each()
-                .filter(|(_, tree)| tree.pid > 0)
-                .map(|(index, tree)| (tree.pid, index))
+                .map(|(index, tree)| (tree.leader().0, index))
+                .filter(|(leader, _)| *leader > 0)
                 .collect(),
             by_token: each().map(|(index, tree)| (tree.intent.token, index)).collect(),
             by_marker: each().map(|(index, tree)| (marker(tree.intent.token), index)).collect(),
@@ -207,7 +207,8 @@ impl Keys {
     fn session(&self, stat: &Stat, trees: &[&Tree]) -> Option<usize> {
         let index = *self.by_session.get(&stat.sid)?;
         let tree = trees.get(index)?;
-        proc::stat(tree.pid).is_none_or(|leader| leader.start == tree.start).then_some(index)
+        let (pid, start) = tree.leader();
+        proc::stat(pid).is_none_or(|leader| leader.start == start).then_some(index)
     }
 
     fn main(&self, stat: &Stat) -> Option<usize> {

@@ -18,6 +18,8 @@ pub(crate) struct Tree {
     pub(crate) main: Main,
     /// Its processes do not descend from us: only a look at every process of the machine finds them all.
     pub(crate) foreign: bool,
+    /// Who leads the session of its terminal; elsewhere the main process does.
+    pub(crate) holder: Option<(i32, u64)>,
     pub(crate) relay: Option<Relay>,
     /// A descriptor of the reading end, so that a dead relay takes nothing with it.
     pub(crate) source: Option<Source>,
@@ -92,6 +94,7 @@ impl Tree {
             start,
             main,
             foreign,
+            holder: None,
             relay: None,
             source: None,
             log_file,
@@ -113,7 +116,12 @@ impl Tree {
         } else {
             proc::pidfd_open(pid).map_or(Main::Ended, Main::Foreign)
         };
-        Self::new(known.intent.clone(), pid, start, main)
+        Self { holder: known.holder, ..Self::new(known.intent.clone(), pid, start, main) }
+    }
+
+    /// The leader of the session that its processes are born into.
+    pub(crate) fn leader(&self) -> (i32, u64) {
+        self.holder.unwrap_or((self.pid, self.start))
     }
 
     pub(crate) fn key(&self) -> &str {
@@ -148,14 +156,14 @@ pub(crate) fn runner_of(key: &str) -> &str {
     key.rsplit_once('#').map_or(key, |(runner, _)| runner)
 }
 
-/// The eldest process with this token that leads its session: the main process.
+/// The eldest process with this token: the main process.
 fn find_by_token(token: u64) -> Option<(i32, u64)> {
     proc::all_pids()
         .into_iter()
         .filter_map(|pid| {
             let dir = proc::ProcDir::open(pid).ok()?;
             let stat = dir.stat()?;
-            (stat.sid == pid && !stat.is_dead() && dir.token() == Some(token)).then_some((pid, stat.start))
+            (!stat.is_dead() && dir.token() == Some(token)).then_some((pid, stat.start))
         })
         .min_by_key(|(_, start)| *start)
 }

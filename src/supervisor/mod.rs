@@ -3,8 +3,9 @@
 //! Reading order: [`handle`] (how others talk to it), [`manager`] (the actor), [`store`] and [`journal`] (what survives
 //! it), [`launch`] and [`env_file`] (what a process is made from), then what stands beside it: [`activity`], [`probe`]
 //! and [`proc_tree`] (signs of life), [`helper`] (health checks, stop commands), [`figures`], [`retry_log`], [`watch`]
-//! (edits of the config), [`clock`].
+//! (edits of the config), [`clock`], [`apart`] (memory).
 pub mod activity;
+pub mod apart;
 pub mod atomic;
 pub mod clock;
 pub mod env_file;

@@ -2,92 +2,14 @@
 //! a deleted socket do.
 
 use std::io::Read;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{RESTAGE, is_alive, kill_9, wait_for, wait_until};
-
-/// A workspace with folders of its own for state and sockets. What runs in it ends with it.
-struct Workspace {
-    dir: tempfile::TempDir,
-}
-
-impl Workspace {
-    fn new(runners: &Value) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let this = Self { dir };
-        std::fs::create_dir(this.path("run")).unwrap();
-        let config = json!({ "retry_backoff_seconds": 0.05, "stop_grace_seconds": 1, "runners": runners });
-        std::fs::write(this.path("config.json"), config.to_string()).unwrap();
-        this
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(RESTAGE);
-        command
-            .args(arguments)
-            .current_dir(self.dir.path())
-            .env("XDG_CACHE_HOME", self.path("cache"))
-            .env("XDG_RUNTIME_DIR", self.path("run"))
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        (status.code(), text(stdout), text(stderr))
-    }
-
-    #[track_caller]
-    fn ok(&self, arguments: &[&str]) -> String {
-        let (code, stdout, stderr) = self.run(arguments);
-        assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
-        stdout
-    }
-
-    fn status(&self) -> Vec<Value> {
-        serde_json::from_str(&self.ok(&["status", "--json"])).unwrap()
-    }
-
-    fn runner(&self, name: &str) -> Value {
-        self.status().into_iter().find(|row| row["name"] == name).unwrap()
-    }
-
-    fn holder(&self) -> Option<Value> {
-        serde_json::from_slice(&std::fs::read(self.path(".restage/supervisor.lock")).ok()?).ok()
-    }
-
-    fn supervisor(&self) -> i32 {
-        wait_for("a supervisor", || self.holder()?["pid"].as_i64()?.try_into().ok())
-    }
-
-    fn foreground(&self, arguments: &[&str]) -> Child {
-        self.command(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap()
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        if self.run(&["down", "--kill"]).0 == Some(3) {
-            return;
-        }
-        let gone = || self.run(&["status"]).0 == Some(3);
-        wait_until("the supervisor has ended", gone);
-    }
-}
+use crate::support::workspace::Workspace;
+use crate::support::{RESTAGE, is_alive, kill_9, wait_until};
 
 fn signal(pid: i32, signal: i32) {
     assert!(pid > 1);
@@ -182,7 +104,7 @@ fn a_signal_that_was_ignored_stays_ignored() {
     let mut shell = workspace.command(&[]);
     let mut child = Command::new("sh")
         .args(["-c", &script])
-        .current_dir(workspace.dir.path())
+        .current_dir(workspace.path(""))
         .envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())

@@ -392,7 +392,7 @@ fn a_killed_relay_loses_not_a_byte() {
         let pid = bench.spawn("a#1", spec);
         let keeper = bench.keeper_pid();
         for _ in 0..10 {
-            let relay = children(keeper).into_iter().find(|child| *child != pid);
+            let relay = children(keeper).into_iter().find(|child| *child != pid && is_relay(*child));
             if let Some(relay) = relay {
                 kill_9(relay);
                 wait_until("the relay is dead", || !is_alive(relay));
@@ -407,11 +407,34 @@ fn a_killed_relay_loses_not_a_byte() {
 }
 
 #[test]
+fn what_is_printed_last_into_a_terminal_is_in_the_log() {
+    let mut bench = Bench::new(true);
+    bench.hello(Policy::Keep);
+    let fixture = fixture().display().to_string();
+    for attempt in 1..=20 {
+        let log = bench.path(&format!("log-{attempt}"));
+        let spec = bench.spec(&[&fixture, "lines", "2000"]);
+        let spec = SpawnSpec { stdio: StdioKind::Tty, log: log.clone(), ..spec };
+        let key = format!("a#{attempt}");
+        bench.spawn(&key, spec);
+        bench.gone(&key);
+        let text = std::fs::read_to_string(log).unwrap().replace('\r', "");
+        assert_eq!(text.lines().count(), 2000, "attempt {attempt}");
+        assert_numbered(&text);
+    }
+    // Nobody who held a terminal is left.
+    let keeper = bench.keeper_pid();
+    wait_until("the keeper has no children", || children(keeper).is_empty());
+}
+
+#[test]
 fn a_terminal_is_a_terminal() {
     let mut bench = Bench::new(true);
     bench.hello(Policy::Keep);
-    let spec =
-        SpawnSpec { stdio: StdioKind::Tty, ..bench.sh("test -t 0 -a -t 1 -a -t 2 && tty && stty size") };
+    let spec = SpawnSpec {
+        stdio: StdioKind::Tty,
+        ..bench.sh("test -t 0 -a -t 1 -a -t 2 && tty && stty size && : > /dev/tty")
+    };
     bench.spawn("a#1", spec);
     assert_eq!(bench.exit("a#1").status, ExitKind::Code(0));
     bench.gone("a#1");
@@ -573,7 +596,8 @@ fn a_long_paste_arrives_whole_and_one_that_nobody_reads_holds_nobody_up() {
     let spec = SpawnSpec { stdio: StdioKind::Tty, ..bench.sh(&format!("{raw} head -c 200000 | cksum")) };
     bench.spawn("a#1", spec);
     wait_until("the start", || bench.log().contains("ready"));
-    let paste: String = (0..20_000).map(|number| format!("{number:09} ")).collect();
+    let numbers: Vec<String> = (0..20_000).map(|number| format!("{number:09} ")).collect();
+    let paste = numbers.concat();
     for part in [&paste[..100_000], &paste[100_000..]] {
         bench.tell(&Order::Input { key: "a#1".into(), text: part.into() });
     }
@@ -595,6 +619,10 @@ fn a_long_paste_arrives_whole_and_one_that_nobody_reads_holds_nobody_up() {
     bench.expect("a warning", |report| {
         matches!(report, Report::Warning { text, .. } if text.contains("does not read its terminal"))
     });
+}
+
+fn is_relay(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "restage-relay")
 }
 
 fn children(pid: i32) -> Vec<i32> {

@@ -16,6 +16,7 @@
 )]
 
 mod cli;
+mod journeys;
 mod keeper;
 mod layers;
 mod pictures;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::terminal::Terminal;
+use crate::support::pty::Terminal;
 use crate::support::{RESTAGE, wait_until};
 
 /// A cell, in pixels.
@@ -77,44 +77,43 @@ fn pictures() {
         command.env("XDG_RUNTIME_DIR", home.path().join("run"));
         command
     };
-    let mut terminal = Terminal::start(command(), (120, 34));
-    terminal.expect("1 exhausted");
-    terminal.expect("Retry: 2/3");
+    let mut terminal = Terminal::start(command(), 34, 120);
+    terminal.sees("1 exhausted");
+    terminal.sees("Retry: 2/3");
     // Silence is told from half of what is allowed.
-    terminal.expect("quiet 9s");
-    terminal.expect_that("a screen of log", |screen| screen.matches("41 passed").count() > 5);
-    wait_until("the toasts have gone", || {
-        !terminal.screen().contains('▌') || terminal.screen().matches('▌').count() == 1
-    });
+    terminal.sees("quiet 9s");
+    let count = |screen: &[String], text: &str| screen.iter().filter(|row| row.contains(text)).count();
+    terminal.until("a screen of log", |screen| count(screen, "41 passed") > 5);
+    terminal.until("the toasts have gone", |screen| count(screen, "▌") == 1);
     picture(&terminal, "main");
 
     terminal.press("l");
-    terminal.expect_gone("Retry:");
+    terminal.until("the log alone", |screen| count(screen, "Retry:") == 0);
     terminal.press("/passed\r");
-    terminal.expect("n next");
+    terminal.sees("n next");
     picture(&terminal, "log");
     // One ends the search, the next one leaves the log.
     wait_until("the list", || {
         terminal.press("\x1b");
         std::thread::sleep(std::time::Duration::from_millis(100));
-        terminal.screen().contains("up/in")
+        count(&terminal.screen(), "up/in") > 0
     });
 
     terminal.press("A");
-    terminal.expect("Retry analytics");
+    terminal.sees("Retry analytics");
     picture(&terminal, "analytics");
     terminal.press("c");
-    terminal.expect("Workspace");
+    terminal.sees("Workspace");
     picture(&terminal, "config");
     terminal.press("c");
-    terminal.expect("up/in");
+    terminal.sees("up/in");
     terminal.press(":res");
-    terminal.expect("restart all");
+    terminal.sees("restart all");
     picture(&terminal, "palette");
     terminal.press("\x1b");
-    terminal.expect_gone("restart all");
+    terminal.until("the palette closed", |screen| count(screen, "restart all") == 0);
     terminal.press("q");
-    terminal.expect("runners are live");
+    terminal.sees("runners are live");
     picture(&terminal, "quit");
     terminal.press("s");
     terminal.ended();
@@ -123,7 +122,7 @@ fn pictures() {
 fn picture(terminal: &Terminal, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pictures");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join(format!("{name}.svg")), terminal.cells(svg)).unwrap();
+    std::fs::write(folder.join(format!("{name}.svg")), terminal.look(svg)).unwrap();
 }
 
 /// Cells of one look side by side are one piece of text.

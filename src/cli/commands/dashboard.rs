@@ -36,7 +36,7 @@ pub fn run(workspace: &Workspace, global: &Global, names: &[String]) -> Outcome 
             let loaded = settings::load(workspace, Missing::Error)?;
             up::choose(&loaded, names)?;
             background::start(workspace, global.debug, names)?;
-            (loaded.spec.tui, Vec::new())
+            (loaded.tui, Vec::new())
         }
         // It goes on whatever the config looks like by now.
         Found::Somebody(_) => {

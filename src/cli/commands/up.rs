@@ -20,11 +20,13 @@ use crate::cli::own_log::{self, OwnLog};
 use crate::cli::signals::Signals;
 use crate::cli::workspace::Workspace;
 use crate::cli::{output, process, runtime, settings};
-use crate::config::{Loaded, Missing};
+use crate::config::Missing;
 use crate::control::lock::{LockError, WorkspaceLock};
 use crate::control::serve::Place;
 use crate::domain::ids::RunnerName;
+use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::headless::{Format, Headless, Printer, name_width};
+use crate::supervisor::apart::{apart, keep_little};
 use crate::supervisor::atomic::private_dir;
 use crate::supervisor::clock::SystemClock;
 use crate::supervisor::manager::Mode as ActorMode;
@@ -38,8 +40,9 @@ pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String])
     if let Found::Somebody(holder) = link::who(workspace) {
         return Err(link::taken(workspace, holder.as_ref()));
     }
-    let loaded = settings::load(workspace, Missing::Error)?;
-    let chosen = choose(&loaded, names)?;
+    keep_little();
+    let spec = settings::load(workspace, Missing::Error)?;
+    let chosen = choose(&spec, names)?;
     if mode.detach {
         let pid = background::start(workspace, global.debug, names)?;
         output::remark(&format!(
@@ -47,16 +50,17 @@ pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String])
         ));
         return Ok(Exit::Completed);
     }
-    let headless = headless(global, &loaded)?;
-    supervise(workspace, loaded, Role { headless: Some(headless), chosen, debug: global.debug }, || {})
+    let headless = headless(global, &spec)?;
+    supervise(workspace, spec, Role { headless: Some(headless), chosen, debug: global.debug }, || {})
 }
 
 /// The role `__supervise --config PATH [--debug] [NAME…]`, which only restage itself starts.
 pub fn in_background() -> ExitCode {
+    keep_little();
     background::leave_terminal();
     let mut reported = false;
-    let outcome = prepare().and_then(|(workspace, loaded, role)| {
-        supervise(&workspace, loaded, role, || {
+    let outcome = prepare().and_then(|(workspace, spec, role)| {
+        supervise(&workspace, spec, role, || {
             background::report(Ok(()));
             reported = true;
         })
@@ -73,7 +77,7 @@ pub fn in_background() -> ExitCode {
     }
 }
 
-fn prepare() -> Result<(Workspace, Loaded, Role), Failure> {
+fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
     let mut arguments = env::args_os().skip(2);
     let mut config = None;
     let mut debug = false;
@@ -87,15 +91,15 @@ fn prepare() -> Result<(Workspace, Loaded, Role), Failure> {
     }
     let workspace = Workspace::find(&Global { config, output: Output::Human, debug, no_color: true })?;
     // What runs must be looked after, even where a program or a folder of the config has gone meanwhile.
-    let missing = if background::is_needed(&workspace) { Missing::Warning } else { Missing::Error };
-    let loaded = settings::load(&workspace, missing)?;
-    let chosen = choose(&loaded, &names)?;
-    Ok((workspace, loaded, Role { headless: None, chosen, debug }))
+    let missing = if apart(|| background::is_needed(&workspace)) { Missing::Warning } else { Missing::Error };
+    let spec = settings::load(&workspace, missing)?;
+    let chosen = choose(&spec, &names)?;
+    Ok((workspace, spec, Role { headless: None, chosen, debug }))
 }
 
 /// Which runners to start: `None` are those with autostart.
-pub(super) fn choose(loaded: &Loaded, names: &[String]) -> Result<Option<Vec<RunnerName>>, Failure> {
-    let runners = &loaded.spec.runners;
+pub(super) fn choose(spec: &WorkspaceSpec, names: &[String]) -> Result<Option<Vec<RunnerName>>, Failure> {
+    let runners = &spec.runners;
     let known = |name: &&String| runners.iter().any(|runner| runner.name.as_str() == name.as_str());
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         let known: Vec<&str> = runners.iter().map(|runner| runner.name.as_str()).collect();
@@ -107,11 +111,11 @@ pub(super) fn choose(loaded: &Loaded, names: &[String]) -> Result<Option<Vec<Run
 }
 
 /// One line an event: on stderr for people, on stdout for programs.
-fn headless(global: &Global, loaded: &Loaded) -> Result<Headless, Failure> {
+fn headless(global: &Global, spec: &WorkspaceSpec) -> Result<Headless, Failure> {
     let (format, sink) = match global.output {
         Output::Human => {
             let colour = output::colours(&io::stderr(), global.no_color);
-            let name_width = name_width(loaded.spec.runners.iter().map(|runner| &runner.name));
+            let name_width = name_width(spec.runners.iter().map(|runner| &runner.name));
             let format = Format::Human { zone: TimeZone::system(), colour, name_width };
             (format, output::unbuffered(io::stderr().as_fd()))
         }
@@ -130,13 +134,13 @@ struct Role {
 }
 
 /// From the lock to the last line.
-fn supervise(workspace: &Workspace, loaded: Loaded, role: Role, standing: impl FnOnce()) -> Outcome {
+fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: impl FnOnce()) -> Outcome {
     let data_dir = workspace.data_dir();
     private_dir(&data_dir).map_err(|error| Failure::io(format!("make {}", data_dir.display()), &error))?;
     let lock = take_lock(workspace)?;
     // Held to the end: what waits is written when it goes.
     let _log = open_log(workspace, role.debug);
-    let places = workspace.places(loaded.spec.cache_dir.as_deref());
+    let places = workspace.places(spec.cache_dir.as_deref());
     let mode = if role.headless.is_some() { ActorMode::Headless } else { ActorMode::Background };
     let mut folders = places.runtime_dirs.clone();
     folders.push(data_dir);
@@ -145,7 +149,7 @@ fn supervise(workspace: &Workspace, loaded: Loaded, role: Role, standing: impl F
     let outcome = runtime.block_on(async {
         let signals = Signals::listen().map_err(|error| Failure::io("listen to signals", &error))?;
         let successor = background::arguments(workspace, role.debug);
-        let plan = Plan { workspace, places: &places, loaded, chosen: role.chosen, mode, successor };
+        let plan = Plan { workspace, places: &places, spec, chosen: role.chosen, mode, successor };
         let (handle, actor) = assemble(plan)?;
         let scene =
             Scene { place, workspace: workspace.root.clone(), lock, signals, headless: role.headless };

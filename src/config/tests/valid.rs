@@ -7,8 +7,8 @@ use super::super::{Environment, Loaded, Origin, load, settings};
 use super::Workspace;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::{
-    CgroupUse, CommandSpec, Jitter, Leftovers, Limit, LimitValue, Reload, RestartPolicy, RunnerSpec,
-    StdinSpec, Stdio,
+    CgroupUse, CommandSpec, Jitter, Leftovers, Limit, LimitValue, Reload, RestartPolicy, RetryPolicy,
+    RunnerSpec, StdinSpec, Stdio,
 };
 
 fn loaded(workspace: &Workspace, config: &str) -> Loaded {
@@ -130,7 +130,7 @@ fn every_key_of_a_runner_arrives() {
     let health = spec.health.unwrap();
     assert_eq!((health.interval, health.timeout), (Duration::from_millis(1500), Duration::from_millis(250)));
     assert_eq!((health.failures, health.command), (1, CommandSpec::Argv(vec!["true".into()])));
-    let retry = spec.retry;
+    let retry = RetryPolicy::clone(&spec.retry);
     assert_eq!((retry.enabled, retry.max_retries, retry.backoff.jitter), (false, 0, Jitter::Full));
     assert_eq!(
         (retry.backoff.base, retry.backoff.cap),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Effect, Event, Runner, TimerKind, step};
@@ -39,7 +40,7 @@ pub(crate) fn spec(name: &str) -> RunnerSpec {
             limits: BTreeMap::new(),
         },
         restart: RestartPolicy::OnCrash,
-        retry: RetryPolicy {
+        retry: Arc::new(RetryPolicy {
             enabled: true,
             max_retries: 3,
             backoff: Backoff { base: secs(5), multiplier: 2.0, cap: secs(300), jitter: Jitter::None },
@@ -49,7 +50,7 @@ pub(crate) fn spec(name: &str) -> RunnerSpec {
             success_exit_codes: vec![0],
             on_output: vec![],
             not_on_output: vec![],
-        },
+        }),
         timeout: None,
         activity: None,
         health: None,
@@ -66,11 +67,16 @@ pub(crate) fn spec(name: &str) -> RunnerSpec {
     }
 }
 
+/// The retry policy of a spec, to be changed.
+pub(crate) fn retry_mut(spec: &mut RunnerSpec) -> &mut RetryPolicy {
+    Arc::make_mut(&mut spec.retry)
+}
+
 /// Everything that can be watched is.
 pub(crate) fn watched(name: &str) -> RunnerSpec {
     let mut spec = spec(name);
     spec.timeout = Some(secs(3600));
-    spec.retry.reset_after = Some(secs(600));
+    retry_mut(&mut spec).reset_after = Some(secs(600));
     spec.activity = Some(ActivitySpec { timeout: secs(300), output: true, cpu: true, files: vec![] });
     spec.health = Some(HealthSpec {
         command: CommandSpec::Shell("true".into()),

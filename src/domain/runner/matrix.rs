@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::fixture::{Bench, nth, secs, watched};
+use super::fixture::{Bench, nth, retry_mut, secs, watched};
 use super::*;
 use crate::domain::retry::OutputMatch;
 use crate::domain::verdict::ExitStatus;
@@ -110,9 +110,9 @@ fn states() -> Vec<(&'static str, Bench)> {
         (
             "crashed, exhausted",
             made(|b| {
-                b.spec.retry.max_retries = 0;
+                retry_mut(&mut b.spec).max_retries = 0;
                 b.up().crash();
-                b.spec.retry.max_retries = 3;
+                retry_mut(&mut b.spec).max_retries = 3;
             }),
         ),
         (

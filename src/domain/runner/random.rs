@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::fixture::{Bench, watched};
+use super::fixture::{Bench, retry_mut, watched};
 use super::*;
 use crate::domain::retry::OutputMatch;
 use crate::domain::spec::{Jitter, RestartPolicy};
@@ -140,8 +140,8 @@ impl World {
                 None => vec![],
             },
             Act::Spec { enabled, max, differs } => {
-                bench.spec.retry.enabled = enabled;
-                bench.spec.retry.max_retries = max;
+                retry_mut(&mut bench.spec).enabled = enabled;
+                retry_mut(&mut bench.spec).max_retries = max;
                 let launch = if differs { LaunchChange::Differs } else { LaunchChange::Same };
                 vec![Event::SpecChanged { launch }]
             }
@@ -214,7 +214,7 @@ proptest! {
         always in any::<bool>(),
     ) {
         let mut spec = watched("a");
-        spec.retry.backoff.jitter = Jitter::Equal;
+        retry_mut(&mut spec).backoff.jitter = Jitter::Equal;
         if always {
             spec.restart = RestartPolicy::Always;
         }

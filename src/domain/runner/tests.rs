@@ -1,7 +1,7 @@
 //! The rules of supervision, one test each.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for the one effect that it is about")]
 
-use super::fixture::{Bench, nth, secs, spec, watched};
+use super::fixture::{Bench, nth, retry_mut, secs, spec, watched};
 use super::*;
 use crate::domain::retry::OutputMatch;
 use crate::domain::spec::{Pattern, Reload, RestartPolicy, Stdio};
@@ -39,7 +39,7 @@ fn the_default_policy_retries_after_5_10_and_20_seconds_and_then_gives_up() {
 #[test]
 fn with_backoff_0_the_spawn_follows_gone_at_once_and_never_the_exit() {
     let mut s = spec("a");
-    s.retry.backoff.base = Duration::ZERO;
+    retry_mut(&mut s).backoff.base = Duration::ZERO;
     let mut b = Bench::new(s);
     b.up().exit(ExitStatus::Signal(9));
     assert!(!b.spawns(), "what is left of the first attempt may still live");
@@ -217,7 +217,7 @@ fn a_good_end_under_always_comes_again_without_a_retry_and_clears_the_count() {
 fn a_good_end_under_always_does_not_spin() {
     let mut s = spec("a");
     s.restart = RestartPolicy::Always;
-    s.retry.backoff.base = Duration::ZERO;
+    retry_mut(&mut s).backoff.base = Duration::ZERO;
     let mut b = Bench::new(s);
     b.up().exit(ExitStatus::Code(0)).gone();
     assert_eq!(b.armed(TimerKind::Due), Some(secs(1)));
@@ -330,7 +330,7 @@ fn a_crash_on_a_full_disk_spends_no_retry() {
 #[test]
 fn output_is_judged_when_all_of_it_is_there() {
     let mut s = spec("a");
-    s.retry.on_output = vec![Pattern(regex::bytes::Regex::new("overloaded").unwrap())];
+    retry_mut(&mut s).on_output = vec![Pattern(regex::bytes::Regex::new("overloaded").unwrap())];
     let mut b = Bench::new(s);
     b.up().exit(ExitStatus::Code(1));
     assert_eq!(b.runner.retry_count, 0, "undecided");
@@ -382,7 +382,7 @@ fn a_new_policy_applies_at_once_and_touches_no_process() {
     // A lower limit lets the granted retry happen, and the count never stands above it.
     b.crash().pass(secs(5)).timer(TimerKind::Due).spawned().crash();
     assert_eq!(b.runner.retry_count, 2);
-    b.spec.retry.max_retries = 1;
+    retry_mut(&mut b.spec).max_retries = 1;
     b.feed(Event::SpecChanged { launch: LaunchChange::Same });
     assert_eq!((b.status(), b.runner.retry_count), (RunnerStatus::Backoff, 1));
     b.pass(secs(10)).timer(TimerKind::Due).spawned().crash();
@@ -393,7 +393,7 @@ fn a_new_policy_applies_at_once_and_touches_no_process() {
 fn switching_retries_off_cancels_the_one_that_waits() {
     let mut b = Bench::new(spec("a"));
     b.up().crash();
-    b.spec.retry.enabled = false;
+    retry_mut(&mut b.spec).enabled = false;
     b.feed(Event::SpecChanged { launch: LaunchChange::Same });
     assert_eq!(b.status(), RunnerStatus::Crashed);
 }

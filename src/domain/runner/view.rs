@@ -27,7 +27,8 @@ impl Runner {
     pub fn to_view(&self, spec: &RunnerSpec, now: &Now) -> RunnerView {
         let current = self.live_attempt().filter(|_| !matches!(self.phase, Phase::Sweeping(_)));
         let last = self.last.as_ref().filter(|_| current.is_none());
-        let mut attempts = self.history.clone();
+        let mut attempts = Vec::with_capacity(self.history.len() + usize::from(current.is_some()));
+        attempts.extend_from_slice(&self.history);
         attempts.extend(current.map(|attempt| AttemptView {
             attempt,
             started_at: self.started.map(|started| started.wall),

@@ -19,7 +19,7 @@ pub enum Event {
         width: u16,
         height: u16,
     },
-    /// A moment that [`super::model::Model::wake_at`] asked for has come.
+    /// A moment that [`super::model::Model::wake`] asked for has come.
     Tick,
     Link(LinkNews),
     /// What the config is now.

@@ -201,7 +201,13 @@ impl Task {
                     return;
                 }
             };
-            let result = result.map_err(|error| format!("{}: {error}", act(&what)));
+            let result = match (&what, result) {
+                // The refusal names both already.
+                (Asked::Input { .. } | Asked::Resize { .. }, Err(ClientError::Failed(failure))) => {
+                    Err(failure.to_string())
+                }
+                (_, result) => result.map_err(|error| format!("{}: {error}", act(&what))),
+            };
             // The dashboard has been left.
             tell.send(Event::Link(LinkNews::Answered { what, result })).await.ok();
         });

@@ -15,6 +15,7 @@ use crossterm::terminal::{
 use crossterm::{execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::{Position, Rect};
 
 use super::model::Model;
 use super::view;
@@ -56,7 +57,7 @@ impl Term {
         execute!(out, EnterAlternateScreen, EnableBracketedPaste, Hide)?;
         out.write_all(MOUSE_ON)?;
         Write::flush(out)?;
-        self.redraw()
+        self.blank()
     }
 
     /// Steps aside for another program, until [`Term::resume`].
@@ -82,9 +83,14 @@ impl Term {
 
     /// Whatever was written over the screen goes away with the next frame.
     pub fn redraw(&mut self) -> io::Result<()> {
-        // `clear` would ask the terminal where its cursor is, and wait for the answer.
-        let area = self.screen.size()?.into();
-        self.screen.resize(area)
+        self.blank()
+    }
+
+    /// Not by [`Terminal::clear`], which asks the terminal where its cursor is, and waits for an answer that not every
+    /// terminal gives.
+    fn blank(&mut self) -> io::Result<()> {
+        let size = self.screen.size()?;
+        self.screen.resize(Rect::from((Position::ORIGIN, size)))
     }
 
     pub fn bell(&mut self) -> io::Result<()> {

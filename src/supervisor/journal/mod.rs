@@ -33,6 +33,7 @@ use append::Appender;
 use load::{Files, Loaded, load, without_boot};
 use record::Record;
 
+use super::apart::apart;
 use super::atomic::{replace, set_aside, sync_dir};
 use super::store::{Recovered, StateStore};
 use crate::domain::ids::{Process, RunnerName};
@@ -115,7 +116,7 @@ impl StateFile {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|source| StateError::Folder { path: dir.to_owned(), source })?;
         let files = Files::of(dir);
-        let mut loaded = load(&files)?;
+        let mut loaded = apart(|| load(&files))?;
         if let Some(head) =
             loaded.head.as_ref().filter(|head| is_elsewhere(&head.workspace, &owner.workspace))
         {

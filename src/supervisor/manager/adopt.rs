@@ -2,11 +2,12 @@
 //! they were, and after a clean end the fresh start.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::reload::launch_change;
 use super::roster::Id;
-use super::{Link, RunnerManager, StartPlan};
+use super::{Key, Link, Past, RunnerManager, StartPlan};
 use crate::domain::ids::{AttemptId, RunnerName};
 use crate::domain::runner::state::RunnerState;
 use crate::domain::runner::{Event, Found, Phase, Runner};
@@ -17,6 +18,11 @@ use crate::domain::spec::{
 use crate::domain::time::{Mono, Now};
 use crate::ports::{Inventory, LiveAttempt, StopTree};
 use crate::supervisor::store::Recovered;
+
+/// Runners that are begun in one turn.
+const STEP: usize = 32;
+/// What the start needed in memory is given back this long after it.
+const TIDY: Duration = Duration::from_secs(5);
 
 impl RunnerManager {
     /// Makes the roster from the config and the records.
@@ -86,7 +92,9 @@ impl RunnerManager {
     pub(super) fn on_connected(&mut self, inventory: Inventory) {
         let first = self.link == Link::Awaited;
         self.link = Link::Connected;
-        self.publish_fleet();
+        if !first {
+            self.publish_fleet();
+        }
         if !inventory.guarded {
             let text = "the keeper has lost its guard: it goes on, but if it is killed now, nobody inherits its \
                         processes; `restage down` and up again restores the guard";
@@ -115,7 +123,8 @@ impl RunnerManager {
             self.apply(id, Event::Inventory { found, first, output });
         }
         if first {
-            self.start_plan();
+            self.beginnings = self.roster.ids().into();
+            self.begin_some();
         }
     }
 
@@ -150,15 +159,17 @@ impl RunnerManager {
     }
 
     /// What is started in the beginning, and with what is already there under a config that may be another one by now.
-    fn start_plan(&mut self) {
-        let recorded = std::mem::take(&mut self.past.known);
+    /// It goes in small steps, so that the executor begins while the rest is still being prepared, and little waits in
+    /// memory for its turn.
+    pub(super) fn begin_some(&mut self) {
         let mut fresh = Vec::new();
-        for id in self.roster.ids() {
+        for _ in 0..STEP {
+            let Some(id) = self.beginnings.pop_front() else { break };
             let Some(entry) = self.roster.get(id) else { continue };
             if entry.runner.removed {
                 continue;
             }
-            let known = recorded.contains(&entry.spec.name);
+            let known = self.past.known.contains(&entry.spec.name);
             let wanted = match &self.options.start {
                 StartPlan::Only(names) => names.contains(&entry.spec.name),
                 StartPlan::Autostart => entry.spec.autostart && (self.past.clean_end || !known),
@@ -174,6 +185,19 @@ impl RunnerManager {
             }
         }
         self.record_new(&fresh);
+        if self.beginnings.is_empty() {
+            self.past = Past::default();
+            self.publish_fleet();
+            let now = self.clock.now().mono;
+            self.timers.arm(now, now.plus(TIDY), Key::Tidy);
+        }
+    }
+
+    /// What is asked for now is meant to come after the start.
+    pub(super) fn begin_all(&mut self) {
+        while !self.beginnings.is_empty() {
+            self.begin_some();
+        }
     }
 }
 
@@ -199,7 +223,7 @@ fn orphan(name: &RunnerName, state: Option<&RunnerState>, log_dir: &std::path::P
             limits: BTreeMap::new(),
         },
         restart: RestartPolicy::Never,
-        retry: RetryPolicy {
+        retry: Arc::new(RetryPolicy {
             enabled: false,
             max_retries: state.map_or(0, |state| state.max_retries),
             backoff: zero,
@@ -209,7 +233,7 @@ fn orphan(name: &RunnerName, state: Option<&RunnerState>, log_dir: &std::path::P
             success_exit_codes: vec![0],
             on_output: Vec::new(),
             not_on_output: Vec::new(),
-        },
+        }),
         timeout: None,
         activity: None,
         health: None,

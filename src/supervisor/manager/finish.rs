@@ -22,6 +22,7 @@ impl RunnerManager {
             (None | Some(Shutdown::Graceful), Shutdown::Kill) => Event::Kill,
         };
         self.shutdown = Some(how);
+        self.begin_all();
         let now = self.clock.now().mono;
         let grace = match how {
             Shutdown::Graceful => self.roster.iter().map(|entry| entry.spec.stop.grace).max(),
@@ -35,7 +36,7 @@ impl RunnerManager {
 
     /// Whether this was the last turn, and how it all went.
     pub(super) fn ended(&mut self) -> Option<End> {
-        let nothing_lives = self.roster.live == 0;
+        let nothing_lives = self.roster.live == 0 && self.beginnings.is_empty();
         let why = match self.shutdown {
             Some(how) if nothing_lives || (self.overdue && self.nothing_moves()) => EndReason::Shutdown(how),
             None if self.idle && nothing_lives => EndReason::Idle,
@@ -90,6 +91,7 @@ impl RunnerManager {
         let idle = self.options.mode == Mode::Background
             && self.link != Link::Awaited
             && self.roster.live == 0
+            && self.beginnings.is_empty()
             && !attached;
         match (idle, self.idle_timer) {
             (true, None) if !self.idle => {

@@ -21,7 +21,7 @@ impl RunnerManager {
         let Some(entry) = self.roster.get_mut(id) else { return };
         let Some(spec) = entry.spec.activity.clone() else { return };
         let Phase::Running(running) = &entry.runner.phase else { return };
-        let (watch, due) = match entry.watch.take() {
+        let (watch, due) = match entry.watch.take().map(|watching| *watching) {
             Some(Watching { mut watch, due }) if watch.attempt == attempt => {
                 if let Some(ticket) = due {
                     self.timers.cancel(ticket);
@@ -36,7 +36,7 @@ impl RunnerManager {
             }
         };
         let due = self.timers.arm(now.mono, due, Key::Look { id, attempt });
-        entry.watch = Some(Watching { watch, due: Some(due) });
+        entry.watch = Some(Box::new(Watching { watch, due: Some(due) }));
     }
 
     pub(super) fn unwatch(&mut self, id: Id) {
@@ -91,7 +91,7 @@ impl RunnerManager {
         self.stop_health(id);
         let due = Some(self.timers.arm(now.mono, first, Key::Check { id, attempt }));
         if let Some(entry) = self.roster.get_mut(id) {
-            entry.health = Some(Checking { attempt, due, begun: now.mono, task: None });
+            entry.health = Some(Box::new(Checking { attempt, due, begun: now.mono, task: None }));
         }
     }
 

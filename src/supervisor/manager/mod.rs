@@ -33,6 +33,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::activity;
+use super::apart::give_back;
 use super::figures::{self, Shares};
 use super::handle::{Ask, Handle, Reply, RequestError, Shutdown};
 use super::helper::{HelperEnd, Helpers};
@@ -91,6 +92,8 @@ enum Input {
     /// Some timer is due.
     Tick,
     ConfigTouched,
+    /// More of the start plan.
+    Begin,
     /// Somebody came or went.
     Attached,
 }
@@ -120,6 +123,8 @@ enum Key {
     /// Housekeeping of the store.
     Store,
     Reload,
+    /// The start is over, and what it needed in memory can be given back.
+    Tidy,
     Idle,
     /// The shutdown takes too long.
     Overdue,
@@ -140,6 +145,8 @@ pub struct RunnerManager {
     roster: Roster,
     /// Events of this moment that are yet to be applied.
     queue: VecDeque<(Id, Event)>,
+    /// What the start plan has yet to look at.
+    beginnings: VecDeque<Id>,
     timers: Timers<Key>,
     budget: Option<RetryBudgetWindow>,
     retention: Retention,
@@ -243,6 +250,7 @@ impl RunnerManager {
             workspace,
             roster: Roster::default(),
             queue: VecDeque::new(),
+            beginnings: VecDeque::new(),
             timers: Timers::new(),
             budget,
             retention,
@@ -286,6 +294,7 @@ impl RunnerManager {
 
     async fn next_input(&mut self) -> Input {
         let due = self.timers.next().map(|at| at.since(self.clock.now().mono));
+        let begins = !self.beginnings.is_empty();
         let inputs = &mut self.inputs;
         let timer = async {
             match due {
@@ -309,6 +318,8 @@ impl RunnerManager {
             () = touched => Input::ConfigTouched,
             Ok(()) = inputs.attached.changed() => Input::Attached,
             () = timer => Input::Tick,
+            // Others have their turn before it goes on.
+            () = tokio::task::yield_now(), if begins => Input::Begin,
         }
     }
 
@@ -324,6 +335,7 @@ impl RunnerManager {
             Input::LogTrouble { runner, trouble } => self.on_log_trouble(runner, &trouble),
             Input::Trouble(text) => self.warn(None, text),
             Input::ConfigTouched => self.on_config_touched(),
+            Input::Begin => self.begin_some(),
             // Whether it is idle is looked at after every input.
             Input::Attached => {}
         }
@@ -346,6 +358,7 @@ impl RunnerManager {
                     // The one who edited the file reads of it in the notices.
                     self.reload().ok();
                 }
+                Key::Tidy => give_back(),
                 Key::Idle => {
                     self.idle_timer = None;
                     self.idle = true;

@@ -23,6 +23,7 @@ impl RunnerManager {
         if self.shutdown.is_some() {
             return Err(RequestError::Ending);
         }
+        self.begin_all();
         let running = self.running_config();
         match self.config.load(&running) {
             Ok(loaded) => {

@@ -48,6 +48,7 @@ impl RunnerManager {
 
     fn each(&mut self, names: &[RunnerName], event: &Event) -> Result<Reply, RequestError> {
         let ids = self.ids_of(names)?;
+        self.begin_all();
         for id in &ids {
             self.apply(*id, event.clone());
         }

@@ -24,8 +24,8 @@ pub(super) struct Entry {
     /// Of the runner's own timers; those of an older epoch are taken out.
     pub(super) timers: Vec<Ticket>,
     pub(super) armed_epoch: u64,
-    pub(super) watch: Option<Watching>,
-    pub(super) health: Option<Checking>,
+    pub(super) watch: Option<Box<Watching>>,
+    pub(super) health: Option<Box<Checking>>,
     /// What the bounds of logs watch for it.
     pub(super) bounded: Option<(PathBuf, u64)>,
     /// Somebody truncated a log of it: from now on it prints through a pipe.
@@ -68,7 +68,8 @@ impl Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    entries: Vec<Option<Entry>>,
+    /// Boxed, so that the list may grow without copying and without room for what is not there.
+    entries: Vec<Option<Box<Entry>>>,
     names: HashMap<RunnerName, Id>,
     /// As the config file has them; those that are no longer in it come last.
     order: Vec<Id>,
@@ -82,12 +83,12 @@ impl Roster {
         self.names.insert(spec.name.clone(), id);
         self.order.push(id);
         self.live += usize::from(runner.status().is_live());
-        self.entries.push(Some(Entry::new(spec, runner)));
+        self.entries.push(Some(Box::new(Entry::new(spec, runner))));
         id
     }
 
     pub(super) fn remove(&mut self, id: Id) -> Option<Entry> {
-        let entry = self.entries.get_mut(id.0)?.take()?;
+        let entry = *self.entries.get_mut(id.0)?.take()?;
         self.names.remove(&entry.spec.name);
         self.order.retain(|other| *other != id);
         self.live -= usize::from(entry.runner.status().is_live());
@@ -99,11 +100,11 @@ impl Roster {
     }
 
     pub(super) fn get(&self, id: Id) -> Option<&Entry> {
-        self.entries.get(id.0)?.as_ref()
+        self.entries.get(id.0)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Entry> {
-        self.entries.get_mut(id.0)?.as_mut()
+        self.entries.get_mut(id.0)?.as_deref_mut()
     }
 
     pub(super) fn ids(&self) -> Vec<Id> {

@@ -20,9 +20,6 @@ use super::{News, Shot, Told, Watch};
 use crate::logs::blocks::{Piece, open_log, read_at};
 use crate::logs::tail::{Follow, News as Added};
 
-/// A panic in this thread is caught: it is no reason to leave the screen.
-pub(crate) const THREAD: &str = "restage-attach";
-
 /// Between two pictures.
 const FRAME: Duration = Duration::from_millis(16);
 
@@ -56,7 +53,7 @@ impl Worker {
             number: 0,
             open: None,
         };
-        std::thread::Builder::new().name(THREAD.into()).spawn(move || desk.run())?;
+        std::thread::Builder::new().name("restage-attach".into()).spawn(move || desk.run())?;
         Ok(Self { inbox: Some(inbox), wake })
     }
 

@@ -206,6 +206,7 @@ impl LogPane {
             return Some(Vec::new());
         }
         if self.finding.take().is_some() {
+            self.then.clear();
             return Some(vec![event::Cmd::Log(Cmd::StopFinding { epoch: self.epoch })]);
         }
         if self.search.take().is_some() {
@@ -354,6 +355,8 @@ impl LogPane {
                     }
                     self.search = wanted;
                     self.current = None;
+                    self.finding = None;
+                    self.then.clear();
                     // At the end, what was just written is the interesting part.
                     self.find(if self.place == Place::End { Way::Up } else { Way::Down })
                 }
@@ -386,7 +389,11 @@ impl LogPane {
         }
     }
 
-    fn find(&mut self, way: Way) -> Vec<event::Cmd> {
+    pub(super) fn find(&mut self, way: Way) -> Vec<event::Cmd> {
+        if self.finding.is_some() {
+            self.then.push_back(way);
+            return Vec::new();
+        }
         let (Some(search), Some(window)) = (&self.search, &self.window) else { return Vec::new() };
         let (top, _) = self.top(window);
         let line = |index: usize| window.lines.get(index);

@@ -2,9 +2,9 @@
 //! runner is shown and how large the pane is, hands over actions and keys, and knows nothing of files.
 //!
 //! A place in a log is a byte offset, never a line number: so any place of a log of any size is reached by reading a
-//! page. Reading order: [`question`] (what pane and worker say to one another), [`reading`] and [`worker`] (off the
-//! loop), [`window`] (the lines in memory), [`scroll`] (where the screen stands), [`keys`] (what a person does),
-//! [`text`] (a line as cells), [`draw`].
+//! page. Reading order: `question` (what pane and worker say to one another), `reading` and `worker` (off the
+//! loop), `window` (the lines in memory), `scroll` (where the screen stands), `keys` (what a person does),
+//! `text` (a line as cells), `draw`.
 
 mod draw;
 mod keys;
@@ -18,6 +18,7 @@ mod worker;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 pub use draw::draw;
@@ -25,7 +26,7 @@ pub use question::{Cmd, News};
 pub(crate) use text::is_invisible;
 pub use worker::Worker;
 
-use self::question::{Read, Told};
+use self::question::{Read, Told, Way};
 use self::window::Window;
 use super::event;
 use super::input::LineInput;
@@ -81,6 +82,8 @@ pub struct LogPane {
     current: Option<u64>,
     /// A search is on its way, and has come so far.
     finding: Option<u64>,
+    /// Steps from match to match that were asked for meanwhile.
+    then: VecDeque<Way>,
     filter: Option<Wanted>,
     /// How far the filter has come.
     filtering: Option<u64>,
@@ -162,6 +165,7 @@ impl Default for LogPane {
             search: None,
             current: None,
             finding: None,
+            then: VecDeque::new(),
             filter: None,
             filtering: None,
             selection: None,
@@ -220,7 +224,7 @@ impl LogPane {
         }
     }
 
-    /// The area for [`draw`]; nothing (0 × 0) where the pane is not on screen: then nothing is read either. Called after
+    /// The area for [`draw()`]; nothing (0 × 0) where the pane is not on screen: then nothing is read either. Called after
     /// each event.
     pub fn resize(&mut self, width: u16, height: u16) -> Vec<event::Cmd> {
         if (self.width, self.height) == (width, height) {
@@ -272,6 +276,7 @@ impl LogPane {
         self.asked = None;
         self.current = None;
         self.finding = None;
+        self.then.clear();
         self.filtering = None;
         self.note = None;
         self.count = None;
@@ -377,10 +382,15 @@ impl LogPane {
             Told::Found { offset, around } => {
                 self.finding = None;
                 self.note = around.then(|| "searched on from the other end".to_owned());
-                self.found(*offset)
+                let mut cmds = self.found(*offset);
+                if let Some(way) = self.then.pop_front() {
+                    cmds.extend(self.find(way));
+                }
+                cmds
             }
             Told::NotFound => {
                 self.finding = None;
+                self.then.clear();
                 let text = self.search.as_ref().map_or("", |search| search.text.as_str());
                 self.note = Some(format!("no line matches {text:?}"));
                 Vec::new()
@@ -401,8 +411,6 @@ impl LogPane {
     }
 
     fn copied(&mut self, text: String) -> Vec<event::Cmd> {
-        let lines = text.lines().count();
-        self.note = Some(format!("copied {lines} line{}", if lines == 1 { "" } else { "s" }));
         self.selection = None;
         vec![event::Cmd::Copy(text)]
     }

@@ -16,7 +16,7 @@ use crate::logs::sanitize::{Keep, Sanitizer};
 use crate::logs::search::{Match, Search, Step};
 
 /// More is no text for a clipboard.
-pub(crate) const MOST_TEXT: u64 = 1 << 20;
+pub(crate) const MOST_TEXT: u64 = 64 << 10;
 
 /// How far a search goes before it tells where it is.
 const TELL_EVERY: u64 = 64 << 20;

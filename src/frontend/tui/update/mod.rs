@@ -1,6 +1,6 @@
 //! The one place that decides: an event changes the model and may ask for something to be done. No I/O, no clock.
 //!
-//! [`act`] is what actions do, [`link`] what the supervisor says, [`pointer`] the mouse, [`settle`] what follows from any
+//! `act` is what actions do, `link` what the supervisor says, `pointer` the mouse, `settle` what follows from any
 //! change: which rows there are, what stays selected, what the log shows, when to wake up.
 
 use jiff::Timestamp;

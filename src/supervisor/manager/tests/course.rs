@@ -30,7 +30,7 @@ async fn a_crash_is_retried_after_its_backoff_and_then_given_up() {
 #[tokio::test(start_paused = true)]
 async fn what_is_recorded_comes_before_what_is_done() {
     let mut fast = spec("a");
-    fast.retry.backoff.base = Duration::ZERO;
+    retry_mut(&mut fast).backoff.base = Duration::ZERO;
     let mut world = Setup::new(vec![fast]).start();
     world.up("a", 100).await;
     world.exited("a", 1, ExitStatus::Code(1));

@@ -11,7 +11,7 @@ fn headless(runners: Vec<RunnerSpec>) -> Setup {
 #[tokio::test(start_paused = true)]
 async fn headless_ends_when_nothing_is_left_to_run() {
     let mut failing = spec("b");
-    failing.retry.max_retries = 0;
+    retry_mut(&mut failing).max_retries = 0;
     let mut world = headless(vec![spec("a"), failing]).start();
     world.up("a", 1).await;
     world.up("b", 2).await;

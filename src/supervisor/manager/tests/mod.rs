@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::domain::ids::{AttemptId, Process};
-use crate::domain::runner::fixture::{nth, secs, spec};
+use crate::domain::runner::fixture::{nth, retry_mut, secs, spec};
 use crate::domain::runner::state::RunnerState;
 use crate::domain::spec::{CgroupUse, RunnerSpec, TuiSpec};
 use crate::domain::time::Now;

@@ -14,7 +14,7 @@ impl World {
 async fn a_new_limit_applies_and_touches_no_process() {
     let mut world = Setup::new(vec![spec("a"), spec("b")]).start();
     world.up("a", 1).await;
-    world.edit(|workspace| workspace.runners[0].retry.max_retries = 9);
+    world.edit(|workspace| retry_mut(&mut workspace.runners[0]).max_retries = 9);
     world.until("the limit", |snapshot| (snapshot.runners[0].max_retries == 9).then_some(())).await;
     assert_eq!((world.stops().len(), world.spawns().len()), (0, 2));
     assert!(world.lines().contains(&"config: something changed".to_owned()));
@@ -25,7 +25,7 @@ async fn a_burst_of_edits_is_read_once_it_is_over() {
     let mut world = Setup::new(vec![spec("a")]).start();
     world.up("a", 1).await;
     for limit in 4..14 {
-        world.edit(|workspace| workspace.runners[0].retry.max_retries = limit);
+        world.edit(|workspace| retry_mut(&mut workspace.runners[0]).max_retries = limit);
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(world.snapshot().await.runners[0].max_retries, 3);
     }

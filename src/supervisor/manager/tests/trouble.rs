@@ -98,7 +98,7 @@ async fn an_env_file_that_cannot_be_read_is_a_failed_spawn() {
 async fn a_budget_spreads_the_retries_of_all_runners() {
     let fast = |name: &str| {
         let mut fast = spec(name);
-        fast.retry.backoff.base = Duration::ZERO;
+        retry_mut(&mut fast).backoff.base = Duration::ZERO;
         fast
     };
     let mut world = Setup::new(vec![fast("a"), fast("b"), fast("c")]).start();

@@ -1,0 +1,149 @@
+//! What the supervisor orders, from its hello to its goodbye; and what its death without one means.
+
+use std::os::fd::AsFd;
+
+use super::journal::Record;
+use super::proc;
+use super::serve::{Keeper, SUPERVISOR, add};
+use super::tree::{Tree, runner_of};
+use super::wire::{LiveAttempt, Order, Policy, Report, SpawnSpec, SpawnStep, VERSION};
+
+impl Keeper {
+    pub(super) fn on_order(&mut self, order: Order) {
+        if let Order::Hello { version, epoch, policy, successor } = order {
+            return self.on_hello(version, epoch, policy, successor);
+        }
+        if !self.conn.as_ref().is_some_and(|conn| conn.greeted) {
+            return self.send(&Report::Refused { why: "say hello first".into() });
+        }
+        match order {
+            Order::Hello { .. } => {}
+            Order::Spawn { key, spec } => {
+                self.on_spawn(&key, &spec);
+                // Others may wait behind this one.
+                self.flush();
+            }
+            Order::Stop { key, signal, grace_ms } => self.stop(&key, signal, grace_ms),
+            Order::Input { key, text } => self.on_input(&key, &text),
+            Order::Resize { key, rows, cols } => self.on_resize(&key, rows, cols),
+            Order::Ack { seq } => {
+                if self.exits.first_key_value().is_some_and(|(first, _)| *first <= seq) {
+                    self.exits = self.exits.split_off(&(seq + 1));
+                    self.record(&Record::Ack { seq });
+                }
+            }
+            Order::Policy { policy } => {
+                self.policy = policy;
+                self.head.policy = Some(policy);
+                self.record(&Record::Head(self.head.clone()));
+            }
+            Order::Goodbye => {
+                self.goodbye = true;
+                self.conn = None;
+            }
+        }
+    }
+
+    fn on_hello(&mut self, version: u32, epoch: u64, policy: Policy, successor: Vec<String>) {
+        let Some(conn) = &mut self.conn else { return };
+        let peer = conn.peer_pid;
+        let same = self.supervisor.as_ref().is_some_and(|(pid, _)| *pid == peer) && epoch == self.head.epoch;
+        let why = if version != VERSION {
+            Some(format!("the keeper speaks version {VERSION} of the protocol, not {version}"))
+        } else if epoch <= self.head.epoch && !same {
+            Some(format!("epoch {epoch} is over: a supervisor with epoch {} has taken over", self.head.epoch))
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            self.send(&Report::Refused { why });
+            self.flush();
+            self.conn = None;
+            return;
+        }
+        conn.greeted = true;
+        self.goodbye = false;
+        self.policy = policy;
+        self.head.epoch = epoch;
+        self.head.policy = Some(policy);
+        self.head.successor = successor;
+        self.head.next_seq = self.head.next_seq.max(1);
+        self.record(&Record::Head(self.head.clone()));
+        if !same {
+            self.watch_supervisor(peer);
+        }
+        let live: Vec<LiveAttempt> = self.trees.values().map(Tree::view).collect();
+        self.send(&Report::Welcome {
+            version: VERSION,
+            keeper_pid: std::process::id().cast_signed(),
+            guarded: self.guarded && nix::unistd::getppid().as_raw() != 1,
+            cgroups: self.cgroups.is_some(),
+            live,
+            exits: self.exits.values().cloned().collect(),
+        });
+    }
+
+    fn watch_supervisor(&mut self, pid: i32) {
+        self.supervisor = None;
+        match proc::pidfd_open(pid) {
+            Ok(pidfd) => {
+                if add(&self.epoll, pidfd.as_fd(), SUPERVISOR).is_ok() {
+                    self.supervisor = Some((pid, pidfd));
+                    self.successor.arrived(proc::monotonic());
+                }
+            }
+            // Dead already.
+            Err(_) => self.on_supervisor_death(),
+        }
+    }
+
+    pub(super) fn on_supervisor_death(&mut self) {
+        self.supervisor = None;
+        if self.goodbye {
+            return;
+        }
+        match self.policy {
+            Policy::Stop => self.stop_everything(),
+            Policy::Keep => self.successor.wanted(proc::monotonic()),
+        }
+    }
+
+    fn on_spawn(&mut self, key: &str, spec: &SpawnSpec) {
+        if let Some(tree) = self.trees.get(key) {
+            // Asked again: the same answer. Where it has ended meanwhile, its exit tells the rest.
+            return self.send(&Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start });
+        }
+        if let Some(exit) = self.exits.values().find(|exit| exit.key == key) {
+            let exit = exit.clone();
+            self.send(&Report::Exit(exit));
+            return self.send(&Report::Gone { key: key.to_owned() });
+        }
+        if self.ending || self.by_runner.contains_key(runner_of(key)) {
+            return self.send(&Report::Busy { key: key.to_owned() });
+        }
+        // Head-room for what must be written later whatever the disk says: an exit, an acknowledgement and an end for
+        // each, besides the intent.
+        let records = (self.trees.len() + 1) * 3 + self.exits.len() * 2 + 4;
+        if let Err(error) = self.journal.reserve(records) {
+            return self.send(&Report::SpawnFailed {
+                key: key.to_owned(),
+                step: SpawnStep::Journal,
+                errno: error.raw_os_error().unwrap_or(libc::EIO),
+                subject: "the keeper's journal".into(),
+            });
+        }
+        match self.inheritance.launch(key, spec, &mut self.journal, self.cgroups.as_ref()) {
+            Ok(tree) => {
+                let report = Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start };
+                self.index(tree);
+                self.send(&report);
+            }
+            Err(failure) => self.send(&Report::SpawnFailed {
+                key: key.to_owned(),
+                step: failure.step,
+                errno: failure.errno,
+                subject: failure.subject,
+            }),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Looking after relays: starting one anew where it died, taking over those of an earlier keeper, cutting off one that
+//! has nothing left to wait for.
+
+use super::journal::Record;
+use super::proc;
+use super::relay;
+use super::serve::Keeper;
+use super::tree::{Ending, Relay, Tree};
+use super::wire::{Report, StdioKind};
+
+impl Keeper {
+    /// Somebody whom we do not know holds the other side of the pipe: what was in it is in the log.
+    pub(super) fn cut_relay(&mut self, key: &str) {
+        if let Some(relay) = self.trees.get_mut(key).and_then(|tree| tree.relay.take()) {
+            self.relays.remove(&relay.pid);
+            self.loose_relays.insert(relay.pid);
+            if proc::is_alive(relay.pid, relay.start) {
+                // SAFETY: plain numbers; the relay was just seen to be that very process.
+                unsafe { libc::kill(relay.pid, libc::SIGKILL) };
+            }
+        }
+        self.gone(key);
+    }
+
+    pub(super) fn relay_ended(&mut self, pid: i32, at_the_end: bool) {
+        let Some(key) = self.relays.remove(&pid) else { return };
+        let Some(tree) = self.trees.get_mut(&key) else { return };
+        tree.relay = None;
+        if at_the_end {
+            // Nobody holds the other side any more.
+            tree.source = None;
+        } else if let Some(mut tree) = self.trees.remove(&key) {
+            self.start_relay(&mut tree);
+            self.trees.insert(key.clone(), tree);
+        }
+        let Some(tree) = self.trees.get(&key) else { return };
+        if matches!(tree.ending, Ending::Drain { .. }) && tree.relay.is_none() {
+            self.gone(&key);
+        }
+    }
+
+    /// Another relay for a source that we hold.
+    fn start_relay(&mut self, tree: &mut Tree) {
+        let Some(source) = &tree.source else { return };
+        match relay::start(source, &tree.intent.log) {
+            Ok(pid) => {
+                let start = proc::stat(pid).map_or(0, |stat| stat.start);
+                tree.relay = Some(Relay { pid, start, _pidfd: None });
+                tree.intent.relay = Some((pid, start));
+                self.relays.insert(pid, tree.key().to_owned());
+                self.record(&Record::Relay { key: tree.key().to_owned(), relay: (pid, start) });
+            }
+            Err(error) => {
+                let text = format!("start a relay for its output anew: {error}");
+                self.send(&Report::Warning { key: Some(tree.key().to_owned()), text });
+            }
+        }
+    }
+
+    /// For a tree of an earlier keeper: its relay, if it lives; otherwise a new one on what the child still holds.
+    pub(super) fn revive_relay(&mut self, tree: &mut Tree) {
+        if tree.intent.stdio == StdioKind::File {
+            return;
+        }
+        if let Some((pid, start)) = tree.intent.relay.filter(|(pid, start)| proc::is_alive(*pid, *start)) {
+            let pidfd = match proc::pidfd_open(pid) {
+                Ok(pidfd) if is_our_child(pid) || self.watch_foreign(pid, &pidfd) => Some(pidfd),
+                Ok(_) | Err(_) => None,
+            };
+            tree.relay = Some(Relay { pid, start, _pidfd: pidfd });
+            tree.source = relay::source_of(pid).ok();
+            return;
+        }
+        if tree.intent.stdio == StdioKind::Pipe && tree.main_lives() {
+            tree.source = relay::source_in(tree.pid).ok();
+            self.start_relay(tree);
+        }
+    }
+}
+
+fn is_our_child(pid: i32) -> bool {
+    proc::stat(pid).is_some_and(|stat| stat.ppid.cast_unsigned() == std::process::id())
+}
