@@ -20,7 +20,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 
 pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
     let Some(config) = &model.config else {
-        return vec![Line::from(span(model, Ink::Quiet, " Reading the config …"))];
+        return vec![Line::from(span(model, Ink::Quiet, " Reading the config"))];
     };
     let room = usize::from(width).saturating_sub(4);
     let mut lines = vec![Line::from(vec![

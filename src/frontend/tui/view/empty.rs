@@ -29,7 +29,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         );
     };
     match &model.link {
-        Link::Connecting => say(Ink::Quiet, "Connecting to the supervisor …"),
+        Link::Connecting => say(Ink::Quiet, "Connecting to the supervisor"),
         Link::Lost { .. } => say(Ink::Quiet, "Nothing is known before a supervisor answers."),
         Link::Up { .. } => {
             let path = model.config.as_ref().map_or("config.json", |config| config.path.as_str());

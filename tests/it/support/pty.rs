@@ -81,6 +81,17 @@ impl Terminal {
         self.shared.0.lock().unwrap().emulation.screen().alternate_screen()
     }
 
+    /// The screen with its colours.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
+        look(self.shared.0.lock().unwrap().emulation.screen())
+    }
+
+    /// Whether lines are edited and echoed by the terminal, as a shell expects it.
+    pub(crate) fn is_cooked(&self) -> bool {
+        use nix::sys::termios::{LocalFlags, tcgetattr};
+        tcgetattr(&self.master).unwrap().local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO)
+    }
+
     /// Waits until the screen is as wanted; fails with what it is instead.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
