@@ -16,8 +16,10 @@
 )]
 
 mod cli;
-mod journeys;
 mod keeper;
 mod layers;
+mod output;
+mod pictures;
 mod readme;
 mod support;
+mod tui;

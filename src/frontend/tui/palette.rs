@@ -161,7 +161,7 @@ pub fn score(wanted: &str, text: &str) -> Option<i32> {
                 let late = || -i32::try_from(at.min(10)).unwrap_or(10);
                 let so_far = match &best {
                     None => Some(late()),
-                    Some(_) => before.max(neighbour).max(neighbour.map(|score| score + 5)),
+                    Some(_) => before.max(neighbour).max(neighbour.map(|score| score + 9)),
                 };
                 next[at] = so_far.map(|score| score + 1 + if starts_word(at) { 8 } else { 0 });
             }
@@ -192,6 +192,7 @@ mod tests {
         assert_eq!(titles("conf")[0], "config");
         assert_eq!(titles("stop api")[0], "stop agent-api");
         assert_eq!(titles("rall")[0], "restart all");
+        assert_eq!(titles("res")[0], "restart");
         assert_eq!(titles("goweb")[0], "go to agent-web");
         assert_eq!(titles("zzzz"), Vec::<String>::new());
     }

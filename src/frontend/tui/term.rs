@@ -15,7 +15,6 @@ use crossterm::terminal::{
 use crossterm::{execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::layout::{Position, Rect};
 
 use super::model::Model;
 use super::view;
@@ -57,7 +56,7 @@ impl Term {
         execute!(out, EnterAlternateScreen, EnableBracketedPaste, Hide)?;
         out.write_all(MOUSE_ON)?;
         Write::flush(out)?;
-        self.blank()
+        self.redraw()
     }
 
     /// Steps aside for another program, until [`Term::resume`].
@@ -83,14 +82,9 @@ impl Term {
 
     /// Whatever was written over the screen goes away with the next frame.
     pub fn redraw(&mut self) -> io::Result<()> {
-        self.blank()
-    }
-
-    /// Not by [`Terminal::clear`], which asks the terminal where its cursor is, and waits for an answer that not every
-    /// terminal gives.
-    fn blank(&mut self) -> io::Result<()> {
-        let size = self.screen.size()?;
-        self.screen.resize(Rect::from((Position::ORIGIN, size)))
+        // `clear` would ask the terminal where its cursor is, and wait for the answer.
+        let area = self.screen.size()?.into();
+        self.screen.resize(area)
     }
 
     pub fn bell(&mut self) -> io::Result<()> {

@@ -14,6 +14,8 @@ pub(super) fn hear(model: &mut Model, news: LinkNews) -> Vec<Cmd> {
     match news {
         LinkNews::Connected { supervisor_pid } => connected(model, supervisor_pid),
         LinkNews::Snapshot(snapshot) => take(model, &snapshot),
+        // Before the first snapshot it is not known where it stands among the others.
+        LinkNews::Update(Update::Runner(_)) if model.supervisor.is_none() => Vec::new(),
         LinkNews::Update(Update::Runner(view)) => {
             let changed = model.fleet.put(&view);
             note(model, changed);
@@ -28,6 +30,9 @@ pub(super) fn hear(model: &mut Model, news: LinkNews) -> Vec<Cmd> {
         LinkNews::Update(Update::Fleet(fleet)) => {
             let reloaded =
                 model.supervisor.as_ref().is_some_and(|old| old.config_error != fleet.config_error);
+            if model.supervisor.is_none() {
+                return Vec::new();
+            }
             model.dirty |= model.supervisor.as_ref() != Some(&*fleet);
             model.supervisor = Some(Arc::unwrap_or_clone(fleet));
             if reloaded { vec![Cmd::LoadConfig] } else { Vec::new() }

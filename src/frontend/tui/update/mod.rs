@@ -12,7 +12,7 @@ use super::model::{Link, Model, Screen};
 use super::palette::{Choice, Picked};
 use super::theme::{Ink, Theme};
 use crate::domain::ids::RunnerName;
-use crate::domain::keys::{ALWAYS_QUIT, Code, Place};
+use crate::domain::keys::{ALWAYS_QUIT, Code, Key, Place};
 use crate::supervisor::handle::Shutdown;
 
 mod act;
@@ -74,6 +74,18 @@ pub fn update(model: &mut Model, event: Event, now: Timestamp) -> Vec<Cmd> {
 }
 
 fn press(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
+    // Terminals tell Esc and a key that follows at once as that key with alt; who means alt has bound it.
+    let place = model.place();
+    if pressed.key.alt && place != Place::Attach && model.keymap().action(pressed.key, place).is_none() {
+        let mut cmds = press_one(model, Key::plain(Code::Esc).into());
+        let key = Key { alt: false, ..pressed.key };
+        cmds.extend(press_one(model, Pressed { key, ..pressed }));
+        return cmds;
+    }
+    press_one(model, pressed)
+}
+
+fn press_one(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
     if model.dialog.is_some() {
         return press_dialog(model, pressed);
     }

@@ -349,6 +349,22 @@ fn attach_needs_a_terminal_and_leaves_by_its_own_key_only() {
 }
 
 #[test]
+fn the_first_of_the_list_is_selected_whoever_speaks_first() {
+    let mut model = Model::new(super::super::fixture::setup());
+    feed(&mut model, Event::Link(LinkNews::Connected { supervisor_pid: 1 }));
+    changed(&mut model, runner("agent-web", RunnerStatus::Running));
+    feed(&mut model, Event::Link(LinkNews::Snapshot(Box::new(busy()))));
+    assert_eq!(selected(&model), "agent-api");
+}
+
+#[test]
+fn escape_and_the_next_key_at_once_are_two_keys() {
+    let mut model = usual();
+    press(&mut model, "c alt-q");
+    assert_eq!((model.screen, &model.dialog), (Screen::Main, &Some(Dialog::Quit)));
+}
+
+#[test]
 fn no_sequence_of_keys_upsets_it() {
     let keys: Vec<Key> =
         BINDINGS.iter().flat_map(|binding| binding.keys).map(|key| Key::parse(key).unwrap()).collect();

@@ -81,7 +81,7 @@ fn heading(model: &Model, all: &Stats) -> Line<'static> {
 
 fn overall(model: &Model, all: &Stats) -> Vec<Line<'static>> {
     let label = |text: &str| span(model, Ink::Quiet, format!("  {}", pad(text, LABEL, model.theme())));
-    let none = || span(model, Ink::Quiet, "nothing had to be retried");
+    let none = || span(model, Ink::Quiet, "nothing has crashed");
     let mut lines = Vec::new();
     let mut success = vec![label("success after retry")];
     match all.tried() {
@@ -94,11 +94,13 @@ fn overall(model: &Model, all: &Stats) -> Vec<Line<'static>> {
                 all.recovered
             )));
         }
+        None if all.crashes > 0 => success.push(span(model, Ink::Quiet, "not decided yet")),
         None => success.push(none()),
     }
     lines.push(Line::from(success));
     let recover = match all.mean_time_to_recover() {
         Some(mean) => Span::raw(time_span(mean)),
+        None if all.crashes > 0 => span(model, Ink::Quiet, "nothing has recovered so far"),
         None => none(),
     };
     lines.push(Line::from(vec![label("mean time to recover"), recover]));

@@ -1,0 +1,218 @@
+//! The pictures of the README: the built program in a real terminal, its screens as SVG.
+//!
+//! `cargo test --test it pictures -- --ignored` makes them anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::terminal::Terminal;
+use crate::support::{RESTAGE, wait_until};
+
+/// A cell, in pixels.
+const WIDE: f64 = 8.4;
+const HIGH: f64 = 18.0;
+const GROUND: &str = "#161b22";
+const TEXT: &str = "#d6dbe1";
+
+fn film() -> String {
+    let steps = r#"while :; do
+        for file in config.rs retry.rs journal.rs manager.rs; do
+            printf '\033[2m%s\033[0m  reading src/%s\n' "$(date +%T)" "$file"; sleep 0.4
+            printf '\033[2m%s\033[0m  \033[32mok\033[0m      cargo test %s: 41 passed\n' "$(date +%T)" "${file%.rs}"; sleep 0.3
+        done
+        printf '\033[2m%s\033[0m  \033[33mwarn\033[0m    two snapshots differ, looking at them\n' "$(date +%T)"; sleep 2
+    done"#;
+    let fails_twice = format!(
+        r#"echo "go on with docs/plan.md, retry $RESTAGE_RETRY"; if [ "$RESTAGE_RETRY" -lt 2 ]; then sleep 0.$((RESTAGE_RETRY + 3)); echo "error: 529 overloaded" >&2; exit 1; fi; {steps}"#
+    );
+    let runners = [
+        (
+            "agent-api",
+            json!({ "group": "agents", "command": fails_twice, "timeout_seconds": 3600,
+            "retry": { "backoff_seconds": 0.3, "reset_after_seconds": 600 } }),
+        ),
+        (
+            "agent-docs",
+            json!({ "group": "agents", "command": "sleep 0.4; echo 'no network' >&2; exit 1",
+            "retry": { "backoff_seconds": 95 } }),
+        ),
+        (
+            "agent-web",
+            json!({ "group": "agents", "activity": "output", "activity_timeout_seconds": 16,
+            "command": "echo thinking; exec sleep infinity" }),
+        ),
+        ("agent-db", json!({ "group": "agents", "command": "sleep 0.2; echo 'out of memory'; kill -9 $$" })),
+        (
+            "postgres",
+            json!({ "group": "services", "command": "echo ready to accept connections; exec sleep infinity",
+            "health": { "command": "true", "interval_seconds": 1 } }),
+        ),
+        ("migrate", json!({ "group": "services", "command": "echo 14 migrations applied; sleep 0.5" })),
+        ("shell", json!({ "group": "services", "command": ["sh"], "stdio": "tty" })),
+    ];
+    // In the order of the file, which a map would not keep.
+    let runners: Vec<String> = runners.iter().map(|(name, spec)| format!("    \"{name}\": {spec}")).collect();
+    format!(
+        "{{\n  \"retry_backoff_seconds\": 0.3,\n  \"stop_grace_seconds\": 1,\n  \"activity_timeout_seconds\": 300,\n  \
+         \"retry_budget\": {{ \"max\": 20, \"per_seconds\": 600 }},\n  \"runners\": {{\n{}\n  }}\n}}\n",
+        runners.join(",\n")
+    )
+}
+
+#[test]
+#[ignore = "writes assets/pictures"]
+fn pictures() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("film");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::create_dir(home.path().join("run")).unwrap();
+    std::fs::write(root.join("config.json"), film()).unwrap();
+    let command = || {
+        let mut command = Command::new(RESTAGE);
+        command.current_dir(&root).env("HOME", home.path()).env("TZ", "UTC");
+        command.env("XDG_CACHE_HOME", home.path().join("cache"));
+        command.env("XDG_RUNTIME_DIR", home.path().join("run"));
+        command
+    };
+    let mut terminal = Terminal::start(command(), (120, 34));
+    terminal.expect("1 exhausted");
+    terminal.expect("Retry: 2/3");
+    // Silence is told from half of what is allowed.
+    terminal.expect("quiet 9s");
+    terminal.expect_that("a screen of log", |screen| screen.matches("41 passed").count() > 5);
+    wait_until("the toasts have gone", || {
+        !terminal.screen().contains('▌') || terminal.screen().matches('▌').count() == 1
+    });
+    picture(&terminal, "main");
+
+    terminal.press("l");
+    terminal.expect_gone("Retry:");
+    terminal.press("/passed\r");
+    terminal.expect("n next");
+    picture(&terminal, "log");
+    // One ends the search, the next one leaves the log.
+    wait_until("the list", || {
+        terminal.press("\x1b");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        terminal.screen().contains("up/in")
+    });
+
+    terminal.press("A");
+    terminal.expect("Retry analytics");
+    picture(&terminal, "analytics");
+    terminal.press("c");
+    terminal.expect("Workspace");
+    picture(&terminal, "config");
+    terminal.press("c");
+    terminal.expect("up/in");
+    terminal.press(":res");
+    terminal.expect("restart all");
+    picture(&terminal, "palette");
+    terminal.press("\x1b");
+    terminal.expect_gone("restart all");
+    terminal.press("q");
+    terminal.expect("runners are live");
+    picture(&terminal, "quit");
+    terminal.press("s");
+    terminal.ended();
+}
+
+fn picture(terminal: &Terminal, name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pictures");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(format!("{name}.svg")), terminal.cells(svg)).unwrap();
+}
+
+/// Cells of one look side by side are one piece of text.
+fn svg(screen: &vt100::Screen) -> String {
+    let (rows, columns) = screen.size();
+    let (rows, columns) = (rows.get(), columns.get());
+    let (width, height) = (f64::from(columns) * WIDE + 24.0, f64::from(rows) * HIGH + 24.0);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\">\n\
+         <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"{GROUND}\"/>\n\
+         <g font-family=\"'DejaVu Sans Mono', Menlo, Consolas, 'Liberation Mono', monospace\" font-size=\"14\" xml:space=\"preserve\">\n"
+    );
+    for row in 0..rows {
+        let mut column = 0;
+        while column < columns {
+            let first = screen.cell(row, column).unwrap();
+            let mut text = String::new();
+            let start = column;
+            while let Some(cell) = screen.cell(row, column).filter(|cell| look(cell) == look(first)) {
+                if !cell.is_wide_continuation() {
+                    text.push_str(if cell.has_contents() { cell.contents() } else { " " });
+                }
+                column += 1;
+            }
+            piece(&mut svg, (row, start, column - start), &text, look(first));
+        }
+    }
+    svg.push_str("</g>\n</svg>\n");
+    svg
+}
+
+type Look = (String, Option<String>, bool, bool, bool);
+
+fn look(cell: &vt100::Cell) -> Look {
+    let (fg, bg) = (colour(cell.fgcolor()), colour(cell.bgcolor()));
+    let (fg, bg) = if cell.inverse() {
+        (bg.unwrap_or_else(|| GROUND.to_owned()), Some(fg.unwrap_or_else(|| TEXT.to_owned())))
+    } else {
+        (fg.unwrap_or_else(|| TEXT.to_owned()), bg)
+    };
+    (fg, bg, cell.bold(), cell.dim(), cell.underline())
+}
+
+fn piece(svg: &mut String, (row, column, cells): (u16, u16, u16), text: &str, look: Look) {
+    let (fg, bg, bold, dim, underline) = look;
+    let (x, y) = (f64::from(column) * WIDE + 12.0, f64::from(row) * HIGH + 12.0);
+    let wide = f64::from(cells) * WIDE;
+    if let Some(bg) = bg {
+        writeln!(
+            svg,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{HIGH}\" fill=\"{bg}\"/>"
+        )
+        .unwrap();
+    }
+    let mut style = String::new();
+    for (on, word) in [
+        (bold, " font-weight=\"bold\""),
+        (dim, " opacity=\"0.6\""),
+        (underline, " text-decoration=\"underline\""),
+    ] {
+        style.push_str(if on { word } else { "" });
+    }
+    let y = y + 13.5;
+    // Each word stands in its column, whatever font there is.
+    let mut at = column;
+    for word in text.split(' ') {
+        let cells = u16::try_from(unicode_width::UnicodeWidthStr::width(word)).unwrap();
+        let (x, wide) = (f64::from(at) * WIDE + 12.0, f64::from(cells) * WIDE);
+        at += cells + 1;
+        if cells == 0 {
+            continue;
+        }
+        let word = word.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        writeln!(
+            svg,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" textLength=\"{wide:.1}\" lengthAdjust=\"spacingAndGlyphs\" fill=\"{fg}\"{style}>{word}</text>"
+        )
+        .unwrap();
+    }
+}
+
+fn colour(colour: vt100::Color) -> Option<String> {
+    const NAMED: [&str; 16] = [
+        "#1c1c1c", "#d75f5f", "#87af5f", "#d7af5f", "#5f87d7", "#af87d7", "#5fafaf", "#d0d0d0", "#767676",
+        "#ff8787", "#afd787", "#ffd787", "#87afff", "#d7afff", "#87d7d7", "#ffffff",
+    ];
+    match colour {
+        vt100::Color::Default => None,
+        vt100::Color::Idx(index) => Some(NAMED.get(usize::from(index)).copied().unwrap_or(TEXT).to_owned()),
+        vt100::Color::Rgb(r, g, b) => Some(format!("#{r:02x}{g:02x}{b:02x}")),
+    }
+}
