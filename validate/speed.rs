@@ -13,7 +13,7 @@ use crate::kit::{
 const ROUNDS: usize = 400;
 
 /// Exit to first instruction of the next attempt, beside a bare spawn-and-wait loop, each with 100 idle processes.
-pub(crate) fn restart() -> Outcome {
+pub(crate) fn restart(slack: f64) -> Outcome {
     let mut best: Option<(f64, f64, String)> = None;
     // Another load on the machine during either half spoils a comparison; the best of a few rounds is the honest one.
     for _ in 0..4 {
@@ -26,11 +26,13 @@ pub(crate) fn restart() -> Outcome {
         }
     }
     let (over_median, over_p99, line) = best.unwrap_or((f64::NAN, f64::NAN, String::new()));
-    ensure(over_median <= 0.4, || {
-        format!("median {over_median:.2} ms over the bare loop, at most 0.4 wanted: {line}")
-    })?;
-    ensure(over_p99 <= 2.0, || format!("p99 {over_p99:.2} ms over the bare loop, at most 2 wanted: {line}"))?;
-    Ok(vec![line])
+    let over = figures(
+        "over the bare loop, ms:",
+        &[("median", over_median), ("aim", 0.4), ("p99", over_p99), ("aim", 2.0)],
+    );
+    // The tail is the machine's own where others work on it, too.
+    ensure(over_median <= 0.4 * slack && over_p99 <= 2.0 * slack * slack, || format!("{line}; {over}"))?;
+    Ok(vec![line, over])
 }
 
 fn restart_once() -> Result<(f64, f64, String), String> {
@@ -108,7 +110,7 @@ pub(crate) fn backoff() -> Outcome {
 }
 
 /// 100 MB of lines through `file` and `pipe`, in large and small writes, beside `child > file`.
-pub(crate) fn printing() -> Outcome {
+pub(crate) fn printing(slack: f64) -> Outcome {
     const LINES: usize = 1_000_000;
     let mut told = Vec::new();
     for (size, label) in [(65_536, "64 KiB writes"), (1, "a write a line")] {
@@ -130,11 +132,15 @@ pub(crate) fn printing() -> Outcome {
         let (bare, file, pipe) = (least(&bare), least(&file), least(&pipe));
         let line =
             figures(&format!("{label}, s:"), &[("child > file", bare), ("file", file), ("pipe", pipe)]);
-        ensure(file <= bare * 1.02, || format!("`file` costs more than 2 %: {line}"))?;
+        ensure(file <= bare * (1.02 + (slack - 1.0) * 0.15), || {
+            format!("`file` costs more than 2 %: {line}")
+        })?;
         if size > 1 {
-            ensure(pipe <= bare * 1.5, || format!("`pipe` costs more than half as much again: {line}"))?;
+            ensure(pipe <= bare * (1.5 + (slack - 1.0) * 0.5), || {
+                format!("`pipe` costs more than half as much again: {line}")
+            })?;
         } else {
-            ensure(pipe < file, || format!("`pipe` is slower than a file for small writes: {line}"))?;
+            ensure(pipe < file * slack, || format!("`pipe` is slower than a file for small writes: {line}"))?;
         }
         ensure(cpu < 20_000_000, || {
             format!("restage used {cpu} ns of CPU while a child printed into a file")

@@ -28,14 +28,15 @@ pub fn keep_little() {
     }
 }
 
-/// The range of an executable mapping of a file. Relocated data is never executable, so it is never in one.
+/// The range of a mapping of a file that nobody ever wrote to: code, or the constants at its beginning. Relocated data
+/// is read-only as well by now, but it is neither executable nor at the beginning.
 fn code_of_a_file(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
     let (begin, end) = fields.next()?.split_once('-')?;
-    let executable = fields.next()? == "r-xp";
-    let is_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
+    let pristine = matches!((fields.next()?, fields.next()?), ("r-xp", _) | ("r--p", "00000000"));
+    let is_file = fields.nth(2).is_some_and(|path| path.starts_with('/'));
     let number = |text| usize::from_str_radix(text, 16).ok();
-    (executable && is_file).then_some((number(begin)?, number(end)?))
+    (pristine && is_file).then_some((number(begin)?, number(end)?))
 }
 
 #[cfg(test)]
