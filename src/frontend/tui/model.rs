@@ -150,6 +150,8 @@ pub struct Model {
     pub dirty: bool,
     /// When figures are to be asked for next; `None` while an answer is awaited.
     pub figures_due: Option<Timestamp>,
+    /// When they were asked for last.
+    pub figures_asked: Timestamp,
     /// When something on the screen changes by itself.
     pub wake: Option<Timestamp>,
 }
@@ -180,6 +182,7 @@ impl Model {
             attach: None,
             dirty: true,
             figures_due: Some(now),
+            figures_asked: now,
             wake: None,
         }
     }

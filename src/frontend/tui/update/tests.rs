@@ -259,6 +259,15 @@ fn figures_are_asked_for_one_at_a_time_and_only_while_they_show() {
 }
 
 #[test]
+fn figures_that_take_long_come_less_often() {
+    let mut model = usual();
+    let answered = now().checked_add(Duration::from_millis(100)).unwrap();
+    let answer = Event::Link(LinkNews::Answered { what: Asked::Figures, result: Ok(()) });
+    update(&mut model, answer, answered);
+    assert_eq!(model.figures_due, answered.checked_add(Duration::from_secs(4)).ok());
+}
+
+#[test]
 fn the_exhausted_are_told_outside_too() {
     let mut model = usual();
     let notice =
