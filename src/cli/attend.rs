@@ -22,7 +22,7 @@ use crate::domain::view::{Notice, NoticeKind, Update};
 use crate::frontend::headless::Headless;
 use crate::keeper::footprint;
 use crate::ports::Clock;
-use crate::supervisor::handle::{Handle, Request, Shutdown};
+use crate::supervisor::handle::{Handle, Notices, Request, Shutdown};
 
 /// A terminal that takes nothing any more is not waited for longer than this at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long the keeper may take to answer before the start counts as done without it.
 const BEGIN: Duration = Duration::from_secs(5);
 /// A start with all its first spawns is over by then.
-const SETTLED_AFTER: Duration = Duration::from_secs(4);
+const SETTLED_AFTER: Duration = Duration::from_secs(6);
 
 /// What it came to, in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,11 @@ pub struct Scene {
 
 /// Once everything stands, what only the start needed is given back.
 async fn settle() {
-    tokio::time::sleep(SETTLED_AFTER).await;
-    footprint::give_back();
+    // Twice: threads that helped with the start end some seconds after it.
+    for _ in 0..2 {
+        tokio::time::sleep(SETTLED_AFTER).await;
+        footprint::give_back();
+    }
 }
 
 /// Runs the actor to its end. `standing` is called once clients can connect and what shall start has been started, or
@@ -85,7 +88,7 @@ pub async fn attend(
     announce(server.path());
 
     let (end, ended) = watch::channel(());
-    let recording = tokio::spawn(record(handle.subscribe(), over(ended.clone())));
+    let recording = tokio::spawn(record(handle.subscribe_to_notices(), over(ended.clone())));
     let telling = headless.map(|mut headless| {
         let (updates, ended) = (handle.subscribe(), over(ended.clone()));
         tokio::spawn(async move {
@@ -124,17 +127,16 @@ async fn over(mut ended: watch::Receiver<()>) {
 }
 
 /// All notices go into the log of restage, too.
-async fn record(mut updates: broadcast::Receiver<Update>, ended: impl Future<Output = ()>) {
+async fn record(mut notices: Notices, ended: impl Future<Output = ()>) {
     tokio::pin!(ended);
     loop {
         let received = tokio::select! {
             biased;
-            received = updates.recv() => received,
+            received = notices.recv() => received,
             () = &mut ended => return,
         };
         match received {
-            Ok(Update::Notice(notice)) => own_log::record(&notice),
-            Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_)) => {}
+            Ok(notice) => own_log::record(&notice),
             Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "notices are missing here"),
             Err(RecvError::Closed) => return,
         }

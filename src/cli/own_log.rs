@@ -16,6 +16,10 @@ pub const LOG_FILE: &str = "restage.log";
 /// The file that is written to and two older ones.
 const FILES: u32 = 3;
 const FILE_BYTES: u64 = 5 << 20;
+/// Lines are written together up to this.
+const MOST_BYTES: usize = 64 << 10;
+/// Room for lines that is kept.
+const KEPT_BYTES: usize = 4 << 10;
 /// Lines that may wait for the disk.
 const WAITING_LINES: usize = 4096;
 
@@ -55,11 +59,15 @@ pub fn record(notice: &Notice) {
     }
 }
 
-/// A file that moves itself aside when it is full: `restage.log`, `restage.log.1`, `restage.log.2`.
+/// A file that moves itself aside when it is full: `restage.log`, `restage.log.1`, `restage.log.2`. Lines that come
+/// together are written together. What cannot be written is lost; an error would only confuse the writing thread.
 #[derive(Debug)]
 struct BoundedFile {
     path: PathBuf,
     file: File,
+    /// Whole lines that are yet to be written.
+    lines: Vec<u8>,
+    /// With these.
     size: u64,
     max: u64,
     files: u32,
@@ -69,7 +77,13 @@ impl BoundedFile {
     fn open(path: &Path, max: u64, files: u32) -> io::Result<Self> {
         let file = open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, size, max, files })
+        Ok(Self { path: path.to_owned(), file, lines: Vec::new(), size, max, files })
+    }
+
+    fn write_lines(&mut self) {
+        self.file.write_all(&self.lines).ok();
+        self.lines.clear();
+        self.lines.shrink_to(KEPT_BYTES);
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -98,15 +112,25 @@ impl Write for BoundedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let added = bytes.len() as u64;
         if self.size > 0 && self.size + added > self.max {
-            self.turn()?;
+            self.write_lines();
+            if self.turn().is_err() {
+                return Ok(bytes.len());
+            }
         }
-        self.file.write_all(bytes)?;
+        self.lines.extend_from_slice(bytes);
         self.size += added;
+        if self.lines.len() > MOST_BYTES {
+            self.write_lines();
+        }
         Ok(bytes.len())
     }
 
+    /// Called when no further line waits.
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        if !self.lines.is_empty() {
+            self.write_lines();
+        }
+        Ok(())
     }
 }
 
@@ -124,9 +148,11 @@ mod tests {
         for i in 0..100 {
             file.write_all(format!("line {i:03}\n").as_bytes()).unwrap();
             if i == 50 {
+                file.flush().unwrap();
                 file = BoundedFile::open(&path, 40, 3).unwrap();
             }
         }
+        file.flush().unwrap();
         let mut names: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
@@ -145,6 +171,7 @@ mod tests {
         let mut file = BoundedFile::open(&path, 5, 2).unwrap();
         file.write_all(b"longer than five\n").unwrap();
         file.write_all(b"x\n").unwrap();
+        file.flush().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "x\n");
     }
 }

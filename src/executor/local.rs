@@ -80,7 +80,8 @@ impl Executor for LocalExecutor {
     }
 
     fn ack(&mut self, seq: u64) {
-        self.outgoing.order(&Order::Ack { seq });
+        // Nobody waits for it: it goes with the next order, or when the actor is done with this turn.
+        self.outgoing.append(&Order::Ack { seq });
     }
 }
 
@@ -109,13 +110,19 @@ impl Outgoing {
     }
 
     fn order(&self, order: &Order) {
+        self.append(order);
         let mut out = self.out();
-        let Some(socket) = out.socket.clone() else { return };
-        let bytes = encode(order);
-        // A broken socket is noticed by the one who reads.
-        let sent = if out.backlog.is_empty() { socket.try_write(&bytes).unwrap_or(0) } else { 0 };
-        if let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
-            out.backlog.extend_from_slice(rest);
+        if let Some(socket) = out.socket.clone() {
+            // What does not go is sent by the task; a broken socket is noticed by the one who reads.
+            let sent = socket.try_write(&out.backlog).unwrap_or(0);
+            out.backlog.drain(..sent);
+        }
+    }
+
+    fn append(&self, order: &Order) {
+        let mut out = self.out();
+        if out.socket.is_some() {
+            out.backlog.extend_from_slice(&encode(order));
             self.waiting.notify_one();
         }
     }

@@ -5,14 +5,12 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The folder below which the attempts' cgroups are made.
 #[derive(Debug, Clone)]
 pub(crate) struct Cgroups {
-    /// Where cgroup v2 is mounted.
-    mount: PathBuf,
-    /// Our own folder in it.
-    base: PathBuf,
+    base: Rc<str>,
 }
 
 impl Cgroups {
@@ -28,7 +26,7 @@ impl Cgroups {
             Ok(()) | Err(_) => {}
         }
         if base.join("cgroup.kill").exists() {
-            Some(Self { mount, base })
+            Some(Self { base: base.to_str()?.into() })
         } else {
             // Without the file there is nothing to gain.
             fs::remove_dir(&base).ok();
@@ -38,20 +36,20 @@ impl Cgroups {
 
     /// A fresh cgroup, and its descriptor for the spawn.
     pub(crate) fn add(&self, name: &str) -> io::Result<(PathBuf, OwnedFd)> {
-        let dir = self.base.join(name);
+        let dir = Path::new(&*self.base).join(name);
         fs::create_dir(&dir)?;
         let fd = fs::File::open(&dir)?;
         Ok((dir, OwnedFd::from(fd)))
     }
 
-    /// The path as `/proc/PID/cgroup` would show it.
-    pub(crate) fn shown(&self, dir: &Path) -> String {
-        format!("/{}", dir.strip_prefix(&self.mount).unwrap_or(dir).display())
+    /// The folder, as it is written into the journal.
+    pub(crate) fn base(&self) -> Rc<str> {
+        Rc::clone(&self.base)
     }
 
     /// Our own folder goes, too, with what is empty in it; leftovers that were allowed to live keep theirs.
     pub(crate) fn remove_base(&self) {
-        remove(&self.base);
+        remove(Path::new(&*self.base));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::cgroup;
 use super::journal::Record;
@@ -185,8 +185,8 @@ impl Keeper {
         if tree.main_lives() {
             return false;
         }
-        if let Some(dir) = &tree.intent.cgroup {
-            return !cgroup::is_populated(Path::new(dir));
+        if let Some(dir) = tree.cgroup() {
+            return !cgroup::is_populated(&dir);
         }
         if tree.foreign {
             return !self.census_of(key, true).0.has_any();
@@ -244,14 +244,14 @@ impl Keeper {
             return;
         }
         for tree in self.trees.values().filter(|tree| is_due(tree)) {
-            if let Some(dir) = &tree.intent.cgroup {
+            if let Some(dir) = tree.cgroup() {
                 // Where this fails, the passes below do the same one by one.
-                cgroup::kill(Path::new(dir)).ok();
+                cgroup::kill(&dir).ok();
             }
         }
         let full = self.trees.values().filter(|tree| is_due(tree)).any(|tree| match &tree.ending {
             Ending::Sweep(sweep) => {
-                tree.foreign || (tree.intent.cgroup.is_none() && sweep.passes.is_multiple_of(8))
+                tree.foreign || (tree.intent.cgroups.is_none() && sweep.passes.is_multiple_of(8))
             }
             Ending::Not | Ending::Grace { .. } | Ending::Drain { .. } => false,
         });
@@ -265,9 +265,7 @@ impl Keeper {
                 member.kill(is_whole(tree, &census, index, member)).ok();
                 alive.push(member.stat.pid);
             }
-            if alive.is_empty()
-                && tree.intent.cgroup.as_ref().is_some_and(|dir| cgroup::is_populated(Path::new(dir)))
-            {
+            if alive.is_empty() && tree.cgroup().is_some_and(|dir| cgroup::is_populated(&dir)) {
                 alive.push(0);
             }
             found.push((tree.key().to_owned(), alive));
@@ -280,7 +278,7 @@ impl Keeper {
     fn after_pass(&mut self, key: &str, alive: Vec<i32>, now: u64) {
         let Some(tree) = self.trees.get_mut(key) else { return };
         let main_lives = tree.main_lives();
-        let exact = tree.intent.cgroup.is_some() && !tree.foreign;
+        let exact = tree.intent.cgroups.is_some() && !tree.foreign;
         let Ending::Sweep(sweep) = &mut tree.ending else { return };
         sweep.passes += 1;
         if alive.is_empty() && !main_lives {
@@ -325,9 +323,6 @@ impl Keeper {
     pub(super) fn gone(&mut self, key: &str) {
         let Some(tree) = self.trees.remove(key) else { return };
         self.mains.remove(&tree.pid);
-        if self.by_runner.get(tree.runner()).is_some_and(|live| live == key) {
-            self.by_runner.remove(tree.runner());
-        }
         self.record(&Record::Gone { key: key.to_owned() });
         self.send(&Report::Gone { key: key.to_owned() });
         if let Some((pid, _)) = tree.holder.filter(|(pid, start)| proc::is_alive(*pid, *start)) {
@@ -335,7 +330,7 @@ impl Keeper {
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
         // After the report is out: somebody waits for that.
-        self.empty_cgroups.extend(tree.intent.cgroup);
+        self.empty_cgroups.extend(tree.cgroup());
     }
 
     /// A main process or a relay that is not our child has ended.

@@ -18,6 +18,16 @@ pub fn give_back() {
     }
 }
 
+/// Large pieces of memory go back to the system as soon as they are free, for good. By itself the allocator of glibc
+/// holds on to larger and larger ones once it has seen them freed. To be called once, before other threads run.
+pub fn keep_little() {
+    // SAFETY: it takes no pointer; it sets a limit of the allocator, to what that began with.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+    }
+}
+
 /// The range of an executable mapping of a file. Relocated data is never executable, so it is never in one.
 fn code_of_a_file(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();

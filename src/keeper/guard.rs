@@ -60,6 +60,7 @@ fn fork_guard(places: &Places) -> io::Result<String> {
 }
 
 fn guard(places: &Places, mut to_starter: File) -> i32 {
+    footprint::keep_little();
     let prepared = prepare(places);
     let (lock, inheritance) = match prepared {
         Ok(Some(prepared)) => prepared,

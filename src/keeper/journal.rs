@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +72,8 @@ pub(crate) struct Intent {
     pub(crate) stop_signal: i32,
     pub(crate) grace_ms: u64,
     pub(crate) keep_leftovers: bool,
-    pub(crate) cgroup: Option<String>,
+    /// The folder with the attempt's cgroup, where it has one of its own; shared by all of one keeper.
+    pub(crate) cgroups: Option<Rc<str>>,
     pub(crate) relay: Option<(i32, u64)>,
 }
 
@@ -284,7 +286,7 @@ mod tests {
             stop_signal: 15,
             grace_ms: 100,
             keep_leftovers: false,
-            cgroup: None,
+            cgroups: None,
             relay: None,
         })
     }

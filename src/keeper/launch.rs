@@ -79,7 +79,7 @@ impl Inheritance {
         let cgroup = match cgroups {
             Some(cgroups) => Some(
                 cgroups
-                    .add(&format!("{token:x}"))
+                    .add(&marker(token))
                     .map_err(Failure::at(SpawnStep::Cgroup, "a cgroup for the attempt"))?,
             ),
             None => None,
@@ -92,7 +92,7 @@ impl Inheritance {
             stop_signal: spec.stop_signal,
             grace_ms: spec.grace_ms,
             keep_leftovers: spec.keep_leftovers,
-            cgroup: cgroup.as_ref().map(|(path, _)| path.display().to_string()),
+            cgroups: cgroups.map(Cgroups::base),
             relay: outputs.relay_id(),
         };
         let record = |journal: &mut Journal| journal.append(&Record::Intent(intent.clone()));
@@ -136,7 +136,6 @@ impl Inheritance {
 
         let mut tree = Tree::new(intent, born.pid, start, Main::Child);
         tree.holder = holder;
-        tree.cgroup_shown = cgroup.as_ref().zip(cgroups).map(|((path, _), all)| all.shown(path));
         (tree.relay, tree.source) = outputs.into_relay();
         Ok(tree)
     }

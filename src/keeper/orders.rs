@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use super::journal::Record;
 use super::proc;
-use super::serve::{Keeper, SUPERVISOR, add};
+use super::serve::{Keeper, SETTLED_AFTER, SUPERVISOR, add};
 use super::tree::{Tree, runner_of};
 use super::wire::{LiveAttempt, Order, Policy, Report, SpawnSpec, SpawnStep, VERSION};
 
@@ -118,7 +118,7 @@ impl Keeper {
             self.send(&Report::Exit(exit));
             return self.send(&Report::Gone { key: key.to_owned() });
         }
-        if self.ending || self.by_runner.contains_key(runner_of(key)) {
+        if self.ending || self.lives(runner_of(key)) {
             return self.send(&Report::Busy { key: key.to_owned() });
         }
         // Head-room for what must be written later whatever the disk says: an exit, an acknowledgement and an end for
@@ -136,6 +136,7 @@ impl Keeper {
             Ok(tree) => {
                 let report = Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start };
                 self.index(tree);
+                self.settles_at = Some(proc::monotonic() + SETTLED_AFTER);
                 self.send(&report);
             }
             Err(failure) => self.send(&Report::SpawnFailed {
@@ -145,5 +146,14 @@ impl Keeper {
                 subject: failure.subject,
             }),
         }
+    }
+
+    /// Whether something of any attempt of the runner lives. Keys are sorted, so its attempts stand together.
+    fn lives(&self, runner: &str) -> bool {
+        let from = format!("{runner}#");
+        self.trees
+            .range(from.clone()..)
+            .next()
+            .is_some_and(|(key, _)| key.strip_prefix(&from).is_some_and(|number| !number.contains('#')))
     }
 }

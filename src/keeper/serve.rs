@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -24,13 +25,13 @@ use super::wire::{Exit, Policy, Report};
 /// Where things lie; made by the guard.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
-    pub(crate) data_dir: std::path::PathBuf,
-    pub(crate) runtime_dir: std::path::PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) runtime_dir: PathBuf,
     pub(crate) use_cgroups: bool,
 }
 
 /// A start with all its first spawns is over by then.
-const SETTLED_AFTER: u64 = 4_000_000_000;
+pub(super) const SETTLED_AFTER: u64 = 4_000_000_000;
 
 const SIGNALS: u64 = 0;
 const LISTENER: u64 = 1;
@@ -68,14 +69,12 @@ pub(crate) struct Keeper {
     pub(super) relays: HashMap<i32, String>,
     /// Relays of attempts whose leftovers live on.
     pub(super) loose_relays: HashSet<i32>,
-    /// Runner → the attempt of it that lives.
-    pub(super) by_runner: HashMap<String, String>,
     /// Ended, not acknowledged, in order.
     pub(super) exits: BTreeMap<u64, Exit>,
     /// When what starting needed is given back.
-    settles_at: Option<u64>,
+    pub(super) settles_at: Option<u64>,
     /// To be removed when there is time.
-    pub(super) empty_cgroups: Vec<String>,
+    pub(super) empty_cgroups: Vec<PathBuf>,
     /// A child that is nobody's main process has ended since the last look.
     pub(super) orphan_ended: bool,
 }
@@ -132,7 +131,6 @@ impl Keeper {
             mains: HashMap::new(),
             relays: HashMap::new(),
             loose_relays: HashSet::new(),
-            by_runner: HashMap::new(),
             exits: BTreeMap::new(),
             settles_at: Some(proc::monotonic() + SETTLED_AFTER),
             empty_cgroups: Vec::new(),
@@ -152,11 +150,7 @@ impl Keeper {
         self.exits = told.exits.into_iter().map(|exit| (exit.seq, exit)).collect();
         if same_boot {
             for known in &told.known {
-                let mut tree = Tree::found(known);
-                if let (Some(path), Some(cgroups)) = (&known.intent.cgroup, &self.cgroups) {
-                    tree.cgroup_shown = Some(cgroups.shown(path.as_ref()));
-                }
-                self.take_in(tree, known.main_ended);
+                self.take_in(Tree::found(known), known.main_ended);
             }
         }
         self.compact();
@@ -190,7 +184,7 @@ impl Keeper {
             }
             self.flush();
             for dir in self.empty_cgroups.drain(..) {
-                cgroup::remove(dir.as_ref());
+                cgroup::remove(&dir);
             }
             if self.is_done() {
                 return Ok(());
@@ -248,7 +242,6 @@ impl Keeper {
         if let Some(relay) = &tree.relay {
             self.relays.insert(relay.pid, key.clone());
         }
-        self.by_runner.insert(tree.runner().to_owned(), key.clone());
         self.trees.insert(key, tree);
     }
 

@@ -139,7 +139,7 @@ impl Seen {
             if owners.get(index).copied().flatten().is_none() {
                 let owner = self.by_descent(index, &owners).or_else(|| {
                     let (dir, _) = self.all.get(index)?;
-                    keys.by_marks(dir, trees)
+                    keys.by_marks(dir)
                 });
                 if let Some(place) = owners.get_mut(index) {
                     *place = owner;
@@ -215,7 +215,7 @@ impl Keys {
         self.mains.get(&stat.pid).filter(|(start, _)| *start == stat.start).map(|(_, index)| *index)
     }
 
-    fn by_marks(&self, dir: &ProcDir, trees: &[&Tree]) -> Option<usize> {
+    fn by_marks(&self, dir: &ProcDir) -> Option<usize> {
         if let Some(index) = dir.token().and_then(|token| self.by_token.get(&token)) {
             return Some(*index);
         }
@@ -229,12 +229,7 @@ impl Keys {
             // terminal of his own; one whose output is the log is of the attempt.
             return Some(*index);
         }
-        let cgroup = dir.cgroup()?;
-        trees.iter().position(|tree| {
-            tree.cgroup_shown
-                .as_deref()
-                .and_then(|shown| cgroup.strip_prefix(shown))
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        // The cgroup of an attempt is called as its marker; one that its processes made lies below.
+        dir.cgroup()?.split('/').find_map(|part| self.by_marker.get(part).copied())
     }
 }

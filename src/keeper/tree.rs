@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::journal::{Intent, Known};
 use super::proc;
 use super::relay::Source;
+use super::sweep::marker;
 use super::terminal::Typed;
 use super::wire::LiveAttempt;
 
@@ -25,8 +27,6 @@ pub(crate) struct Tree {
     pub(crate) source: Option<Source>,
     /// Device and inode of the log: who has it as output is of this attempt.
     pub(crate) log_file: Option<(u64, u64)>,
-    /// The path of the cgroup as `/proc/PID/cgroup` shows it.
-    pub(crate) cgroup_shown: Option<String>,
     pub(crate) ending: Ending,
     /// What was typed for its terminal and found no room there yet.
     pub(crate) typed: Option<Typed>,
@@ -98,7 +98,6 @@ impl Tree {
             relay: None,
             source: None,
             log_file,
-            cgroup_shown: None,
             ending: Ending::Not,
             typed: None,
             intent,
@@ -124,12 +123,13 @@ impl Tree {
         self.holder.unwrap_or((self.pid, self.start))
     }
 
-    pub(crate) fn key(&self) -> &str {
-        &self.intent.key
+    /// The cgroup of the attempt, where it has one of its own.
+    pub(crate) fn cgroup(&self) -> Option<PathBuf> {
+        self.intent.cgroups.as_ref().map(|base| Path::new(&**base).join(marker(self.intent.token)))
     }
 
-    pub(crate) fn runner(&self) -> &str {
-        runner_of(&self.intent.key)
+    pub(crate) fn key(&self) -> &str {
+        &self.intent.key
     }
 
     pub(crate) fn main_lives(&self) -> bool {

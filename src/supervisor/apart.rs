@@ -4,10 +4,6 @@
 use std::panic::resume_unwind;
 use std::thread;
 
-/// What glibc begins with.
-#[cfg(target_env = "gnu")]
-const LARGE: libc::c_int = 128 << 10;
-
 /// Does the work on a thread of its own. Memory that it takes comes from another part of the heap than what this
 /// thread keeps, so that all of it is free again once the result has been dropped or copied.
 pub fn apart<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
@@ -16,25 +12,6 @@ pub fn apart<T: Send>(work: impl Fn() -> T + Send + Sync) -> T {
         // No thread is to be had: then without the saving.
         Err(_) => work(),
     })
-}
-
-/// Large pieces of memory go back to the system as soon as they are free, for good. By itself the allocator of glibc
-/// holds on to larger and larger ones once it has seen them freed. To be called once, before other threads run.
-pub fn keep_little() {
-    // SAFETY: it takes no pointer; it sets a limit of the allocator, which is valid.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-    }
-}
-
-/// Returns free memory to the system. It takes about a millisecond, so it is for moments after which nothing is urgent.
-pub fn give_back() {
-    // SAFETY: it takes no pointer and may be called at any time on any thread.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 #[cfg(test)]
@@ -47,6 +24,5 @@ mod tests {
         let (there, sum) = apart(|| (thread::current().id(), (1..=4).sum::<i32>()));
         assert_eq!(sum, 10);
         assert_ne!(there, here);
-        give_back();
     }
 }

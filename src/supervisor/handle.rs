@@ -2,11 +2,13 @@
 //! broadcast, one per change. A listener that fell behind asks for a snapshot and goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::domain::ids::RunnerName;
-use crate::domain::view::{RunnerView, Snapshot, Update};
+use crate::domain::view::{Notice, RunnerView, Snapshot, Update};
 
 /// What can be asked of the supervisor. An empty list of names means every runner.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +68,31 @@ pub struct Handle {
     requests: mpsc::Sender<Ask>,
     updates: broadcast::Sender<Update>,
     attached: watch::Sender<usize>,
+    notice_readers: Arc<AtomicUsize>,
+}
+
+/// What somebody hears who only wants notices.
+#[derive(Debug)]
+pub struct Notices {
+    pub(super) updates: broadcast::Receiver<Update>,
+    readers: Arc<AtomicUsize>,
+}
+
+impl Notices {
+    pub async fn recv(&mut self) -> Result<Arc<Notice>, RecvError> {
+        loop {
+            match self.updates.recv().await? {
+                Update::Notice(notice) => return Ok(notice),
+                Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Notices {
+    fn drop(&mut self) {
+        self.readers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Somebody who looks on; a background supervisor with nothing to do stays as long as this is kept.
@@ -87,7 +114,7 @@ pub struct Ask {
 
 impl Handle {
     pub fn new(requests: mpsc::Sender<Ask>, updates: broadcast::Sender<Update>) -> Self {
-        Self { requests, updates, attached: watch::Sender::new(0) }
+        Self { requests, updates, attached: watch::Sender::new(0), notice_readers: Arc::default() }
     }
 
     pub async fn ask(&self, request: Request) -> Result<Reply, RequestError> {
@@ -100,6 +127,20 @@ impl Handle {
     pub fn subscribe(&self) -> broadcast::Receiver<Update> {
         self.updates.subscribe()
     }
+
+    /// The notices from now on. Where nobody else listens, nothing but notices is made.
+    pub fn subscribe_to_notices(&self) -> Notices {
+        // In this order, and the other way round at the end: at worst an update is made that nobody needs.
+        let updates = self.updates.subscribe();
+        self.notice_readers.fetch_add(1, Ordering::Relaxed);
+        Notices { updates, readers: Arc::clone(&self.notice_readers) }
+    }
+
+    /// How many of those who listen only want notices, for the actor.
+    pub fn notice_readers(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.notice_readers)
+    }
+
     /// To be kept by everybody who listens for longer than one request.
     pub fn attach(&self) -> Attachment {
         self.attached.send_modify(|count| *count += 1);

@@ -16,9 +16,9 @@
 )]
 
 mod cli;
-mod journeys;
 mod keeper;
 mod layers;
+mod output;
 mod pictures;
 mod readme;
 mod support;

@@ -1,6 +1,6 @@
 //! The pictures of the README: the built program in a real terminal, its screens as SVG.
 //!
-//! `cargo test --test it pictures -- --ignored` makes them anew.
+//! `RESTAGE_PICTURES=1 cargo test --test it pictures` makes them anew.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::pty::Terminal;
+use crate::support::terminal::Terminal;
 use crate::support::{RESTAGE, wait_until};
 
 /// A cell, in pixels.
@@ -63,8 +63,12 @@ fn film() -> String {
 }
 
 #[test]
-#[ignore = "writes assets/pictures"]
 fn pictures() {
+    if std::env::var_os("RESTAGE_PICTURES").is_none() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pictures/main.svg");
+        let picture = std::fs::read_to_string(&kept).unwrap();
+        return assert!(picture.contains("<svg") && picture.contains("restage"), "{}", kept.display());
+    }
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("film");
     std::fs::create_dir(&root).unwrap();
@@ -77,43 +81,44 @@ fn pictures() {
         command.env("XDG_RUNTIME_DIR", home.path().join("run"));
         command
     };
-    let mut terminal = Terminal::start(command(), 34, 120);
-    terminal.sees("1 exhausted");
-    terminal.sees("Retry: 2/3");
+    let mut terminal = Terminal::start(command(), (120, 34));
+    terminal.expect("1 exhausted");
+    terminal.expect("Retry: 2/3");
     // Silence is told from half of what is allowed.
-    terminal.sees("quiet 9s");
-    let count = |screen: &[String], text: &str| screen.iter().filter(|row| row.contains(text)).count();
-    terminal.until("a screen of log", |screen| count(screen, "41 passed") > 5);
-    terminal.until("the toasts have gone", |screen| count(screen, "▌") == 1);
+    terminal.expect("quiet 9s");
+    terminal.expect_that("a screen of log", |screen| screen.matches("41 passed").count() > 5);
+    wait_until("the toasts have gone", || {
+        !terminal.screen().contains('▌') || terminal.screen().matches('▌').count() == 1
+    });
     picture(&terminal, "main");
 
     terminal.press("l");
-    terminal.until("the log alone", |screen| count(screen, "Retry:") == 0);
+    terminal.expect_gone("Retry:");
     terminal.press("/passed\r");
-    terminal.sees("n next");
+    terminal.expect("n next");
     picture(&terminal, "log");
     // One ends the search, the next one leaves the log.
     wait_until("the list", || {
         terminal.press("\x1b");
         std::thread::sleep(std::time::Duration::from_millis(100));
-        count(&terminal.screen(), "up/in") > 0
+        terminal.screen().contains("up/in")
     });
 
     terminal.press("A");
-    terminal.sees("Retry analytics");
+    terminal.expect("Retry analytics");
     picture(&terminal, "analytics");
     terminal.press("c");
-    terminal.sees("Workspace");
+    terminal.expect("Workspace");
     picture(&terminal, "config");
     terminal.press("c");
-    terminal.sees("up/in");
+    terminal.expect("up/in");
     terminal.press(":res");
-    terminal.sees("restart all");
+    terminal.expect("restart all");
     picture(&terminal, "palette");
     terminal.press("\x1b");
-    terminal.until("the palette closed", |screen| count(screen, "restart all") == 0);
+    terminal.expect_gone("restart all");
     terminal.press("q");
-    terminal.sees("runners are live");
+    terminal.expect("runners are live");
     picture(&terminal, "quit");
     terminal.press("s");
     terminal.ended();
@@ -122,7 +127,7 @@ fn pictures() {
 fn picture(terminal: &Terminal, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/pictures");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join(format!("{name}.svg")), terminal.look(svg)).unwrap();
+    std::fs::write(folder.join(format!("{name}.svg")), terminal.cells(svg)).unwrap();
 }
 
 /// Cells of one look side by side are one piece of text.

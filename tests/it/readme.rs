@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use restage::config::keys::{KEYS, Place};
-use restage::domain::keys::{BINDINGS, Scope};
 
 use crate::support::RESTAGE;
 
@@ -39,23 +38,6 @@ fn every_key_stands_in_the_table_with_its_default_and_meaning() {
         let short = key.short.map(|short| format!("<br>in `retry`: `{short}`")).unwrap_or_default();
         let default = key.default.replace('|', "\\|");
         let row = format!("| `{}`{short} | {place} | {default} | {} |", key.name, key.doc);
-        assert!(text.lines().any(|line| line == row), "README.md lacks the row\n{row}");
-    }
-}
-
-#[test]
-fn every_key_of_the_dashboard_stands_in_the_table() {
-    let text = readme();
-    for binding in BINDINGS.iter().filter(|binding| !binding.keys.is_empty()) {
-        let keys: Vec<String> = binding.keys.iter().map(|key| format!("`{key}`")).collect();
-        let place = match binding.scope {
-            Scope::Everywhere | Scope::Runner => "",
-            Scope::List => " (list)",
-            Scope::Log => " (log)",
-            Scope::Config => " (config)",
-            Scope::Attach => " (attached)",
-        };
-        let row = format!("| {}{place} | {} |", keys.join(" "), binding.doc);
         assert!(text.lines().any(|line| line == row), "README.md lacks the row\n{row}");
     }
 }

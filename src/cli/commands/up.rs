@@ -26,7 +26,8 @@ use crate::control::serve::Place;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::headless::{Format, Headless, Printer, name_width};
-use crate::supervisor::apart::{apart, keep_little};
+use crate::keeper::footprint;
+use crate::supervisor::apart::apart;
 use crate::supervisor::atomic::private_dir;
 use crate::supervisor::clock::SystemClock;
 use crate::supervisor::manager::Mode as ActorMode;
@@ -40,7 +41,7 @@ pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String])
     if let Found::Somebody(holder) = link::who(workspace) {
         return Err(link::taken(workspace, holder.as_ref()));
     }
-    keep_little();
+    footprint::keep_little();
     let spec = settings::load(workspace, Missing::Error)?;
     let chosen = choose(&spec, names)?;
     if mode.detach {
@@ -56,7 +57,7 @@ pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String])
 
 /// The role `__supervise --config PATH [--debug] [NAME…]`, which only restage itself starts.
 pub fn in_background() -> ExitCode {
-    keep_little();
+    footprint::keep_little();
     background::leave_terminal();
     let mut reported = false;
     let outcome = prepare().and_then(|(workspace, spec, role)| {

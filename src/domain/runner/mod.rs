@@ -18,13 +18,14 @@
 //! that we decide on fixes its verdict in `Ending`; an exit that the kernel saw earlier wins.
 //!
 //! Reading order: the types here, [`event`], then the moves by kind of event: `command`, `process`, `signs` (timers,
-//! silence, health), `world` (config, records, adoption), and `moves`, which they share. [`state`] and `record` are
-//! the form on disk, `view` is the form for clients.
+//! silence, health), `world` (config, records, adoption), and `moves`, which they share. [`state`], `record` and
+//! `history` are the form on disk, `view` is the form for clients.
 
 pub mod event;
 pub mod state;
 
 mod command;
+mod history;
 mod moves;
 mod process;
 mod record;

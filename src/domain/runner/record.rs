@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::history;
 use super::state::{EndingState, NextWord, RunnerState};
 use super::{
     After, Due, Ended, Ending, Health, Next, OVER_BUDGET, Phase, Rest, Runner, Running, Starting, Sweeping,
@@ -39,7 +40,7 @@ impl Runner {
             note: self.note.clone(),
             stop_signal: Some(spec.stop.signal),
             stop_grace_seconds: Some(spec.stop.grace.as_secs_f64()),
-            history: self.history.clone(),
+            history: history::recorded(&self.history),
             ..RunnerState::new(spec.name.clone())
         };
         match &self.phase {

@@ -107,8 +107,8 @@ pub struct RunnerState {
     pub stop_signal: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_grace_seconds: Option<f64>,
-    /// The attempts that ended, the newest last, at most [`HISTORY`] of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The attempts that ended, the newest last, the last few of them; `history.rs` has their form.
+    #[serde(default, with = "super::history", skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<AttemptView>,
 }
 

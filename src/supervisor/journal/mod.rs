@@ -117,6 +117,8 @@ impl StateFile {
         made.map_err(|source| StateError::Folder { path: dir.to_owned(), source })?;
         let files = Files::of(dir);
         let mut loaded = apart(|| load(&files))?;
+        // What stays is a copy, made on this thread: the original would pin the memory of the other one.
+        loaded.states = loaded.states.clone();
         if let Some(head) =
             loaded.head.as_ref().filter(|head| is_elsewhere(&head.workspace, &owner.workspace))
         {

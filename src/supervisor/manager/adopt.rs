@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::reload::launch_change;
 use super::roster::Id;
-use super::{Key, Link, Past, RunnerManager, StartPlan};
+use super::{Link, Past, RunnerManager, StartPlan};
 use crate::domain::ids::{AttemptId, RunnerName};
 use crate::domain::runner::state::RunnerState;
 use crate::domain::runner::{Event, Found, Phase, Runner};
@@ -21,8 +21,6 @@ use crate::supervisor::store::Recovered;
 
 /// Runners that are begun in one turn.
 const STEP: usize = 32;
-/// What the start needed in memory is given back this long after it.
-const TIDY: Duration = Duration::from_secs(5);
 
 impl RunnerManager {
     /// Makes the roster from the config and the records.
@@ -188,8 +186,6 @@ impl RunnerManager {
         if self.beginnings.is_empty() {
             self.past = Past::default();
             self.publish_fleet();
-            let now = self.clock.now().mono;
-            self.timers.arm(now, now.plus(TIDY), Key::Tidy);
         }
     }
 

@@ -45,6 +45,7 @@ impl RunnerManager {
             }
             Some(_) | None => return None,
         };
+        self.delete_last_logs();
         let end = self.sum_up(why);
         if end.alive.is_empty() {
             if let Err(error) = self.store.finish() {

@@ -28,12 +28,12 @@ mod tests;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::activity;
-use super::apart::give_back;
 use super::figures::{self, Shares};
 use super::handle::{Ask, Handle, Reply, RequestError, Shutdown};
 use super::helper::{HelperEnd, Helpers};
@@ -123,8 +123,8 @@ enum Key {
     /// Housekeeping of the store.
     Store,
     Reload,
-    /// The start is over, and what it needed in memory can be given back.
-    Tidy,
+    /// Delete the logs beyond what is kept.
+    OldLogs,
     Idle,
     /// The shutdown takes too long.
     Overdue,
@@ -150,6 +150,8 @@ pub struct RunnerManager {
     timers: Timers<Key>,
     budget: Option<RetryBudgetWindow>,
     retention: Retention,
+    /// Logs that are to be deleted.
+    old_logs: Vec<PathBuf>,
     /// Keeps logs within their bound; there from the first log that has one.
     bounds: Option<LogBounds>,
     shares: Shares,
@@ -173,6 +175,8 @@ pub struct RunnerManager {
 
     inputs: Inputs,
     updates: broadcast::Sender<Update>,
+    /// How many of those who listen only want notices.
+    notice_readers: Arc<AtomicUsize>,
     /// For tasks to answer on.
     own: mpsc::UnboundedSender<Input>,
 }
@@ -254,6 +258,7 @@ impl RunnerManager {
             timers: Timers::new(),
             budget,
             retention,
+            old_logs: Vec::new(),
             bounds: None,
             shares: Shares::default(),
             retry_log: None,
@@ -272,6 +277,7 @@ impl RunnerManager {
             started_at: now.wall,
             inputs,
             updates,
+            notice_readers: handle.notice_readers(),
             own,
         };
         manager.open_retry_log();
@@ -358,7 +364,7 @@ impl RunnerManager {
                     // The one who edited the file reads of it in the notices.
                     self.reload().ok();
                 }
-                Key::Tidy => give_back(),
+                Key::OldLogs => self.delete_old_logs(),
                 Key::Idle => {
                     self.idle_timer = None;
                     self.idle = true;

@@ -1,5 +1,8 @@
 //! Performing effects: the only place where the actor acts on the world.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use super::super::helper::{HelperCommand, HelperEnd};
 use super::super::launch::{self, Turn};
 use super::roster::{Entry, Id};
@@ -10,6 +13,10 @@ use crate::domain::spec::CommandSpec;
 use crate::domain::time::Now;
 use crate::logs::retention;
 use crate::ports::{Launch, StopTree};
+
+/// Logs beyond what is kept are deleted this long after the first of them is one too many, together: a runner that
+/// restarts without pause costs a wake-up a second, not one each time.
+const OLD_LOGS: Duration = Duration::from_secs(1);
 
 impl RunnerManager {
     /// Stops go first, so that nothing is started beside what is to be ended; the spawn goes next, because somebody
@@ -32,14 +39,23 @@ impl RunnerManager {
         let attempt = launch.id.attempt;
         self.executor.spawn(launch);
         let Some(entry) = self.roster.get(id) else { return };
-        let surplus = self.retention.started(&entry.spec.name, &entry.spec.log, attempt);
-        if !surplus.is_empty() {
-            tokio::task::spawn_blocking(move || {
-                for (log, error) in retention::delete(&surplus) {
-                    tracing::warn!(log = %log.display(), %error, "delete an old log");
-                }
-            });
+        let mut surplus = self.retention.started(&entry.spec.name, &entry.spec.log, attempt);
+        if self.old_logs.is_empty() && !surplus.is_empty() {
+            let now = self.clock.now().mono;
+            self.timers.arm(now, now.plus(OLD_LOGS), Key::OldLogs);
         }
+        self.old_logs.append(&mut surplus);
+    }
+
+    /// Deletes what has piled up, away from this thread.
+    pub(super) fn delete_old_logs(&mut self) {
+        let logs = std::mem::take(&mut self.old_logs);
+        tokio::task::spawn_blocking(move || delete(&logs));
+    }
+
+    /// The same for the end, when nobody waits for this thread any more.
+    pub(super) fn delete_last_logs(&mut self) {
+        delete(&std::mem::take(&mut self.old_logs));
     }
 
     fn perform_one(&mut self, id: Id, effect: Effect, now: Now) {
@@ -129,12 +145,18 @@ impl RunnerManager {
     }
 }
 
+fn delete(logs: &[PathBuf]) {
+    for (log, error) in retention::delete(logs) {
+        tracing::warn!(log = %log.display(), %error, "delete an old log");
+    }
+}
+
 /// A command beside an attempt, in the same surroundings.
 pub(super) fn helper(
     entry: &Entry,
     attempt: Attempt,
     command: &CommandSpec,
-    deadline: std::time::Duration,
+    deadline: Duration,
 ) -> Result<HelperCommand, String> {
     let log = entry.runner.log.clone().unwrap_or_default();
     let turn = Turn { attempt, retry: entry.runner.retry_count, log };

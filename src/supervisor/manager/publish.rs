@@ -1,6 +1,7 @@
 //! What everybody who listens is told. Where nobody listens, nothing is built.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::roster::Id;
 use super::{Link, Mode, RunnerManager, Update};
@@ -10,7 +11,7 @@ use crate::domain::view::{BudgetView, FleetView, Notice, NoticeKind, RunnerView,
 
 impl RunnerManager {
     fn send(&self, update: impl FnOnce() -> Update) {
-        if self.updates.receiver_count() > 0 {
+        if self.updates.receiver_count() > self.notice_readers.load(Ordering::Relaxed) {
             // The last listener may leave in between.
             self.updates.send(update()).ok();
         }
@@ -33,7 +34,10 @@ impl RunnerManager {
 
     pub(super) fn notice(&self, runner: Option<RunnerName>, what: NoticeKind) {
         let at = self.clock.now().wall;
-        self.send(|| Update::Notice(Arc::new(Notice { at, runner, what })));
+        if self.updates.receiver_count() > 0 {
+            // The last listener may leave in between.
+            self.updates.send(Update::Notice(Arc::new(Notice { at, runner, what }))).ok();
+        }
     }
 
     pub(super) fn info(&self, text: String) {

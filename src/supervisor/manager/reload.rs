@@ -1,6 +1,8 @@
 //! Another config while everything runs: a valid one applies to what it changes and to nothing else, a broken one is
 //! shown and changes nothing.
 
+use std::collections::BTreeSet;
+
 use super::roster::Id;
 use super::{Key, RunnerManager, SETTLED, StartPlan};
 use crate::domain::retry::RetryBudgetWindow;
@@ -83,7 +85,8 @@ impl RunnerManager {
                 None => self.add(spec),
             });
         }
-        for id in before.into_iter().filter(|id| !order.contains(id)) {
+        let known: BTreeSet<Id> = order.iter().copied().collect();
+        for id in before.into_iter().filter(|id| !known.contains(id)) {
             if self.roster.get(id).is_some_and(|entry| !entry.runner.removed) {
                 self.apply(id, Event::Removed);
             }

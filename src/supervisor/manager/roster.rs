@@ -1,6 +1,6 @@
 //! All runners of the workspace, found by name at the same cost however many there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use tokio::task::AbortHandle;
@@ -117,8 +117,8 @@ impl Roster {
 
     /// Puts these first, in this order.
     pub(super) fn reorder(&mut self, first: Vec<Id>) {
-        let rest: Vec<Id> = self.order.iter().copied().filter(|id| !first.contains(id)).collect();
-        self.order = first;
-        self.order.extend(rest);
+        let leads: BTreeSet<Id> = first.iter().copied().collect();
+        let rest = std::mem::replace(&mut self.order, first);
+        self.order.extend(rest.into_iter().filter(|id| !leads.contains(id)));
     }
 }

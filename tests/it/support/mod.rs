@@ -1,6 +1,6 @@
 //! What the subjects share: the programs under test, waiting with a deadline, looking into /proc.
 
-pub(crate) mod pty;
+pub(crate) mod terminal;
 pub(crate) mod workspace;
 
 use std::path::{Path, PathBuf};

@@ -100,7 +100,12 @@ fn told(model: &mut Model, notice: &Notice) -> Vec<Cmd> {
     let before = model.toasts.clone();
     let rung = model.toasts.take(notice, model.now);
     model.dirty |= before != model.toasts;
-    rung.map(Cmd::Notify).into_iter().collect()
+    let mut cmds: Vec<Cmd> = rung.map(Cmd::Notify).into_iter().collect();
+    // What is said of the whole is mostly what an edit of the config changed.
+    if notice.runner.is_none() {
+        cmds.push(Cmd::LoadConfig);
+    }
+    cmds
 }
 
 fn answered(model: &mut Model, what: &Asked, result: Result<(), String>) -> Vec<Cmd> {
@@ -115,7 +120,7 @@ fn answered(model: &mut Model, what: &Asked, result: Result<(), String>) -> Vec<
         Asked::Figures => {
             // A thousand runners take their time; figures are not worth more than a small part of it.
             let took = between(model.figures_asked, model.now);
-            let pause = model.setup.refresh.max(took * FIGURES_SHARE).min(MOST_PATIENT);
+            let pause = model.setup.manners.refresh.max(took * FIGURES_SHARE).min(MOST_PATIENT);
             model.figures_due = Some(model.now.checked_add(pause).unwrap_or(model.now));
             return Vec::new();
         }

@@ -177,6 +177,79 @@ async fn the_log_folder_is_made_where_it_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn logs_beyond_what_is_kept_go_together_and_at_the_end_at_once() {
+    let mut fast = spec("a");
+    retry_mut(&mut fast).backoff.base = Duration::ZERO;
+    retry_mut(&mut fast).max_retries = 9;
+    fast.log.keep_attempts = 1;
+    let mut world = Setup::new(vec![fast]).start();
+    let log = |world: &World, attempt: u32| world.workspace.log_dir.join(format!("a_{attempt}.log"));
+    let crash = async |world: &mut World, attempt: u32| {
+        world.until_spawned(&id("a", attempt)).await;
+        std::fs::write(log(world, attempt), "it said this").unwrap();
+        world.spawned("a", attempt, 100);
+        world.exited("a", attempt, ExitStatus::Code(1));
+    };
+    for attempt in 1..=3 {
+        crash(&mut world, attempt).await;
+    }
+    world.until_spawned(&id("a", 4)).await;
+    assert!((1..=3).all(|attempt| log(&world, attempt).exists()), "no restart waits for a deletion");
+    let gone =
+        |world: &World, attempts: &[u32]| attempts.iter().all(|attempt| !log(world, *attempt).exists());
+    world.until("the deletion", |_| gone(&world, &[1, 2, 3]).then_some(())).await;
+
+    crash(&mut world, 4).await;
+    world.until_spawned(&id("a", 5)).await;
+    assert!(!gone(&world, &[4]));
+    world.ask(Request::Shutdown { how: Shutdown::Kill }).await;
+    world.spawned("a", 5, 100);
+    world.exited("a", 5, ExitStatus::Signal(9));
+    let folder = world.workspace.log_dir.clone();
+    let kept = world.logs.take();
+    world.ended().await;
+    assert!(!folder.join("a_4.log").exists());
+    drop(kept);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_start_is_made_in_the_order_of_the_config_and_comes_before_what_is_asked_meanwhile() {
+    let many = || (0..100).map(|number| spec(&format!("r{number:02}"))).collect::<Vec<_>>();
+    let expected: Vec<AttemptId> = many().iter().map(|spec| id(spec.name.as_str(), 1)).collect();
+    let world = Setup::new(many()).start();
+    world.until_spawned(&expected[99]).await;
+    assert_eq!(world.spawns(), expected);
+
+    let world = Setup::new(many()).start();
+    // The first step has been made, and the others have not.
+    world.until_spawned(&expected[0]).await;
+    let Reply::Runners(stopped) = world.ask(Request::Stop { names: vec![] }).await else { panic!() };
+    assert!(stopped.iter().all(|view| view.status == RunnerStatus::Stopping));
+    assert_eq!(world.spawns(), expected, "nothing of the start comes after the stop");
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_somebody_who_only_reads_notices_nothing_else_is_made() {
+    let mut world = Setup::new(vec![spec("a")]).start();
+    let mut notices = world.handle.subscribe_to_notices();
+    // From here on there is nobody else, but for one who looks at what is sent without being counted.
+    let (_, nobody) = broadcast::channel(1);
+    drop(std::mem::replace(&mut world.updates, nobody));
+    world.up("a", 100).await;
+    assert_eq!(notices.updates.len(), 1);
+    assert_eq!(notices.recv().await.unwrap().to_string(), "Started a (attempt 1, pid 100)");
+
+    world.updates = world.handle.subscribe();
+    world.exited("a", 1, ExitStatus::Code(0));
+    world.until_status("a", RunnerStatus::Completed).await;
+    let mut views = 0;
+    while let Ok(update) = world.updates.try_recv() {
+        views += usize::from(matches!(update, Update::Runner(_)));
+    }
+    assert!(views > 0, "whoever wants all gets all");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_typed_reaches_the_attempt_that_has_a_terminal() {
     let mut typed = spec("a");
     typed.launch.stdio = Stdio::Tty;

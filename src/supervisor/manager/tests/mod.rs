@@ -179,7 +179,7 @@ struct World {
     end: JoinHandle<End>,
     workspace: WorkspaceSpec,
     seq: u64,
-    _logs: Option<tempfile::TempDir>,
+    logs: Option<tempfile::TempDir>,
 }
 
 /// How a supervisor is started.
@@ -255,7 +255,7 @@ impl Setup {
             exec.send(ExecEvent::Connected(inventory)).unwrap();
         }
         let end = tokio::spawn(manager.run());
-        World { handle, updates, exec, touch, shared, end, workspace, seq: 0, _logs: Some(logs) }
+        World { handle, updates, exec, touch, shared, end, workspace, seq: 0, logs: Some(logs) }
     }
 }
 
