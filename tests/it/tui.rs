@@ -1,110 +1,269 @@
-//! The dashboard as a guest of the terminal: what it takes, what it gives back, what it says, how fast it answers.
+//! Journeys in a real terminal: the built program, a supervisor, and keys.
 
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::pty::Terminal;
-use crate::support::wait_until;
-use crate::support::workspace::Workspace;
+use crate::support::terminal::Terminal;
+use crate::support::{RESTAGE, is_alive, kill_9, wait_for, wait_until};
+
+const USUAL: (u16, u16) = (120, 36);
+
+struct Workspace {
+    dir: tempfile::TempDir,
+}
+
+impl Workspace {
+    fn new(runners: &Value) -> Self {
+        Self::with(&json!({ "stop_grace_seconds": 1, "retry_backoff_seconds": 60, "runners": runners }))
+    }
+
+    fn with(config: &Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("run")).unwrap();
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(RESTAGE);
+        command
+            .current_dir(self.dir.path())
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("XDG_RUNTIME_DIR", self.path("run"));
+        command
+    }
+
+    fn open(&self) -> Terminal {
+        self.open_sized(USUAL)
+    }
+
+    fn open_sized(&self, size: (u16, u16)) -> Terminal {
+        let terminal = Terminal::start(self.command(), size);
+        terminal.expect("quit");
+        terminal
+    }
+
+    fn verb(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.command().args(arguments).stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn runner(&self, name: &str) -> Value {
+        let (_, text) = self.verb(&["status", "--json"]);
+        let rows: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+        rows.into_iter().find(|row| row["name"] == name).unwrap_or_default()
+    }
+
+    fn is_over(&self) -> bool {
+        self.verb(&["status"]).0 == Some(3)
+    }
+
+    fn supervisor(&self) -> i32 {
+        wait_for("a supervisor", || {
+            let text = std::fs::read(self.path(".restage/supervisor.lock")).ok()?;
+            let holder: Value = serde_json::from_slice(&text).ok()?;
+            holder["pid"].as_i64()?.try_into().ok()
+        })
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if self.verb(&["down", "--kill"]).0 != Some(3) {
+            wait_until("the supervisor has ended", || self.is_over());
+        }
+    }
+}
 
 fn sleeper() -> Value {
     json!({ "command": ["sleep", "infinity"] })
 }
 
-fn dashboard(workspace: &Workspace) -> Terminal {
-    Terminal::start(workspace.command(&[]), 36, 120)
+#[test]
+fn start_crash_countdown_cancel_retry() {
+    let workspace =
+        Workspace::new(&json!({ "job": { "command": "echo tried; exit 3", "autostart": false } }));
+    let mut terminal = workspace.open();
+    terminal.expect("idle");
+    terminal.press("s");
+    terminal.expect("backoff");
+    // It counts down.
+    terminal.expect("in 59s");
+    terminal.expect("in 58s");
+    terminal.expect("Retry: 1/3");
+    terminal.expect("tried");
+    terminal.press("x");
+    terminal.expect("■ stopped");
+    assert_eq!(workspace.runner("job")["attempt"], 1);
+    terminal.press("s");
+    wait_until("a second attempt", || workspace.runner("job")["attempt"] == 2);
+    terminal.expect("attempt 2");
 }
 
 #[test]
-fn whoever_detaches_is_told_what_goes_on() {
+fn filter_then_act_on_what_is_highlighted() {
+    let workspace = Workspace::new(&json!({ "alpha": sleeper(), "beta": sleeper(), "gamma": sleeper() }));
+    let mut terminal = workspace.open();
+    terminal.expect("3 running");
+    terminal.press("/gam\r");
+    terminal.expect("1 of 3");
+    terminal.press("x");
+    terminal.expect("Stop gamma?");
+    terminal.press("\r");
+    terminal.expect("1 stopped");
+    terminal.press("\x1b");
+    terminal.expect_gone("1 of 3");
+    assert_eq!(workspace.runner("gamma")["status"], "stopped");
+    assert_eq!(workspace.runner("alpha")["status"], "running");
+    assert_eq!(workspace.runner("beta")["status"], "running");
+}
+
+#[test]
+fn search_in_a_log() {
+    let command = "for i in $(seq 1 5000); do echo line $i of many; done; exec sleep infinity";
+    let workspace = Workspace::new(&json!({ "talker": { "command": command } }));
+    let mut terminal = workspace.open();
+    terminal.expect("line 5000 of many");
+    terminal.press("l");
+    terminal.expect_gone("Retry:");
+    terminal.press("/line 17 of\r");
+    terminal.expect("line 18 of many");
+    terminal.press("G");
+    terminal.expect("line 5000 of many");
+}
+
+#[test]
+fn quit_by_detaching_leaves_the_runners() {
     let workspace = Workspace::new(&json!({ "a": sleeper() }));
-    let mut terminal = dashboard(&workspace);
-    terminal.row("a", "running");
-    assert!(terminal.is_alternate() && !terminal.is_cooked());
+    let mut terminal = workspace.open();
+    terminal.expect("1 running");
     let pid = workspace.runner("a")["pid"].clone();
+    // Ctrl-C is a key like another: it asks.
+    terminal.press("\x03");
+    terminal.expect("One runner is live");
+    terminal.press("\x1b");
+    terminal.expect_gone("One runner is live");
     terminal.press("q");
-    terminal.sees("One runner is live");
+    terminal.expect("One runner is live");
     terminal.press("d");
     assert_eq!(terminal.ended().code(), Some(0));
-    terminal.sees("one runner goes on");
-    assert!(terminal.is_cooked() && !terminal.is_alternate());
+    assert!(terminal.is_cooked());
+    assert!(terminal.screen().contains("goes on"), "{}", terminal.screen());
+    assert_eq!(workspace.runner("a")["pid"], pid);
     // The next one shows the same.
-    dashboard(&workspace).sees(&format!("pid {pid}"));
+    let again = workspace.open();
+    again.expect(&format!("pid {pid}"));
 }
 
 #[test]
-fn a_terminal_that_goes_away_takes_no_runner_with_it() {
+fn quit_by_stopping_leaves_nothing() {
+    let workspace = Workspace::new(&json!({ "a": sleeper(), "b": sleeper() }));
+    let mut terminal = workspace.open();
+    terminal.expect("2 running");
+    let pid = i32::try_from(workspace.runner("a")["pid"].as_i64().unwrap()).unwrap();
+    terminal.press("q");
+    terminal.expect("2 runners are live");
+    terminal.press("s");
+    assert_eq!(terminal.ended().code(), Some(0));
+    assert!(!is_alive(pid));
+    wait_until("no supervisor", || workspace.is_over());
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back_and_leaves_the_runners() {
     let workspace = Workspace::new(&json!({ "a": sleeper() }));
-    let mut terminal = dashboard(&workspace);
-    terminal.row("a", "running");
-    unsafe { libc::kill(terminal.pid(), libc::SIGHUP) };
-    assert_eq!(terminal.ended().code(), Some(129));
-    assert!(terminal.is_cooked());
-    assert_eq!(workspace.runner("a")["status"], "running");
+    for signal in [libc::SIGTERM, libc::SIGHUP] {
+        let mut terminal = workspace.open();
+        terminal.expect("1 running");
+        assert!(terminal.is_alternate() && !terminal.is_cooked());
+        unsafe { libc::kill(i32::try_from(terminal.child.id()).unwrap(), signal) };
+        assert_eq!(terminal.ended().code(), Some(128 + signal));
+        assert!(terminal.is_cooked());
+        assert_eq!(workspace.runner("a")["status"], "running");
+    }
+}
+
+#[test]
+fn a_supervisor_that_is_killed_is_seen_and_its_successor_found() {
+    let workspace = Workspace::new(&json!({ "a": sleeper() }));
+    let mut terminal = workspace.open();
+    terminal.expect("1 running");
+    let (first, pid) = (workspace.supervisor(), workspace.runner("a")["pid"].clone());
+    kill_9(first);
+    terminal.expect("Connected again");
+    assert_ne!(workspace.supervisor(), first);
+    terminal.expect(&format!("pid {pid}"));
+    // And it works: the runner is still the highlighted one.
+    terminal.press("x");
+    terminal.expect("Stop a?");
+    terminal.press("y");
+    terminal.expect("1 stopped");
+}
+
+#[test]
+fn resize_storms_end_in_a_whole_screen() {
+    let workspace = Workspace::new(&json!({ "a": sleeper(), "b": sleeper() }));
+    let mut terminal = workspace.open();
+    terminal.expect("2 running");
+    for step in 0..60_u16 {
+        terminal.resize(20 + step * 3, 4 + step % 50);
+        if step % 7 == 0 {
+            terminal.press("j");
+        }
+    }
+    terminal.resize(30, 8);
+    terminal.expect("40x10");
+    terminal.resize(120, 36);
+    terminal.expect("2 running");
+    terminal.expect("? help");
+    terminal.press("g");
+    terminal.expect_that("the first one selected", |screen| {
+        screen.lines().any(|line| line.starts_with('▌') && line.contains(" a "))
+    });
+}
+
+#[test]
+fn nothing_of_a_child_escapes_its_pane() {
+    let hostile = concat!(
+        r"printf '\033]52;c;aGVsbG8=\007'; printf '\033[?1049h\033[2J\033[10;10Hmoved'; printf '\033]0;title\007';",
+        r"printf '\302\2332J\302\235title\302\234'; printf '\377\376broken'; printf 'wide \346\227\245\346\234\254 e\314\201\n';",
+        r"head -c 1000000 /dev/zero | tr '\0' x; printf '\nthe end of it\n'; exec sleep infinity",
+    );
+    let workspace = Workspace::new(&json!({ "evil": { "command": hostile } }));
+    let mut terminal = workspace.open();
+    terminal.expect("the end of it");
+    terminal.press("lgwwG\x1b");
+    terminal.expect("Retry:");
+    terminal.press("e");
+    terminal.expect("Esc close");
+    terminal.press("\x1b");
+    terminal.expect_gone("Esc close");
+    terminal.press("?");
+    terminal.expect("Everywhere");
+    let bytes = terminal.bytes();
+    let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    assert!(!holds(b"]52;"), "a clipboard sequence came through");
+    assert!(!holds(b"]0;title"), "a title came through");
+    // The dashboard clears by cells and by its own first clear, and enters the alternate screen once.
+    assert_eq!(bytes.windows(8).filter(|window| *window == b"\x1b[?1049h").count(), 1);
+    let text = String::from_utf8(bytes.clone()).expect("all that restage writes is UTF-8");
+    assert!(!text.contains(['\u{9b}', '\u{9d}', '\u{9c}']), "a C1 control came through");
 }
 
 #[test]
 fn a_broken_config_is_told_before_the_terminal_is_taken() {
-    let workspace = Workspace::new(&json!({ "a": { "comand": "true" } }));
-    let mut terminal = dashboard(&workspace);
-    assert_eq!(terminal.ended().code(), Some(2));
-    terminal.sees("did you mean \"command\"");
-    assert!(!String::from_utf8_lossy(&terminal.raw()).contains("\x1b[?1049h"));
-}
-
-#[test]
-fn without_a_terminal_there_is_no_dashboard() {
-    let workspace = Workspace::new(&json!({ "a": { "command": "echo done" } }));
-    let (code, _, told) = workspace.run(&[]);
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("Ended a"), "{told}");
-}
-
-#[test]
-fn names_on_the_command_line_are_started() {
-    let workspace = Workspace::new(&json!({ "a": sleeper(), "b": sleeper() }));
-    let mut terminal = Terminal::start(workspace.command(&["up", "b"]), 36, 120);
-    terminal.row("b", "running");
-    terminal.row("a", "idle");
-    terminal.press("qd");
-    terminal.ended();
-    // Also where somebody supervises already.
-    let terminal = Terminal::start(workspace.command(&["up", "a"]), 36, 120);
-    terminal.row("a", "running");
-}
-
-#[test]
-fn colours_and_glyphs_are_those_of_the_terminal() {
-    let workspace = Workspace::new(&json!({ "a": sleeper() }));
-    let mut command = workspace.command(&["--no-color"]);
-    command.env("LC_ALL", "C");
-    let mut terminal = Terminal::start(command, 36, 120);
-    terminal.row("> * a", "running");
-    terminal.press("qd");
-    terminal.ended();
-    let raw = String::from_utf8(terminal.raw()).unwrap();
-    let beyond: String = raw.chars().filter(|c| !c.is_ascii()).collect();
-    assert_eq!(beyond, "");
-    let coloured = regex::Regex::new("\x1b\\[[0-9;]*(?:38|48|3[0-7]|4[0-7]|9[0-7])[0-9;]*m").unwrap();
-    assert_eq!(coloured.find(&raw).map(|found| found.as_str()), None);
-}
-
-#[test]
-fn an_idle_dashboard_writes_nothing() {
-    let workspace = Workspace::new(&json!({ "a": { "command": "true" }, "b": sleeper() }));
-    let mut terminal = dashboard(&workspace);
-    terminal.row("a", "completed");
-    terminal.press("jx\r");
-    terminal.row("b", "stopped");
-    terminal.press("?");
-    terminal.sees("Everywhere");
-    // What was on its way has come, and from then on nothing is drawn, not even the same again.
-    wait_until("silence", || {
-        let before = terminal.raw().len();
-        std::thread::sleep(Duration::from_millis(2500));
-        terminal.raw().len() == before
-    });
+    let workspace = Workspace::with(&json!({ "runners": { "a": { "comand": "true" } } }));
+    let mut terminal = Terminal::start(workspace.command(), USUAL);
+    let status = wait_for("the end", || terminal.child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(2));
+    terminal.expect("did you mean \"command\"");
 }
 
 #[test]
@@ -116,13 +275,15 @@ fn keys_answer_fast_while_much_is_going_on() {
         runners.insert(format!("r{number:02}"), json!({ "command": command }));
     }
     let workspace = Workspace::new(&Value::Object(runners));
-    let mut terminal = dashboard(&workspace);
-    terminal.sees("60 running");
+    let mut terminal = workspace.open();
+    terminal.expect("60 running");
     let mut slowest = Duration::ZERO;
     for (key, name) in [("G", "r59"), ("g", "r00"), ("G", "r59"), ("g", "r00"), ("j", "r01")] {
         let pressed = Instant::now();
         terminal.press(key);
-        terminal.row("▌", name);
+        terminal.expect_that(name, |screen| {
+            screen.lines().any(|line| line.starts_with('▌') && line.contains(name))
+        });
         slowest = slowest.max(pressed.elapsed());
     }
     // Generous, for other tests run at the same time; a wait for anything would be longer.
