@@ -122,6 +122,8 @@ pub struct ExecExit {
     pub status: ExitStatus,
     pub at: Mono,
     pub usage: Usage,
+    /// The executor ended it because the supervisor had died: it says nothing about the command.
+    pub cut: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -37,6 +37,8 @@ const PARTS: &[Part] = &[
     ("Bounded logs", |_| behave::bounded_logs()),
     ("Whole trees", |_| survive::trees()),
     ("Successor", |_| survive::successor()),
+    ("Keeper killed", |_| survive::keeper_killed()),
+    ("Headless killed", |_| survive::headless_killed()),
     ("Everything killed at once", |_| survive::all_killed()),
     ("Nothing left behind", |_| survive::nothing_left()),
     ("Identity", |_| survive::identity()),

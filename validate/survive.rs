@@ -98,6 +98,60 @@ pub(crate) fn successor() -> Outcome {
     Ok(vec![figures("successor in place, s:", &[("after", took)])])
 }
 
+/// A killed keeper, and then its heir: the supervisor goes on with the next one, and so do retries.
+pub(crate) fn keeper_killed() -> Outcome {
+    let workspace = Workspace::new(&runners(&[
+        (
+            "flap",
+            json!({ "command": "exit 4", "retry": { "count": 100_000, "backoff_seconds": 0.1, "multiplier": 1 } }),
+        ),
+        ("steady", json!({ "command": ["sleep", "100000"] })),
+    ]));
+    workspace.ok(&["up", "--detach"])?;
+    let steady = running(&workspace, "steady")?;
+    let supervisor = supervisor_pid(&workspace)?;
+    for _ in 0..3 {
+        let lock = workspace.path(".restage/keeper.lock");
+        let keeper = wait("a keeper", || {
+            let sign: Value = serde_json::from_str(&std::fs::read_to_string(&lock).ok()?).ok()?;
+            i32::try_from(sign["pid"].as_i64()?).ok().filter(|pid| is_alive(*pid))
+        })?;
+        kill(keeper, libc::SIGKILL);
+        wait("the keeper is dead", || (!is_alive(keeper)).then_some(()))?;
+        let attempts = workspace.runner("flap")?["attempt"].as_u64().unwrap_or(0);
+        workspace
+            .wait_runner("flap", "three more attempts", |row| row["attempt"].as_u64() > Some(attempts + 3))?;
+    }
+    let after = running(&workspace, "steady")?;
+    ensure(after["pid"] == steady["pid"] && after["attempt"] == 1, || format!("{steady} became {after}"))?;
+    ensure(supervisor_pid(&workspace)? == supervisor, || "the supervisor was replaced".into())?;
+    Ok(vec![])
+}
+
+/// A headless run that is killed blames nobody: the next one starts what ran, with the counts that it had.
+pub(crate) fn headless_killed() -> Outcome {
+    let workspace = Workspace::new(&runners(&[
+        (
+            "deaf",
+            json!({ "command": "trap '' TERM; while :; do sleep 0.1; done", "stop_grace_seconds": 1.5 }),
+        ),
+        ("once", json!({ "command": ["sleep", "100000"], "retry": { "count": 0 } })),
+    ]));
+    let headless = workspace.headless();
+    headless.wait_line("Started deaf")?;
+    headless.wait_line("Started once")?;
+    kill(headless.pid(), libc::SIGKILL);
+    wait("it is dead", || (!is_alive(headless.pid())).then_some(()))?;
+    // While the old keeper is still within the grace.
+    wait("the next one starts", || workspace.run(&["up", "--detach"]).status.success().then_some(()))?;
+    for name in ["deaf", "once"] {
+        let row = workspace
+            .wait_runner(name, "running again", |row| row["status"] == "running" && row["attempt"] == 2)?;
+        ensure(row["retry_count"] == 0, || format!("a retry was spent: {row}"))?;
+    }
+    Ok(vec![])
+}
+
 /// Supervisor, keeper, guard and relays at once: children live, and the next verb adopts them.
 pub(crate) fn all_killed() -> Outcome {
     let fixture = fixture();

@@ -94,6 +94,7 @@ fn exit(exit: &Exit) -> Option<ExecExit> {
             ExitKind::Unknown => ExitStatus::Unknown,
         },
         at: Mono::from_nanos(exit.at_mono),
+        cut: exit.cut,
         usage: Usage { cpu: Duration::from_millis(exit.cpu_ms), max_rss_bytes: exit.max_rss_kb * 1024 },
     })
 }

@@ -75,8 +75,16 @@ impl Keeper {
         self.mains.remove(&pid);
         let seq = self.head.next_seq.max(1);
         self.head.next_seq = seq + 1;
-        let exit =
-            Exit { seq, key: key.to_owned(), pid, status, at_mono: proc::monotonic(), cpu_ms, max_rss_kb };
+        let exit = Exit {
+            seq,
+            key: key.to_owned(),
+            pid,
+            status,
+            at_mono: proc::monotonic(),
+            cpu_ms,
+            max_rss_kb,
+            cut: self.ending,
+        };
         self.record(&Record::Exit(exit.clone()));
         self.send(&Report::Exit(exit.clone()));
         self.exits.insert(seq, exit);

@@ -300,6 +300,7 @@ mod tests {
             at_mono: 1,
             cpu_ms: 2,
             max_rss_kb: 3,
+            cut: false,
         })
     }
 

@@ -47,10 +47,14 @@ impl Keeper {
     fn on_hello(&mut self, version: u32, epoch: u64, policy: Policy, successor: Vec<String>) {
         let Some(conn) = &mut self.conn else { return };
         let peer = conn.peer_pid;
-        let same = self.supervisor.as_ref().is_some_and(|(pid, _)| *pid == peer) && epoch == self.head.epoch;
+        let other = self.supervisor.as_ref().is_some_and(|(pid, _)| *pid != peer);
+        let same = self.supervisor.is_some() && !other && epoch == self.head.epoch;
         let why = if version != VERSION {
             Some(format!("the keeper speaks version {VERSION} of the protocol, not {version}"))
-        } else if epoch <= self.head.epoch && !same {
+        } else if self.ending {
+            Some("its supervisor died, and it is stopping everything as it was told; another one comes after it".to_owned())
+        } else if epoch < self.head.epoch || (epoch == self.head.epoch && other) {
+            // An equal one is the supervisor of an earlier keeper, which lives on.
             Some(format!("epoch {epoch} is over: a supervisor with epoch {} has taken over", self.head.epoch))
         } else {
             None

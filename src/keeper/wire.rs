@@ -172,6 +172,10 @@ pub struct Exit {
     /// Of the main process and the children that it waited for.
     pub cpu_ms: u64,
     pub max_rss_kb: u64,
+    /// The keeper itself ended it, because its supervisor had died and the policy was to stop everything: it says
+    /// nothing about the command.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -227,6 +227,8 @@ impl<F: Fn(RunnerName, LogTrouble)> Watch<F> {
                 Some(LogTrouble::Unbounded)
             }
             Ok(Some(Look::Unbounded | Look::Within { .. } | Look::Punched { .. }) | None) => None,
+            // It is watched before its first byte is written.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
                 Some(LogTrouble::Failed { message: format!("bound {}: {error}", watched.log.display()) })
             }

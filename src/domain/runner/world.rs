@@ -236,14 +236,14 @@ impl Machine<'_> {
         self.run(attempt, process, health)
     }
 
-    /// Nothing lives that was recorded in another boot. What was live or due starts again, without a retry being
-    /// spent; what rested rests.
+    /// Nothing lives that was recorded in another boot, or was ended with restage itself. What was live or due starts
+    /// again, without a retry being spent; what rested rests.
     pub(super) fn on_rebooted(&mut self, phase: Phase) -> Phase {
         match phase {
             Phase::Idle | Phase::Resting(_) => phase,
             Phase::Starting(starting) => self.ask_again(starting),
             Phase::Running(Running { attempt, .. }) => {
-                let detail = "it was running when the machine went down".to_owned();
+                let detail = "it was running when restage or the machine went down".to_owned();
                 let outcome =
                     Outcome { verdict: Verdict::Lost, exit_code: None, signal: None, detail: Some(detail) };
                 let now = self.ctx.now.mono;

@@ -190,6 +190,12 @@ impl RunnerManager {
             }
             return;
         };
+        let lived = self.roster.get(id).and_then(|entry| entry.runner.live_attempt());
+        if exit.cut && lived == Some(exit.id.attempt) {
+            // Nothing of it lives, and it is not to blame: as after a reboot, it goes on as it was.
+            self.apply(id, Event::Rebooted);
+            return self.acknowledge(id, exit.seq);
+        }
         let disk_full = match (exit.status, self.roster.get(id)) {
             (ExitStatus::Code(0), _) | (_, None) => false,
             (_, Some(entry)) => [&entry.spec.log.dir, &self.state_dir]

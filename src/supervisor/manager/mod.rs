@@ -391,8 +391,16 @@ impl RunnerManager {
         match event {
             ExecEvent::Connected(inventory) => self.on_connected(inventory),
             ExecEvent::Disconnected { why } => {
-                self.warn(None, format!("the keeper is away: {why}; nothing is started before it is back"));
-                self.link = Link::Lost { why };
+                let lost = Link::Lost { why };
+                if self.link != lost
+                    && let Link::Lost { why } = &lost
+                {
+                    self.warn(
+                        None,
+                        format!("the keeper is away: {why}; nothing is started before it is back"),
+                    );
+                }
+                self.link = lost;
                 self.publish_fleet();
             }
             ExecEvent::Spawned { id, process } => {

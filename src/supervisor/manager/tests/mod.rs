@@ -280,7 +280,7 @@ fn live(name: &str, attempt: u32, pid: i32) -> LiveAttempt {
 fn exit(name: &str, attempt: u32, seq: u64, status: ExitStatus) -> ExecExit {
     // Long after everything that was decided before it.
     let at = Mono::from_nanos(u64::MAX / 2);
-    ExecExit { id: id(name, attempt), seq, status, at, usage: crate::ports::Usage::default() }
+    ExecExit { id: id(name, attempt), seq, status, at, usage: crate::ports::Usage::default(), cut: false }
 }
 
 impl World {
