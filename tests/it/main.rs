@@ -16,6 +16,7 @@
 )]
 
 mod cli;
+mod guest;
 mod keeper;
 mod layers;
 mod output;

@@ -22,7 +22,7 @@ use crate::domain::keys::Keymap;
 use crate::domain::spec::{RunnerSpec, Stdio, TuiSpec};
 use crate::domain::verdict::Outcome as End;
 use crate::domain::view::AttemptView;
-use crate::frontend::tui::event::{ConfigNews, ConfigRow, ConfigSection, RunnerFacts};
+use crate::frontend::tui::event::{ConfigNews, ConfigRow, ConfigSection, Manners, RunnerFacts};
 use crate::frontend::tui::model::Setup;
 use crate::frontend::tui::run::{self, Host, Later, Left};
 use crate::ports::Clock;
@@ -45,30 +45,32 @@ pub fn run(workspace: &Workspace, global: &Global, names: &[String]) -> Outcome 
             (loaded.map(|loaded| loaded.spec.tui).unwrap_or_default(), names)
         }
     };
-    let (theme, trouble) = terminal::theme(&tui.theme, global.no_color);
+    let (manners, trouble) = manners(&tui, global.no_color);
     let setup = Setup {
         now: SystemClock.now().wall,
         zone: TimeZone::system(),
         home: BaseDirs::new().map(|folders| folders.home_dir().to_owned()),
-        keymap: keymap(&tui),
-        theme,
-        refresh: tui.refresh,
+        manners,
         trouble,
         start: asked,
         ..Setup::default()
     };
-    let host = Arc::new(Desk { workspace: workspace.clone(), debug: global.debug });
+    let host =
+        Arc::new(Desk { workspace: workspace.clone(), debug: global.debug, no_color: global.no_color });
     let runtime = runtime()?;
-    let left = runtime.block_on(run::run(setup, tui.notifications, host));
+    let left = runtime.block_on(run::run(setup, host));
     // Whatever still reads a file on another thread is not waited for.
     runtime.shutdown_background();
     let left = left.map_err(|error| Failure::io("show the dashboard", &error))?;
     Ok(leave(left))
 }
 
-/// The config was read without clashes, so the keys fit together.
-fn keymap(tui: &TuiSpec) -> Keymap {
-    Keymap::with(&tui.keys).unwrap_or_default()
+/// And what could not be had as the config wants it.
+fn manners(tui: &TuiSpec, no_color: bool) -> (Manners, Option<String>) {
+    let (theme, trouble) = terminal::theme(&tui.theme, no_color);
+    // The config was read without clashes, so the keys fit together.
+    let keymap = Keymap::with(&tui.keys).unwrap_or_default();
+    (Manners { keymap, theme, refresh: tui.refresh, notifications: tui.notifications }, trouble)
 }
 
 fn leave(left: Left) -> Exit {
@@ -90,6 +92,7 @@ fn leave(left: Left) -> Exit {
 struct Desk {
     workspace: Workspace,
     debug: bool,
+    no_color: bool,
 }
 
 impl Host for Desk {
@@ -118,12 +121,17 @@ impl Host for Desk {
     fn config(&self) -> ConfigNews {
         let path = settings::shown(&self.workspace).display().to_string();
         match settings::read(&self.workspace, Missing::Warning) {
-            Ok(loaded) => ConfigNews {
-                path,
-                problems: loaded.warnings.iter().map(ToString::to_string).collect(),
-                runners: loaded.spec.runners.iter().map(facts).collect(),
-                sections: Some(sections(&loaded)),
-            },
+            Ok(loaded) => {
+                let (manners, trouble) = manners(&loaded.spec.tui, self.no_color);
+                let warnings = loaded.warnings.iter().map(ToString::to_string);
+                ConfigNews {
+                    path,
+                    problems: warnings.chain(trouble).collect(),
+                    runners: loaded.spec.runners.iter().map(facts).collect(),
+                    sections: Some(sections(&loaded)),
+                    manners: Some(manners),
+                }
+            }
             Err(diagnostics) => {
                 let problems = diagnostics.0.iter().map(ToString::to_string).collect();
                 ConfigNews { path, problems, ..ConfigNews::default() }

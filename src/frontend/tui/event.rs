@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::theme::{Depth, Theme};
 use super::{attach, log};
 use crate::domain::ids::RunnerName;
-use crate::domain::keys::Key;
+use crate::domain::keys::{Key, Keymap};
+use crate::domain::spec::Notifications;
 use crate::domain::view::{AttemptView, Snapshot, Update};
 use crate::supervisor::handle::Shutdown;
 
@@ -140,6 +143,29 @@ pub struct ConfigNews {
     pub problems: Vec<String>,
     /// Where the logs of each runner lie, and how its input is wired.
     pub runners: Vec<RunnerFacts>,
+    /// What of it concerns the dashboard itself; `None` where the file cannot be used.
+    pub manners: Option<Manners>,
+}
+
+/// How the dashboard looks and behaves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manners {
+    pub keymap: Keymap,
+    pub theme: Theme,
+    /// How often figures are asked for while they are on the screen.
+    pub refresh: Duration,
+    pub notifications: Notifications,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self {
+            keymap: Keymap::default(),
+            theme: Theme::built_in("dark", Depth::True, false).unwrap_or_else(Theme::plain),
+            refresh: Duration::from_secs(1),
+            notifications: Notifications::Bell,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -245,6 +245,7 @@ pub(super) fn config() -> ConfigNews {
             },
         ]),
         problems: Vec::new(),
+        manners: None,
         runners: vec![facts("agent-api", true), facts("agent-docs", false)],
     }
 }

@@ -3,19 +3,18 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::attach::AttachPane;
 use super::dialog::Dialog;
-use super::event::{ConfigNews, Order, RunnerFacts};
+use super::event::{ConfigNews, Manners, Order, RunnerFacts};
 use super::fleet::Fleet;
 use super::input::LineInput;
 use super::log::LogPane;
 use super::rows::{Row, Sort};
-use super::theme::{Depth, Theme};
+use super::theme::Theme;
 use super::toast::Toasts;
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::{Keymap, Place};
@@ -29,10 +28,7 @@ pub struct Setup {
     pub zone: TimeZone,
     /// Shown as `~`.
     pub home: Option<PathBuf>,
-    pub keymap: Keymap,
-    pub theme: Theme,
-    /// How often figures are asked for while they are on the screen.
-    pub refresh: Duration,
+    pub manners: Manners,
     /// What could not be made as it was wanted, to be told once.
     pub trouble: Option<String>,
     /// Runners to be started once there is a connection.
@@ -46,9 +42,7 @@ impl Default for Setup {
             now: Timestamp::UNIX_EPOCH,
             zone: TimeZone::UTC,
             home: None,
-            keymap: Keymap::default(),
-            theme: Theme::built_in("dark", Depth::True, false).unwrap_or_else(Theme::plain),
-            refresh: Duration::from_secs(1),
+            manners: Manners::default(),
             trouble: None,
             start: Vec::new(),
         }
@@ -150,6 +144,8 @@ pub struct Model {
     pub dirty: bool,
     /// When figures are to be asked for next; `None` while an answer is awaited.
     pub figures_due: Option<Timestamp>,
+    /// When they were asked for last.
+    pub figures_asked: Timestamp,
     /// When something on the screen changes by itself.
     pub wake: Option<Timestamp>,
 }
@@ -180,16 +176,17 @@ impl Model {
             attach: None,
             dirty: true,
             figures_due: Some(now),
+            figures_asked: now,
             wake: None,
         }
     }
 
     pub fn theme(&self) -> &Theme {
-        &self.setup.theme
+        &self.setup.manners.theme
     }
 
     pub fn keymap(&self) -> &Keymap {
-        &self.setup.keymap
+        &self.setup.manners.keymap
     }
 
     /// Where keys go, unless a dialog or a line that is being typed takes them.

@@ -75,7 +75,7 @@ pub struct Left {
 }
 
 /// Until it is left. The terminal is given back before this returns.
-pub async fn run(setup: Setup, notifications: Notifications, host: Arc<dyn Host>) -> io::Result<Left> {
+pub async fn run(setup: Setup, host: Arc<dyn Host>) -> io::Result<Left> {
     let signals = Signals::listen()?;
     let (tell, inbox) = mpsc::channel(WAITING_EVENTS);
     let log_tell = tell.clone();
@@ -101,7 +101,6 @@ pub async fn run(setup: Setup, notifications: Notifications, host: Arc<dyn Host>
         link,
         log,
         attach,
-        notifications,
         end: None,
     };
     let end = looping.run(inbox, signals).await?;
@@ -118,7 +117,6 @@ struct Loop {
     link: Link,
     log: log::Worker,
     attach: attach::Worker,
-    notifications: Notifications,
     end: Option<End>,
 }
 
@@ -263,7 +261,7 @@ impl Loop {
     }
 
     fn notify(&mut self, text: &str) -> io::Result<()> {
-        match self.notifications {
+        match self.model.setup.manners.notifications {
             Notifications::Off => Ok(()),
             Notifications::Bell => self.term.bell(),
             Notifications::Osc9 => self.term.message(text),

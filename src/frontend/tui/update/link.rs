@@ -1,6 +1,7 @@
 //! What the supervisor, or the way to it, says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::dialog::Dialog;
 use super::super::event::{Asked, Cmd, LinkNews, Order};
@@ -8,7 +9,12 @@ use super::super::fleet::Changed;
 use super::super::model::{Link, Model};
 use super::super::theme::Ink;
 use crate::domain::view::{Notice, Snapshot, Update};
-use crate::frontend::text::one_line;
+use crate::frontend::text::{between, one_line};
+
+/// Figures take at most one part of so many of the time.
+const FIGURES_SHARE: u32 = 40;
+/// However long an answer took: older figures would mislead.
+const MOST_PATIENT: Duration = Duration::from_secs(10);
 
 pub(super) fn hear(model: &mut Model, news: LinkNews) -> Vec<Cmd> {
     match news {
@@ -94,7 +100,12 @@ fn told(model: &mut Model, notice: &Notice) -> Vec<Cmd> {
     let before = model.toasts.clone();
     let rung = model.toasts.take(notice, model.now);
     model.dirty |= before != model.toasts;
-    rung.map(Cmd::Notify).into_iter().collect()
+    let mut cmds: Vec<Cmd> = rung.map(Cmd::Notify).into_iter().collect();
+    // What is said of the whole is mostly what an edit of the config changed.
+    if notice.runner.is_none() {
+        cmds.push(Cmd::LoadConfig);
+    }
+    cmds
 }
 
 fn answered(model: &mut Model, what: &Asked, result: Result<(), String>) -> Vec<Cmd> {
@@ -107,8 +118,10 @@ fn answered(model: &mut Model, what: &Asked, result: Result<(), String>) -> Vec<
         }
         // The snapshot itself came before; a failed one is tried again in its time.
         Asked::Figures => {
-            let refresh = model.setup.refresh;
-            model.figures_due = Some(model.now.checked_add(refresh).unwrap_or(model.now));
+            // A thousand runners take their time; figures are not worth more than a small part of it.
+            let took = between(model.figures_asked, model.now);
+            let pause = model.setup.manners.refresh.max(took * FIGURES_SHARE).min(MOST_PATIENT);
+            model.figures_due = Some(model.now.checked_add(pause).unwrap_or(model.now));
             return Vec::new();
         }
         Asked::Reload => {

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::dialog::{Decided, Dialog, decide};
-use super::event::{Cmd, Event, Order, Pressed};
+use super::event::{Cmd, ConfigNews, Event, Order, Pressed};
 use super::input::Typed;
 use super::model::{Link, Model, Screen};
 use super::palette::{Choice, Picked};
@@ -47,7 +47,7 @@ pub fn update(model: &mut Model, event: Event, now: Timestamp) -> Vec<Cmd> {
         Event::Link(news) => link::hear(model, news),
         Event::Config(config) => {
             model.dirty = true;
-            model.config = Some(*config);
+            take_config(model, *config);
             Vec::new()
         }
         Event::History(history) => {
@@ -71,6 +71,22 @@ pub fn update(model: &mut Model, event: Event, now: Timestamp) -> Vec<Cmd> {
     };
     cmds.extend(settle::settle(model));
     cmds
+}
+
+/// What the file did not change stays, also where somebody changed it here in between.
+fn take_config(model: &mut Model, config: ConfigNews) {
+    let before = model.config.as_ref().and_then(|config| config.manners.as_ref());
+    if let (Some(before), Some(after)) = (before, &config.manners) {
+        let manners = &mut model.setup.manners;
+        if before.theme != after.theme {
+            manners.theme = after.theme.clone();
+        }
+        manners.keymap.clone_from(&after.keymap);
+        (manners.refresh, manners.notifications) = (after.refresh, after.notifications);
+    }
+    // Without usable manners the ones before stay the measure.
+    let manners = config.manners.clone().or_else(|| before.cloned());
+    model.config = Some(ConfigNews { manners, ..config });
 }
 
 fn press(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
@@ -214,8 +230,8 @@ fn choose(model: &mut Model, choice: Choice) -> Vec<Cmd> {
         }
         Choice::Order(order, name) => ask_or_do(model, order, &[name]),
         Choice::Theme(name) => {
-            let plain = model.setup.theme.clone();
-            model.setup.theme = Theme::built_in(name, plain.depth(), plain.ascii).unwrap_or(plain);
+            let plain = model.theme().clone();
+            model.setup.manners.theme = Theme::built_in(name, plain.depth(), plain.ascii).unwrap_or(plain);
             Vec::new()
         }
     }

@@ -35,6 +35,7 @@ pub(super) fn settle(model: &mut Model) -> Vec<Cmd> {
     let wants_figures = model.is_connected() && shows_figures(model);
     if wants_figures && model.figures_due.is_some_and(|due| due <= model.now) {
         model.figures_due = None;
+        model.figures_asked = model.now;
         cmds.push(Cmd::Figures);
     }
     model.wake = wake(model, wants_figures);

@@ -259,6 +259,15 @@ fn figures_are_asked_for_one_at_a_time_and_only_while_they_show() {
 }
 
 #[test]
+fn figures_that_take_long_come_less_often() {
+    let mut model = usual();
+    let answered = now().checked_add(Duration::from_millis(100)).unwrap();
+    let answer = Event::Link(LinkNews::Answered { what: Asked::Figures, result: Ok(()) });
+    update(&mut model, answer, answered);
+    assert_eq!(model.figures_due, answered.checked_add(Duration::from_secs(4)).ok());
+}
+
+#[test]
 fn the_exhausted_are_told_outside_too() {
     let mut model = usual();
     let notice =
@@ -328,10 +337,32 @@ fn the_analytics_lead_to_the_runner() {
 fn rebound_keys_work_and_old_ones_do_not() {
     let mut model = usual();
     let keys: Overrides = [("start".to_owned(), vec![Key::parse("F5").unwrap()])].into();
-    model.setup.keymap = Keymap::with(&keys).unwrap();
+    model.setup.manners.keymap = Keymap::with(&keys).unwrap();
     press(&mut model, "j");
     assert_eq!(press(&mut model, "s"), []);
     assert_eq!(ordered(&press(&mut model, "F5")).len(), 1);
+}
+
+#[test]
+fn an_edit_of_the_config_changes_keys_and_looks_at_once() {
+    use super::super::event::{ConfigNews, Manners};
+    use super::super::theme::{Depth, Theme};
+    let theme = |name| Theme::built_in(name, Depth::True, false).unwrap();
+    let with = |manners| Event::Config(Box::new(ConfigNews { manners, ..config() }));
+    let mut model = usual();
+    feed(&mut model, with(Some(Manners::default())));
+    // Chosen here, and not touched by an edit of something else.
+    press(&mut model, ":");
+    feed(&mut model, Event::Paste("theme light".into()));
+    press(&mut model, "Enter");
+    let keys: Overrides = [("start".to_owned(), vec![Key::parse("F5").unwrap()])].into();
+    let keymap = Keymap::with(&keys).unwrap();
+    feed(&mut model, with(Some(Manners { keymap: keymap.clone(), ..Manners::default() })));
+    assert_eq!((model.theme(), model.keymap()), (&theme("light"), &keymap));
+    // A file that is broken for a moment changes nothing.
+    feed(&mut model, with(None));
+    feed(&mut model, with(Some(Manners { theme: theme("colour-blind"), ..Manners::default() })));
+    assert_eq!((model.theme(), model.keymap()), (&theme("colour-blind"), &Keymap::default()));
 }
 
 #[test]

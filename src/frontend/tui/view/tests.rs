@@ -5,7 +5,7 @@ use ratatui::backend::TestBackend;
 
 use super::super::event::{Event, LinkNews};
 use super::super::fixture::{ago, busy, feed, many, name, now, opened, press, runner, setup, snapshot};
-use super::super::model::{Model, Setup};
+use super::super::model::Model;
 use super::super::theme::{Depth, Theme};
 use super::draw;
 use crate::domain::ids::Attempt;
@@ -219,7 +219,7 @@ pictures! {
     ascii: {
         let theme = Theme::built_in("dark", Depth::None, true).unwrap();
         let mut model = opened(busy(), USUAL);
-        model.setup = Setup { theme, ..model.setup };
+        model.setup.manners.theme = theme;
         press(&mut model, "j");
         model
     };

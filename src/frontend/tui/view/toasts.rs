@@ -19,7 +19,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, layout: &Layout, model: &Model) {
     let theme = model.theme();
     let widest = usize::from((layout.footer.width / 2).max(36)).min(usize::from(layout.footer.width) - 4);
     let ground = theme.style(Ink::Dialog);
-    let mut bottom = layout.footer.y;
+    // Never across the keys, nor across what is told of the selected runner.
+    let mut bottom = if layout.summary.height > 0 { layout.summary.y } else { layout.footer.y };
     let more = (toasts.more > 0).then(|| (Ink::Quiet, format!("and {} before", toasts.more)));
     let newest_first = toasts.shown().iter().rev().map(|toast| (toast.ink, toast.text.clone()));
     let wrapped: Vec<(Ink, Vec<String>)> = newest_first
