@@ -113,6 +113,10 @@ pub(crate) fn start(source: &Source, log: &Path) -> io::Result<i32> {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             let (source, log) = keep_only(source, &log);
+            // A relay that an earlier keeper started in its last moment may still be at work, and two would write over
+            // one another: the second waits until the first is gone.
+            // SAFETY: the descriptor is open; without the lock, where there is none to be had, it works as well.
+            unsafe { libc::flock(log.as_raw_fd(), libc::LOCK_EX) };
             // SAFETY: the name is a valid C string.
             unsafe { libc::prctl(libc::PR_SET_NAME, c"restage-relay".as_ptr()) };
             carry(&source, &log);
