@@ -69,6 +69,7 @@ pub(super) fn lower(
             notifications: value(file.notifications.as_ref(), Notifications::Bell),
         },
         runners,
+        flows: Vec::new(),
         data_dir,
     }
 }
