@@ -8,9 +8,16 @@
 pub mod ask;
 pub mod change;
 pub mod graph;
+pub mod hashes;
 pub mod ids;
+pub mod inputs;
+pub mod output;
 pub mod record;
 pub mod refusal;
 pub mod spec;
+pub mod state;
 pub mod status;
 pub mod when;
+
+#[cfg(test)]
+pub(crate) mod testing;
