@@ -2,15 +2,22 @@
 //! [`domain`](super).
 //!
 //! Reading order: [`ids`], [`status`] (the words), [`spec`] (what the user asked for), [`when`] (its expressions),
-//! [`graph`], [`record`] (what is kept), [`plan`] (what a retry executes and what it reuses), [`refusal`] (what is
-//! refused, and the way out), [`ask`] (what can be asked).
+//! [`graph`], [`record`] (what is kept), [`inputs`], [`output`] and [`state`] (what passes between stages), [`hashes`],
+//! out), [`ask`] (what can be asked).
 
 pub mod ask;
 pub mod change;
 pub mod graph;
+pub mod hashes;
 pub mod ids;
+pub mod inputs;
+pub mod output;
 pub mod record;
 pub mod refusal;
 pub mod spec;
+pub mod state;
 pub mod status;
 pub mod when;
+
+#[cfg(test)]
+pub(crate) mod testing;
