@@ -1,4 +1,5 @@
-//! What goes wrong in a verb, as it is told: the act, the thing and the cause in one line, the way out in a second one.
+//! What goes wrong in a verb, as it is told: the act, the thing and the cause in one line, the way out in a second one;
+//! or the same as one JSON object.
 
 use std::fmt;
 use std::io;
@@ -11,8 +12,10 @@ use crate::control::wire::FailureKind;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// `stop agent: no runner is called agent`
-    pub message: String,
+    /// It names the thing, too: `stop agent`.
+    pub act: String,
+    /// `no runner is called agent`
+    pub cause: String,
     pub hint: Option<String>,
     pub exit: Exit,
 }
@@ -20,7 +23,21 @@ pub struct Failure {
 impl Failure {
     /// `act` names the thing, too: `read config.json`.
     pub fn new(exit: Exit, act: impl fmt::Display, cause: impl fmt::Display) -> Self {
-        Self { message: format!("{act}: {cause}"), hint: None, exit }
+        Self { act: act.to_string(), cause: cause.to_string(), hint: None, exit }
+    }
+
+    /// `stop agent: no runner is called agent`
+    pub fn message(&self) -> String {
+        format!("{}: {}", self.act, self.cause)
+    }
+
+    /// `{"error":{"act":"stop agent","message":"no runner is called agent","hint":"…","exit":3}}`
+    pub fn json(&self) -> String {
+        let Self { act, cause, hint, exit } = self;
+        serde_json::json!({
+            "error": { "act": act, "message": cause, "hint": hint, "exit": exit.code() }
+        })
+        .to_string()
     }
 
     /// An act that the system refused.
@@ -57,7 +74,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "restage: {}", self.message)?;
+        write!(f, "restage: {}", self.message())?;
         match &self.hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),

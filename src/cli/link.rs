@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::background;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::process::{self, Life};
@@ -15,6 +16,9 @@ use crate::control::watch::{Of, Watch};
 
 /// How long a supervisor may take to say where it is, to bind a deleted socket anew, and to answer a hello.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The keeper starts a successor within a second, later where supervisors keep dying.
+const SUCCESSION: Duration = Duration::from_secs(5);
 
 /// Who supervises here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +87,30 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
 /// A connection, or the failure that nothing runs here.
 pub async fn require(workspace: &Workspace) -> Result<(Client, Updates), Failure> {
     connect(workspace).await?.ok_or_else(|| nothing_runs(workspace))
+}
+
+/// After a connection has ended: the successor, once it stands; `None` where the supervisor has ended for good. One that
+/// does not come is started, as by any verb that finds children without a supervisor.
+pub async fn reconnect(workspace: &Workspace, debug: bool) -> Result<Option<(Client, Updates)>, Failure> {
+    let deadline = Instant::now() + SUCCESSION;
+    let watch = Watch::new();
+    loop {
+        watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
+        if let Some(connected) = connect(workspace).await? {
+            return Ok(Some(connected));
+        }
+        if !background::is_needed(workspace) {
+            return Ok(None);
+        }
+        if Instant::now() >= deadline {
+            background::start(workspace, debug, &[])?;
+            return require(workspace).await.map(Some);
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+    }
 }
 
 pub fn nothing_runs(workspace: &Workspace) -> Failure {
@@ -186,7 +214,7 @@ mod tests {
         let lock = WorkspaceLock::take(&workspace.lock_file(), Duration::ZERO, process::lives).unwrap();
         lock.announce(&holder(process::me(), &dir.path().join("gone/control.sock"))).unwrap();
         let failure = connect(&workspace).await.unwrap_err();
-        assert!(failure.message.contains("gone/control.sock"), "{failure}");
+        assert!(failure.message().contains("gone/control.sock"), "{failure}");
     }
 
     #[test]
@@ -195,7 +223,7 @@ mod tests {
         let workspace = workspace(dir.path());
         let failure = taken(&workspace, Some(&holder(process::me(), Path::new("/x"))));
         assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.message.contains(&std::process::id().to_string()), "{failure}");
+        assert!(failure.message().contains(&std::process::id().to_string()), "{failure}");
         assert!(failure.hint.unwrap().contains("restage down"));
     }
 }

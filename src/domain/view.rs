@@ -258,10 +258,8 @@ impl fmt::Display for Notice {
             }
             NoticeKind::GaveUp { reason } => write!(f, "No retry of {name}: {reason}"),
             NoticeKind::Recovered { retries } => {
-                write!(
-                    f,
-                    "Recovered: {name} is healthy again after {retries} retries; its count is back to 0"
-                )
+                let noun = if *retries == 1 { "retry" } else { "retries" };
+                write!(f, "Recovered: {name} is healthy again after {retries} {noun}; its count is back to 0")
             }
             NoticeKind::Stuck { pids } => {
                 write!(

@@ -145,7 +145,7 @@ fn a_second_supervisor_is_told_who_is_there() {
     let table = workspace.ok(&["status"]);
     assert!(table.contains("● long") && table.contains(&format!("supervisor {pid}")), "{table}");
     workspace.ok(&["down"]);
-    assert_eq!(workspace.run(&["status"]).0, Some(3));
+    assert_eq!(workspace.run(&["down"]).0, Some(3));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn orders_and_waits_have_their_exit_codes() {
     workspace.ok(&["start", "later"]);
     assert_eq!(workspace.run(&["wait", "later"]).0, Some(1));
     wait_until("flap waits", || workspace.runner("flap")["status"] == "backoff");
-    assert!(workspace.ok(&["why", "flap"]).contains("1 of 3 retries are used"));
+    assert!(workspace.ok(&["why", "flap"]).contains("1 of 3 retries is used"));
     assert_eq!(workspace.ok(&["stop", "flap"]), "flap  stopped\n");
     let before = workspace.runner("long")["pid"].clone();
     workspace.ok(&["restart", "long"]);

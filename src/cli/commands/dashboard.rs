@@ -102,7 +102,7 @@ impl Host for Desk {
 
     fn dial(&self) -> Later<Result<Option<(Client, Updates)>, String>> {
         let workspace = self.workspace.clone();
-        Box::pin(async move { link::connect(&workspace).await.map_err(|failure| failure.message) })
+        Box::pin(async move { link::connect(&workspace).await.map_err(|failure| failure.message()) })
     }
 
     fn summon(&self) -> Later<Result<(), String>> {
@@ -112,7 +112,7 @@ impl Host for Desk {
                 tokio::task::spawn_blocking(move || background::start(&workspace, debug, &[])).await;
             match started {
                 Ok(Ok(_)) => Ok(()),
-                Ok(Err(failure)) => Err(failure.message),
+                Ok(Err(failure)) => Err(failure.message()),
                 Err(_) => Err("start a supervisor: it was given up".to_owned()),
             }
         })

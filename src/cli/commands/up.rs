@@ -46,9 +46,13 @@ pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String])
     let chosen = choose(&spec, names)?;
     if mode.detach {
         let pid = background::start(workspace, global.debug, names)?;
-        output::remark(&format!(
-            "restage: supervisor {pid} works in the background; `restage status` shows it"
-        ));
+        if global.output == Output::Json {
+            output::print_json(&serde_json::json!({ "supervisor_pid": pid }))?;
+        } else {
+            output::remark(&format!(
+                "restage: supervisor {pid} works in the background; `restage status` shows it"
+            ));
+        }
         return Ok(Exit::Completed);
     }
     let headless = headless(global, &spec)?;
