@@ -285,7 +285,8 @@ fn detail(f: &mut fmt::Formatter<'_>, outcome: &Outcome) -> fmt::Result {
 
 /// `10s`, `0.25s`, `5m`, `1h30m`: exact enough to plan by, short enough for a line.
 pub fn seconds(seconds: f64) -> String {
-    let rounded = (seconds * 100.0).round() / 100.0;
+    // A wait is never told as none.
+    let rounded = if seconds > 0.0 { ((seconds * 100.0).round() / 100.0).max(0.01) } else { 0.0 };
     if rounded < 120.0 {
         return format!("{rounded}s");
     }

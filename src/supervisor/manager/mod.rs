@@ -77,6 +77,7 @@ enum Input {
     },
     StopCommandEnded {
         id: Id,
+        attempt: Attempt,
         end: HelperEnd,
     },
     Gathered {
@@ -336,7 +337,7 @@ impl RunnerManager {
             Input::Ask(ask) => self.on_ask(ask),
             Input::Looked { id, attempt, answer } => self.on_looked(id, attempt, &answer),
             Input::Checked { id, attempt, end } => self.on_checked(id, attempt, end),
-            Input::StopCommandEnded { id, end } => self.on_stop_command_ended(id, end),
+            Input::StopCommandEnded { id, attempt, end } => self.on_stop_command_ended(id, attempt, end),
             Input::Gathered { figures, answer } => self.on_gathered(&figures, answer),
             Input::LogTrouble { runner, trouble } => self.on_log_trouble(runner, &trouble),
             Input::Trouble(text) => self.warn(None, text),
