@@ -129,6 +129,8 @@ enum Key {
     Idle,
     /// The shutdown takes too long.
     Overdue,
+    /// All that lives is stuck, and has been for long enough.
+    Stuck,
 }
 
 pub struct RunnerManager {
@@ -168,9 +170,12 @@ pub struct RunnerManager {
     store_timer: Option<(Mono, Ticket)>,
     reload_timer: Option<Ticket>,
     idle_timer: Option<Ticket>,
+    stuck_timer: Option<Ticket>,
     shutdown: Option<Shutdown>,
     overdue: bool,
     idle: bool,
+    /// What is stuck is not waited for any more.
+    gave_up: bool,
     config_error: Option<String>,
     started_at: Timestamp,
 
@@ -271,9 +276,11 @@ impl RunnerManager {
             store_timer: None,
             reload_timer: None,
             idle_timer: None,
+            stuck_timer: None,
             shutdown: None,
             overdue: false,
             idle: false,
+            gave_up: false,
             config_error: None,
             started_at: now.wall,
             inputs,
@@ -371,6 +378,10 @@ impl RunnerManager {
                     self.idle = true;
                 }
                 Key::Overdue => self.overdue = true,
+                Key::Stuck => {
+                    self.stuck_timer = None;
+                    self.gave_up = true;
+                }
             }
         }
     }
@@ -386,6 +397,7 @@ impl RunnerManager {
             self.store_timer = due.map(|at| (at, self.timers.arm(now, at, Key::Store)));
         }
         self.mind_idleness(now);
+        self.mind_what_is_stuck(now);
     }
 
     fn on_exec(&mut self, event: ExecEvent) {
