@@ -1,6 +1,6 @@
 //! The way from a verb to the supervisor of a workspace: who holds the lock, whether it lives, where its socket is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,9 +9,10 @@ use super::background;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::process::{self, Life};
+use super::settings;
 use super::workspace::Workspace;
 use crate::control::client::{Client, ClientError, Updates};
-use crate::control::lock::{self, Holder};
+use crate::control::lock::{self, Holder, LOCK_FILE};
 use crate::control::watch::{Of, Watch};
 
 /// How long a supervisor may take to say where it is, to bind a deleted socket anew, and to answer a hello.
@@ -29,13 +30,22 @@ pub enum Found {
 }
 
 pub fn who(workspace: &Workspace) -> Found {
-    let path = workspace.lock_file();
+    let mut path = workspace.lock_file();
+    if !path.exists() {
+        // Never there, or deleted under a supervisor: then the second lock tells.
+        path = second_lock(workspace);
+    }
     match lock::holder(&path) {
         // Its own word and a living process are enough; probing the lock could get in the way of one that starts.
         Some(holder) if process::lives(&holder.process) => Found::Somebody(Some(holder)),
         Some(_) | None if lock::is_held(&path) => Found::Somebody(None),
         Some(_) | None => Found::Nobody,
     }
+}
+
+/// Beside the state, where nobody cleans up.
+pub fn second_lock(workspace: &Workspace) -> PathBuf {
+    workspace.places(settings::state_dir(workspace).as_deref()).state_dir.join(LOCK_FILE)
 }
 
 /// A connection, or `None` where nobody supervises.

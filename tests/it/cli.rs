@@ -192,6 +192,64 @@ fn deleted_sockets_come_back() {
 }
 
 #[test]
+fn a_deleted_folder_makes_no_room_for_a_second_supervisor() {
+    let workspace = Workspace::new(&json!({ "long": { "command": ["sleep", "1000"] } }));
+    workspace.ok(&["up", "--detach"]);
+    workspace.ok(&["wait", "long", "--for", "running"]);
+    let (pid, child) = (workspace.supervisor(), workspace.runner("long")["pid"].clone());
+    std::fs::remove_dir_all(workspace.path(".restage")).unwrap();
+    for arguments in [&["up", "--detach"][..], &["up", "--no-tui"]] {
+        let (code, _, stderr) = workspace.run(arguments);
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains(&pid.to_string()), "{stderr}");
+    }
+    assert_eq!(workspace.runner("long")["pid"], child);
+    assert_eq!(workspace.supervisor(), pid);
+    let own = || std::fs::read_to_string(workspace.path(".restage/logs/restage.log")).unwrap_or_default();
+    wait_until("it is told", || own().contains(".restage was deleted while it was in use"));
+    // With the lock file back, everything is as before, also at its death.
+    kill_9(pid);
+    wait_until("a successor", || workspace.holder().is_some_and(|holder| holder["pid"] != pid));
+    assert_eq!(workspace.runner("long")["pid"], child);
+    workspace.ok(&["restart", "long"]);
+    workspace.ok(&["down"]);
+}
+
+#[test]
+fn whoever_lists_processes_finds_restage() {
+    let workspace = Workspace::new(&json!({ "long": { "command": ["sleep", "1000"] } }));
+    workspace.ok(&["up", "--detach"]);
+    workspace.ok(&["wait", "long", "--for", "running"]);
+    let supervisor = workspace.supervisor();
+    let keeper = parent_of(i32::try_from(workspace.runner("long")["pid"].as_i64().unwrap()).unwrap());
+    for (pid, comm) in
+        [(supervisor, "restage"), (keeper, "restage-keeper"), (parent_of(keeper), "restage-guard")]
+    {
+        let read = |what| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap();
+        assert_eq!(read("comm").trim(), comm);
+        assert!(read("cmdline").starts_with("restage\0"), "{}", read("cmdline"));
+    }
+    kill_9(supervisor);
+    wait_until("a successor", || workspace.supervisor() != supervisor);
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", workspace.supervisor())).unwrap();
+    assert_eq!(name, "restage\n");
+}
+
+#[test]
+fn a_limit_that_cannot_be_had_is_found_before_anything_starts() {
+    let workspace = Workspace::new(&json!({}));
+    let config =
+        "{\n  \"runners\": { \"a\": { \"command\": \"true\", \"limits\": { \"nofile\": 4000000000 } } }\n}\n";
+    std::fs::write(workspace.path("config.json"), config).unwrap();
+    let (code, _, stderr) = workspace.run(&["check"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.starts_with("config.json:2:64: runners.a.limits.nofile: 4000000000 is more than"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn a_verb_takes_over_what_was_left_running() {
     let workspace = Workspace::new(&json!({ "long": { "command": ["sleep", "1000"] } }));
     workspace.ok(&["up", "--detach"]);
