@@ -30,11 +30,7 @@ pub enum Found {
 }
 
 pub fn who(workspace: &Workspace) -> Found {
-    let mut path = workspace.lock_file();
-    if !path.exists() {
-        // Never there, or deleted under a supervisor: then the second lock tells.
-        path = second_lock(workspace);
-    }
+    let path = lock_that_tells(workspace);
     match lock::holder(&path) {
         // Its own word and a living process are enough; probing the lock could get in the way of one that starts.
         Some(holder) if process::lives(&holder.process) => Found::Somebody(Some(holder)),
@@ -43,8 +39,21 @@ pub fn who(workspace: &Workspace) -> Found {
     }
 }
 
-/// Beside the state, where nobody cleans up.
-pub fn second_lock(workspace: &Workspace) -> PathBuf {
+/// The same for who wants to take the place: one that is just dying, or ending, is waited for.
+pub async fn settled(workspace: &Workspace) -> Found {
+    match connect(workspace).await {
+        Ok(None) => Found::Nobody,
+        // What is wrong with it is told by whoever asks it for something.
+        Ok(Some(_)) | Err(_) => who(workspace),
+    }
+}
+
+/// Where the usual one was never made, or was deleted under a supervisor, the one beside the state tells.
+fn lock_that_tells(workspace: &Workspace) -> PathBuf {
+    let usual = workspace.lock_file();
+    if usual.exists() {
+        return usual;
+    }
     workspace.places(settings::state_dir(workspace).as_deref()).state_dir.join(LOCK_FILE)
 }
 
@@ -56,18 +65,18 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
     watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
     let mut last = None;
     loop {
-        let mut unknown = false;
         match who(workspace) {
             Found::Nobody => return Ok(None),
             // It is starting and will say so, or it is ending and will let go.
-            Found::Somebody(None) => unknown = true,
+            Found::Somebody(None) => {}
             Found::Somebody(Some(holder)) => {
                 refuse_stopped(&holder)?;
                 let path = holder.socket.clone();
                 watch_for(&watch, &path);
                 match Client::connect(&path, PATIENCE).await {
                     Ok(connected) => return Ok(Some(connected)),
-                    Err(error @ ClientError::Connect { .. }) => {
+                    // It may die between the one and the other.
+                    Err(error @ (ClientError::Connect { .. } | ClientError::Gone)) => {
                         // The knock wakes it only where nothing else has; one that is ending does not hear it.
                         lock::knock(&lock_file).ok();
                         last = Some(error);
@@ -85,9 +94,11 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
                 None => Err(nobody_says(workspace)),
             };
         }
+        let held = lock_that_tells(workspace);
         tokio::select! {
             () = watch.changed() => {}
-            () = lock::freed(&lock_file), if unknown => {}
+            // The dead say nothing, but they let go.
+            () = lock::freed(&held) => {}
             // One more look, then it is told.
             () = tokio::time::sleep_until(deadline) => {}
         }

@@ -13,9 +13,7 @@ pub fn view(state: &RunnerState, group: Option<String>) -> RunnerView {
         signal: state.signal,
         detail: state.detail.clone(),
     });
-    let waiting = was_live.then(|| {
-        format!("it was {} when its supervisor went away; `restage up` goes on from there", state.status)
-    });
+    let waiting = was_live.then(|| format!("it was {} when its supervisor went away", state.status));
     // The outcome of a live one is that of the attempt before it, which is in the history.
     let ended = !was_live || state.status == RunnerStatus::Backoff;
     RunnerView {

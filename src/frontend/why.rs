@@ -116,7 +116,10 @@ fn backoff(runner: &RunnerView, now: Timestamp) -> Vec<String> {
 fn stopped(runner: &RunnerView) -> Vec<String> {
     let name = &runner.name;
     if let Some(waiting) = &runner.waiting {
-        return vec![format!("{name} is not running: {}.", one_line(waiting))];
+        return vec![
+            format!("{name} is not running: {}.", one_line(waiting)),
+            "`restage up` goes on from there.".into(),
+        ];
     }
     vec![
         format!("{name} is not running because it was stopped by request; what was stopped is not retried."),

@@ -216,6 +216,31 @@ fn a_deleted_folder_makes_no_room_for_a_second_supervisor() {
 }
 
 #[test]
+fn a_start_right_after_a_kill_waits_for_the_dying() {
+    let workspace = Workspace::new(&json!({
+        "long": { "command": "trap '' TERM; echo up; while :; do sleep 0.2; done", "stop_grace_seconds": 0.5 },
+    }));
+    for turn in 1..=4 {
+        let mut child = workspace.foreground(&["up", "--no-tui"]);
+        wait_until("it runs", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("{status}: {}", read_all(&mut child.stderr));
+            }
+            workspace.run(&["wait", "long", "--for", "running"]).0 == Some(0)
+        });
+        let before = i32::try_from(workspace.runner("long")["pid"].as_i64().unwrap()).unwrap();
+        signal_child(&child, libc::SIGKILL);
+        let arguments = if turn % 2 == 0 { ["up", "--detach"] } else { ["--output=json", "--detach"] };
+        workspace.ok(&arguments);
+        workspace.ok(&["wait", "long", "--for", "running", "--timeout", "10"]);
+        assert!(!is_alive(before), "two attempts at once");
+        assert_ne!(workspace.runner("long")["pid"], before);
+        child.wait().unwrap();
+        workspace.ok(&["down", "--kill"]);
+    }
+}
+
+#[test]
 fn whoever_lists_processes_finds_restage() {
     let workspace = Workspace::new(&json!({ "long": { "command": ["sleep", "1000"] } }));
     workspace.ok(&["up", "--detach"]);

@@ -30,7 +30,7 @@ use crate::supervisor::clock::SystemClock;
 use crate::supervisor::retry_log;
 
 pub fn run(workspace: &Workspace, global: &Global, names: &[String]) -> Outcome {
-    let (tui, asked) = match link::who(workspace) {
+    let (tui, asked) = match runtime()?.block_on(link::settled(workspace)) {
         Found::Nobody => {
             // What is wrong with the config is told here, and not by a process that nobody sees.
             let loaded = settings::load(workspace, Missing::Error)?;

@@ -41,7 +41,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LAST_THREADS: Duration = Duration::from_millis(500);
 
 pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String]) -> Outcome {
-    if let Found::Somebody(holder) = link::who(workspace) {
+    if let Found::Somebody(holder) = runtime()?.block_on(link::settled(workspace)) {
         return Err(link::taken(workspace, holder.as_ref()));
     }
     footprint::keep_little();
