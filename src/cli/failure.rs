@@ -42,7 +42,15 @@ impl Failure {
 
     /// An act that the system refused.
     pub fn io(act: impl fmt::Display, cause: &io::Error) -> Self {
-        Self::new(Exit::Failed, act, cause)
+        let failure = Self::new(Exit::Failed, act, cause);
+        match cause.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => failure.hint("allow more open files: `ulimit -n 1024`"),
+            Some(libc::ENOSPC | libc::EDQUOT) => failure.hint("make room on that disk; `df` shows it"),
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
+                failure.hint("it has to be writable for you; `restage doctor` looks at the folders")
+            }
+            Some(_) | None => failure,
+        }
     }
 
     #[must_use]

@@ -12,6 +12,8 @@ use crate::supervisor::handle::Shutdown;
 const IDLE: Duration = Duration::from_mins(1);
 /// What is not gone this long after its grace does not go.
 const SWEEP: Duration = Duration::from_secs(15);
+/// In headless mode, a keeper that has never answered is waited for so long.
+const NO_KEEPER: Duration = Duration::from_mins(1);
 /// In headless mode, what is stuck is waited for so long once there is nothing else: a disk may come back.
 const STUCK: Duration = Duration::from_mins(5);
 
@@ -42,9 +44,10 @@ impl RunnerManager {
         let why = match self.shutdown {
             Some(how) if nothing_lives || (self.overdue && self.nothing_moves()) => EndReason::Shutdown(how),
             None if self.idle && nothing_lives => EndReason::Idle,
-            None if self.options.mode == Mode::Headless && self.link != Link::Awaited && nothing_lives => {
+            None if self.options.mode == Mode::Headless && self.met && nothing_lives => {
                 EndReason::NothingLeft
             }
+            None if self.gave_up && !self.met => EndReason::NoKeeper,
             None if self.gave_up => EndReason::NothingLeft,
             Some(_) | None => return None,
         };
@@ -105,7 +108,7 @@ impl RunnerManager {
     pub(super) fn mind_idleness(&mut self, now: Mono) {
         let attached = *self.inputs.attached.borrow_and_update() > 0;
         let idle = self.options.mode == Mode::Background
-            && self.link != Link::Awaited
+            && self.met
             && self.roster.live == 0
             && self.beginnings.is_empty()
             && !attached;
@@ -124,20 +127,20 @@ impl RunnerManager {
         }
     }
 
-    /// In headless mode somebody waits for the end: what cannot be killed does not keep it away for ever.
-    pub(super) fn mind_what_is_stuck(&mut self, now: Mono) {
-        let only = self.options.mode == Mode::Headless
-            && self.shutdown.is_none()
-            && self.roster.stuck > 0
-            && self.roster.stuck == self.roster.live
-            && self.beginnings.is_empty();
-        match (only, self.stuck_timer) {
+    /// In headless mode somebody waits for the end: neither what cannot be killed nor a keeper that cannot be started
+    /// keeps it away for ever.
+    pub(super) fn mind_waits_in_vain(&mut self, now: Mono) {
+        let waits = self.options.mode == Mode::Headless && self.shutdown.is_none();
+        let stuck =
+            self.roster.stuck > 0 && self.roster.stuck == self.roster.live && self.beginnings.is_empty();
+        match (waits && (stuck || !self.met), self.vain_timer) {
             (true, None) if !self.gave_up => {
-                self.stuck_timer = Some(self.timers.arm(now, now.plus(STUCK), Key::Stuck));
+                let patience = if self.met { STUCK } else { NO_KEEPER };
+                self.vain_timer = Some(self.timers.arm(now, now.plus(patience), Key::InVain));
             }
             (false, Some(ticket)) => {
                 self.timers.cancel(ticket);
-                self.stuck_timer = None;
+                self.vain_timer = None;
             }
             (true, Some(_) | None) | (false, None) => {}
         }

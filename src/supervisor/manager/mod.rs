@@ -129,8 +129,8 @@ enum Key {
     Idle,
     /// The shutdown takes too long.
     Overdue,
-    /// All that lives is stuck, and has been for long enough.
-    Stuck,
+    /// What keeps a headless run from going on has done so for long enough.
+    InVain,
 }
 
 pub struct RunnerManager {
@@ -162,6 +162,8 @@ pub struct RunnerManager {
     dice: Dice,
 
     link: Link,
+    /// The executor has answered once, so the beginning is made.
+    met: bool,
     past: Past,
     /// The runners of which the record is older than the state.
     unrecorded: BTreeSet<Id>,
@@ -170,11 +172,11 @@ pub struct RunnerManager {
     store_timer: Option<(Mono, Ticket)>,
     reload_timer: Option<Ticket>,
     idle_timer: Option<Ticket>,
-    stuck_timer: Option<Ticket>,
+    vain_timer: Option<Ticket>,
     shutdown: Option<Shutdown>,
     overdue: bool,
     idle: bool,
-    /// What is stuck is not waited for any more.
+    /// What is stuck, or a keeper that does not come, is not waited for any more.
     gave_up: bool,
     config_error: Option<String>,
     started_at: Timestamp,
@@ -270,13 +272,14 @@ impl RunnerManager {
             retry_log: None,
             dice: Dice::new(),
             link: Link::Awaited,
+            met: false,
             past: Past::default(),
             unrecorded: BTreeSet::new(),
             held_ack: None,
             store_timer: None,
             reload_timer: None,
             idle_timer: None,
-            stuck_timer: None,
+            vain_timer: None,
             shutdown: None,
             overdue: false,
             idle: false,
@@ -378,8 +381,8 @@ impl RunnerManager {
                     self.idle = true;
                 }
                 Key::Overdue => self.overdue = true,
-                Key::Stuck => {
-                    self.stuck_timer = None;
+                Key::InVain => {
+                    self.vain_timer = None;
                     self.gave_up = true;
                 }
             }
@@ -397,7 +400,7 @@ impl RunnerManager {
             self.store_timer = due.map(|at| (at, self.timers.arm(now, at, Key::Store)));
         }
         self.mind_idleness(now);
-        self.mind_what_is_stuck(now);
+        self.mind_waits_in_vain(now);
     }
 
     fn on_exec(&mut self, event: ExecEvent) {
