@@ -52,7 +52,7 @@ pub(super) struct RawCommon {
     pub env: Maybe<BTreeMap<String, At<String>>>,
     pub env_files: Maybe<Vec<At<String>>>,
     pub umask: Maybe<u32>,
-    pub limits: Maybe<BTreeMap<Limit, LimitValue>>,
+    pub limits: Maybe<BTreeMap<Limit, At<LimitValue>>>,
     pub leftovers: Maybe<Leftovers>,
     pub reload: Maybe<Reload>,
 }

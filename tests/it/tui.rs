@@ -62,7 +62,9 @@ impl Workspace {
     }
 
     fn is_over(&self) -> bool {
-        self.verb(&["status"]).0 == Some(3)
+        let (code, text) = self.verb(&["status", "--json"]);
+        let rows: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+        code == Some(3) || (code == Some(0) && rows.iter().all(|row| row["supervised"] == false))
     }
 
     fn supervisor(&self) -> i32 {
