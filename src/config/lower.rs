@@ -19,7 +19,7 @@ use super::read::{At, Reader};
 use super::values::MAX_ARG;
 use crate::domain::keys::Overrides;
 use crate::domain::spec::{
-    ActivitySpec, CgroupUse, HealthSpec, LaunchSpec, Leftovers, LogSpec, Notifications, Reload,
+    ActivitySpec, CgroupUse, Clipboard, HealthSpec, LaunchSpec, Leftovers, LogSpec, Notifications, Reload,
     RestartPolicy, RetryBudget, RunnerSpec, StdinSpec, Stdio, StopSpec, ThemeChoice, TuiSpec, WorkspaceSpec,
 };
 use command::World;
@@ -67,6 +67,7 @@ pub(super) fn lower(
             theme,
             keys: value(file.keys.as_ref(), Overrides::new()),
             notifications: value(file.notifications.as_ref(), Notifications::Bell),
+            clipboard: value(file.clipboard.as_ref(), Clipboard::Osc52),
         },
         runners,
         data_dir,

@@ -4,6 +4,7 @@ use super::event::Order;
 use super::model::{Focus, Link, Model, Screen};
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Action;
+use crate::domain::spec::Clipboard;
 
 impl Model {
     /// Whether the action would do something in the place where the keyboard is.
@@ -59,9 +60,9 @@ impl Model {
             | Action::Left
             | Action::Right
             | Action::Select
-            | Action::Copy
             | Action::Save
             | Action::Pager => self.log.can(action),
+            Action::Copy => self.setup.manners.clipboard != Clipboard::Off && self.log.can(action),
             Action::LeaveAttach | Action::Help | Action::Palette | Action::Redraw | Action::Quit => true,
             Action::Analytics => self.screen != Screen::Analytics,
             Action::Config => self.screen != Screen::Config,
