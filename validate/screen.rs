@@ -18,7 +18,6 @@ const PRESSES: usize = 500;
 const MIB: u64 = 1 << 20;
 
 /// A thousand runners, of which twenty print a thousand lines a second each: a key is on the screen in no time.
-#[expect(clippy::cast_precision_loss, reason = "figures")]
 pub(crate) fn keys(slack: f64) -> Outcome {
     let specs: Vec<(String, Value)> = (0..ALL)
         .map(|number| {

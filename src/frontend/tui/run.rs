@@ -29,7 +29,7 @@ use super::translate::translate;
 use super::update::update;
 use crate::control::client::{Client, Updates};
 use crate::domain::ids::RunnerName;
-use crate::domain::spec::Notifications;
+use crate::domain::spec::{Clipboard, Notifications};
 use crate::domain::view::AttemptView;
 
 /// No more than 60 frames a second.
@@ -79,15 +79,15 @@ pub async fn run(setup: Setup, host: Arc<dyn Host>) -> io::Result<Left> {
     let signals = Signals::listen()?;
     let (tell, inbox) = mpsc::channel(WAITING_EVENTS);
     let log_tell = tell.clone();
-    let log = log::Worker::start(move |news| {
+    let log = log::start(move |news| {
         // The dashboard has been left.
         log_tell.blocking_send(Event::Log(news)).ok();
     })?;
     let attach_tell = tell.clone();
-    let attach = attach::Worker::start(move |news| {
+    let attach = attach::start(move |news| {
         attach_tell.blocking_send(Event::Attach(news)).ok();
     })?;
-    let link = Link::start(Arc::clone(&host), tell.clone());
+    let link = Link::start(Arc::clone(&host), tell.clone())?;
     let term = Term::enter()?;
     let mut setup = setup;
     setup.size = term.size()?;
@@ -140,7 +140,7 @@ impl Loop {
             if let Some(end) = self.end {
                 return Ok(end);
             }
-            if self.model.dirty && Instant::now() >= next_frame {
+            if self.model.dirty && self.term.is_free() && Instant::now() >= next_frame {
                 self.model.dirty = false;
                 self.term.draw(&self.model)?;
                 next_frame = Instant::now() + FRAME;
@@ -178,7 +178,8 @@ impl Loop {
             },
             key = next_key(&mut self.keys) => key,
             Some(event) = inbox.recv() => Woken::Happened(event),
-            () = sleep_until(next_frame), if self.model.dirty => Woken::Nothing,
+            () = sleep_until(next_frame), if self.model.dirty && self.term.is_free() => Woken::Nothing,
+            () = self.term.freed(), if self.model.dirty && !self.term.is_free() => Woken::Nothing,
             () = sleep(wake.unwrap_or_default()), if wake.is_some() => Woken::Happened(Event::Tick),
         }
     }
@@ -233,7 +234,10 @@ impl Loop {
             }
             Cmd::Copy(text) => {
                 let lines = text.lines().count();
-                let (ink, told) = if self.term.copy(&text)? {
+                let (ink, told) = if self.model.setup.manners.clipboard == Clipboard::Off {
+                    let told = "Copy: the config says \"clipboard\": \"off\"; save it as a file instead";
+                    (Ink::Waiting, told.to_owned())
+                } else if self.term.copy(&text)? {
                     (Ink::Good, format!("Copied {lines} lines"))
                 } else {
                     (Ink::Bad, "Copy: this is too much for a clipboard; save it as a file instead".to_owned())
@@ -272,7 +276,7 @@ impl Loop {
     async fn page(&mut self, file: &Path) -> io::Result<()> {
         // It must not read the pager's keys.
         self.keys = None;
-        Term::suspend();
+        self.term.suspend();
         let outcome = Command::from(self.host.pager(file)).status().await;
         self.term.resume()?;
         self.keys = Some(EventStream::new());

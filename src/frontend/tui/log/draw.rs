@@ -29,7 +29,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, pane: &LogPane, theme: &Theme, fo
         (state, window) => {
             let words = match state {
                 FileState::Missing => "There is no log of this attempt (yet).",
-                FileState::Failed => "This log cannot be read.",
+                FileState::Failed | FileState::Broken => "This log cannot be read.",
                 FileState::Opening | FileState::Closed if pane.shown.is_some() => "",
                 FileState::Closed | FileState::Opening => "It has not been started, so there is no log.",
                 FileState::Open if window.is_none() => "",
@@ -268,10 +268,18 @@ fn foot(buffer: &mut Buffer, area: Rect, pane: &LogPane, theme: &Theme) -> Optio
         (Some(at), _, _) => (format!("searching, at {} %; Esc ends it", way(at)), Ink::Waiting),
         (None, Some(at), _) => (format!("filtering, at {} %", way(at)), Ink::Waiting),
         (None, None, Some(note)) => (one_line(note), Ink::Accent),
+        (None, None, None) if pane.wants_opening() => (again(pane), Ink::Bad),
         (None, None, None) => return None,
     };
     put(buffer, area, &cut(&words, usize::from(area.width), theme.ascii), theme.style(ink));
     None
+}
+
+/// What stands still says so, and how it goes on.
+fn again(pane: &LogPane) -> String {
+    let still = if pane.window.is_some() { ", what is shown stands still" } else { "" };
+    let key = pane.again.map_or_else(|| "follow".to_owned(), |key| key.to_string());
+    format!("{key} opens this log again: reading it failed{still}")
 }
 
 fn skip_columns(text: &str, columns: usize) -> &str {

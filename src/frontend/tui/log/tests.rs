@@ -36,7 +36,7 @@ struct Desk {
 impl Desk {
     fn new(width: u16, height: u16) -> Self {
         let (tell, news) = mpsc::channel();
-        let worker = Worker::start(move |news| tell.send(news).unwrap_or_default()).unwrap();
+        let worker = start(move |news| tell.send(news).unwrap_or_default()).unwrap();
         let mut pane = LogPane::default();
         assert!(pane.resize(width, height).is_empty());
         let dir = tempfile::tempdir().unwrap();
@@ -135,6 +135,27 @@ impl Desk {
 
 fn numbered(count: usize) -> Vec<u8> {
     (1..=count).flat_map(|number| format!("line {number}\n").into_bytes()).collect()
+}
+
+#[test]
+fn a_log_that_stands_still_says_so_and_opens_again() {
+    let mut desk = Desk::with(&numbered(100));
+    desk.pane.configure(Some(Key::char('f')), 0);
+    let epoch = desk.pane.epoch;
+    assert!(!desk.pane.can(Action::Follow));
+    desk.pane.news(&News { epoch, told: Told::Broke });
+    desk.width = 70;
+    let foot = |desk: &Desk| desk.screen().pop().unwrap();
+    assert_eq!(foot(&desk), "f opens this log again: reading it failed, what is shown stands still");
+    assert!(desk.pane.can(Action::Follow));
+    // Nothing else makes it move, and nothing is asked of nobody.
+    for action in [Action::Top, Action::PageUp, Action::Up] {
+        assert_eq!(desk.pane.act(action), Some(Vec::new()));
+    }
+    let mut log = OpenOptions::new().append(true).open(desk.path(1)).unwrap();
+    log.write_all(b"and on\n").unwrap();
+    desk.act(Action::Follow);
+    desk.until("the end of it", |desk| desk.screen().pop().unwrap() == "and on");
 }
 
 #[test]
