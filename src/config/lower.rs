@@ -70,6 +70,7 @@ pub(super) fn lower(
             clipboard: value(file.clipboard.as_ref(), Clipboard::Osc52),
         },
         runners,
+        flows: Vec::new(),
         data_dir,
     }
 }

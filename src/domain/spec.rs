@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::flow::spec::FlowSpec;
 use super::ids::RunnerName;
 use super::keys::Overrides;
 
@@ -46,7 +47,7 @@ pub struct LaunchSpec {
     pub limits: BTreeMap<Limit, LimitValue>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommandSpec {
     /// Never empty.
     Argv(Vec<String>),
@@ -137,7 +138,7 @@ pub struct RetryPolicy {
     pub not_on_output: Vec<Pattern>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Backoff {
     pub base: Duration,
     /// At least 1.
@@ -185,7 +186,7 @@ pub struct HealthSpec {
     pub failures: u32,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StopSpec {
     pub signal: i32,
     pub grace: Duration,
@@ -243,6 +244,8 @@ pub struct WorkspaceSpec {
     pub tui: TuiSpec,
     /// In the order of the file.
     pub runners: Vec<RunnerSpec>,
+    /// In the order of the file.
+    pub flows: Vec<Arc<FlowSpec>>,
 }
 
 impl WorkspaceSpec {
