@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::AttachPane;
 use crate::frontend::text::{cut, one_line};
-use crate::frontend::tui::log::is_invisible;
+use crate::frontend::tui::log::{is_invisible, on_line};
 use crate::frontend::tui::theme::{Ink, Theme};
 
 pub fn draw(frame: &mut Frame<'_>, area: Rect, pane: &AttachPane, theme: &Theme) {
@@ -96,11 +96,17 @@ fn head(buffer: &mut Buffer, area: Rect, pane: &AttachPane, theme: &Theme) {
     let way_out_width = way_out.chars().count();
     let room = width.saturating_sub(way_out_width + 3);
     if room > 3 {
-        buffer.set_stringn(area.x + 1, area.y, cut(&name, room, theme.ascii), room, theme.style(Ink::Strong));
+        let place = Rect { x: area.x + 1, width: u16::try_from(room).unwrap_or(area.width), ..area };
+        on_line(buffer, place, &cut(&name, room, theme.ascii), theme.style(Ink::Strong));
     }
     let start = width.saturating_sub(way_out_width + 1);
     let x = area.x + u16::try_from(start).unwrap_or(0);
-    buffer.set_stringn(x, area.y, way_out, width - start, theme.style(Ink::Key));
+    on_line(
+        buffer,
+        Rect { x, width: area.right().saturating_sub(x), ..area },
+        &way_out,
+        theme.style(Ink::Key),
+    );
 }
 
 fn put(buffer: &mut Buffer, x: u16, y: u16, from: &vt100::Cell, theme: &Theme) {

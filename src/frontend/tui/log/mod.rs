@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 pub use draw::draw;
+pub(in crate::frontend::tui) use draw::on_line;
 pub use question::{Cmd, News};
 pub(crate) use text::is_invisible;
 pub use worker::{Worker, start};

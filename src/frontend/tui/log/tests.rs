@@ -455,7 +455,7 @@ fn off_the_screen_nothing_is_read() {
 #[test]
 fn nothing_to_show_is_said() {
     let mut desk = Desk::new(60, 4);
-    assert_eq!(desk.body()[0], "It has not been started, so there is no log.");
+    assert_eq!(desk.body()[0], "There is no log: nothing has run yet.");
     std::fs::write(desk.path(1), "").unwrap();
     desk.show(1);
     desk.settle();
@@ -491,6 +491,31 @@ fn assert_harmless(bytes: &[u8]) {
     let rest = allowed.replace_all(text, "");
     let control = rest.char_indices().find(|(_, c)| c.is_control());
     assert!(control.is_none(), "{:?}", rest.chars().filter(|c| c.is_control()).collect::<String>());
+}
+
+/// What the worker says of a log with this content, at once.
+pub(crate) fn answered(cmd: &Cmd, content: &[u8]) -> Vec<News> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(content).unwrap();
+    let told = match cmd.clone() {
+        Cmd::Open { epoch, .. } => {
+            let lines = content.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let told = [Told::Opened { len: content.len() as u64 }, Told::Counted { lines }];
+            return told.map(|told| News { epoch, told }).to_vec();
+        }
+        Cmd::Read { view, read, filter, want, .. } => {
+            let mut job = reading::Job::read(&file, view, read, filter, want).unwrap();
+            std::iter::repeat_with(|| job.step(&file).unwrap()).find_map(|(told, over)| told.filter(|_| over))
+        }
+        Cmd::Find { pattern, filter, from, way, .. } => {
+            let mut finding = reading::Finding::begin(&file, pattern, filter, from, way).unwrap();
+            std::iter::repeat_with(|| finding.step(&file).unwrap())
+                .find_map(|(told, over)| told.filter(|_| over))
+        }
+        Cmd::Close | Cmd::StopFinding { .. } | Cmd::Text { .. } | Cmd::Save { .. } => None,
+    };
+    let epoch = cmd.epoch().unwrap_or(0);
+    told.into_iter().map(|told| News { epoch, told }).collect()
 }
 
 fn pane_with(content: &[u8], wrap: bool) -> LogPane {
