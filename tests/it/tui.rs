@@ -295,6 +295,26 @@ fn nothing_of_a_child_escapes_its_pane() {
 }
 
 #[test]
+fn copying_goes_through_the_terminal_unless_the_config_says_no() {
+    let runners = json!({ "talker": { "command": "echo hello; exec sleep infinity" } });
+    for (clipboard, copies) in [("osc52", true), ("off", false)] {
+        let workspace = Workspace::with(&json!({ "clipboard": clipboard, "runners": runners }));
+        let mut terminal = workspace.open();
+        terminal.expect("hello");
+        terminal.press("l");
+        terminal.expect("& lines");
+        assert_eq!(terminal.screen().contains("y copy"), copies, "{}", terminal.screen());
+        terminal.press("y");
+        // base64 of "hello\n"
+        let sequence = b"\x1b]52;c;aGVsbG8K\x07";
+        let told = if copies { "Copied 1 line" } else { "the config says" };
+        terminal.expect(told);
+        let bytes = terminal.bytes();
+        assert_eq!(bytes.windows(sequence.len()).any(|window| window == sequence), copies);
+    }
+}
+
+#[test]
 fn a_broken_config_is_told_before_the_terminal_is_taken() {
     let workspace = Workspace::with(&json!({ "runners": { "a": { "comand": "true" } } }));
     let mut terminal = Terminal::start(workspace.command(), USUAL);

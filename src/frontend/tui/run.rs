@@ -232,19 +232,7 @@ impl Loop {
             Cmd::Attach(attach::Cmd::Resize { runner, rows, cols }) => {
                 self.link.ask(Asked::Resize { runner, rows, cols });
             }
-            Cmd::Copy(text) => {
-                let lines = text.lines().count();
-                let (ink, told) = if self.model.setup.manners.clipboard == Clipboard::Off {
-                    let told = "Copy: the config says \"clipboard\": \"off\"; save it as a file instead";
-                    (Ink::Waiting, told.to_owned())
-                } else if self.term.copy(&text)? {
-                    (Ink::Good, format!("Copied {lines} lines"))
-                } else {
-                    (Ink::Bad, "Copy: this is too much for a clipboard; save it as a file instead".to_owned())
-                };
-                self.model.toasts.push(ink, told, self.host.now());
-                self.model.dirty = true;
-            }
+            Cmd::Copy(text) => self.copy(&text)?,
             Cmd::Pager(file) => self.page(&file).await?,
             Cmd::Notify(text) => self.notify(&text)?,
             Cmd::Redraw => {
@@ -262,6 +250,26 @@ impl Loop {
             // The dashboard has been left.
             tell.blocking_send(fetch(&*host)).ok();
         });
+    }
+
+    fn copy(&mut self, text: &str) -> io::Result<()> {
+        let (ink, told) = if self.model.setup.manners.clipboard == Clipboard::Off {
+            (
+                Ink::Waiting,
+                "Copy: the config says \"clipboard\": \"off\"; save it as a file instead".to_owned(),
+            )
+        } else if self.term.copy(text)? {
+            let told = match text.lines().count() {
+                1 => "Copied 1 line".to_owned(),
+                lines => format!("Copied {lines} lines"),
+            };
+            (Ink::Good, told)
+        } else {
+            (Ink::Bad, "Copy: this is too much for a clipboard; save it as a file instead".to_owned())
+        };
+        self.model.toasts.push(ink, told, self.host.now());
+        self.model.dirty = true;
+        Ok(())
     }
 
     fn notify(&mut self, text: &str) -> io::Result<()> {

@@ -518,6 +518,78 @@ pub(crate) fn answered(cmd: &Cmd, content: &[u8]) -> Vec<News> {
     told.into_iter().map(|told| News { epoch, told }).collect()
 }
 
+/// A terminal gets only what has changed; where wide characters come and go, that must be as good as all of it.
+#[test]
+fn what_is_drawn_step_by_step_is_what_is_drawn_at_once() {
+    let line = |number: usize| {
+        let shift = "x".repeat(number % 5);
+        format!(
+            "{shift}\u{65e5}\u{672c} {number} e\u{301}\u{65e5}{}\u{65e5}\n",
+            "ab\u{672c}".repeat(number % 13)
+        )
+    };
+    let content: Vec<u8> = (0..300).flat_map(|number| line(number).into_bytes()).collect();
+    let mut desk = Desk::with(&content);
+    let page = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, desk.width, desk.height)) };
+    let mut drawn =
+        Terminal::with_options(CrosstermBackend::new(Page(std::rc::Rc::clone(&page))), options).unwrap();
+    let sized = |cells: u16| std::num::NonZeroU16::new(cells).unwrap();
+    let mut shown = vt100::Parser::new(sized(desk.height), sized(desk.width), 0);
+    let actions = [
+        Action::Up,
+        Action::PageUp,
+        Action::Down,
+        Action::Wrap,
+        Action::Up,
+        Action::Right,
+        Action::PageUp,
+        Action::Down,
+        Action::Left,
+        Action::Wrap,
+        Action::Top,
+        Action::PageDown,
+        Action::Down,
+    ];
+    for action in actions.into_iter().cycle().take(200) {
+        desk.act(action);
+        desk.settle();
+        let area = Rect::new(0, 0, desk.width, desk.height);
+        drawn.draw(|frame| draw(frame, area, &desk.pane, &theme(), true)).unwrap();
+        shown.process(&page.take());
+        let mut at_once = vt100::Parser::new(sized(desk.height), sized(desk.width), 0);
+        at_once.process(&bytes_of(area, |frame| draw(frame, area, &desk.pane, &theme(), true)));
+        // A blank that was drawn is one that was not.
+        let look = |cell: &vt100::Cell| {
+            let symbol = cell.contents().trim_end().to_owned();
+            (
+                symbol.clone(),
+                cell.is_wide(),
+                cell.bgcolor(),
+                Some(cell.fgcolor()).filter(|_| !symbol.is_empty()),
+            )
+        };
+        let cells = |terminal: &vt100::Parser| {
+            let cell = |at| terminal.screen().cell(at / desk.width, at % desk.width);
+            (0..desk.width * desk.height).map(|at| cell(at).map(look)).collect::<Vec<_>>()
+        };
+        assert_eq!(cells(&shown), cells(&at_once), "{action:?}");
+    }
+}
+
+struct Page(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn pane_with(content: &[u8], wrap: bool) -> LogPane {
     let mut pane = LogPane { wrap, ..LogPane::default() };
     pane.resize(20, 6);
