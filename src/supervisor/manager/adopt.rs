@@ -88,7 +88,7 @@ impl RunnerManager {
 
     /// The executor is there, or there again: what is believed and what is are made to agree.
     pub(super) fn on_connected(&mut self, inventory: Inventory) {
-        let first = self.link == Link::Awaited;
+        let first = !std::mem::replace(&mut self.met, true);
         self.link = Link::Connected;
         if !first {
             self.publish_fleet();

@@ -40,7 +40,7 @@ impl RunnerManager {
         let why = match self.shutdown {
             Some(how) if nothing_lives || (self.overdue && self.nothing_moves()) => EndReason::Shutdown(how),
             None if self.idle && nothing_lives => EndReason::Idle,
-            None if self.options.mode == Mode::Headless && self.link != Link::Awaited && nothing_lives => {
+            None if self.options.mode == Mode::Headless && self.met && nothing_lives => {
                 EndReason::NothingLeft
             }
             Some(_) | None => return None,
@@ -90,7 +90,7 @@ impl RunnerManager {
     pub(super) fn mind_idleness(&mut self, now: Mono) {
         let attached = *self.inputs.attached.borrow_and_update() > 0;
         let idle = self.options.mode == Mode::Background
-            && self.link != Link::Awaited
+            && self.met
             && self.roster.live == 0
             && self.beginnings.is_empty()
             && !attached;

@@ -159,6 +159,8 @@ pub struct RunnerManager {
     dice: Dice,
 
     link: Link,
+    /// The executor's inventory has come once.
+    met: bool,
     past: Past,
     /// The runners of which the record is older than the state.
     unrecorded: BTreeSet<Id>,
@@ -264,6 +266,7 @@ impl RunnerManager {
             retry_log: None,
             dice: Dice::new(),
             link: Link::Awaited,
+            met: false,
             past: Past::default(),
             unrecorded: BTreeSet::new(),
             held_ack: None,

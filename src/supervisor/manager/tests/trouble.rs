@@ -119,3 +119,19 @@ async fn a_budget_spreads_the_retries_of_all_runners() {
     world.until_spawned(&id("c", 2)).await;
     assert!(begun.elapsed() >= secs(60));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_that_is_away_at_first_is_waited_for() {
+    let mut setup = Setup::new(vec![spec("a")]);
+    setup.options.mode = Mode::Headless;
+    setup.connect = None;
+    let world = setup.start();
+    world.tell(ExecEvent::Disconnected { why: "the keeper is just changing".into() });
+    world
+        .until("the trouble to show", |snapshot| {
+            snapshot.fleet.keeper_trouble.clone().filter(|why| why.contains("changing"))
+        })
+        .await;
+    world.tell(ExecEvent::Connected(empty()));
+    world.until_spawned(&id("a", 1)).await;
+}
