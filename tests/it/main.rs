@@ -22,5 +22,6 @@ mod layers;
 mod output;
 mod pictures;
 mod readme;
+mod stages;
 mod support;
 mod tui;

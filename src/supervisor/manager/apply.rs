@@ -39,6 +39,7 @@ impl RunnerManager {
         let Some(entry) = self.roster.get(id) else { return };
         let mut before = entry.runner.clone();
         let mut effects = self.advance(id, event, now);
+        self.note_wait_ended(id, &before, &now);
         let mut launch = self.take_spawn(id, &mut effects, now);
         if launch.is_some() || self.differs(id, &mut before) {
             // Nothing but a spawn waits for the record.
@@ -58,6 +59,7 @@ impl RunnerManager {
         self.bound_log(id);
         if changed {
             self.publish_runner(id, &now);
+            self.after_guest_step(id, &before);
         }
     }
 
@@ -129,7 +131,7 @@ impl RunnerManager {
     /// Writes the state down. The error is why not, for a person.
     fn record(&mut self, id: Id, now: &Now) -> Result<(), String> {
         let Some(entry) = self.roster.get(id) else { return Ok(()) };
-        match self.store.record(&entry.runner.to_state(&entry.spec, now)) {
+        match self.store.record(&entry.to_state(now)) {
             Ok(()) => {
                 self.unrecorded.remove(&id);
                 Ok(())
@@ -191,7 +193,7 @@ impl RunnerManager {
             return;
         };
         let lived = self.roster.get(id).and_then(|entry| entry.runner.live_attempt());
-        if exit.cut && lived == Some(exit.id.attempt) {
+        if exit.cut && lived == Some(exit.id.attempt) && !exit.id.runner.is_guest() {
             // Nothing of it lives, and it is not to blame: as after a reboot, it goes on as it was.
             self.apply(id, Event::Rebooted);
             return self.acknowledge(id, exit.seq);
@@ -202,15 +204,10 @@ impl RunnerManager {
                 .into_iter()
                 .any(|dir| self.probe.no_room(dir).is_some()),
         };
+        let status = self.note_exit(id, exit, disk_full);
         self.apply(
             id,
-            Event::Exited {
-                attempt: exit.id.attempt,
-                seq: exit.seq,
-                status: exit.status,
-                at: exit.at,
-                disk_full,
-            },
+            Event::Exited { attempt: exit.id.attempt, seq: exit.seq, status, at: exit.at, disk_full },
         );
     }
 
