@@ -149,7 +149,7 @@ async fn begun(mut updates: broadcast::Receiver<Update>) {
         loop {
             match updates.recv().await {
                 Ok(Update::Fleet(fleet)) if fleet.keeper_trouble.is_none() => return,
-                Ok(Update::Fleet(_) | Update::Runner(_) | Update::Removed(_) | Update::Notice(_)) => {}
+                Ok(_) => {}
                 // So much has happened that it has begun.
                 Err(RecvError::Lagged(_) | RecvError::Closed) => return,
             }

@@ -167,7 +167,7 @@ impl Headless {
             };
             match received {
                 Ok(Update::Notice(notice)) => self.tell(&notice),
-                Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_)) => {}
+                Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_)) => {}
                 Err(RecvError::Lagged(missed)) => self.missed += missed,
                 Err(RecvError::Closed) => return,
             }

@@ -84,7 +84,7 @@ impl Notices {
         loop {
             match self.updates.recv().await? {
                 Update::Notice(notice) => return Ok(notice),
-                Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) => {}
+                Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_) => {}
             }
         }
     }

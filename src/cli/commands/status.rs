@@ -71,7 +71,7 @@ async fn watch(client: Client, mut updates: Updates, options: Options) -> Outcom
                 updates.next().await
             };
             match incoming {
-                Some(Incoming::Update(Update::Notice(_))) => {}
+                Some(Incoming::Update(Update::Notice(_) | Update::Flow(_))) => {}
                 Some(
                     Incoming::Update(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_))
                     | Incoming::Lagged,

@@ -64,7 +64,7 @@ async fn wait(client: Client, mut updates: Updates, names: &[String], goal: Goal
             Some(Incoming::Update(Update::Removed(_) | Update::Fleet(_)) | Incoming::Lagged) => {
                 (runners, begun) = look().await?;
             }
-            Some(Incoming::Update(Update::Notice(_))) => {}
+            Some(Incoming::Update(Update::Notice(_) | Update::Flow(_))) => {}
             None => return Err(failed(ClientError::Gone)),
         }
     }

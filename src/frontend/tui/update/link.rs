@@ -27,6 +27,8 @@ pub(super) fn hear(model: &mut Model, news: LinkNews) -> Vec<Cmd> {
             note(model, changed);
             Vec::new()
         }
+        // Runs have no place on the screen yet.
+        LinkNews::Update(Update::Flow(_)) => Vec::new(),
         LinkNews::Update(Update::Removed(name)) => {
             model.pending.remove(&name);
             let changed = model.fleet.remove(&name);
