@@ -12,6 +12,7 @@ pub mod hashes;
 pub mod ids;
 pub mod inputs;
 pub mod output;
+pub mod plan;
 pub mod record;
 pub mod refusal;
 pub mod spec;
