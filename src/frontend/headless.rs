@@ -143,7 +143,10 @@ impl Headless {
 
     pub fn tell(&mut self, notice: &Notice) {
         if self.missed > 0 {
-            let text = format!("{} lines are missing here: nobody took them in time", self.missed);
+            let text = match self.missed {
+                1 => "a line is missing here: nobody took it in time".to_owned(),
+                many => format!("{many} lines are missing here: nobody took them in time"),
+            };
             let gap = Notice { at: notice.at, runner: None, what: NoticeKind::Warning { text } };
             if !self.printer.print(self.format.line(&gap)) {
                 self.missed += 1;
@@ -167,7 +170,7 @@ impl Headless {
             };
             match received {
                 Ok(Update::Notice(notice)) => self.tell(&notice),
-                Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_)) => {}
+                Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_)) => {}
                 Err(RecvError::Lagged(missed)) => self.missed += missed,
                 Err(RecvError::Closed) => return,
             }

@@ -8,7 +8,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::domain::ids::RunnerName;
-use crate::domain::view::{Notice, RunnerView, Snapshot, Update};
+use crate::domain::time::Timestamp;
+use crate::domain::view::{Notice, NoticeKind, RunnerView, Snapshot, Update};
 
 /// What can be asked of the supervisor. An empty list of names means every runner.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,7 +84,7 @@ impl Notices {
         loop {
             match self.updates.recv().await? {
                 Update::Notice(notice) => return Ok(notice),
-                Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) => {}
+                Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_) => {}
             }
         }
     }
@@ -121,6 +122,13 @@ impl Handle {
         let (answer, reply) = oneshot::channel();
         self.requests.send(Ask { request, answer }).await.map_err(|_| RequestError::Ending)?;
         reply.await.map_err(|_| RequestError::Ending)?
+    }
+
+    /// Tells everybody who listens of something around the supervisor that went wrong.
+    pub fn warn(&self, at: Timestamp, text: String) {
+        let notice = Notice { at, runner: None, what: NoticeKind::Warning { text } };
+        // Nobody may listen.
+        self.updates.send(Update::Notice(Arc::new(notice))).ok();
     }
 
     /// Everything that changes from now on. Subscribe first, then ask for a snapshot: nothing falls in between.

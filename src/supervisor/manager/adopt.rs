@@ -88,8 +88,9 @@ impl RunnerManager {
 
     /// The executor is there, or there again: what is believed and what is are made to agree.
     pub(super) fn on_connected(&mut self, inventory: Inventory) {
-        let first = self.link == Link::Awaited;
-        self.link = Link::Connected;
+        // It may have been away before it has answered for the first time.
+        let first = !self.met;
+        (self.met, self.link) = (true, Link::Connected);
         if !first {
             self.publish_fleet();
         }

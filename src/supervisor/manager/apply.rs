@@ -50,9 +50,9 @@ impl RunnerManager {
         }
         let changed = self.differs(id, &mut before);
         if let Some(entry) = self.roster.get_mut(id) {
-            let live = entry.runner.status().is_live();
-            entry.took_part |= live;
-            self.roster.live = self.roster.live + usize::from(live) - usize::from(before.status().is_live());
+            let status = entry.runner.status();
+            entry.took_part |= status.is_live();
+            self.roster.count(before.status(), status);
         }
         self.perform(id, effects, launch, now);
         self.bound_log(id);

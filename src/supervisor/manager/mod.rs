@@ -77,6 +77,7 @@ enum Input {
     },
     StopCommandEnded {
         id: Id,
+        attempt: Attempt,
         end: HelperEnd,
     },
     Gathered {
@@ -128,6 +129,8 @@ enum Key {
     Idle,
     /// The shutdown takes too long.
     Overdue,
+    /// What keeps a headless run from going on has done so for long enough.
+    InVain,
 }
 
 pub struct RunnerManager {
@@ -159,6 +162,8 @@ pub struct RunnerManager {
     dice: Dice,
 
     link: Link,
+    /// The executor has answered once, so the beginning is made.
+    met: bool,
     past: Past,
     /// The runners of which the record is older than the state.
     unrecorded: BTreeSet<Id>,
@@ -167,9 +172,12 @@ pub struct RunnerManager {
     store_timer: Option<(Mono, Ticket)>,
     reload_timer: Option<Ticket>,
     idle_timer: Option<Ticket>,
+    vain_timer: Option<Ticket>,
     shutdown: Option<Shutdown>,
     overdue: bool,
     idle: bool,
+    /// What is stuck, or a keeper that does not come, is not waited for any more.
+    gave_up: bool,
     config_error: Option<String>,
     started_at: Timestamp,
 
@@ -264,15 +272,18 @@ impl RunnerManager {
             retry_log: None,
             dice: Dice::new(),
             link: Link::Awaited,
+            met: false,
             past: Past::default(),
             unrecorded: BTreeSet::new(),
             held_ack: None,
             store_timer: None,
             reload_timer: None,
             idle_timer: None,
+            vain_timer: None,
             shutdown: None,
             overdue: false,
             idle: false,
+            gave_up: false,
             config_error: None,
             started_at: now.wall,
             inputs,
@@ -336,7 +347,7 @@ impl RunnerManager {
             Input::Ask(ask) => self.on_ask(ask),
             Input::Looked { id, attempt, answer } => self.on_looked(id, attempt, &answer),
             Input::Checked { id, attempt, end } => self.on_checked(id, attempt, end),
-            Input::StopCommandEnded { id, end } => self.on_stop_command_ended(id, end),
+            Input::StopCommandEnded { id, attempt, end } => self.on_stop_command_ended(id, attempt, end),
             Input::Gathered { figures, answer } => self.on_gathered(&figures, answer),
             Input::LogTrouble { runner, trouble } => self.on_log_trouble(runner, &trouble),
             Input::Trouble(text) => self.warn(None, text),
@@ -370,6 +381,10 @@ impl RunnerManager {
                     self.idle = true;
                 }
                 Key::Overdue => self.overdue = true,
+                Key::InVain => {
+                    self.vain_timer = None;
+                    self.gave_up = true;
+                }
             }
         }
     }
@@ -385,6 +400,7 @@ impl RunnerManager {
             self.store_timer = due.map(|at| (at, self.timers.arm(now, at, Key::Store)));
         }
         self.mind_idleness(now);
+        self.mind_waits_in_vain(now);
     }
 
     fn on_exec(&mut self, event: ExecEvent) {
