@@ -14,6 +14,7 @@ pub mod ids;
 pub mod inputs;
 pub mod news;
 pub mod output;
+pub mod plan;
 pub mod record;
 pub mod refusal;
 pub mod run;
