@@ -7,6 +7,7 @@
 
 pub mod ask;
 pub mod graph;
+pub mod change;
 pub mod ids;
 pub mod record;
 pub mod refusal;
