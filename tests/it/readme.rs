@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use restage::config::keys::{KEYS, Place};
+use restage::config::keys::KEYS;
 
 use crate::support::RESTAGE;
 
@@ -27,14 +27,7 @@ fn it_begins_with_two_commands() {
 fn every_key_stands_in_the_table_with_its_default_and_meaning() {
     let text = readme();
     for key in KEYS {
-        let place = match key.places {
-            [Place::File] => "top",
-            [Place::Runner] => "runner",
-            [Place::Health] => "`health`",
-            [Place::Activity] => "`activity`",
-            [Place::Budget] => "`retry_budget`",
-            _ => "top, runner",
-        };
+        let place = key.places.iter().map(|place| place.label()).collect::<Vec<_>>().join(", ");
         let short = key.short.map(|short| format!("<br>in `retry`: `{short}`")).unwrap_or_default();
         let default = key.default.replace('|', "\\|");
         let row = format!("| `{}`{short} | {place} | {default} | {} |", key.name, key.doc);

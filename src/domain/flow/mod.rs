@@ -6,8 +6,8 @@
 //! refused, and the way out), [`ask`] (what can be asked).
 
 pub mod ask;
-pub mod graph;
 pub mod change;
+pub mod graph;
 pub mod ids;
 pub mod record;
 pub mod refusal;
