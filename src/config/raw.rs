@@ -17,7 +17,7 @@ use crate::domain::spec::{
 
 mod flow;
 
-pub(super) use flow::{RawFlow, RawForeach, RawInput, RawStage, RawStageRetry};
+pub(super) use flow::{RawFlow, RawInput, RawStage, RawStageRetry};
 
 const PATH_OR_NULL: &str = "a path as text, or null";
 

@@ -19,8 +19,6 @@ use crate::domain::spec::Jitter;
 #[derive(Debug)]
 pub(in crate::config) struct RawFlow {
     pub name: FlowName,
-    /// Of its name.
-    pub spot: Spot,
     pub stages: Vec<RawStage>,
     pub inputs: BTreeMap<String, RawInput>,
     pub retry: RawStageRetry,
@@ -109,13 +107,13 @@ pub(super) fn flows(reader: &mut Reader, item: &Item<'_>) -> Vec<RawFlow> {
             }
         };
         if let Some(fields) = reader.object(&item, Place::Flow) {
-            flows.push(flow(reader, name, spot, &fields));
+            flows.push(flow(reader, name, &spot, &fields));
         }
     }
     flows
 }
 
-fn flow(reader: &mut Reader, name: FlowName, spot: Spot, fields: &Fields<'_>) -> RawFlow {
+fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -> RawFlow {
     let stages = match fields.item("stages") {
         Some(item) => stages(reader, &item),
         None => {
@@ -127,7 +125,6 @@ fn flow(reader: &mut Reader, name: FlowName, spot: Spot, fields: &Fields<'_>) ->
     };
     RawFlow {
         name,
-        spot,
         stages,
         inputs: fields.item("inputs").map(|item| inputs(reader, &item)).unwrap_or_default(),
         retry: RawStageRetry {
