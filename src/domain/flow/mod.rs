@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`ids`], [`status`] (the words), [`spec`] (what the user asked for), [`when`] (its expressions),
 //! [`graph`], [`record`] (what is kept), [`inputs`], [`output`] and [`state`] (what passes between stages), [`hashes`],
-//! [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`refusal`] (what is refused, and the way
+//! [`plan`] (what a retry executes and what it reuses), [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`refusal`] (what is refused, and the way
 //! out), [`ask`] (what can be asked).
 
 pub mod ask;
