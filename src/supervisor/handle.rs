@@ -237,6 +237,11 @@ impl Handle {
         self.busy.subscribe()
     }
 
+    /// Whether anybody would hear of it.
+    pub fn has_listeners(&self) -> bool {
+        self.updates.receiver_count() > 0
+    }
+
     /// Tells everybody who listens of something that is not the actor's.
     pub fn publish(&self, update: Update) {
         // The last listener may have left.

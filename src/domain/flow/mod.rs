@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`ids`], [`status`] (the words), [`spec`] (what the user asked for), [`when`] (its expressions),
 //! [`graph`], [`record`] (what is kept), [`inputs`], [`output`] and [`state`] (what passes between stages), [`hashes`],
-//! [`plan`] (what a retry executes and what it reuses), [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`refusal`] (what is refused, and the way
+//! [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`refusal`] (what is refused, and the way
 //! out), [`ask`] (what can be asked).
 
 pub mod ask;
@@ -12,15 +12,18 @@ pub mod graph;
 pub mod hashes;
 pub mod ids;
 pub mod inputs;
+pub mod may;
 pub mod news;
 pub mod output;
 pub mod plan;
+pub mod proceed;
 pub mod record;
 pub mod refusal;
 pub mod run;
 pub mod spec;
 pub mod state;
 pub mod status;
+pub mod tree;
 pub mod view;
 pub mod when;
 

@@ -38,7 +38,7 @@ pub(super) fn find(known: &Known<'_>, wish: &Wish) -> Result<Target, Refusal> {
             let stage = place(known, name)?;
             Ok(Target::Stage { asked: stage, stage, reason: Reason::Rejected, detail: None })
         }
-        Start::After(name) => Ok(Target::After(place(known, name)?)),
+        Start::After(name) | Start::Fork(name) => Ok(Target::After(place(known, name)?)),
     }
 }
 
@@ -116,7 +116,7 @@ fn first_failure(known: &Known<'_>, among: impl Fn(usize) -> bool) -> Option<usi
     };
     // A stage that is new in the file is no failure of this run.
     let open = |stage: &usize| {
-        status(*stage).is_some_and(|status| !status.is_good() && status != StageStatus::Skipped)
+        status(*stage).is_some_and(|status| status != StageStatus::Skipped) && !known.good(*stage)
     };
     first_ended(StageStatus::Failed)
         .or_else(|| first_ended(StageStatus::Cancelled))
@@ -157,7 +157,7 @@ pub(super) fn refuse(known: &Known<'_>, wish: &Wish, target: &Target) -> Result<
         Target::Changes => {
             // Of a run from before stages were recorded, everything is executed.
             let recorded = known.rows.iter().any(Option::is_some);
-            if !wish.force && !edited(known) && recorded {
+            if !wish.force && !edited(known) && !known.waits() && recorded {
                 return Err(nothing_to_do(known, target));
             }
         }
@@ -186,6 +186,7 @@ fn unusable(known: &Known<'_>, stage: usize, ancestor: usize) -> Result<(), Refu
     let Some(row) = known.rows[ancestor] else { return Ok(()) };
     let why = match row.status {
         StageStatus::Skipped => None,
+        StageStatus::Waiting | StageStatus::Cancelled if known.kept(ancestor) => known.lost(ancestor),
         StageStatus::Succeeded | StageStatus::Degraded => known.lost(ancestor),
         StageStatus::Pending
         | StageStatus::Running

@@ -510,6 +510,39 @@ fn going_on_behind_a_checkpoint() {
 }
 
 #[test]
+fn what_waited_for_a_person_is_not_executed_again() {
+    let mut one = world("a:\n b: a\n c: b\n z:", "c=cancelled");
+    let row = one.parent.stages.as_mut().unwrap().iter_mut().find(|row| row.name == name("b")).unwrap();
+    row.status = StageStatus::Cancelled;
+    let Some(Left::Checkpoint(checkpoint)) = one.left.get_mut(&name("b")) else { panic!() };
+    checkpoint.approval = Approval::Pending;
+    assert_eq!(
+        one.told(&first()),
+        "from c: a: reuse a@1; b: reuse b@1 (it waits for a person); c: failed (it was cancelled); z: reuse z@1"
+    );
+    assert!(
+        one.told(&from("b")).starts_with("from b: a: reuse a@1; b: failed (it was cancelled); c: descendant")
+    );
+    // As the last one it is all that there is to do.
+    one.file("a:\n b: a\n z:");
+    assert_eq!(
+        one.told(&first()),
+        "from z: a: reuse a@1; b: reuse b@1 (it waits for a person); z: reuse z@1"
+    );
+}
+
+#[test]
+fn a_branch_may_leave_a_run_that_is_under_way() {
+    let mut one = world("a:\n b: a\n c: b\n z:", "b=running c=pending z=running");
+    one.parent.status = RunStatus::Running;
+    assert_eq!(
+        one.told(&Wish { start: Start::Fork(name("a")), force: false }),
+        "from b: a: reuse a@1; b: descendant (of a); c: descendant (of b); z: never ran"
+    );
+    assert!(one.told(&Wish { start: Start::After(name("a")), force: false }).starts_with("10 "));
+}
+
+#[test]
 fn a_rejected_stage_is_executed_though_it_succeeded() {
     let mut one = world("a:\n b: a\n v: !b\n c: b", "c=pending");
     let wish = Wish { start: Start::Rejected(name("b")), force: false };
@@ -885,7 +918,7 @@ proptest! {
             bases.extend(edited.iter().flat_map(|stage| graph.downstream(*stage)));
             let target = match &wish.start {
                 Start::At(_) => Some(pick),
-                Start::FirstFailure | Start::Rejected(_) | Start::After(_) => graph
+                Start::FirstFailure | Start::Rejected(_) | Start::After(_) | Start::Fork(_) => graph
                     .index(&plan.from)
                     .filter(|_| ends.contains(&"failed") || ends.contains(&"degraded")),
             };

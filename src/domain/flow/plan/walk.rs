@@ -10,7 +10,7 @@ use crate::domain::flow::ids::{CheckpointId, Hash};
 use crate::domain::flow::record::{Artifact, Checkpoint, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::state::State;
-use crate::domain::flow::status::{Decision, Reason, StageStatus};
+use crate::domain::flow::status::{Approval, Decision, Reason, StageStatus};
 use crate::domain::json::JsonMap;
 
 #[derive(Debug)]
@@ -131,6 +131,9 @@ impl<'a> Walk<'a> {
                 execute(Reason::InputChanged, "it ran, and is ruled out now")
             }
             (StageStatus::Succeeded | StageStatus::Degraded, false) => return self.left(stage, row, oracle),
+            (StageStatus::Waiting | StageStatus::Cancelled, false) if known.kept(stage) => {
+                return self.left(stage, row, oracle);
+            }
             (StageStatus::Failed, _) => Verdict::Execute { reason: Reason::Failed, detail: None },
             (
                 status @ (StageStatus::Pending
@@ -181,9 +184,11 @@ impl<'a> Walk<'a> {
                 if let Some(changed) = self.changed(stage, checkpoint, oracle) {
                     return Ok(changed);
                 }
+                let waits =
+                    || (checkpoint.approval == Approval::Pending).then(|| "it waits for a person".into());
                 let detail = match &checkpoint.created_by {
                     Some(who) => Some(format!("edited by {who}")),
-                    None => degraded,
+                    None => waits().or(degraded),
                 };
                 Ok(Verdict::Reuse {
                     outputs: &checkpoint.outputs,
