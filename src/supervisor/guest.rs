@@ -30,10 +30,11 @@ impl std::fmt::Debug for GuestLine {
 /// ends of supervisors, too. What concerns whether anything is started again is set by the actor, whatever the spec says.
 #[derive(Debug)]
 pub enum GuestOrder {
-    /// Starts this attempt. Where it, or a later one, lives already or has ended, that is claimed instead: the spec is
-    /// its spec from now on, and what became of it is told (again). An earlier attempt that lives is killed first, and
-    /// its end told. While the supervisor is ending nothing is started, and the answer is
-    /// [`GuestEvent::Waiting`].
+    /// Starts this attempt. Numbers rise; where a log of this one is there already, the process gets a higher one, which
+    /// [`GuestEvent::Started`] and [`GuestEvent::Ended`] tell, and goes on being known by this one. Where it, or a later
+    /// one, lives already or has ended, that is claimed instead: the spec is its spec from now on, and what became of it
+    /// is told (again). An earlier attempt that lives is killed first, and its end told. While the supervisor is ending
+    /// nothing is started, and the answer is [`GuestEvent::Waiting`].
     Launch { spec: Box<RunnerSpec>, attempt: Attempt },
     /// Ends its whole tree; its verdict is `stopped`. One that has ended, or that nobody knows, is left as it is.
     Stop { name: RunnerName, how: Shutdown },
@@ -44,9 +45,9 @@ pub enum GuestOrder {
 /// What becomes of guests.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GuestEvent {
-    /// Once, when the executor is there: all guests that records or processes tell of, with their last attempt. One
-    /// that was to be started, and was not, is not among them. Nothing is started or told before. From here on the ends
-    /// of those that live are told; what has ended already is told when it is claimed.
+    /// Once, when the executor is there: all guests that records or processes tell of, with the number under which their
+    /// last attempt was ordered. One that was to be started, and was not, is not among them. Nothing is started or told
+    /// before. From here on the ends of those that live are told; what has ended already is told when it is claimed.
     Inventory(Vec<(RunnerName, Attempt)>),
     Started {
         name: RunnerName,

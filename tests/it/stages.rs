@@ -290,13 +290,11 @@ async fn a_successor_settles_what_ended_and_goes_on_with_what_lives() {
 async fn a_hundred_stages_come_and_go() {
     let folder = Folder::new();
     let supervisor = folder.supervise();
-    let began = std::time::Instant::now();
     for number in 0..100 {
         let name = format!("v-{number}/a");
         supervisor.launch(folder.stage(&name, "exit 0"));
         assert_eq!(supervisor.end_of(&name).await.outcome.verdict, Verdict::Completed);
         supervisor.order(GuestOrder::Forget { name: RunnerName::trusted(&*name) });
     }
-    eprintln!("{:?} each", began.elapsed() / 100);
     supervisor.close(&folder).await;
 }

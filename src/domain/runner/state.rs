@@ -85,6 +85,9 @@ pub struct RunnerState {
     pub ended_mono_ns: Option<Mono>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disk_full: bool,
+    /// Of a guest: the number under which `attempt` was ordered, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<Attempt>,
     /// Of a guest: it ended because restage or the machine did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
@@ -187,6 +190,7 @@ impl RunnerState {
             waiting: None,
             ended_mono_ns: None,
             disk_full: false,
+            ordered: None,
             cut: false,
             cpu_ms: None,
             max_rss_bytes: None,

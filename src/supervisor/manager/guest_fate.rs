@@ -52,6 +52,7 @@ impl Entry {
         let mut state = self.runner.to_state(&self.spec, now);
         if let Some(guest) = &self.guest {
             guest.fate.note(&mut state);
+            state.ordered = guest.ordered.filter(|_| guest.ordered != state.attempt);
         }
         state
     }

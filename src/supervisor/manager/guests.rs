@@ -19,10 +19,11 @@ use crate::supervisor::handle::Shutdown;
 const ENDING: &str = "the supervisor is ending";
 
 /// What the actor keeps of a guest beside its runner.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Guest {
-    /// The attempt that was ordered last.
-    wanted: Attempt,
+    /// The number under which the last attempt was ordered. Its own is higher where a log of that number was there.
+    /// `None`: nobody knows.
+    pub(super) ordered: Option<Attempt>,
     /// What was ordered while an earlier attempt lives.
     next: Option<Box<Next>>,
     /// Nothing is told of it any more, and it goes once nothing of it lives.
@@ -36,12 +37,6 @@ struct Next {
     attempt: Attempt,
     /// Somebody stopped it before it began.
     stopped: bool,
-}
-
-impl Default for Guest {
-    fn default() -> Self {
-        Self { wanted: Attempt::FIRST, next: None, forgotten: false, fate: Fate::default() }
-    }
 }
 
 /// The way back to the flow engine.
@@ -163,16 +158,19 @@ impl RunnerManager {
     /// affair by now.
     fn make_room_for(&mut self, spec: RunnerSpec, attempt: Attempt) -> Id {
         let spec = as_guest(spec);
-        let mut runner = Runner { attempt: Attempt::new(attempt.get() - 1), ..Runner::default() };
         let id = match self.roster.find(&spec.name) {
             Some(id) => id,
             None => self.roster.insert(spec.clone(), Runner::default()),
         };
         if let Some(entry) = self.roster.get_mut(id) {
-            (runner.exit_seq, runner.epoch) = (entry.runner.exit_seq, entry.runner.epoch);
             entry.spec = spec;
-            entry.runner = runner;
-            entry.guest = Some(Box::new(Guest { wanted: attempt, ..Guest::default() }));
+            entry.runner = Runner {
+                attempt: Attempt::new(attempt.get() - 1).max(entry.runner.attempt),
+                exit_seq: entry.runner.exit_seq,
+                epoch: entry.runner.epoch,
+                ..Runner::default()
+            };
+            entry.guest = Some(Box::new(Guest { ordered: Some(attempt), ..Guest::default() }));
         }
         id
     }
@@ -250,9 +248,9 @@ impl RunnerManager {
     }
 
     fn end_unstarted(&mut self, id: Id, now: &Now) {
-        let Some(Entry { runner, guest: Some(guest), .. }) = self.roster.get_mut(id) else { return };
+        let Some(Entry { runner, .. }) = self.roster.get_mut(id) else { return };
         let outcome = Outcome { verdict: Verdict::Stopped, exit_code: None, signal: None, detail: None };
-        runner.attempt = Some(guest.wanted);
+        runner.attempt = Some(runner.attempt.map_or(Attempt::FIRST, Attempt::next));
         runner.last = Some(Ended { outcome, at: now.wall });
         runner.started = None;
         runner.log = None;
@@ -267,10 +265,9 @@ impl RunnerManager {
 
     /// Under a spec that stands in for its own until it is claimed: enough to stop it.
     pub(super) fn restore_guest(&mut self, stand_in: RunnerSpec, runner: Runner, state: &RunnerState) {
-        let wanted = runner.attempt.map_or(Attempt::FIRST, Attempt::next);
         let id = self.roster.insert(stand_in, runner);
         if let Some(guest) = self.roster.get_mut(id).and_then(|entry| entry.guest.as_mut()) {
-            guest.wanted = wanted;
+            guest.ordered = state.ordered.or(state.attempt);
             guest.fate = Fate::of(state);
         }
     }
@@ -293,11 +290,10 @@ fn at_rest(runner: &Runner) -> bool {
     matches!(runner.phase, Phase::Idle | Phase::Resting(_))
 }
 
-/// The last attempt that was started, or is to be.
+/// The last attempt that was started, or is to be, under the number by which the engine knows it.
 fn known(entry: &Entry) -> Option<Attempt> {
-    let waits = matches!(entry.runner.phase, Phase::Pending(_));
-    let wanted = entry.guest.as_ref().filter(|_| waits).map(|guest| guest.wanted);
-    entry.runner.live_attempt().or(wanted).or(entry.runner.attempt)
+    let ordered = entry.guest.as_ref().and_then(|guest| guest.ordered);
+    ordered.or(entry.runner.live_attempt()).or(entry.runner.attempt)
 }
 
 /// Nobody but the engine starts it again, and nothing of it stays.

@@ -365,7 +365,7 @@ async fn an_end_on_a_full_disk_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_number_whose_log_is_there_is_passed_over_and_the_true_one_is_told() {
+async fn a_number_whose_log_is_there_is_passed_over_and_told_beside_the_ordered_one() {
     let world = no_runners();
     std::fs::write(world.workspace.log_dir.join("video-12+render_1.log"), "of an earlier life").unwrap();
     world.launch(STAGE, 1);
@@ -375,6 +375,21 @@ async fn a_number_whose_log_is_there_is_passed_over_and_the_true_one_is_told() {
     world.launch(STAGE, 1);
     let started = format!("started {STAGE}#2 7");
     world.until_story(&["inventory []", &started, &started]).await;
+
+    // The engine goes on counting as it did, also over the end of this supervisor.
+    let mut setup = Setup::new(vec![]).after(&world);
+    setup.connect = Some(Inventory { live: vec![live(STAGE, 2, 7)], ..empty() });
+    let mut world = setup.start();
+    let inventory = format!("inventory [{STAGE}#1]");
+    world.launch(STAGE, 1);
+    world.until_story(&[&inventory, &started]).await;
+    world.exited(STAGE, 2, ExitStatus::Code(1));
+    world.settled().await;
+    world.launch(STAGE, 2);
+    world.until_spawned(&id(STAGE, 3)).await;
+    world.spawned(STAGE, 3, 8);
+    let ended = format!("ended {STAGE}#2: exit 1");
+    world.until_story(&[&inventory, &started, &ended, &format!("started {STAGE}#3 8")]).await;
 }
 
 #[tokio::test(start_paused = true)]
