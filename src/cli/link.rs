@@ -112,7 +112,7 @@ pub async fn require(workspace: &Workspace) -> Result<(Client, Updates), Failure
 
 /// After a connection has ended: the successor, once it stands; `None` where the supervisor has ended for good. One that
 /// does not come is started, as by any verb that finds children without a supervisor.
-pub async fn reconnect(workspace: &Workspace, debug: bool) -> Result<Option<(Client, Updates)>, Failure> {
+pub async fn reconnect(workspace: &Workspace) -> Result<Option<(Client, Updates)>, Failure> {
     let deadline = Instant::now() + SUCCESSION;
     let watch = Watch::new();
     loop {
@@ -124,7 +124,7 @@ pub async fn reconnect(workspace: &Workspace, debug: bool) -> Result<Option<(Cli
             return Ok(None);
         }
         if Instant::now() >= deadline {
-            background::start(workspace, debug, &[])?;
+            background::start(workspace, false, &[])?;
             return require(workspace).await.map(Some);
         }
         tokio::select! {
