@@ -1,5 +1,7 @@
 //! The seams: what supervision needs from the world, in plain types. Adapters implement these; tests fake them.
 
+pub mod store;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

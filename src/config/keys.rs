@@ -160,10 +160,11 @@ pub const KEYS: &[Key] = &[
     key("retry_log_dir", FILE, Kind::TextOrNull, "off", "A folder for one JSON file a runner, of its attempts and waits."),
     key("cache_dir", FILE, Kind::TextOrNull, "the user's cache folder", "Where runner_state.json lies."),
     key("tui_refresh_seconds", FILE, Kind::Seconds { min: 0.05 }, "1", "How often the dashboard draws figures anew."),
-    key("tui_log_tail_lines", FILE, Kind::Whole { min: 1, max: 100_000 }, "200", "How many lines of a log the dashboard shows at first."),
+    key("tui_log_tail_lines", FILE, Kind::Whole { min: 1, max: 100_000 }, "200", "How many lines, from its end, the dashboard reads of a log that it opens; scrolling back reads on."),
     key("theme", FILE, Kind::Text, "auto", "The colours of the dashboard: auto, dark, light, colour-blind, sixteen, or a theme file of your own."),
     key("keys", FILE, Kind::Keys, "none", "Other keys for the dashboard, by the name of the action; null takes its keys away."),
     key("notifications", FILE, Kind::Word(&["off", "bell", "osc9", "both"]), "bell", "How the dashboard tells that a runner is exhausted or waits for you: not, by the bell, by a message to the desktop (OSC 9), by both."),
+    key("clipboard", FILE, Kind::Word(&["off", "osc52"]), "osc52", "How the dashboard copies: through the terminal (OSC 52), or not at all."),
     key("cgroup", FILE, Kind::Word(&["auto", "off"]), "auto", "Whether attempts get a cgroup where that is possible."),
 
     key("command", HEALTH, Kind::Command, "", "Exit 0 means well."),

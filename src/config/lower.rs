@@ -19,9 +19,9 @@ use super::read::{At, Reader};
 use super::values::MAX_ARG;
 use crate::domain::keys::Overrides;
 use crate::domain::spec::{
-    ActivitySpec, CgroupUse, HealthSpec, LaunchSpec, Leftovers, Limit, LimitValue, LogSpec, Notifications,
-    Reload, RestartPolicy, RetryBudget, RunnerSpec, StdinSpec, Stdio, StopSpec, ThemeChoice, TuiSpec,
-    WorkspaceSpec,
+    ActivitySpec, CgroupUse, Clipboard, HealthSpec, LaunchSpec, Leftovers, Limit, LimitValue, LogSpec,
+    Notifications, Reload, RestartPolicy, RetryBudget, RunnerSpec, StdinSpec, Stdio, StopSpec, ThemeChoice,
+    TuiSpec, WorkspaceSpec,
 };
 use command::World;
 
@@ -68,8 +68,10 @@ pub(super) fn lower(
             theme,
             keys: value(file.keys.as_ref(), Overrides::new()),
             notifications: value(file.notifications.as_ref(), Notifications::Bell),
+            clipboard: value(file.clipboard.as_ref(), Clipboard::Osc52),
         },
         runners,
+        flows: Vec::new(),
         data_dir,
     }
 }

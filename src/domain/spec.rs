@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::flow::spec::FlowSpec;
 use super::ids::RunnerName;
 use super::keys::Overrides;
 
@@ -46,7 +47,7 @@ pub struct LaunchSpec {
     pub limits: BTreeMap<Limit, LimitValue>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommandSpec {
     /// Never empty.
     Argv(Vec<String>),
@@ -137,7 +138,7 @@ pub struct RetryPolicy {
     pub not_on_output: Vec<Pattern>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Backoff {
     pub base: Duration,
     /// At least 1.
@@ -185,7 +186,7 @@ pub struct HealthSpec {
     pub failures: u32,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StopSpec {
     pub signal: i32,
     pub grace: Duration,
@@ -243,6 +244,8 @@ pub struct WorkspaceSpec {
     pub tui: TuiSpec,
     /// In the order of the file.
     pub runners: Vec<RunnerSpec>,
+    /// In the order of the file.
+    pub flows: Vec<Arc<FlowSpec>>,
 }
 
 impl WorkspaceSpec {
@@ -277,11 +280,13 @@ pub enum CgroupUse {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TuiSpec {
     pub refresh: Duration,
+    /// How many lines a log is opened with.
     pub log_tail_lines: u32,
     pub theme: ThemeChoice,
     /// Free of clashes.
     pub keys: Overrides,
     pub notifications: Notifications,
+    pub clipboard: Clipboard,
 }
 
 impl Default for TuiSpec {
@@ -292,6 +297,7 @@ impl Default for TuiSpec {
             theme: ThemeChoice::Auto,
             keys: Overrides::new(),
             notifications: Notifications::Bell,
+            clipboard: Clipboard::Osc52,
         }
     }
 }
@@ -306,6 +312,14 @@ pub enum ThemeChoice {
     /// One of [`THEMES`].
     BuiltIn(&'static str),
     File(PathBuf),
+}
+
+/// How the dashboard copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clipboard {
+    Off,
+    /// By terminals that know the sequence OSC 52.
+    Osc52,
 }
 
 /// How a person is told that something is exhausted, or waits for them.

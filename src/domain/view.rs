@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::flow::view::FlowUpdate;
 use super::ids::{Attempt, RunnerName};
 use super::time::Timestamp;
 use super::verdict::Outcome;
@@ -143,6 +144,7 @@ pub enum Update {
     Removed(RunnerName),
     Fleet(Arc<FleetView>),
     Notice(Arc<Notice>),
+    Flow(Arc<FlowUpdate>),
 }
 
 /// Something that a person may want to read a line about.

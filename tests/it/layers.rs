@@ -15,10 +15,10 @@ const MAY: &[(&str, &[&str])] = &[
     ("store", &["domain", "ports"]),
     ("logs", &["domain", "ports"]),
     ("supervisor", &["domain", "ports", "logs"]),
-    ("flow", &["domain", "ports", "supervisor::handle"]),
-    ("control", &["domain", "supervisor::handle"]),
+    ("flow", &["domain", "ports", "supervisor::handle", "supervisor::guest"]),
+    ("control", &["domain", "supervisor::handle", "flow::handle"]),
     // The dashboard is a client, and reads logs as files.
-    ("frontend", &["domain", "logs", "control::client", "supervisor::handle"]),
+    ("frontend", &["domain", "logs", "control::client", "supervisor::handle", "flow::handle"]),
     ("cli", &["*"]),
     ("main", &["*"]),
     ("lib", &["*"]),

@@ -70,7 +70,15 @@ fn manners(tui: &TuiSpec, no_color: bool) -> (Manners, Option<String>) {
     let (theme, trouble) = terminal::theme(&tui.theme, no_color);
     // The config was read without clashes, so the keys fit together.
     let keymap = Keymap::with(&tui.keys).unwrap_or_default();
-    (Manners { keymap, theme, refresh: tui.refresh, notifications: tui.notifications }, trouble)
+    let manners = Manners {
+        keymap,
+        theme,
+        refresh: tui.refresh,
+        notifications: tui.notifications,
+        clipboard: tui.clipboard,
+        log_tail_lines: tui.log_tail_lines,
+    };
+    (manners, trouble)
 }
 
 fn leave(left: Left) -> Exit {

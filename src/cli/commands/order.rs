@@ -84,7 +84,7 @@ async fn obey(
                 }
             }
             Some(Incoming::Update(Update::Removed(name))) => runners.retain(|runner| runner.name != name),
-            Some(Incoming::Update(Update::Fleet(_) | Update::Notice(_))) => {}
+            Some(Incoming::Update(Update::Fleet(_) | Update::Notice(_) | Update::Flow(_))) => {}
             Some(Incoming::Lagged) => {
                 let snapshot = client.snapshot(false).await?;
                 let known = |view: &&Arc<RunnerView>| runners.iter().any(|runner| runner.name == view.name);

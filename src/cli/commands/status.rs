@@ -136,7 +136,7 @@ async fn changed(updates: &mut Updates, options: Options) -> bool {
             updates.next().await
         };
         match incoming {
-            Some(Incoming::Update(Update::Notice(_))) => {}
+            Some(Incoming::Update(Update::Notice(_) | Update::Flow(_))) => {}
             Some(
                 Incoming::Update(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_))
                 | Incoming::Lagged,

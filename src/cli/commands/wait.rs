@@ -137,7 +137,7 @@ async fn wait_one(
             Some(Incoming::Update(Update::Removed(_) | Update::Fleet(_)) | Incoming::Lagged) => {
                 (runners, begun) = look().await?;
             }
-            Some(Incoming::Update(Update::Notice(_))) => {}
+            Some(Incoming::Update(Update::Notice(_) | Update::Flow(_))) => {}
             None => return Err(ClientError::Gone.into()),
         }
     }

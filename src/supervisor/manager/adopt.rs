@@ -102,7 +102,8 @@ impl RunnerManager {
         let mut exits = inventory.exits;
         exits.sort_unstable_by_key(|exit| exit.seq);
         for exit in &exits {
-            self.on_exit(exit);
+            // What lives is told by the inventory.
+            self.on_exit(exit, false);
         }
         let mut live: HashMap<RunnerName, Vec<LiveAttempt>> = HashMap::new();
         for attempt in inventory.live {

@@ -13,6 +13,7 @@ mod adopt;
 mod apply;
 mod bounds;
 mod dice;
+mod exec_events;
 mod finish;
 mod look_after;
 mod perform;
@@ -51,13 +52,15 @@ use crate::domain::view::{NoticeKind, Update};
 use crate::logs::retention::Retention;
 use crate::ports::{Clock, ExecEvent, Executor};
 use dice::Dice;
+use exec_events::ExecEvents;
 pub use parts::{ConfigSource, End, EndReason, Exit, Mode, Options, Parts, Reloaded, StartPlan};
 use roster::{Id, Roster};
 
 /// Requests that may wait before those who ask have to.
 const WAITING_REQUESTS: usize = 64;
-/// Updates that a slow listener may lag behind before it has to ask for a snapshot.
-const UPDATES: usize = 4096;
+/// Updates that a slow listener may lag behind before it has to ask for a snapshot: two of each runner, and these at
+/// least. All places take memory from the beginning.
+const UPDATES: usize = 1024;
 /// Edits come in bursts; the config is read when this long nothing more came.
 const SETTLED: Duration = Duration::from_millis(200);
 
@@ -157,6 +160,8 @@ pub struct RunnerManager {
     old_logs: Vec<PathBuf>,
     /// Keeps logs within their bound; there from the first log that has one.
     bounds: Option<LogBounds>,
+    /// When there was room on the disks of the state and of this folder of logs.
+    room: Option<(Mono, PathBuf)>,
     shares: Shares,
     retry_log: Option<RetryLog>,
     dice: Dice,
@@ -212,7 +217,7 @@ struct Past {
 
 struct Inputs {
     asks: mpsc::Receiver<Ask>,
-    exec: mpsc::UnboundedReceiver<ExecEvent>,
+    exec: ExecEvents,
     own: mpsc::UnboundedReceiver<Input>,
     config: Option<mpsc::UnboundedReceiver<()>>,
     attached: watch::Receiver<usize>,
@@ -233,12 +238,12 @@ impl RunnerManager {
         options: Options,
     ) -> (Self, Handle) {
         let (ask, asks) = mpsc::channel(WAITING_REQUESTS);
-        let (updates, _) = broadcast::channel(UPDATES);
+        let (updates, _) = broadcast::channel((workspace.runners.len() * 2).clamp(UPDATES, 64 * UPDATES));
         let (own, own_inputs) = mpsc::unbounded_channel();
         let handle = Handle::new(ask, updates.clone());
         let inputs = Inputs {
             asks,
-            exec: parts.exec_events,
+            exec: ExecEvents::new(parts.exec_events),
             own: own_inputs,
             config: parts.config_touched,
             attached: handle.attached(),
@@ -268,6 +273,7 @@ impl RunnerManager {
             retention,
             old_logs: Vec::new(),
             bounds: None,
+            room: None,
             shares: Shares::default(),
             retry_log: None,
             dice: Dice::new(),
@@ -430,7 +436,10 @@ impl RunnerManager {
                     self.apply(at, Event::SpawnFailed { attempt: id.attempt, failure: kind, message });
                 }
             }
-            ExecEvent::Exited(exit) => self.on_exit(&exit),
+            ExecEvent::Exited(exit) => {
+                let gone = self.inputs.exec.take_gone(&exit.id);
+                self.on_exit(&exit, gone);
+            }
             ExecEvent::Gone { id } => {
                 if let Some(at) = self.roster.find(&id.runner) {
                     let output = self.output_of(at);

@@ -233,6 +233,7 @@ impl Setup {
             cgroup: CgroupUse::Off,
             tui: TuiSpec::default(),
             runners,
+            flows: Vec::new(),
         };
         let shared = Arc::new(Shared::default());
         (self.prepare)(&shared);

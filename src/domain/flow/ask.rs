@@ -1,0 +1,215 @@
+//! What can be asked of the flow engine, and what it answers: plain data, the same in the process and on the socket.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
+use super::record::{Branch, Checkpoint, RunFilter, RunRecord};
+use super::refusal::Refusal;
+use super::status::{Decision, Reason, StageStatus};
+use crate::domain::ids::Process;
+use crate::domain::json::JsonMap;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowRequest {
+    Run(RunWish),
+    Retry(RetryWish),
+    Cancel {
+        run: RunId,
+    },
+    /// Gives the lock of a lineage and branch back whose holder is dead.
+    Unlock {
+        run: RunId,
+    },
+    Approve(ApproveWish),
+    Reject(RejectWish),
+    Continue(ContinueWish),
+    Edit(EditWish),
+    Fork(ForkWish),
+    /// One run with its stages and attempts, and its branches.
+    Show {
+        run: RunId,
+    },
+    Runs(RunFilter),
+    /// All checkpoints of the run's lineage.
+    Checkpoints {
+        run: RunId,
+    },
+    /// Who may retry, approve, …: what a screen offers.
+    Can {
+        run: RunId,
+        stage: Option<StageName>,
+    },
+    /// Deletes what no checkpoint names and what is old enough.
+    Gc {
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunWish {
+    pub flow: FlowName,
+    pub inputs: JsonMap,
+    pub key: Option<String>,
+    pub caller: Option<RunId>,
+    /// Approve every manual checkpoint by itself.
+    #[serde(default)]
+    pub approve_all: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetryWish {
+    pub run: RunId,
+    /// `None`: what failed first.
+    pub from: Option<StageName>,
+    pub set: JsonMap,
+    #[serde(default)]
+    pub force: bool,
+    /// Where another retry lives: wait for it, and run only if it fails.
+    #[serde(default)]
+    pub queue: bool,
+    /// Only the plan.
+    #[serde(default)]
+    pub dry_run: bool,
+    #[serde(default)]
+    pub approve_all: bool,
+    /// Whoever asks; a queued wish of a dead one is dropped.
+    #[serde(default)]
+    pub asker: Option<Process>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApproveWish {
+    pub run: RunId,
+    /// `None`: the only one that waits.
+    pub stage: Option<StageName>,
+    /// The bytes that were looked at; others are refused.
+    pub hash: Option<Hash>,
+    pub who: String,
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RejectWish {
+    pub run: RunId,
+    pub stage: StageName,
+    /// `None`: the rejected stage itself.
+    pub rewind_to: Option<StageName>,
+    pub feedback: String,
+    pub who: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContinueWish {
+    pub run: RunId,
+    pub checkpoint: Option<CheckpointId>,
+    #[serde(default)]
+    pub force_retry: bool,
+    pub who: String,
+    #[serde(default)]
+    pub approve_all: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EditWish {
+    pub run: RunId,
+    pub stage: StageName,
+    /// The bytes that were edited; `None` edits whatever is the newest.
+    pub hash: Option<Hash>,
+    pub set: JsonMap,
+    /// Artifacts by name, each with the file that replaces it.
+    pub artifacts: Vec<(String, std::path::PathBuf)>,
+    pub who: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForkWish {
+    pub run: RunId,
+    pub at: CheckpointId,
+    pub branch: BranchName,
+    pub who: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowReply {
+    /// The run that does it; `existing` where it was there before, by its key.
+    Run {
+        run: RunId,
+        existing: bool,
+    },
+    Plan(Plan),
+    Shown(Box<Shown>),
+    Runs(Vec<RunRecord>),
+    Checkpoints {
+        checkpoints: Vec<Checkpoint>,
+        branches: Vec<BranchView>,
+    },
+    /// An edit made this; `None`: nothing differed.
+    Edited {
+        checkpoint: Option<CheckpointId>,
+    },
+    Can(Can),
+    Collected(Collected),
+    Done,
+}
+
+/// A run with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    #[serde(flatten)]
+    pub run: RunRecord,
+    pub branches: Vec<BranchView>,
+}
+
+/// The head of a branch, and whether `continue` would go on from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BranchView {
+    #[serde(flatten)]
+    pub branch: Branch,
+    pub latest_checkpoint_id: Option<CheckpointId>,
+    pub stage: Option<StageName>,
+    pub status: Option<StageStatus>,
+    pub can_continue: bool,
+    /// Why not, or what it would do.
+    pub reason: String,
+}
+
+/// What a retry does with each stage, in topological order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub run: RunId,
+    pub from: StageName,
+    pub retry_depth: u32,
+    pub max_retry_depth: u32,
+    pub stages: Vec<Planned>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    pub stage: StageName,
+    pub decision: Decision,
+    pub reason: Reason,
+    /// For a person: which part of the recipe, which artifact, since when.
+    pub detail: Option<String>,
+    /// What is reused.
+    pub checkpoint: Option<CheckpointId>,
+    pub source_run_id: Option<RunId>,
+}
+
+/// What a person may do with a run or a stage now; each refusal says why not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Can {
+    pub retry: Result<(), Refusal>,
+    pub cancel: Result<(), Refusal>,
+    pub approve: Result<(), Refusal>,
+    pub edit: Result<(), Refusal>,
+    pub proceed: Result<(), Refusal>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Collected {
+    pub files: u64,
+    pub bytes: u64,
+    pub paths: Vec<std::path::PathBuf>,
+}

@@ -1,0 +1,164 @@
+//! What is refused, each with its way out and the exit code that scripts may rely on.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{BranchName, CheckpointId, RunId, StageName};
+use super::status::{RunStatus, StageStatus};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    #[error("{run} is still {status}")]
+    StillRuns { run: RunId, status: RunStatus },
+    #[error("{holder} is under way on branch {branch} of the same lineage")]
+    RetryLives { run: RunId, holder: RunId, branch: BranchName },
+    #[error("{stage} of {run} succeeded{}", by.as_ref().map(|by| format!(" in its retry {by}")).unwrap_or_default())]
+    Succeeded { run: RunId, stage: StageName, by: Option<RunId> },
+    #[error("{stage} never ran in {run}")]
+    NeverRan { run: RunId, stage: StageName, start: StageName },
+    #[error("{stage} needs {ancestor}, which left no usable checkpoint: {why}")]
+    NoCheckpoint { run: RunId, stage: StageName, ancestor: StageName, why: String },
+    #[error("{stage} requires {}, which nothing provides", keys.join(", "))]
+    MissingKeys { run: RunId, stage: StageName, keys: Vec<String> },
+    #[error("{run} is {depth} retries deep, and {max} is the limit")]
+    TooDeep { run: RunId, depth: u32, max: u32 },
+    #[error("{checkpoint} was retried {count} times, and {max} is the limit")]
+    TooManyRetries { run: RunId, checkpoint: CheckpointId, count: u32, max: u32 },
+
+    #[error("no run is called {run}")]
+    UnknownRun { run: String, near: Vec<RunId> },
+    #[error("{run} has no stage {stage}")]
+    UnknownStage { run: RunId, stage: String, known: Vec<StageName> },
+    #[error("no flow is called {flow}")]
+    UnknownFlow { flow: String, known: Vec<String> },
+    #[error("the lineage of {run} has no checkpoint {checkpoint}")]
+    UnknownCheckpoint { run: RunId, checkpoint: String, known: Vec<CheckpointId> },
+    #[error("the lineage of {run} has no branch {branch}")]
+    UnknownBranch { run: RunId, branch: BranchName, known: Vec<BranchName> },
+    #[error("the lineage of {run} has a branch {branch} already")]
+    BranchExists { run: RunId, branch: BranchName },
+    /// A wrong input or another impossible wish; the message says what to do.
+    #[error("{message}")]
+    Unusable { message: String, hint: Option<String> },
+    #[error("{other} of the same flow is under way, and its concurrency is \"refuse\"")]
+    Concurrent { other: RunId },
+    #[error("{run} is {status}, and has nothing to be cancelled")]
+    Ended { run: RunId, status: RunStatus },
+    #[error("{run} does not wait for anybody")]
+    NotWaiting { run: RunId, status: RunStatus },
+    #[error("{checkpoint} is not what was looked at: it has changed since")]
+    Stale { run: RunId, checkpoint: CheckpointId },
+    #[error("checkpoint already approved")]
+    AlreadyApproved { run: RunId, checkpoint: CheckpointId },
+    #[error("{run} is {status}, not failed")]
+    NotFailed { run: RunId, status: RunStatus },
+    #[error("{stage} of {run} is {status}")]
+    WrongStage { run: RunId, stage: StageName, status: StageStatus },
+    #[error("the holder of the lock of {run} lives: pid {pid}")]
+    HolderLives { run: RunId, pid: i32 },
+    #[error("{run} is not locked")]
+    NotLocked { run: RunId },
+    #[error("the store: {0}")]
+    Store(String),
+    #[error("the supervisor is ending")]
+    Ending,
+}
+
+impl Refusal {
+    /// The exit code that scripts may rely on.
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::StillRuns { .. } => 10,
+            Self::RetryLives { .. } => 11,
+            Self::Succeeded { .. } => 12,
+            Self::NeverRan { .. } => 13,
+            Self::NoCheckpoint { .. } => 14,
+            Self::MissingKeys { .. } => 15,
+            Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
+            Self::UnknownRun { .. }
+            | Self::UnknownStage { .. }
+            | Self::UnknownFlow { .. }
+            | Self::UnknownCheckpoint { .. }
+            | Self::UnknownBranch { .. } => 3,
+            Self::Unusable { .. } | Self::BranchExists { .. } => 2,
+            Self::AlreadyApproved { .. } | Self::NotFailed { .. } | Self::NotWaiting { .. } => 17,
+            Self::Stale { .. } => 18,
+            Self::Concurrent { .. }
+            | Self::Ended { .. }
+            | Self::WrongStage { .. }
+            | Self::HolderLives { .. }
+            | Self::NotLocked { .. }
+            | Self::Store(_)
+            | Self::Ending => 1,
+        }
+    }
+
+    /// The way out.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::StillRuns { run, .. } => format!("wait for it, or end it: restage cancel {run}"),
+            Self::RetryLives { run, holder, .. } => format!(
+                "look at it: restage show {holder}; or run after it, if it fails: restage retry {run} --queue"
+            ),
+            Self::Succeeded { run, stage, by: None } => {
+                format!("to execute it again all the same: restage retry {run} --from {stage} --force")
+            }
+            Self::Succeeded { run, stage, by: Some(by) } => format!(
+                "look at it: restage show {by}; to execute it again all the same: restage retry {run} --from {stage} --force"
+            ),
+            Self::NeverRan { run, start, .. } => {
+                format!("start where it ended: restage retry {run} --from {start}")
+            }
+            Self::NoCheckpoint { run, ancestor, .. } => {
+                format!("start there: restage retry {run} --from {ancestor}")
+            }
+            Self::MissingKeys { run, keys, .. } => {
+                let sets: Vec<String> = keys.iter().map(|key| format!("--set {key}=…")).collect();
+                format!("give them: restage retry {run} {}", sets.join(" "))
+            }
+            Self::TooDeep { run, .. } => format!(
+                "start anew: restage run, with the inputs that `restage show {run}` lists; or raise max_retry_depth"
+            ),
+            Self::TooManyRetries { run, checkpoint, .. } => format!(
+                "edit what it is built on: restage edit {run} {}; or raise max_retries_per_checkpoint",
+                checkpoint.stage
+            ),
+            Self::UnknownRun { near, .. } if near.is_empty() => "`restage runs` lists them".into(),
+            Self::UnknownRun { near, .. } => format!("there are: {}; `restage runs` lists all", join(near)),
+            Self::UnknownStage { known, .. } => format!("there are: {}", join(known)),
+            Self::UnknownFlow { known, .. } if known.is_empty() => {
+                "the config has none; add one under \"flows\"".into()
+            }
+            Self::UnknownFlow { known, .. } => format!("there are: {}", known.join(", ")),
+            Self::UnknownCheckpoint { run, known, .. } => {
+                format!("there are: {}; the tree: restage checkpoints {run}", join(known))
+            }
+            Self::UnknownBranch { run, known, .. } => {
+                format!("there are: {}; the tree: restage checkpoints {run}", join(known))
+            }
+            Self::BranchExists { run, .. } => {
+                format!("take another name; the tree: restage checkpoints {run}")
+            }
+            Self::Unusable { hint, .. } => hint.clone().unwrap_or_default(),
+            Self::Concurrent { other } => format!("wait for it, or end it: restage cancel {other}"),
+            Self::Ended { run, .. } => format!("what it did: restage show {run}"),
+            Self::NotWaiting { run, .. } => format!("what it does: restage show {run}"),
+            Self::Stale { run, checkpoint } => {
+                format!("look at it again: restage state {run} {}", checkpoint.stage)
+            }
+            Self::AlreadyApproved { run, checkpoint } => format!(
+                "to run again from here: restage continue {run} --checkpoint {checkpoint} --force-retry (or restage retry {run})"
+            ),
+            Self::NotFailed { run, .. } => format!("what it does: restage show {run}"),
+            Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
+            Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
+            Self::NotLocked { run } => format!("retry it: restage retry {run}"),
+            Self::Store(_) => "`restage doctor` looks at the folder".into(),
+            Self::Ending => "try again in a moment".into(),
+        }
+    }
+}
+
+fn join<T: ToString>(list: &[T]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,156 @@
+//! What the user asked for, of a flow: only valid values exist here. `config` builds these from today's file, the
+//! store keeps them as a run's own snapshot, from which it goes on after a crash.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{FlowName, Hash, StageName};
+use super::when::Expression;
+use crate::domain::json::Json;
+use crate::domain::spec::{Backoff, CommandSpec, Limit, LimitValue, Stdio, StopSpec};
+
+/// One flow, whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowSpec {
+    pub name: FlowName,
+    /// In the order of the file. Names are unique, what they need exists, and there is no cycle.
+    pub stages: Vec<StageSpec>,
+    pub inputs: BTreeMap<String, InputSpec>,
+    /// For the whole run.
+    pub timeout: Option<Duration>,
+    /// `None`: as many at once as there are.
+    pub max_parallel: Option<u32>,
+    pub max_retry_depth: u32,
+    pub max_retries_per_checkpoint: u32,
+    /// How long the files of failed attempts are kept.
+    pub keep_failed: Duration,
+    pub on_success: Option<CommandSpec>,
+    pub on_failure: Option<CommandSpec>,
+    pub concurrency: Concurrency,
+    /// For `on_success` and `on_failure`: the flow's own; stages have theirs merged already.
+    pub env: BTreeMap<String, EnvValue>,
+    /// The folder of the config: where `on_success` and `on_failure` run.
+    pub root: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputSpec {
+    pub required: bool,
+    pub default: Option<Json>,
+    pub kind: InputKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    Any,
+    String,
+    Number,
+    Integer,
+    Boolean,
+    Object,
+    Array,
+}
+
+/// What a second run of a flow does while one is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Concurrency {
+    Allow,
+    Queue,
+    Refuse,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageSpec {
+    pub name: StageName,
+    pub command: CommandSpec,
+    pub cwd: PathBuf,
+    /// File, flow and stage, merged.
+    pub env: BTreeMap<String, EnvValue>,
+    /// Read anew at each start, before `env`; their values are never stored.
+    pub env_files: Vec<PathBuf>,
+    pub stdio: Stdio,
+    pub umask: Option<u32>,
+    pub limits: BTreeMap<Limit, LimitValue>,
+    pub stop: StopSpec,
+    pub log_max_bytes: Option<u64>,
+    /// Without what `validates` implies.
+    pub needs: Vec<StageName>,
+    /// Needed for their order and their output, but one that was skipped does not skip this stage.
+    pub optional_needs: Vec<StageName>,
+    /// This stage checks that one; it needs it, too.
+    pub validates: Option<StageName>,
+    /// State keys that it reads; empty: it may read any, so that any change of its ancestors concerns it.
+    pub requires: Vec<String>,
+    /// State keys that it writes.
+    pub outputs: Vec<String>,
+    /// Globs within its artifact folder.
+    pub artifacts: Vec<String>,
+    pub retry: StageRetry,
+    /// For one attempt.
+    pub timeout: Option<Duration>,
+    /// Output and CPU use count as signs of life.
+    pub activity_timeout: Option<Duration>,
+    pub approve: Approve,
+    pub degraded_exit_codes: Vec<i32>,
+    /// It may call its own end degraded, by `"status": "degraded"` in its output.
+    pub allow_degraded: bool,
+    pub when: Option<Expression>,
+    pub foreach: Option<Foreach>,
+}
+
+/// A value of the environment. One that looks secret is kept in records as its hash only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvValue {
+    Plain(String),
+    /// In today's config; never recorded.
+    #[serde(skip)]
+    Secret(String),
+    /// From a record: what was there, to be compared with today's.
+    Hashed(Hash),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageRetry {
+    /// Retries after the first attempt; 0 where they are off.
+    pub count: u32,
+    pub backoff: Backoff,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approve {
+    Auto,
+    Manual,
+}
+
+/// Once for each item of an array in the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreach {
+    /// The state key that holds the array.
+    pub key: String,
+    pub max_parallel: Option<u32>,
+}
+
+impl StageSpec {
+    /// Everything that has to end before it, in no order: what it needs, needs optionally, and validates.
+    pub fn upstream(&self) -> impl Iterator<Item = &StageName> {
+        self.needs.iter().chain(&self.optional_needs).chain(&self.validates)
+    }
+}
+
+/// Whether the name of a variable says that its value is nobody's business.
+pub fn looks_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "CREDENTIAL", "PRIVATE_KEY", "ACCESS_KEY"]
+        .iter()
+        .any(|word| name.contains(word))
+        || name.ends_with("_KEY")
+        || name.ends_with("_PASS")
+        || name == "PGPASS"
+}

@@ -1,0 +1,127 @@
+//! A JSON value that passes through untouched: its text, without the white space between its parts, so that it fits on
+//! a line. Numbers keep their digits and objects their order, which a parsed value would lose.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// Cheap to clone. Equal when the texts are.
+#[derive(Clone)]
+pub struct Json(Arc<RawValue>);
+
+/// What a run carries: top-level keys, each with a value that nobody looks into.
+pub type JsonMap = BTreeMap<String, Json>;
+
+impl Json {
+    /// The error names line and column.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        Ok(Self::from_raw(serde_json::from_str::<&RawValue>(text)?))
+    }
+
+    pub fn string(text: &str) -> Self {
+        Self::of(&text)
+    }
+
+    /// A value whose serialisation cannot fail: no maps with keys that are no text.
+    pub fn of(value: &impl Serialize) -> Self {
+        serde_json::value::to_raw_value(value).map_or_else(
+            |_| Self::parse("null").unwrap_or_else(|_| unreachable!("null is JSON")),
+            |raw| Self(raw.into()),
+        )
+    }
+
+    fn from_raw(raw: &RawValue) -> Self {
+        let compact = compact(raw.get());
+        // Leaving white space out of JSON leaves JSON.
+        RawValue::from_string(compact).map_or_else(|_| Self(raw.to_owned().into()), |raw| Self(raw.into()))
+    }
+
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.text())
+    }
+
+    /// The text itself where this is a text.
+    pub fn as_string(&self) -> Option<String> {
+        self.text().starts_with('"').then(|| self.read().ok()).flatten()
+    }
+}
+
+/// White space outside of texts means nothing.
+fn compact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut inside, mut escaped) = (false, false);
+    for c in text.chars() {
+        if inside {
+            out.push(c);
+            inside = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+        } else if !c.is_ascii_whitespace() {
+            out.push(c);
+            inside = c == '"';
+        }
+    }
+    out
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Json {}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer).map_err(D::Error::custom)?;
+        Ok(Self::from_raw(&raw))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_passes_untouched_but_for_its_white_space() {
+        let text = "{ \"b\" : 1e400,\n \"a\": [ 12345678901234567890123, \"x \\\" y\\\\\" , null ] }";
+        let json = Json::parse(text).unwrap();
+        assert_eq!(json.text(), r#"{"b":1e400,"a":[12345678901234567890123,"x \" y\\",null]}"#);
+        let map: JsonMap = serde_json::from_str(&format!(r#"{{"k": {text}}}"#)).unwrap();
+        assert_eq!(map["k"], json);
+        assert_eq!(serde_json::to_string(&map).unwrap(), format!(r#"{{"k":{json}}}"#));
+    }
+
+    #[test]
+    fn texts_are_told_from_other_values() {
+        assert_eq!(Json::string("a\nb").as_string().as_deref(), Some("a\nb"));
+        assert_eq!(Json::of(&1).as_string(), None);
+        assert!(Json::parse("{").is_err());
+    }
+}

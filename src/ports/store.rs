@@ -1,0 +1,157 @@
+//! What the flow engine needs from the place where history is kept. Every call that writes is one transaction, durable
+//! when it returns; what an old epoch writes changes nothing. Runs, stages and checkpoints come and go as the plain
+//! types of [`record`](crate::domain::flow::record).
+
+pub use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, What};
+use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
+use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord, StageRecord};
+
+/// The most that the outputs of one checkpoint or one item, the inputs of one run, or a definition may be, as JSON.
+pub const MAX_STATE_BYTES: usize = 64 << 20;
+
+pub trait Store: Send {
+    /// Numbers the run, takes the lock of its lineage and branch where its status [holds it](crate::domain::flow::status::RunStatus::holds_lock), and
+    /// writes it down with all its stages. Where its key was used before, or the lock is held, nothing is written.
+    fn begin(&mut self, new: &NewRun) -> Result<Begun, StoreError>;
+
+    /// All of them or none; several runs may share a transaction. The answers are in the order of the changes: the
+    /// checkpoint that one made. [`StoreError::Fenced`], [`StoreError::Ended`] and [`StoreError::Held`] name the run that
+    /// is the reason: without its changes the rest may be committed. So does [`StoreError::Stale`], with its checkpoint.
+    fn commit(&mut self, changes: &[Change]) -> Result<Vec<Option<CheckpointId>>, StoreError>;
+
+    /// A checkpoint that no run makes: an edit. Its version is the next of its stage in the lineage.
+    fn add_checkpoint(
+        &mut self,
+        root: &RunId,
+        run: &RunId,
+        new: &NewCheckpoint,
+    ) -> Result<CheckpointId, StoreError>;
+
+    /// Sets the approval of a checkpoint that no run under way is concerned with. False: its bytes are not `hash`, or
+    /// its approval is not `from`; nothing was written.
+    fn judge(&mut self, root: &RunId, judgement: &Judgement) -> Result<bool, StoreError>;
+
+    /// False: the lineage has a branch of that name; it always has `main`.
+    fn add_branch(&mut self, root: &RunId, branch: &Branch) -> Result<bool, StoreError>;
+
+    /// Whoever does that writes from now on; the epoch is a new one.
+    fn take_over(&mut self, run: &RunId, holder: &str) -> Result<u64, StoreError>;
+
+    /// With its stages and attempts.
+    fn run(&mut self, run: &RunId) -> Result<Option<StoredRun>, StoreError>;
+    fn run_of_key(&mut self, key: &str) -> Result<Option<RunId>, StoreError>;
+    /// Those that began last come first, without stages.
+    fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError>;
+    /// Queued, running, waiting; the oldest first.
+    fn unfinished(&mut self) -> Result<Vec<RunId>, StoreError>;
+    /// The text of a definition: the flow as it was when the run began.
+    fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError>;
+    /// One that is there and cannot be read is an error.
+    fn checkpoint(&mut self, root: &RunId, id: &CheckpointId) -> Result<Option<Checkpoint>, StoreError>;
+    /// Of a whole lineage, the oldest first. One that cannot be read is left out and told in the second list.
+    fn checkpoints(&mut self, root: &RunId) -> Result<(Vec<Checkpoint>, Vec<String>), StoreError>;
+    /// `main` comes first. None where no run of the lineage is there.
+    fn branches(&mut self, root: &RunId) -> Result<Vec<Branch>, StoreError>;
+    /// What is done of a stage that fans out, by item.
+    fn items(&mut self, run: &RunId, stage: &StageName) -> Result<Vec<ItemRecord>, StoreError>;
+    /// Who holds the lock of a lineage and branch.
+    fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError>;
+    /// How often a retry executed something from the checkpoint's successor on: retries that reuse it.
+    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError>;
+    /// Every artifact that a checkpoint or an item names, once.
+    fn objects(&mut self) -> Result<Vec<Hash>, StoreError>;
+    fn stats(&mut self, flow: Option<&FlowName>) -> Result<Stats, StoreError>;
+    /// Refused while another run reuses its checkpoints, unless these go, too, and where one of them is under way. The
+    /// runs that are gone, the oldest first; none where there was no such run.
+    fn delete(&mut self, run: &RunId, cascade: bool) -> Result<Vec<RunId>, StoreError>;
+
+    /// For a moment when nothing else is to be done: what would otherwise hold up a later write.
+    fn maintain(&mut self) {}
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    New {
+        run: RunId,
+        number: u64,
+        epoch: u64,
+    },
+    /// A run with this key is there.
+    Existing(RunId),
+    /// Another run of the lineage is under way on the branch.
+    Held(Held),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub run: RunId,
+    pub holder: String,
+}
+
+/// A run as the store has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRun {
+    /// With stages, in order.
+    pub record: RunRecord,
+    pub epoch: u64,
+    pub holder: String,
+    pub approve_all: bool,
+}
+
+impl StoredRun {
+    pub fn stages(&self) -> &[StageRecord] {
+        self.record.stages.as_deref().unwrap_or_default()
+    }
+}
+
+/// What history says about retries.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Stats {
+    pub runs: u64,
+    /// Degraded ones, too.
+    pub succeeded: u64,
+    pub failed: u64,
+    /// Runs that are retries, and those of them that ended well.
+    pub retries: u64,
+    pub retries_succeeded: u64,
+    /// In attempts that have an error.
+    pub seconds_lost: f64,
+    /// Stages by how often they failed, the most first.
+    pub failing: Vec<FailingStage>,
+    /// How many stages ended well at their nth attempt, from the first on.
+    pub recovered_after: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct FailingStage {
+    pub flow: FlowName,
+    pub stage: StageName,
+    pub failures: u64,
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full, or something else that passes; nothing was written, and it may be tried again.
+    #[error("{act}: {cause}")]
+    Later { act: String, cause: String },
+    #[error("{act}: {cause}")]
+    Broken { act: String, cause: String },
+    /// Somebody else writes this run now.
+    #[error("{run} has been taken over by another supervisor")]
+    Fenced { run: RunId },
+    /// What ended never changes.
+    #[error("{run} has ended")]
+    Ended { run: RunId },
+    #[error("{run} cannot go on: {} is under way on its branch (held by {})", by.run, by.holder)]
+    Held { run: RunId, by: Held },
+    #[error("{checkpoint} is not what was judged")]
+    Stale { checkpoint: CheckpointId },
+    #[error("{run} is reused by {}", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Reused { run: RunId, by: Vec<RunId> },
+    /// Written by a newer restage.
+    #[error(
+        "open the store {path}: it was written by a newer restage (version {found}, this one knows {known})"
+    )]
+    Newer { path: String, found: i64, known: i64 },
+}
