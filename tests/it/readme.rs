@@ -1,5 +1,6 @@
 //! The README says what the program does: its tables are held against the code.
 
+use std::fmt::Write;
 use std::process::Command;
 
 use restage::config::keys::KEYS;
@@ -33,7 +34,7 @@ fn the_table_of_keys_is_that_of_the_code() {
         let place = key.places.iter().map(|place| place.label()).collect::<Vec<_>>().join(", ");
         let short = key.short.map(|short| format!("<br>in `retry`: `{short}`")).unwrap_or_default();
         let (takes, default) = (key.kind.takes(), key.default.replace('|', "\\|"));
-        made += &format!("| `{}`{short} | {place} | {takes} | {default} | {} |\n", key.name, key.doc);
+        writeln!(made, "| `{}`{short} | {place} | {takes} | {default} | {} |", key.name, key.doc).unwrap();
     }
     let text = readme();
     let (before, rest) = text.split_once("| key | stands in |").unwrap();
