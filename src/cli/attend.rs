@@ -33,6 +33,10 @@ const BEGIN: Duration = Duration::from_secs(5);
 /// A start with all its first spawns is over by then.
 const SETTLED_AFTER: Duration = Duration::from_secs(6);
 
+/// What to say where somebody cleaned up too much.
+const DELETED: &str = ".restage was deleted while it was in use: the lock file is made anew, what ran before prints into \
+                       deleted logs until its next start, and what was printed before is gone";
+
 /// What it came to, in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Came {
@@ -67,10 +71,10 @@ pub async fn attend(
     scene: Scene,
     handle: Handle,
     actor: impl Future<Output = Came> + Send + 'static,
-    clock: &dyn Clock,
+    clock: &'static dyn Clock,
     standing: impl FnOnce(),
 ) -> Result<Exit, Failure> {
-    let Scene { place, workspace, lock, signals, headless } = scene;
+    let Scene { place, workspace, mut lock, signals, headless } = scene;
     let is_headless = headless.is_some();
     let me = process::me();
     let started_at = clock.now().wall;
@@ -78,12 +82,20 @@ pub async fn attend(
         Welcome { version: wire::VERSION, supervisor_pid: me.pid, workspace, headless: is_headless };
     let server = Server::bind(place, welcome, handle.clone())
         .map_err(|error| Failure::new(Exit::Failed, "open the way for other verbs", error))?;
-    let announce = move |socket: &Path| {
+    let tell = handle.clone();
+    let mut announce = move |socket: &Path| {
+        if !lock.is_there() {
+            match lock.renew() {
+                Ok(()) => tell.warn(clock.now().wall, DELETED.into()),
+                Err(error) => tracing::error!(%error, "make the deleted lock file anew"),
+            }
+        }
         let holder = Holder { process: me, socket: socket.to_owned(), started_at, headless: is_headless };
         if let Err(error) = lock.announce(&holder) {
             // A full disk: verbs do not find us until the next time. The runners do not depend on it.
             tracing::error!(%error, "write into the lock file where the socket is");
         }
+        lock.is_there()
         // The lock lives as long as this closure, which the server keeps until its end.
     };
     announce(server.path());
@@ -142,7 +154,7 @@ async fn begun(mut updates: broadcast::Receiver<Update>) {
         loop {
             match updates.recv().await {
                 Ok(Update::Fleet(fleet)) if fleet.keeper_trouble.is_none() => return,
-                Ok(Update::Fleet(_) | Update::Runner(_) | Update::Removed(_) | Update::Notice(_)) => {}
+                Ok(_) => {}
                 // So much has happened that it has begun.
                 Err(RecvError::Lagged(_) | RecvError::Closed) => return,
             }

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
@@ -81,9 +81,22 @@ impl BoundedFile {
     }
 
     fn write_lines(&mut self) {
+        if self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0) {
+            // Somebody has deleted it, perhaps with its folder.
+            self.begin_anew().ok();
+        }
         self.file.write_all(&self.lines).ok();
         self.lines.clear();
         self.lines.shrink_to(KEPT_BYTES);
+    }
+
+    fn begin_anew(&mut self) -> io::Result<()> {
+        if let Some(folder) = self.path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        self.file = open(&self.path)?;
+        self.size = self.lines.len() as u64;
+        Ok(())
     }
 
     fn turn(&mut self) -> io::Result<()> {

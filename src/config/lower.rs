@@ -19,8 +19,9 @@ use super::read::{At, Reader};
 use super::values::MAX_ARG;
 use crate::domain::keys::Overrides;
 use crate::domain::spec::{
-    ActivitySpec, CgroupUse, HealthSpec, LaunchSpec, Leftovers, LogSpec, Notifications, Reload,
-    RestartPolicy, RetryBudget, RunnerSpec, StdinSpec, Stdio, StopSpec, ThemeChoice, TuiSpec, WorkspaceSpec,
+    ActivitySpec, CgroupUse, Clipboard, HealthSpec, LaunchSpec, Leftovers, Limit, LimitValue, LogSpec,
+    Notifications, Reload, RestartPolicy, RetryBudget, RunnerSpec, StdinSpec, Stdio, StopSpec, ThemeChoice,
+    TuiSpec, WorkspaceSpec,
 };
 use command::World;
 
@@ -67,6 +68,7 @@ pub(super) fn lower(
             theme,
             keys: value(file.keys.as_ref(), Overrides::new()),
             notifications: value(file.notifications.as_ref(), Notifications::Bell),
+            clipboard: value(file.clipboard.as_ref(), Clipboard::Osc52),
         },
         runners,
         flows: Vec::new(),
@@ -132,8 +134,8 @@ impl Lowering<'_> {
         let activity = self.activity(raw);
         let retry = self.retry(&own.retry, restart);
 
-        let mut limits = value(file.limits.as_ref(), BTreeMap::new());
-        limits.extend(value(own.limits.as_ref(), BTreeMap::new()));
+        let mut limits = self.limits(file.limits.as_ref());
+        limits.extend(self.limits(own.limits.as_ref()));
         Some(RunnerSpec {
             name: raw.name.clone(),
             group: raw.group.as_ref().map(|at| at.value.clone()),
@@ -207,6 +209,27 @@ impl Lowering<'_> {
                 Some(path)
             })
             .collect()
+    }
+
+    /// One above what this machine allows would fail at every start.
+    fn limits(
+        &mut self,
+        limits: Option<&At<BTreeMap<Limit, At<LimitValue>>>>,
+    ) -> BTreeMap<Limit, LimitValue> {
+        let mut allowed = BTreeMap::new();
+        for (limit, at) in limits.iter().flat_map(|at| &at.value) {
+            allowed.insert(*limit, at.value);
+            let Some(most) = self.env.most.get(limit) else { continue };
+            let wanted = match at.value {
+                LimitValue::At(value) if value <= *most => continue,
+                LimitValue::At(value) => value.to_string(),
+                LimitValue::Unlimited => "unlimited".into(),
+            };
+            let message = format!("{wanted} is more than can be had here: {most} at most");
+            let hint = "write less, or have the hard limit of your session raised (`ulimit -H`)".to_owned();
+            self.reader.missing(at.spot.clone(), message, Some(hint));
+        }
+        allowed
     }
 
     fn stdin(&mut self, raw: &RawRunner, scope: Scope<'_>) -> StdinSpec {

@@ -12,7 +12,8 @@ use super::values::{self, RawCommand};
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Overrides;
 use crate::domain::spec::{
-    CgroupUse, Jitter, Leftovers, Limit, LimitValue, Notifications, Pattern, Reload, RestartPolicy, Stdio,
+    CgroupUse, Clipboard, Jitter, Leftovers, Limit, LimitValue, Notifications, Pattern, Reload,
+    RestartPolicy, Stdio,
 };
 
 const PATH_OR_NULL: &str = "a path as text, or null";
@@ -52,7 +53,7 @@ pub(super) struct RawCommon {
     pub env: Maybe<BTreeMap<String, At<String>>>,
     pub env_files: Maybe<Vec<At<String>>>,
     pub umask: Maybe<u32>,
-    pub limits: Maybe<BTreeMap<Limit, LimitValue>>,
+    pub limits: Maybe<BTreeMap<Limit, At<LimitValue>>>,
     pub leftovers: Maybe<Leftovers>,
     pub reload: Maybe<Reload>,
 }
@@ -97,6 +98,7 @@ pub(super) struct RawFile {
     pub theme: Maybe<String>,
     pub keys: Maybe<Overrides>,
     pub notifications: Maybe<Notifications>,
+    pub clipboard: Maybe<Clipboard>,
     pub cgroup: Maybe<CgroupUse>,
     pub runners: Vec<RawRunner>,
     /// The line of each key that is set: at the top, and on each runner.
@@ -126,6 +128,8 @@ impl RawFile {
             keys: fields.take("keys", |item, _| dashboard::overrides(reader, item)),
             notifications: fields
                 .take("notifications", |item, kind| Some(dashboard::notifications(reader.word(item, kind)?))),
+            clipboard: fields
+                .take("clipboard", |item, kind| Some(dashboard::clipboard(reader.word(item, kind)?))),
             cgroup: fields.take("cgroup", |item, kind| {
                 Some(if reader.word(item, kind)? == "off" { CgroupUse::Off } else { CgroupUse::Auto })
             }),

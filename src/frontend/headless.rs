@@ -155,7 +155,10 @@ impl Headless {
 
     pub fn tell(&mut self, notice: &Notice) {
         if self.missed > 0 {
-            let text = format!("{} lines are missing here: nobody took them in time", self.missed);
+            let text = match self.missed {
+                1 => "a line is missing here: nobody took it in time".to_owned(),
+                many => format!("{many} lines are missing here: nobody took them in time"),
+            };
             let gap = Notice { at: notice.at, runner: None, what: NoticeKind::Warning { text } };
             if !self.printer.print(self.format.line(&gap)) {
                 self.missed += 1;

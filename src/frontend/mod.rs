@@ -2,6 +2,7 @@
 //! mode. Nothing here asks the supervisor for anything, but for the dashboard ([`tui`]), which is one of its clients.
 
 pub mod headless;
+pub mod recorded;
 pub mod status;
 pub mod text;
 pub mod tui;

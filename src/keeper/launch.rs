@@ -358,7 +358,7 @@ fn explain(failed: spawn::Failed, program: &CString, spec: &SpawnSpec) -> Failur
         },
         SpawnStep::Cwd => (SpawnStep::Cwd, shown(&spec.cwd)),
         SpawnStep::Log => (SpawnStep::Log, shown(&spec.log)),
-        SpawnStep::Limit => (SpawnStep::Limit, "a resource limit".to_owned()),
+        SpawnStep::Limit => (SpawnStep::Limit, limit_name(failed.limit, spec)),
         step @ (SpawnStep::Journal
         | SpawnStep::Stdin
         | SpawnStep::Pty
@@ -369,6 +369,28 @@ fn explain(failed: spawn::Failed, program: &CString, spec: &SpawnSpec) -> Failur
         | SpawnStep::Fork) => (step, shown(&path)),
     };
     Failure { step, errno: failed.errno, subject }
+}
+
+/// `the limit nofile to 4096`, as the config calls it.
+fn limit_name(resource: Option<u32>, spec: &SpawnSpec) -> String {
+    let name = match resource {
+        Some(libc::RLIMIT_NOFILE) => "nofile",
+        Some(libc::RLIMIT_NPROC) => "nproc",
+        Some(libc::RLIMIT_AS) => "as",
+        Some(libc::RLIMIT_CORE) => "core",
+        Some(libc::RLIMIT_CPU) => "cpu",
+        Some(libc::RLIMIT_DATA) => "data",
+        Some(libc::RLIMIT_FSIZE) => "fsize",
+        Some(libc::RLIMIT_MEMLOCK) => "memlock",
+        Some(libc::RLIMIT_STACK) => "stack",
+        Some(_) | None => return "a resource limit".to_owned(),
+    };
+    let wanted = spec.limits.iter().find(|(limit, ..)| Some(*limit) == resource);
+    match wanted {
+        Some((_, u64::MAX, _)) => format!("the limit {name} to unlimited"),
+        Some((_, value, _)) => format!("the limit {name} to {value}"),
+        None => format!("the limit {name}"),
+    }
 }
 
 fn interpreter(path: &Path) -> Option<String> {

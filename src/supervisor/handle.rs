@@ -10,7 +10,8 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::domain::ids::RunnerName;
-use crate::domain::view::{Notice, RunnerView, Snapshot, Update};
+use crate::domain::time::Timestamp;
+use crate::domain::view::{Notice, NoticeKind, RunnerView, Snapshot, Update};
 
 /// How long notices are gathered.
 const GATHER: Duration = Duration::from_millis(10);
@@ -73,6 +74,7 @@ pub struct Handle {
     requests: mpsc::Sender<Ask>,
     updates: broadcast::Sender<Update>,
     attached: watch::Sender<usize>,
+    busy: watch::Sender<usize>,
     notice_readers: Arc<AtomicUsize>,
 }
 
@@ -101,7 +103,9 @@ impl Notices {
             let over = match first {
                 None | Some(Err(RecvError::Closed)) => true,
                 // Nobody is to be told of it.
-                Some(Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_))) => continue,
+                Some(Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_))) => {
+                    continue;
+                }
                 Some(first) => {
                     let over = tokio::select! {
                         () = tokio::time::sleep(GATHER) => false,
@@ -127,7 +131,7 @@ impl Notices {
         loop {
             match self.updates.try_recv() {
                 Ok(Update::Notice(notice)) => tell(Ok(notice)),
-                Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_)) => {}
+                Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_)) => {}
                 Err(TryRecvError::Lagged(missed)) => tell(Err(missed)),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
@@ -151,6 +155,17 @@ impl Drop for Attachment {
     }
 }
 
+/// Work that is under way beside the runners, such as a run of a flow: the supervisor does not end for want of work as
+/// long as this is kept.
+#[derive(Debug)]
+pub struct Busy(watch::Sender<usize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
 /// A request on its way, with the place for its answer.
 #[derive(Debug)]
 pub struct Ask {
@@ -160,13 +175,26 @@ pub struct Ask {
 
 impl Handle {
     pub fn new(requests: mpsc::Sender<Ask>, updates: broadcast::Sender<Update>) -> Self {
-        Self { requests, updates, attached: watch::Sender::new(0), notice_readers: Arc::default() }
+        Self {
+            requests,
+            updates,
+            attached: watch::Sender::new(0),
+            busy: watch::Sender::new(0),
+            notice_readers: Arc::default(),
+        }
     }
 
     pub async fn ask(&self, request: Request) -> Result<Reply, RequestError> {
         let (answer, reply) = oneshot::channel();
         self.requests.send(Ask { request, answer }).await.map_err(|_| RequestError::Ending)?;
         reply.await.map_err(|_| RequestError::Ending)?
+    }
+
+    /// Tells everybody who listens of something around the supervisor that went wrong.
+    pub fn warn(&self, at: Timestamp, text: String) {
+        let notice = Notice { at, runner: None, what: NoticeKind::Warning { text } };
+        // Nobody may listen.
+        self.updates.send(Update::Notice(Arc::new(notice))).ok();
     }
 
     /// Everything that changes from now on. Subscribe first, then ask for a snapshot: nothing falls in between.
@@ -196,5 +224,22 @@ impl Handle {
     /// How many are attached, for the actor.
     pub fn attached(&self) -> watch::Receiver<usize> {
         self.attached.subscribe()
+    }
+
+    /// To be kept by whoever has work under way that the actor does not know of.
+    pub fn busy(&self) -> Busy {
+        self.busy.send_modify(|count| *count += 1);
+        Busy(self.busy.clone())
+    }
+
+    /// How much of such work there is, for the actor.
+    pub fn work(&self) -> watch::Receiver<usize> {
+        self.busy.subscribe()
+    }
+
+    /// Tells everybody who listens of something that is not the actor's.
+    pub fn publish(&self, update: Update) {
+        // The last listener may have left.
+        self.updates.send(update).ok();
     }
 }

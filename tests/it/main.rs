@@ -16,11 +16,13 @@
 )]
 
 mod cli;
+mod clients;
 mod guest;
 mod keeper;
 mod layers;
 mod output;
 mod pictures;
 mod readme;
+mod stages;
 mod support;
 mod tui;

@@ -5,7 +5,8 @@
 //! queue, one record is appended, and the view of one runner is built, where anybody listens.
 //!
 //! Nothing here knows a config file's format, a socket's protocol or a keeper. Reading order: this file, [`parts`],
-//! `apply` (the course of an event), `perform` (effects), `adopt` (taking over), `requests`, `reload`, `finish`.
+//! `apply` (the course of an event), `perform` (effects), `adopt` (taking over), `requests`, `reload`, `guests` (stages
+//! of flows), `finish`.
 
 pub mod parts;
 
@@ -15,6 +16,8 @@ mod bounds;
 mod dice;
 mod exec_events;
 mod finish;
+mod guest_fate;
+mod guests;
 mod look_after;
 mod perform;
 mod publish;
@@ -36,6 +39,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::activity;
 use super::figures::{self, Shares};
+use super::guest::GuestOrder;
 use super::handle::{Ask, Handle, Reply, RequestError, Shutdown};
 use super::helper::{HelperEnd, Helpers};
 use super::log_bounds::{LogBounds, LogTrouble};
@@ -53,6 +57,7 @@ use crate::logs::retention::Retention;
 use crate::ports::{Clock, ExecEvent, Executor};
 use dice::Dice;
 use exec_events::ExecEvents;
+use guests::Desk;
 pub use parts::{ConfigSource, End, EndReason, Exit, Mode, Options, Parts, Reloaded, StartPlan};
 use roster::{Id, Roster};
 
@@ -80,6 +85,7 @@ enum Input {
     },
     StopCommandEnded {
         id: Id,
+        attempt: Attempt,
         end: HelperEnd,
     },
     Gathered {
@@ -97,7 +103,9 @@ enum Input {
     ConfigTouched,
     /// More of the start plan.
     Begin,
-    /// Somebody came or went.
+    /// The flow engine wants something.
+    Order(GuestOrder),
+    /// Somebody came or went, or work began or ended that is done elsewhere.
     Attached,
 }
 
@@ -131,6 +139,8 @@ enum Key {
     Idle,
     /// The shutdown takes too long.
     Overdue,
+    /// What keeps a headless run from going on has done so for long enough.
+    InVain,
 }
 
 pub struct RunnerManager {
@@ -164,6 +174,10 @@ pub struct RunnerManager {
     dice: Dice,
 
     link: Link,
+    /// The executor has answered once, so the beginning is made.
+    met: bool,
+    /// `None`: there are no flows.
+    desk: Option<Desk>,
     past: Past,
     /// The runners of which the record is older than the state.
     unrecorded: BTreeSet<Id>,
@@ -172,9 +186,12 @@ pub struct RunnerManager {
     store_timer: Option<(Mono, Ticket)>,
     reload_timer: Option<Ticket>,
     idle_timer: Option<Ticket>,
+    vain_timer: Option<Ticket>,
     shutdown: Option<Shutdown>,
     overdue: bool,
     idle: bool,
+    /// What is stuck, or a keeper that does not come, is not waited for any more.
+    gave_up: bool,
     config_error: Option<String>,
     started_at: Timestamp,
 
@@ -212,7 +229,13 @@ struct Inputs {
     exec: ExecEvents,
     own: mpsc::UnboundedReceiver<Input>,
     config: Option<mpsc::UnboundedReceiver<()>>,
+    orders: Option<mpsc::UnboundedReceiver<GuestOrder>>,
     attached: watch::Receiver<usize>,
+    work: watch::Receiver<usize>,
+}
+
+async fn next_order(orders: &mut Option<mpsc::UnboundedReceiver<GuestOrder>>) -> Option<GuestOrder> {
+    orders.as_mut()?.recv().await
 }
 
 impl std::fmt::Debug for RunnerManager {
@@ -233,7 +256,13 @@ impl RunnerManager {
         let (updates, _) = broadcast::channel((workspace.runners.len() * 2).clamp(UPDATES, 64 * UPDATES));
         let (own, own_inputs) = mpsc::unbounded_channel();
         let handle = Handle::new(ask, updates.clone());
+        let (orders, desk) = match parts.guests {
+            Some(line) => (Some(line.orders), Some(Desk::new(line.tell))),
+            None => (None, None),
+        };
         let inputs = Inputs {
+            orders,
+            work: handle.work(),
             asks,
             exec: ExecEvents::new(parts.exec_events),
             own: own_inputs,
@@ -270,15 +299,19 @@ impl RunnerManager {
             retry_log: None,
             dice: Dice::new(),
             link: Link::Awaited,
+            met: false,
+            desk,
             past: Past::default(),
             unrecorded: BTreeSet::new(),
             held_ack: None,
             store_timer: None,
             reload_timer: None,
             idle_timer: None,
+            vain_timer: None,
             shutdown: None,
             overdue: false,
             idle: false,
+            gave_up: false,
             config_error: None,
             started_at: now.wall,
             inputs,
@@ -328,7 +361,9 @@ impl RunnerManager {
             Some(input) = inputs.own.recv() => input,
             Some(ask) = inputs.asks.recv() => Input::Ask(ask),
             () = touched => Input::ConfigTouched,
+            Some(order) = next_order(&mut inputs.orders) => Input::Order(order),
             Ok(()) = inputs.attached.changed() => Input::Attached,
+            Ok(()) = inputs.work.changed() => Input::Attached,
             () = timer => Input::Tick,
             // Others have their turn before it goes on.
             () = tokio::task::yield_now(), if begins => Input::Begin,
@@ -342,12 +377,13 @@ impl RunnerManager {
             Input::Ask(ask) => self.on_ask(ask),
             Input::Looked { id, attempt, answer } => self.on_looked(id, attempt, &answer),
             Input::Checked { id, attempt, end } => self.on_checked(id, attempt, end),
-            Input::StopCommandEnded { id, end } => self.on_stop_command_ended(id, end),
+            Input::StopCommandEnded { id, attempt, end } => self.on_stop_command_ended(id, attempt, end),
             Input::Gathered { figures, answer } => self.on_gathered(&figures, answer),
             Input::LogTrouble { runner, trouble } => self.on_log_trouble(runner, &trouble),
             Input::Trouble(text) => self.warn(None, text),
             Input::ConfigTouched => self.on_config_touched(),
             Input::Begin => self.begin_some(),
+            Input::Order(order) => self.on_order(order),
             // Whether it is idle is looked at after every input.
             Input::Attached => {}
         }
@@ -376,6 +412,10 @@ impl RunnerManager {
                     self.idle = true;
                 }
                 Key::Overdue => self.overdue = true,
+                Key::InVain => {
+                    self.vain_timer = None;
+                    self.gave_up = true;
+                }
             }
         }
     }
@@ -391,6 +431,7 @@ impl RunnerManager {
             self.store_timer = due.map(|at| (at, self.timers.arm(now, at, Key::Store)));
         }
         self.mind_idleness(now);
+        self.mind_waits_in_vain(now);
     }
 
     fn on_exec(&mut self, event: ExecEvent) {

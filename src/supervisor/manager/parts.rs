@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::super::guest::GuestLine;
 use super::super::handle::Shutdown;
 use super::super::helper::Helpers;
 use super::super::probe::Probe;
@@ -28,6 +29,8 @@ pub struct Parts {
     pub config_touched: Option<mpsc::UnboundedReceiver<()>>,
     pub probe: Arc<dyn Probe>,
     pub helpers: Arc<dyn Helpers>,
+    /// `None`: there are no flows. Guests of an earlier time are kept all the same.
+    pub guests: Option<GuestLine>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -88,6 +91,8 @@ pub struct End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
     NothingLeft,
+    /// Nothing was begun: nobody was there to start it.
+    NoKeeper,
     Idle,
     Shutdown(Shutdown),
 }
@@ -102,7 +107,8 @@ pub enum Exit {
 
 impl End {
     pub fn exit(&self) -> Exit {
-        if !self.failed.is_empty() || !self.alive.is_empty() {
+        let begun = self.why != EndReason::NoKeeper;
+        if !begun || !self.failed.is_empty() || !self.alive.is_empty() {
             Exit::SomeFailed
         } else if !self.stopped.is_empty() || matches!(self.why, EndReason::Shutdown(_)) {
             Exit::Stopped

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::helper::{HelperCommand, HelperEnd};
+use super::super::helper::{HelperCommand, HelperEnd, Purpose};
 use super::super::launch::{self, Turn};
 use super::roster::{Entry, Id};
 use super::{Input, Key, RunnerManager};
 use crate::domain::ids::{Attempt, AttemptId};
-use crate::domain::runner::Effect;
+use crate::domain::runner::{Effect, Phase};
 use crate::domain::spec::CommandSpec;
 use crate::domain::time::Now;
 use crate::logs::retention;
@@ -81,6 +81,7 @@ impl RunnerManager {
                 let ticket = self.timers.arm(now.mono, at, Key::Runner { id, kind, epoch });
                 entry.timers.push(ticket);
             }
+            Effect::Notice(what) if self.is_guest(id) => self.tell_notice(id, &what),
             Effect::Notice(what) => {
                 self.log_retry(id, &what);
                 let name = self.roster.get(id).map(|entry| entry.spec.name.clone());
@@ -100,7 +101,7 @@ impl RunnerManager {
         }
     }
 
-    fn remove(&mut self, id: Id) {
+    pub(super) fn remove(&mut self, id: Id) {
         self.unwatch(id);
         self.stop_health(id);
         let Some(entry) = self.roster.remove(id) else { return };
@@ -124,25 +125,29 @@ impl RunnerManager {
     fn run_stop_command(&mut self, id: Id, attempt: Attempt) {
         let Some(entry) = self.roster.get(id) else { return };
         let Some(command) = &entry.spec.stop.command else { return };
-        match helper(entry, attempt, command, entry.spec.stop.grace) {
+        match helper(entry, attempt, Purpose::Stop, command, entry.spec.stop.grace) {
             Ok(helper) => {
                 let (run, own) = (self.helpers.run(helper), self.own.clone());
                 tokio::spawn(async move {
                     let end = run.await;
                     // The receiver is gone only during shutdown.
-                    own.send(Input::StopCommandEnded { id, end }).ok();
+                    own.send(Input::StopCommandEnded { id, attempt, end }).ok();
                 });
             }
-            Err(problem) => self.on_stop_command_ended(id, Err(problem)),
+            Err(problem) => self.on_stop_command_ended(id, attempt, Err(problem)),
         }
     }
 
     /// What is left at the end of the grace is killed all the same, so a failure is only told.
-    pub(super) fn on_stop_command_ended(&mut self, id: Id, end: HelperEnd) {
-        if let Err(problem) = end {
-            let name = self.roster.get(id).map(|entry| entry.spec.name.clone());
-            self.warn(name, format!("its stop command failed: {problem}; it is killed after its grace"));
-        }
+    pub(super) fn on_stop_command_ended(&mut self, id: Id, attempt: Attempt, end: HelperEnd) {
+        let (Err(problem), Some(entry)) = (end, self.roster.get(id)) else { return };
+        let lives = matches!(&entry.runner.phase, Phase::Ending(ending) if ending.attempt == attempt);
+        let rest = if lives { "is killed at the end of its grace" } else { "has ended meanwhile" };
+        let name = entry.spec.name.clone();
+        self.warn(
+            Some(name),
+            format!("the stop command of attempt {attempt}, which {rest}, failed: {problem}"),
+        );
     }
 }
 
@@ -156,6 +161,7 @@ fn delete(logs: &[PathBuf]) {
 pub(super) fn helper(
     entry: &Entry,
     attempt: Attempt,
+    purpose: Purpose,
     command: &CommandSpec,
     deadline: Duration,
 ) -> Result<HelperCommand, String> {
@@ -165,5 +171,5 @@ pub(super) fn helper(
     if let Some(pid) = entry.runner.pid() {
         env.insert("RESTAGE_PID".into(), Some(pid.to_string()));
     }
-    Ok(HelperCommand { command: command.clone(), cwd: entry.spec.launch.cwd.clone(), env, deadline })
+    Ok(HelperCommand { purpose, command: command.clone(), cwd: entry.spec.launch.cwd.clone(), env, deadline })
 }

@@ -9,6 +9,7 @@ use super::{Answer, Input, RunnerManager};
 use crate::domain::ids::{AttemptId, RunnerName};
 use crate::domain::runner::{Event, Phase};
 use crate::domain::spec::Stdio;
+use crate::domain::view::Figures;
 use crate::ports::TerminalSize;
 use crate::supervisor::handle::{Ask, Reply, Request, RequestError, Shutdown};
 
@@ -58,7 +59,10 @@ impl RunnerManager {
 
     /// The attempt that reads what is typed.
     fn terminal_of(&self, name: &RunnerName) -> Result<AttemptId, RequestError> {
-        let id = self.ids_of(std::slice::from_ref(name))?.into_iter().next();
+        let id = match self.roster.find(name) {
+            Some(guest) if name.is_guest() => Some(guest),
+            Some(_) | None => self.ids_of(std::slice::from_ref(name))?.into_iter().next(),
+        };
         let refused = |why: &str| RequestError::NoTerminal { name: name.to_string(), why: why.into() };
         let entry = id.and_then(|id| self.roster.get(id)).ok_or_else(|| refused("it is gone"))?;
         if entry.spec.launch.stdio != Stdio::Tty {
@@ -81,7 +85,8 @@ impl RunnerManager {
         if names.is_empty() {
             return Ok(self.roster.ids());
         }
-        let found: Vec<Option<Id>> = names.iter().map(|name| self.roster.find(name)).collect();
+        let find = |name: &RunnerName| self.roster.find(name).filter(|_| !name.is_guest());
+        let found: Vec<Option<Id>> = names.iter().map(find).collect();
         let unknown: Vec<String> = names
             .iter()
             .zip(&found)
@@ -129,7 +134,11 @@ impl RunnerManager {
             gathered.iter().map(|(name, raw)| (name, self.shares.figures(name, raw, now))).collect();
         let mut snapshot = self.snapshot();
         for view in &mut snapshot.runners {
-            let found = figures.get(&view.name).copied();
+            let mut found = figures.get(&view.name).copied();
+            // The clock of a file system is behind by some milliseconds: nothing is written before its writer starts.
+            if let Some(Figures { last_output_at: Some(last), .. }) = &mut found {
+                *last = (*last).max(view.started_at.unwrap_or(*last));
+            }
             Arc::make_mut(view).figures = found;
         }
         // Whoever asked may have gone.
