@@ -12,6 +12,7 @@ pub mod commands;
 pub mod doctor;
 pub mod exit;
 pub mod failure;
+pub mod flows;
 pub mod link;
 pub mod output;
 pub mod own_log;
