@@ -13,8 +13,10 @@ mod chaos;
 mod hostile;
 mod kit;
 mod scale;
+mod screen;
 mod speed;
 mod survive;
+mod terminal;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -52,6 +54,9 @@ const PARTS: &[Part] = &[
     ("Restart latency", |options| speed::restart(options.slack)),
     ("Printing", |options| speed::printing(options.slack)),
     ("A thousand runners", |options| scale::thousand(options.slack)),
+    ("Dashboard: keys", |options| screen::keys(options.slack)),
+    ("Dashboard: idle", |options| screen::idle(options.slack)),
+    ("Dashboard: a huge log", |options| screen::open(options.slack)),
     ("Chaos", |options| chaos::campaign(options.campaign)),
 ];
 

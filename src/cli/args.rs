@@ -18,6 +18,14 @@ pub struct Cli {
     pub verb: Option<Verb>,
 }
 
+impl Cli {
+    /// What is written is read by a program, errors included.
+    pub fn wants_json(&self) -> bool {
+        let of_verb = matches!(self.verb, Some(Verb::Status { json: true, .. } | Verb::Check { json: true }));
+        self.global.output == Output::Json || of_verb
+    }
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// The config file [default: config.json here, or in the nearest folder above that has one]

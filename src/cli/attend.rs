@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -32,6 +33,10 @@ const BEGIN: Duration = Duration::from_secs(5);
 /// A start with all its first spawns is over by then.
 const SETTLED_AFTER: Duration = Duration::from_secs(6);
 
+/// What to say where somebody cleaned up too much.
+const DELETED: &str = ".restage was deleted while it was in use: the lock file is made anew, what ran before prints into \
+                       deleted logs until its next start, and what was printed before is gone";
+
 /// What it came to, in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Came {
@@ -53,9 +58,9 @@ pub struct Scene {
 
 /// Once everything stands, what only the start needed is given back.
 async fn settle() {
-    // Twice: threads that helped with the start end some seconds after it.
-    for _ in 0..2 {
-        tokio::time::sleep(SETTLED_AFTER).await;
+    // Again: threads that helped with the start end some seconds after it, and a long state is written with a pause.
+    for pause in [1, 1, 2] {
+        tokio::time::sleep(SETTLED_AFTER * pause).await;
         footprint::give_back();
     }
 }
@@ -66,10 +71,10 @@ pub async fn attend(
     scene: Scene,
     handle: Handle,
     actor: impl Future<Output = Came> + Send + 'static,
-    clock: &dyn Clock,
+    clock: &'static dyn Clock,
     standing: impl FnOnce(),
 ) -> Result<Exit, Failure> {
-    let Scene { place, workspace, lock, signals, headless } = scene;
+    let Scene { place, workspace, mut lock, signals, headless } = scene;
     let is_headless = headless.is_some();
     let me = process::me();
     let started_at = clock.now().wall;
@@ -77,12 +82,20 @@ pub async fn attend(
         Welcome { version: wire::VERSION, supervisor_pid: me.pid, workspace, headless: is_headless };
     let server = Server::bind(place, welcome, handle.clone())
         .map_err(|error| Failure::new(Exit::Failed, "open the way for other verbs", error))?;
-    let announce = move |socket: &Path| {
+    let tell = handle.clone();
+    let mut announce = move |socket: &Path| {
+        if !lock.is_there() {
+            match lock.renew() {
+                Ok(()) => tell.warn(clock.now().wall, DELETED.into()),
+                Err(error) => tracing::error!(%error, "make the deleted lock file anew"),
+            }
+        }
         let holder = Holder { process: me, socket: socket.to_owned(), started_at, headless: is_headless };
         if let Err(error) = lock.announce(&holder) {
             // A full disk: verbs do not find us until the next time. The runners do not depend on it.
             tracing::error!(%error, "write into the lock file where the socket is");
         }
+        lock.is_there()
         // The lock lives as long as this closure, which the server keeps until its end.
     };
     announce(server.path());
@@ -90,9 +103,9 @@ pub async fn attend(
     let (end, ended) = watch::channel(());
     let recording = tokio::spawn(record(handle.subscribe_to_notices(), over(ended.clone())));
     let telling = headless.map(|mut headless| {
-        let (updates, ended) = (handle.subscribe(), over(ended.clone()));
+        let (notices, ended) = (handle.subscribe_to_notices(), over(ended.clone()));
         tokio::spawn(async move {
-            headless.run(updates, ended).await;
+            headless.run(notices, ended).await;
             headless
         })
     });
@@ -127,20 +140,12 @@ async fn over(mut ended: watch::Receiver<()>) {
 }
 
 /// All notices go into the log of restage, too.
-async fn record(mut notices: Notices, ended: impl Future<Output = ()>) {
-    tokio::pin!(ended);
-    loop {
-        let received = tokio::select! {
-            biased;
-            received = notices.recv() => received,
-            () = &mut ended => return,
-        };
-        match received {
-            Ok(notice) => own_log::record(&notice),
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "notices are missing here"),
-            Err(RecvError::Closed) => return,
-        }
-    }
+async fn record(notices: Notices, ended: impl Future<Output = ()>) {
+    let write = |told: Result<Arc<Notice>, u64>| match told {
+        Ok(notice) => own_log::record(&notice),
+        Err(missed) => tracing::warn!(missed, "notices are missing here"),
+    };
+    notices.each(ended, write).await;
 }
 
 /// Resolves when the keeper has told what lives: from then on the runners do what they are to do.
@@ -149,7 +154,7 @@ async fn begun(mut updates: broadcast::Receiver<Update>) {
         loop {
             match updates.recv().await {
                 Ok(Update::Fleet(fleet)) if fleet.keeper_trouble.is_none() => return,
-                Ok(Update::Fleet(_) | Update::Runner(_) | Update::Removed(_) | Update::Notice(_)) => {}
+                Ok(_) => {}
                 // So much has happened that it has begun.
                 Err(RecvError::Lagged(_) | RecvError::Closed) => return,
             }

@@ -95,8 +95,11 @@ pub fn report(start: Result<(), &Failure>) {
     }
 }
 
-/// In the background process: a session of its own, so that no terminal can end it.
+/// In the background process: a session of its own, so that no terminal can end it, and a name for who lists
+/// processes, where it was started as `/proc/self/exe`. To be called before there is a second thread.
 pub fn leave_terminal() {
+    // A name is a help and nothing more.
+    nix::sys::prctl::set_name(c"restage").ok();
     // The keeper has started us in one already, and then this is refused.
     nix::unistd::setsid().ok();
 }

@@ -120,11 +120,17 @@ fn came(end: &End) -> Came {
     Came { exit, summary: summary(end) }
 }
 
+/// More of them would bury the counts.
+const MOST_NAMES: usize = 10;
+
 /// `3 completed, 1 failed (agent)`
 fn summary(end: &End) -> String {
     let named = |names: &[RunnerName], word: &str| {
-        let list: Vec<&str> = names.iter().map(RunnerName::as_str).collect();
-        (!list.is_empty()).then(|| format!("{} {word} ({})", list.len(), list.join(", ")))
+        let mut list: Vec<&str> = names.iter().take(MOST_NAMES).map(RunnerName::as_str).collect();
+        if names.len() > MOST_NAMES {
+            list.push("…");
+        }
+        (!list.is_empty()).then(|| format!("{} {word} ({})", names.len(), list.join(", ")))
     };
     let completed = (!end.completed.is_empty()).then(|| format!("{} completed", end.completed.len()));
     let parts = [
@@ -136,6 +142,7 @@ fn summary(end: &End) -> String {
     let counts: Vec<String> = parts.into_iter().flatten().collect();
     let why = match end.why {
         EndReason::NothingLeft => "nothing is left to run",
+        EndReason::NoKeeper => "nothing was started, because the keeper did not come",
         EndReason::Idle => "nothing to do and nobody here",
         EndReason::Shutdown(_) => "asked for",
     };
@@ -177,7 +184,7 @@ mod tests {
                 "asked for; 2 stopped (a, b)",
             ),
             (
-                End { alive: names(&["a"]), ..none },
+                End { alive: names(&["a"]), ..none.clone() },
                 Exit::Failed,
                 "nothing is left to run; 1 could not be ended (a)",
             ),
@@ -185,5 +192,7 @@ mod tests {
         for (end, exit, summary) in table {
             assert_eq!(came(&end), Came { exit, summary: summary.into() });
         }
+        let many = End { failed: vec![RunnerName::trusted("x"); 200], ..none };
+        assert!(came(&many).summary.ends_with("200 failed (x, x, x, x, x, x, x, x, x, x, …)"));
     }
 }

@@ -1,4 +1,5 @@
-//! What goes wrong in a verb, as it is told: the act, the thing and the cause in one line, the way out in a second one.
+//! What goes wrong in a verb, as it is told: the act, the thing and the cause in one line, the way out in a second one;
+//! or the same as one JSON object.
 
 use std::fmt;
 use std::io;
@@ -11,8 +12,10 @@ use crate::control::wire::FailureKind;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// `stop agent: no runner is called agent`
-    pub message: String,
+    /// It names the thing, too: `stop agent`.
+    pub act: String,
+    /// `no runner is called agent`
+    pub cause: String,
     pub hint: Option<String>,
     pub exit: Exit,
 }
@@ -20,12 +23,34 @@ pub struct Failure {
 impl Failure {
     /// `act` names the thing, too: `read config.json`.
     pub fn new(exit: Exit, act: impl fmt::Display, cause: impl fmt::Display) -> Self {
-        Self { message: format!("{act}: {cause}"), hint: None, exit }
+        Self { act: act.to_string(), cause: cause.to_string(), hint: None, exit }
+    }
+
+    /// `stop agent: no runner is called agent`
+    pub fn message(&self) -> String {
+        format!("{}: {}", self.act, self.cause)
+    }
+
+    /// `{"error":{"act":"stop agent","message":"no runner is called agent","hint":"…","exit":3}}`
+    pub fn json(&self) -> String {
+        let Self { act, cause, hint, exit } = self;
+        serde_json::json!({
+            "error": { "act": act, "message": cause, "hint": hint, "exit": exit.code() }
+        })
+        .to_string()
     }
 
     /// An act that the system refused.
     pub fn io(act: impl fmt::Display, cause: &io::Error) -> Self {
-        Self::new(Exit::Failed, act, cause)
+        let failure = Self::new(Exit::Failed, act, cause);
+        match cause.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => failure.hint("allow more open files: `ulimit -n 1024`"),
+            Some(libc::ENOSPC | libc::EDQUOT) => failure.hint("make room on that disk; `df` shows it"),
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
+                failure.hint("it has to be writable for you; `restage doctor` looks at the folders")
+            }
+            Some(_) | None => failure,
+        }
     }
 
     #[must_use]
@@ -57,7 +82,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "restage: {}", self.message)?;
+        write!(f, "restage: {}", self.message())?;
         match &self.hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),

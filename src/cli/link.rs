@@ -1,20 +1,25 @@
 //! The way from a verb to the supervisor of a workspace: who holds the lock, whether it lives, where its socket is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::background;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::process::{self, Life};
+use super::settings;
 use super::workspace::Workspace;
 use crate::control::client::{Client, ClientError, Updates};
-use crate::control::lock::{self, Holder};
+use crate::control::lock::{self, Holder, LOCK_FILE};
 use crate::control::watch::{Of, Watch};
 
 /// How long a supervisor may take to say where it is, to bind a deleted socket anew, and to answer a hello.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The keeper starts a successor within a second, later where supervisors keep dying.
+const SUCCESSION: Duration = Duration::from_secs(5);
 
 /// Who supervises here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +30,31 @@ pub enum Found {
 }
 
 pub fn who(workspace: &Workspace) -> Found {
-    let path = workspace.lock_file();
+    let path = lock_that_tells(workspace);
     match lock::holder(&path) {
         // Its own word and a living process are enough; probing the lock could get in the way of one that starts.
         Some(holder) if process::lives(&holder.process) => Found::Somebody(Some(holder)),
         Some(_) | None if lock::is_held(&path) => Found::Somebody(None),
         Some(_) | None => Found::Nobody,
     }
+}
+
+/// The same for who wants to take the place: one that is just dying, or ending, is waited for.
+pub async fn settled(workspace: &Workspace) -> Found {
+    match connect(workspace).await {
+        Ok(None) => Found::Nobody,
+        // What is wrong with it is told by whoever asks it for something.
+        Ok(Some(_)) | Err(_) => who(workspace),
+    }
+}
+
+/// Where the usual one was never made, or was deleted under a supervisor, the one beside the state tells.
+fn lock_that_tells(workspace: &Workspace) -> PathBuf {
+    let usual = workspace.lock_file();
+    if usual.exists() {
+        return usual;
+    }
+    workspace.places(settings::state_dir(workspace).as_deref()).state_dir.join(LOCK_FILE)
 }
 
 /// A connection, or `None` where nobody supervises.
@@ -42,18 +65,18 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
     watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
     let mut last = None;
     loop {
-        let mut unknown = false;
         match who(workspace) {
             Found::Nobody => return Ok(None),
             // It is starting and will say so, or it is ending and will let go.
-            Found::Somebody(None) => unknown = true,
+            Found::Somebody(None) => {}
             Found::Somebody(Some(holder)) => {
                 refuse_stopped(&holder)?;
                 let path = holder.socket.clone();
                 watch_for(&watch, &path);
                 match Client::connect(&path, PATIENCE).await {
                     Ok(connected) => return Ok(Some(connected)),
-                    Err(error @ ClientError::Connect { .. }) => {
+                    // It may die between the one and the other.
+                    Err(error @ (ClientError::Connect { .. } | ClientError::Gone)) => {
                         // The knock wakes it only where nothing else has; one that is ending does not hear it.
                         lock::knock(&lock_file).ok();
                         last = Some(error);
@@ -71,9 +94,11 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
                 None => Err(nobody_says(workspace)),
             };
         }
+        let held = lock_that_tells(workspace);
         tokio::select! {
             () = watch.changed() => {}
-            () = lock::freed(&lock_file), if unknown => {}
+            // The dead say nothing, but they let go.
+            () = lock::freed(&held) => {}
             // One more look, then it is told.
             () = tokio::time::sleep_until(deadline) => {}
         }
@@ -83,6 +108,30 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
 /// A connection, or the failure that nothing runs here.
 pub async fn require(workspace: &Workspace) -> Result<(Client, Updates), Failure> {
     connect(workspace).await?.ok_or_else(|| nothing_runs(workspace))
+}
+
+/// After a connection has ended: the successor, once it stands; `None` where the supervisor has ended for good. One that
+/// does not come is started, as by any verb that finds children without a supervisor.
+pub async fn reconnect(workspace: &Workspace, debug: bool) -> Result<Option<(Client, Updates)>, Failure> {
+    let deadline = Instant::now() + SUCCESSION;
+    let watch = Watch::new();
+    loop {
+        watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
+        if let Some(connected) = connect(workspace).await? {
+            return Ok(Some(connected));
+        }
+        if !background::is_needed(workspace) {
+            return Ok(None);
+        }
+        if Instant::now() >= deadline {
+            background::start(workspace, debug, &[])?;
+            return require(workspace).await.map(Some);
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+    }
 }
 
 pub fn nothing_runs(workspace: &Workspace) -> Failure {
@@ -186,7 +235,7 @@ mod tests {
         let lock = WorkspaceLock::take(&workspace.lock_file(), Duration::ZERO, process::lives).unwrap();
         lock.announce(&holder(process::me(), &dir.path().join("gone/control.sock"))).unwrap();
         let failure = connect(&workspace).await.unwrap_err();
-        assert!(failure.message.contains("gone/control.sock"), "{failure}");
+        assert!(failure.message().contains("gone/control.sock"), "{failure}");
     }
 
     #[test]
@@ -195,7 +244,7 @@ mod tests {
         let workspace = workspace(dir.path());
         let failure = taken(&workspace, Some(&holder(process::me(), Path::new("/x"))));
         assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.message.contains(&std::process::id().to_string()), "{failure}");
+        assert!(failure.message().contains(&std::process::id().to_string()), "{failure}");
         assert!(failure.hint.unwrap().contains("restage down"));
     }
 }

@@ -1,7 +1,7 @@
 //! The command line: what was typed, what it does, what the shell is told. The only room where concrete parts meet.
 //!
 //! Reading order: [`args`] (what was typed), [`commands`] (one file a verb), [`link`] (how a verb finds its supervisor),
-//! [`brain`] (how one is put together), [`attend`] (what is around it), [`background`] (one without a terminal),
+//! [`recorded`] (what is known without one), [`brain`] (how one is put together), [`attend`] (what is around it), [`background`] (one without a terminal),
 //! [`exit`] and [`failure`].
 
 pub mod args;
@@ -16,6 +16,7 @@ pub mod link;
 pub mod output;
 pub mod own_log;
 pub mod process;
+pub mod recorded;
 pub mod settings;
 pub mod signals;
 pub mod terminal;
@@ -39,6 +40,9 @@ use workspace::Workspace;
 
 use crate::control::client::{Client, Updates};
 use crate::domain::ids::RunnerName;
+use crate::frontend::status::Source;
+use crate::ports::Clock;
+use crate::supervisor::clock::SystemClock;
 
 /// The whole program, but for the keeper's roles.
 pub fn main() -> ExitCode {
@@ -47,19 +51,34 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(told) if told.use_stderr() && json_was_typed() => {
+            let text = told.render().to_string();
+            let cause = text.trim().strip_prefix("error: ").unwrap_or(text.trim()).to_owned();
+            return fail(&Failure::new(Exit::Usage, "read the command line", cause), true);
+        }
         Err(told) => {
             // Help and version come this way, too; a reader that is gone does not need them.
             told.print().ok();
             return if told.use_stderr() { Exit::Usage } else { Exit::Completed }.into();
         }
     };
+    let json = cli.wants_json();
     match run(cli) {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            output::remark(&failure.to_string());
-            failure.exit.into()
-        }
+        Err(failure) => fail(&failure, json),
     }
+}
+
+fn fail(failure: &Failure, json: bool) -> ExitCode {
+    output::remark(&if json { failure.json() } else { failure.to_string() });
+    failure.exit.into()
+}
+
+/// Before the command line could be understood.
+fn json_was_typed() -> bool {
+    let words: Vec<String> = env::args().collect();
+    words.iter().any(|word| word == "--output=json" || word == "--json")
+        || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
 }
 
 fn run(cli: Cli) -> Outcome {
@@ -101,30 +120,37 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
             let workspace = Workspace::find(global)?;
             let name = RunnerName::trusted(name);
             let (log, known) = settings::log_of(&workspace, &name);
-            let options = logs::Options { name, known, attempt, lines, follow, no_color };
-            block_on(logs::run(log, options))?
+            let options =
+                logs::Options { name, known, attempt, lines, follow, no_color, debug: global.debug };
+            block_on(logs::run(&workspace, log, options))?
         }
         Verb::Down { kill } => {
-            talk.with(async |workspace, client, updates| down::run(&workspace, client, updates, kill).await)
+            let options = down::Options { kill, json };
+            talk.with(async |workspace, client, updates| down::run(workspace, client, updates, options).await)
         }
-        Verb::Status { json: also, watch } => talk.with(async |_, client, updates| {
-            status::run(client, updates, status::Options { json: json || also, watch, no_color }).await
-        }),
-        Verb::Start(names) => {
-            talk.with(async |_, client, updates| order::run(client, updates, Order::Start, &names).await)
+        Verb::Status { json: also, watch } => {
+            let options = status::Options { json: json || also, watch, no_color, debug: global.debug };
+            let asked = async |workspace: &Workspace, client, updates| {
+                status::run(workspace, client, updates, options).await
+            };
+            talk.with_or(asked, |workspace| {
+                if watch { None } else { status::show_recorded(workspace, SystemClock.now().wall, options) }
+            })
         }
-        Verb::Stop(names) => {
-            talk.with(async |_, client, updates| order::run(client, updates, Order::Stop, &names).await)
-        }
-        Verb::Restart(names) => {
-            talk.with(async |_, client, updates| order::run(client, updates, Order::Restart, &names).await)
-        }
-        Verb::Kill(names) => {
-            talk.with(async |_, client, updates| order::run(client, updates, Order::Kill, &names).await)
-        }
-        Verb::Why { name } => talk.with(async |_, client, _| why::run(client, &name).await),
+        Verb::Start(names) => talk.order(Order::Start, &names),
+        Verb::Stop(names) => talk.order(Order::Stop, &names),
+        Verb::Restart(names) => talk.order(Order::Restart, &names),
+        Verb::Kill(names) => talk.order(Order::Kill, &names),
+        Verb::Why { name } => talk.with_or(
+            async |_, client, _| why::run(client, &name, json).await,
+            |workspace| {
+                let runners = recorded::read(workspace)?;
+                Some(why::explain(&runners, &name, SystemClock.now().wall, Source::Record, json))
+            },
+        ),
         Verb::Wait { names, goal, timeout } => {
-            talk.with(async |_, client, updates| wait::run(client, updates, &names, goal, timeout).await)
+            let options = wait::Options { names, goal, timeout, json, debug: global.debug };
+            talk.with(async |workspace, client, updates| wait::run(workspace, client, updates, options).await)
         }
     }
 }
@@ -136,7 +162,16 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     /// Connects first. Children that nobody looks after get a supervisor, whatever the verb is.
-    fn with(&self, verb: impl AsyncFnOnce(Workspace, Client, Updates) -> Outcome) -> Outcome {
+    fn with(&self, verb: impl AsyncFnOnce(&Workspace, Client, Updates) -> Outcome) -> Outcome {
+        self.with_or(verb, |_| None)
+    }
+
+    /// The same for a verb that has an answer where nobody supervises, too.
+    fn with_or(
+        &self,
+        verb: impl AsyncFnOnce(&Workspace, Client, Updates) -> Outcome,
+        alone: impl FnOnce(&Workspace) -> Option<Outcome>,
+    ) -> Outcome {
         let workspace = Workspace::find(self.global)?;
         block_on(async {
             let (client, updates) = match link::connect(&workspace).await? {
@@ -148,10 +183,15 @@ impl Talk<'_> {
                     ));
                     link::require(&workspace).await?
                 }
-                None => return Err(link::nothing_runs(&workspace)),
+                None => return alone(&workspace).unwrap_or_else(|| Err(link::nothing_runs(&workspace))),
             };
-            verb(workspace, client, updates).await
+            verb(&workspace, client, updates).await
         })?
+    }
+
+    fn order(&self, order: Order, names: &args::Names) -> Outcome {
+        let json = self.global.output == Output::Json;
+        self.with(async |_, client, updates| order::run(client, updates, order, names, json).await)
     }
 }
 

@@ -4,8 +4,10 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -40,6 +42,32 @@ pub fn print_json(value: &impl Serialize) -> Result<bool, Failure> {
 pub fn remark(text: &str) {
     let mut stderr = io::stderr().lock();
     stderr.write_all(text.as_bytes()).and_then(|()| stderr.write_all(b"\n")).ok();
+}
+
+/// Resolves when nobody can read any more what is written to stdout: the other end of a pipe or socket is closed.
+/// Never, for a file. The thread that waits ends with the process at the latest.
+pub async fn unread() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    if let Ok(stream) = io::stdout().as_fd().try_clone_to_owned() {
+        std::thread::spawn(move || {
+            loop {
+                // No event is asked for: errors are always told.
+                let mut one = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+                match poll(&mut one, PollTimeout::NONE) {
+                    Err(Errno::EINTR) => {}
+                    Ok(_) => break,
+                    // Whoever waits goes on waiting, and learns of it by the next write.
+                    Err(_) => return,
+                }
+            }
+            // Nobody waits any more: fine.
+            tell.send(()).ok();
+        });
+        if told.await.is_ok() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Where colours may go: to a terminal, unless somebody does not want them.

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
@@ -20,8 +20,8 @@ const FILE_BYTES: u64 = 5 << 20;
 const MOST_BYTES: usize = 64 << 10;
 /// Room for lines that is kept.
 const KEPT_BYTES: usize = 4 << 10;
-/// Lines that may wait for the disk.
-const WAITING_LINES: usize = 4096;
+/// Lines that may wait for the disk. All places take memory from the beginning.
+const WAITING_LINES: usize = 2048;
 
 /// Lets what waits be written when it is dropped.
 #[derive(Debug)]
@@ -81,9 +81,22 @@ impl BoundedFile {
     }
 
     fn write_lines(&mut self) {
+        if self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0) {
+            // Somebody has deleted it, perhaps with its folder.
+            self.begin_anew().ok();
+        }
         self.file.write_all(&self.lines).ok();
         self.lines.clear();
         self.lines.shrink_to(KEPT_BYTES);
+    }
+
+    fn begin_anew(&mut self) -> io::Result<()> {
+        if let Some(folder) = self.path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        self.file = open(&self.path)?;
+        self.size = self.lines.len() as u64;
+        Ok(())
     }
 
     fn turn(&mut self) -> io::Result<()> {

@@ -1,9 +1,11 @@
 //! The config of a workspace, read with the environment of this process: the only place where the two meet.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
 use directories::BaseDirs;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -11,7 +13,7 @@ use super::output;
 use super::workspace::Workspace;
 use crate::config::{self, Diagnostic, Diagnostics, Environment, Loaded, Missing};
 use crate::domain::ids::RunnerName;
-use crate::domain::spec::{LogSpec, WorkspaceSpec};
+use crate::domain::spec::{Limit, LogSpec, WorkspaceSpec};
 use crate::supervisor::apart::apart;
 
 pub fn environment() -> Environment {
@@ -19,7 +21,39 @@ pub fn environment() -> Environment {
     // What is no UTF-8 cannot stand in a JSON file, so it cannot be named there either.
     let vars = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Environment { home, vars: vars.collect() }
+    Environment { home, vars: vars.collect(), most: most() }
+}
+
+/// The hard limits of this process, which those that it starts have, too. Whoever may raise them is bound only in open
+/// files.
+fn most() -> BTreeMap<Limit, u64> {
+    if may_raise_limits() {
+        let files = std::fs::read_to_string("/proc/sys/fs/nr_open").ok();
+        let files = files.and_then(|text| text.trim().parse().ok());
+        return files.into_iter().map(|files| (Limit::Nofile, files)).collect();
+    }
+    let limits = [
+        (Limit::Nofile, Resource::RLIMIT_NOFILE),
+        (Limit::Nproc, Resource::RLIMIT_NPROC),
+        (Limit::As, Resource::RLIMIT_AS),
+        (Limit::Core, Resource::RLIMIT_CORE),
+        (Limit::Cpu, Resource::RLIMIT_CPU),
+        (Limit::Data, Resource::RLIMIT_DATA),
+        (Limit::Fsize, Resource::RLIMIT_FSIZE),
+        (Limit::Memlock, Resource::RLIMIT_MEMLOCK),
+        (Limit::Stack, Resource::RLIMIT_STACK),
+    ];
+    let hard = |(limit, resource)| Some((limit, getrlimit(resource).ok()?.1));
+    limits.into_iter().filter_map(hard).filter(|(_, most)| *most != RLIM_INFINITY).collect()
+}
+
+/// `CAP_SYS_RESOURCE`, among the effective capabilities.
+fn may_raise_limits() -> bool {
+    const SYS_RESOURCE: u64 = 1 << 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & SYS_RESOURCE != 0)
 }
 
 /// The config, or every problem of it.

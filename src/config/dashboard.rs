@@ -8,7 +8,7 @@ use super::keys;
 use super::read::{At, Item, Reader, Spot};
 use super::tree::{Value, join};
 use crate::domain::keys::{self as dashboard, Action, BINDINGS, Key, Keymap, Overrides};
-use crate::domain::spec::{Notifications, THEMES, ThemeChoice};
+use crate::domain::spec::{Clipboard, Notifications, THEMES, ThemeChoice};
 
 /// `{ "stop": "d", "quit": ["q", "F10"], "kill": null }`
 pub(super) fn overrides(reader: &mut Reader, item: &Item<'_>) -> Option<Overrides> {
@@ -72,6 +72,10 @@ pub(super) fn notifications(word: &str) -> Notifications {
         "both" => Notifications::Both,
         _ => Notifications::Bell,
     }
+}
+
+pub(super) fn clipboard(word: &str) -> Clipboard {
+    if word == "off" { Clipboard::Off } else { Clipboard::Osc52 }
 }
 
 /// A name of ours as it is; anything else has to look like a file.

@@ -7,12 +7,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::domain::spec::Limit;
+
 /// What the caller knows of the outside; `config` reads no environment itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// What `~` stands for.
     pub home: Option<PathBuf>,
     pub vars: BTreeMap<String, String>,
+    /// The most that a resource limit can be set to; one that is not here can have any value.
+    pub most: BTreeMap<Limit, u64>,
 }
 
 /// The variables that count at one place.
@@ -151,6 +155,7 @@ mod tests {
         Environment {
             home: Some("/home/ada".into()),
             vars: vars.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..Environment::default()
         }
     }
 

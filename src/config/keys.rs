@@ -144,7 +144,7 @@ pub const KEYS: &[Key] = &[
 
     key("command", RUN, Kind::Command, "", "A list of program and arguments, or a text for sh -c."),
     key("cwd", RUN, Kind::Text, "the workspace", "The folder to run in; relative to the workspace."),
-    key("restart", RUNNER, Kind::Word(&["on_crash", "always", "never"]), "on_crash", "What is started again after it ended."),
+    key("restart", RUNNER, Kind::Word(&["on_crash", "always", "never"]), "on_crash", "What is started again: what ended badly, everything, nothing. A good end under always spends no retry and waits as for a first retry, at least 1 second where the attempt lived less."),
     key("group", RUNNER, Kind::Text, "none", "A heading to list it under."),
     key("autostart", RUNNER, Kind::Bool, "true", "Whether it starts with restage."),
     key("stdin", RUNNER, Kind::TextOrNull, "null", "A file to read from; null is an empty input."),
@@ -169,27 +169,28 @@ pub const KEYS: &[Key] = &[
     key("timeout_seconds", BOTH, SECONDS_OR_OFF, "off", "The longest that one attempt may take."),
     key("stop_signal", ALL, Kind::Signal, "TERM", "What a process is sent to end it."),
     key("stop_grace_seconds", ALL, SECONDS, "10", "How long it may take to end before it is killed."),
-    key("stop_command", ALL, Kind::CommandOrNull, "off", "Run instead of sending the signal."),
+    key("stop_command", ALL, Kind::CommandOrNull, "off", "Run instead of sending the signal, with RESTAGE_PID set; what it prints last is told in the log of restage."),
     key("log_file_template", BOTH, Kind::Text, "{name}_{index}.log", "The name of an attempt's log."),
     key("log_dir_name", BOTH, Kind::Text, "logs", "The folder of the logs; relative to .restage/ in the workspace."),
     key("log_max_bytes", ALL, Kind::SizeOrNull, "off", "The most that one log may take on disk; its head and tail are kept."),
     key("log_keep_attempts", BOTH, AT_LEAST_ONE, "100", "How many attempts of a runner keep their log."),
-    key("stdio", ALL, Kind::Word(&["auto", "file", "pipe", "tty"]), "auto", "How output reaches the log."),
+    key("stdio", ALL, Kind::Word(&["auto", "file", "pipe", "tty"]), "auto", "How output reaches the log: written straight into the file, or through a pipe or a terminal of restage; auto is file, or pipe where the command mentions /dev/stdout or /dev/stderr."),
     key("env", &[Place::File, Place::Runner, Place::Flow, Place::Stage], Kind::Env, "none", "Variables for the command; those of the file, of a flow and of a runner or stage add up."),
     key("env_file", ALL, Kind::Texts, "none", "Files with variables, read at each start; those of a runner or stage come after those of the file."),
     key("umask", ALL, Kind::Umask, "inherited", "The file mode mask, octal, as text: \"022\"."),
     key("limits", ALL, Kind::Limits, "inherited", "Resource limits by name; those of a runner or stage are added to those of the file."),
-    key("leftovers", BOTH, Kind::Word(&["kill", "keep"]), "kill", "What happens to processes that the command leaves behind."),
-    key("reload", BOTH, Kind::Word(&["manual", "restart"]), "manual", "What an edit of the command does to a running process."),
+    key("leftovers", BOTH, Kind::Word(&["kill", "keep"]), "kill", "What happens to processes that the command leaves behind when it ends."),
+    key("reload", BOTH, Kind::Word(&["manual", "restart"]), "manual", "What an edit of the command does to a running process: nothing before its next start, or a restart."),
 
     key("retry_budget", FILE, Kind::ObjectOrNull(Place::Budget), "off", "At most this many retries in a time, over all runners."),
     key("retry_log_dir", FILE, Kind::TextOrNull, "off", "A folder for one JSON file a runner, of its attempts and waits."),
     key("cache_dir", FILE, Kind::TextOrNull, "the user's cache folder", "Where runner_state.json lies."),
     key("tui_refresh_seconds", FILE, Kind::Seconds { min: 0.05 }, "1", "How often the dashboard draws figures anew."),
-    key("tui_log_tail_lines", FILE, Kind::Whole { min: 1, max: 100_000 }, "200", "How many lines of a log the dashboard shows at first."),
+    key("tui_log_tail_lines", FILE, Kind::Whole { min: 1, max: 100_000 }, "200", "How many lines, from its end, the dashboard reads of a log that it opens; scrolling back reads on."),
     key("theme", FILE, Kind::Text, "auto", "The colours of the dashboard: auto, dark, light, colour-blind, sixteen, or a theme file of your own."),
     key("keys", FILE, Kind::Keys, "none", "Other keys for the dashboard, by the name of the action; null takes its keys away."),
-    key("notifications", FILE, Kind::Word(&["off", "bell", "osc9", "both"]), "bell", "How the dashboard tells that a runner is exhausted or waits for you."),
+    key("notifications", FILE, Kind::Word(&["off", "bell", "osc9", "both"]), "bell", "How the dashboard tells that a runner is exhausted or waits for you: not, by the bell, by a message to the desktop (OSC 9), by both."),
+    key("clipboard", FILE, Kind::Word(&["off", "osc52"]), "osc52", "How the dashboard copies: through the terminal (OSC 52), or not at all."),
     key("cgroup", FILE, Kind::Word(&["auto", "off"]), "auto", "Whether attempts get a cgroup where that is possible."),
 
     key("command", HEALTH, Kind::Command, "", "Exit 0 means well."),
@@ -251,6 +252,48 @@ pub const KEYS: &[Key] = &[
     key("key", FOREACH, Kind::Text, "", "The key of the state that holds the list."),
     key("max_parallel", FOREACH, AT_LEAST_ONE, "that of the flow", "How many items may be under way at once."),
 ];
+
+impl Kind {
+    /// For a person, in Markdown: the words that are allowed, or the form.
+    pub fn takes(self) -> String {
+        let words =
+            |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Any => "anything".into(),
+            Self::Bool => "`true`, `false`".into(),
+            Self::Whole { min, max } if max == u64::from(u32::MAX) => {
+                format!("a whole number, {min} or more")
+            }
+            Self::Whole { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Seconds { min } => format!("seconds, {min} or more"),
+            Self::SecondsOrNull { min } => format!("seconds, {min} or more; `null`"),
+            Self::Word(allowed) => words(allowed),
+            Self::Text => "text".into(),
+            Self::TextOrNull => "text; `null`".into(),
+            Self::Texts => "text, or a list of texts".into(),
+            Self::Codes => "an exit code from 0 to 255, or a list of them".into(),
+            Self::Signal => "`TERM`, `SIGTERM` or 15, and so on".into(),
+            Self::SizeOrNull => {
+                format!(
+                    "bytes from {MIN_LOG_BYTES} on: 1048576, `10MB` (a million each), `1.5GiB` (2^30); `null`"
+                )
+            }
+            Self::Umask => "`000` to `777`".into(),
+            Self::Command => "a list of texts, or one text".into(),
+            Self::CommandOrNull => "a list of texts, or one text; `null`".into(),
+            Self::Env => "an object: `{\"NAME\": \"value\"}`".into(),
+            Self::Limits => format!("an object of {}; each a number, a size or `unlimited`", words(&LIMITS)),
+            Self::Activity => "`output`, `cpu`, `output\\|cpu`, or an object".into(),
+            Self::Keys => "an object: `{\"action\": [\"key\"]}`".into(),
+            Self::Object(_) => "an object".into(),
+            Self::ObjectOrNull(_) => "an object; `null`".into(),
+            Self::Named(_) => "an object: `{\"name\": { … }}`".into(),
+            Self::List(_) => "a list of objects, at least one".into(),
+            Self::Foreach => "text, or an object".into(),
+        }
+    }
+}
 
 impl Place {
     pub const ALL: [Self; 11] = [

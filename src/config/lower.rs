@@ -21,9 +21,9 @@ use super::read::{At, Reader};
 use super::values::MAX_ARG;
 use crate::domain::keys::Overrides;
 use crate::domain::spec::{
-    ActivitySpec, CgroupUse, HealthSpec, LaunchSpec, Leftovers, Limit, LimitValue, LogSpec, Notifications,
-    Reload, RestartPolicy, RetryBudget, RunnerSpec, StdinSpec, Stdio, StopSpec, ThemeChoice, TuiSpec,
-    WorkspaceSpec,
+    ActivitySpec, CgroupUse, Clipboard, HealthSpec, LaunchSpec, Leftovers, Limit, LimitValue, LogSpec,
+    Notifications, Reload, RestartPolicy, RetryBudget, RunnerSpec, StdinSpec, Stdio, StopSpec, ThemeChoice,
+    TuiSpec, WorkspaceSpec,
 };
 use command::World;
 
@@ -71,6 +71,7 @@ pub(super) fn lower(
             theme,
             keys: value(file.keys.as_ref(), Overrides::new()),
             notifications: value(file.notifications.as_ref(), Notifications::Bell),
+            clipboard: value(file.clipboard.as_ref(), Clipboard::Osc52),
         },
         runners,
         flows,
@@ -180,9 +181,9 @@ impl Lowering<'_> {
         }
     }
 
-    fn limits(&self, own: &RawCommon) -> BTreeMap<Limit, LimitValue> {
-        let mut limits = value(self.file.common.limits.as_ref(), BTreeMap::new());
-        limits.extend(value(own.limits.as_ref(), BTreeMap::new()));
+    fn limits(&mut self, own: &RawCommon) -> BTreeMap<Limit, LimitValue> {
+        let mut limits = self.allowed(self.file.common.limits.as_ref());
+        limits.extend(self.allowed(own.limits.as_ref()));
         limits
     }
 
@@ -220,6 +221,27 @@ impl Lowering<'_> {
                 Some(path)
             })
             .collect()
+    }
+
+    /// One above what this machine allows would fail at every start.
+    fn allowed(
+        &mut self,
+        limits: Option<&At<BTreeMap<Limit, At<LimitValue>>>>,
+    ) -> BTreeMap<Limit, LimitValue> {
+        let mut allowed = BTreeMap::new();
+        for (limit, at) in limits.iter().flat_map(|at| &at.value) {
+            allowed.insert(*limit, at.value);
+            let Some(most) = self.env.most.get(limit) else { continue };
+            let wanted = match at.value {
+                LimitValue::At(value) if value <= *most => continue,
+                LimitValue::At(value) => value.to_string(),
+                LimitValue::Unlimited => "unlimited".into(),
+            };
+            let message = format!("{wanted} is more than can be had here: {most} at most");
+            let hint = "write less, or have the hard limit of your session raised (`ulimit -H`)".to_owned();
+            self.reader.missing(at.spot.clone(), message, Some(hint));
+        }
+        allowed
     }
 
     fn stdin(&mut self, raw: &RawRunner, scope: Scope<'_>) -> StdinSpec {

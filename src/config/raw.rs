@@ -12,7 +12,8 @@ use super::values::{self, RawCommand};
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Overrides;
 use crate::domain::spec::{
-    CgroupUse, Jitter, Leftovers, Limit, LimitValue, Notifications, Pattern, Reload, RestartPolicy, Stdio,
+    CgroupUse, Clipboard, Jitter, Leftovers, Limit, LimitValue, Notifications, Pattern, Reload,
+    RestartPolicy, Stdio,
 };
 
 mod flow;
@@ -56,7 +57,7 @@ pub(super) struct RawCommon {
     pub env: Maybe<BTreeMap<String, At<String>>>,
     pub env_files: Maybe<Vec<At<String>>>,
     pub umask: Maybe<u32>,
-    pub limits: Maybe<BTreeMap<Limit, LimitValue>>,
+    pub limits: Maybe<BTreeMap<Limit, At<LimitValue>>>,
     pub leftovers: Maybe<Leftovers>,
     pub reload: Maybe<Reload>,
 }
@@ -101,6 +102,7 @@ pub(super) struct RawFile {
     pub theme: Maybe<String>,
     pub keys: Maybe<Overrides>,
     pub notifications: Maybe<Notifications>,
+    pub clipboard: Maybe<Clipboard>,
     pub cgroup: Maybe<CgroupUse>,
     pub runners: Vec<RawRunner>,
     pub flows: Vec<RawFlow>,
@@ -131,6 +133,8 @@ impl RawFile {
             keys: fields.take("keys", |item, _| dashboard::overrides(reader, item)),
             notifications: fields
                 .take("notifications", |item, kind| Some(dashboard::notifications(reader.word(item, kind)?))),
+            clipboard: fields
+                .take("clipboard", |item, kind| Some(dashboard::clipboard(reader.word(item, kind)?))),
             cgroup: fields.take("cgroup", |item, kind| {
                 Some(if reader.word(item, kind)? == "off" { CgroupUse::Off } else { CgroupUse::Auto })
             }),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::domain::keys::{Key, Overrides};
 use crate::domain::spec::{
-    ActivitySpec, CommandSpec, HealthSpec, Jitter, Leftovers, LimitValue, Notifications, Pattern, Reload,
-    RestartPolicy, RunnerSpec, StdinSpec, Stdio, ThemeChoice, WorkspaceSpec,
+    ActivitySpec, Clipboard, CommandSpec, HealthSpec, Jitter, Leftovers, LimitValue, Notifications, Pattern,
+    Reload, RestartPolicy, RunnerSpec, StdinSpec, Stdio, ThemeChoice, WorkspaceSpec,
 };
 use crate::domain::verdict::signal_name;
 
@@ -98,6 +98,7 @@ pub fn of_workspace(spec: &WorkspaceSpec) -> Vec<Setting> {
         ("theme", theme(&spec.tui.theme), Now),
         ("keys", keys(&spec.tui.keys), Now),
         ("notifications", notifications(spec.tui.notifications).into(), Now),
+        ("clipboard", clipboard(spec.tui.clipboard).into(), Now),
         ("cgroup", cgroup.into(), NextStart),
     ];
     rows.into_iter().map(|(key, value, applies)| Setting { key, value, applies }).collect()
@@ -125,6 +126,13 @@ fn notifications(how: Notifications) -> &'static str {
         Notifications::Bell => "bell",
         Notifications::Osc9 => "osc9",
         Notifications::Both => "both",
+    }
+}
+
+fn clipboard(how: Clipboard) -> &'static str {
+    match how {
+        Clipboard::Off => "off",
+        Clipboard::Osc52 => "osc52",
     }
 }
 

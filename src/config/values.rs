@@ -204,7 +204,7 @@ pub(super) fn umask(reader: &mut Reader, item: &Item<'_>) -> Option<u32> {
     }
 }
 
-pub(super) fn limits(reader: &mut Reader, item: &Item<'_>) -> Option<BTreeMap<Limit, LimitValue>> {
+pub(super) fn limits(reader: &mut Reader, item: &Item<'_>) -> Option<BTreeMap<Limit, At<LimitValue>>> {
     const WHAT: &str = "a whole number, a size such as \"1GiB\", or \"unlimited\"";
     let members = reader.members(item, "an object such as { \"nofile\": 1024 }")?;
     let mut limits = BTreeMap::new();
@@ -231,7 +231,7 @@ pub(super) fn limits(reader: &mut Reader, item: &Item<'_>) -> Option<BTreeMap<Li
             | Value::Object(_) => size(reader, &inner, WHAT).map(LimitValue::At),
         };
         match value {
-            Some(value) => _ = limits.insert(name, value),
+            Some(value) => _ = limits.insert(name, At { value, spot: inner.spot() }),
             None => whole = false,
         }
     }

@@ -1,10 +1,13 @@
 //! Who supervises this workspace: a lock file that the supervisor holds while it lives, whose content says how to reach
 //! it. The lock is the kernel's, so it ends with its holder; the content may be stale, and is only believed together
 //! with the process that it names.
+//!
+//! Whoever cleans up by deleting the folder of the workspace deletes the file, and with it the lock. So there is a second
+//! one beside the state, which keeps a second supervisor away until the first has made the file anew.
 
-use std::fs::{self, File, FileTimes, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -37,38 +40,70 @@ pub enum LockError {
 /// The workspace is ours until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct WorkspaceLock {
+    path: PathBuf,
     file: File,
+    /// Where there can be one.
+    second: Option<File>,
 }
 
 impl WorkspaceLock {
     /// Takes the lock. Somebody who only looks may hold it for a moment, and somebody who starts at the same time may
     /// give it up again, so one that names no living holder is waited for.
     pub fn take(path: &Path, patience: Duration, lives: fn(&Process) -> bool) -> Result<Self, LockError> {
-        let failed = |source| LockError::Io { path: path.to_owned(), source };
-        let open =
-            || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = open().map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => return Ok(Self { file }),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-            Err(TryLockError::WouldBlock) => {}
+        let file = take_one(path, patience, lives)?;
+        Ok(Self { path: path.to_owned(), file, second: None })
+    }
+
+    /// Takes another one for the same end. A place where nothing can be locked is done without.
+    pub fn also(
+        mut self,
+        path: &Path,
+        patience: Duration,
+        lives: fn(&Process) -> bool,
+    ) -> Result<Self, LockError> {
+        if path == self.path {
+            return Ok(self);
         }
-        let found = holder(path);
-        if found.as_ref().is_some_and(|holder| lives(&holder.process)) {
-            return Err(LockError::Held { path: path.to_owned(), holder: found });
+        match take_one(path, patience, lives) {
+            Ok(file) => self.second = Some(file),
+            Err(held @ LockError::Held { .. }) => return Err(held),
+            Err(LockError::Io { path, source }) => {
+                tracing::debug!(path = %path.display(), %source, "lock a second time");
+            }
         }
-        match lock_within(file, patience) {
-            Some(Ok(file)) => Ok(Self { file }),
-            Some(Err(source)) => Err(failed(source)),
-            None => Err(LockError::Held { path: path.to_owned(), holder: holder(path) }),
-        }
+        Ok(self)
     }
 
     /// Says who we are and where we are to be found.
     pub fn announce(&self, holder: &Holder) -> io::Result<()> {
         let text = serde_json::to_vec(holder)?;
-        self.file.write_all_at(&text, 0)?;
-        self.file.set_len(text.len() as u64)
+        let write = |file: &File| {
+            file.write_all_at(&text, 0)?;
+            file.set_len(text.len() as u64)
+        };
+        if let Some(second) = &self.second {
+            // Verbs read the first one; this only tells a second supervisor whose name to give.
+            write(second).ok();
+        }
+        write(&self.file)
+    }
+
+    /// Whether others find this lock, and not another file or nothing.
+    pub fn is_there(&self) -> bool {
+        let ours = self.file.metadata().ok();
+        ours.is_some_and(|ours| file_id(&self.path) == Some((ours.dev(), ours.ino())))
+    }
+
+    /// Makes the file anew, with its folder, after somebody has deleted it.
+    pub fn renew(&mut self) -> io::Result<()> {
+        if let Some(folder) = self.path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        let file = open(&self.path)?;
+        // Somebody who looks, or who is about to find the second lock taken, has it for a moment only.
+        file.try_lock().map_err(io::Error::from)?;
+        self.file = file;
+        Ok(())
     }
 }
 
@@ -76,6 +111,37 @@ impl Drop for WorkspaceLock {
     fn drop(&mut self) {
         // Stale content is harmless: it is believed only while its process lives.
         self.file.set_len(0).ok();
+        if let Some(second) = &self.second {
+            second.set_len(0).ok();
+        }
+    }
+}
+
+/// Device and inode of what lies at this path.
+pub fn file_id(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn take_one(path: &Path, patience: Duration, lives: fn(&Process) -> bool) -> Result<File, LockError> {
+    let failed = |source| LockError::Io { path: path.to_owned(), source };
+    let file = open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+        Err(TryLockError::WouldBlock) => {}
+    }
+    let found = holder(path);
+    if found.as_ref().is_some_and(|holder| lives(&holder.process)) {
+        return Err(LockError::Held { path: path.to_owned(), holder: found });
+    }
+    match lock_within(file, patience) {
+        Some(Ok(file)) => Ok(file),
+        Some(Err(source)) => Err(failed(source)),
+        None => Err(LockError::Held { path: path.to_owned(), holder: holder(path) }),
     }
 }
 
@@ -161,6 +227,31 @@ mod tests {
         assert!(!is_held(&path));
         assert_eq!(holder(&path), None);
         WorkspaceLock::take(&path, Duration::ZERO, |_| true).unwrap();
+    }
+
+    #[test]
+    fn a_deleted_file_leaves_the_second_lock_and_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, second) = (dir.path().join("data").join(LOCK_FILE), dir.path().join(LOCK_FILE));
+        fs::create_dir(dir.path().join("data")).unwrap();
+        let take =
+            || WorkspaceLock::take(&path, Duration::ZERO, |_| true)?.also(&second, Duration::ZERO, |_| true);
+        let mut lock = take().unwrap();
+        lock.announce(&me("/run/x.sock")).unwrap();
+        assert!(lock.is_there());
+        fs::remove_dir_all(dir.path().join("data")).unwrap();
+        assert!(!lock.is_there());
+        fs::create_dir(dir.path().join("data")).unwrap();
+        match take() {
+            Err(LockError::Held { holder, .. }) => assert_eq!(holder, Some(me("/run/x.sock"))),
+            other => panic!("{other:?}"),
+        }
+        assert!(!lock.is_there(), "the other one's file");
+        lock.renew().unwrap();
+        lock.announce(&me("/run/x.sock")).unwrap();
+        assert!(lock.is_there() && is_held(&path));
+        drop(lock);
+        take().unwrap();
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::lines::{Line, read_line};
+use super::lock::file_id;
 use super::outbox::{Outbox, Waiting, outbox};
 use super::socket::{Bound, SocketError};
 use super::watch::{Of, Watch};
@@ -31,13 +32,17 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// After an accept that failed (no descriptors left), and between two tries to bind anew.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A folder is deleted within this time.
+const SETTLED: Duration = Duration::from_millis(200);
+/// How often it is tried in one go to be found again.
+const TRIES: usize = 3;
 
 /// What a server needs to know of its surroundings.
 #[derive(Debug)]
 pub struct Place {
     /// Where the socket may lie; the first that can be had is taken.
     pub folders: Vec<PathBuf>,
-    /// Touched by a client that does not find the socket.
+    /// Touched by a client that does not find the socket. It names the socket, so it has to be where it was.
     pub lock_file: PathBuf,
 }
 
@@ -47,6 +52,8 @@ pub struct Server {
     bound: Bound,
     place: Place,
     watch: Watch,
+    /// The lock file that is watched.
+    lock_id: Option<(u64, u64)>,
     about: About,
 }
 
@@ -62,7 +69,9 @@ impl Server {
         let bound = Bound::bind(&place.folders)?;
         let watch = Watch::new();
         watch.add(&place.lock_file, &[Of::Knocks]);
-        let server = Self { bound, place, watch, about: About { welcome: Arc::new(welcome), handle } };
+        let lock_id = file_id(&place.lock_file);
+        let about = About { welcome: Arc::new(welcome), handle };
+        let server = Self { bound, place, watch, lock_id, about };
         server.watch_folder();
         Ok(server)
     }
@@ -73,8 +82,8 @@ impl Server {
     }
 
     /// Serves until `ending` resolves, then lets every client have what waits for it. `moved` hears of each new place
-    /// of the socket.
-    pub async fn run(mut self, ending: impl Future<Output = ()>, mut moved: impl FnMut(&Path)) {
+    /// of the socket, and when the lock file has gone; it makes that anew, and says whether it is there.
+    pub async fn run(mut self, ending: impl Future<Output = ()>, mut moved: impl FnMut(&Path) -> bool) {
         let (last_call, closing) = watch::channel(());
         let mut clients = JoinSet::new();
         tokio::pin!(ending);
@@ -103,10 +112,27 @@ impl Server {
             .ok();
     }
 
-    async fn stay_findable(&mut self, moved: &mut impl FnMut(&Path)) {
-        if self.bound.is_there() {
-            return;
+    async fn stay_findable(&mut self, moved: &mut impl FnMut(&Path) -> bool) {
+        for _ in 0..TRIES {
+            if self.lock_id.is_none() || file_id(&self.place.lock_file) != self.lock_id {
+                // Whoever deletes it is perhaps still deleting what lies around it.
+                tokio::time::sleep(SETTLED).await;
+                let ours = moved(&self.bound.path);
+                self.watch.add(&self.place.lock_file, &[Of::Knocks]);
+                self.lock_id = file_id(&self.place.lock_file).filter(|_| ours);
+            }
+            if !self.bound.is_there() {
+                self.bind_anew(moved);
+            }
+            if self.lock_id.is_some() && self.bound.is_there() {
+                return;
+            }
+            // What has failed is tried again; a knock tries again later.
+            tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    fn bind_anew(&mut self, moved: &mut impl FnMut(&Path) -> bool) {
         match Bound::bind(&self.place.folders) {
             Ok(bound) => {
                 tracing::warn!(path = %bound.path.display(), "the control socket was deleted; bound it anew");
@@ -114,11 +140,7 @@ impl Server {
                 self.watch_folder();
                 moved(&self.bound.path);
             }
-            Err(error) => {
-                // The next knock tries again.
-                tracing::error!(%error, "bind the control socket anew");
-                tokio::time::sleep(PAUSE).await;
-            }
+            Err(error) => tracing::error!(%error, "bind the control socket anew"),
         }
     }
 

@@ -63,7 +63,7 @@ fn bench() -> Bench {
     let server = Server::bind(place, welcome, Handle::new(requests, updates.clone())).unwrap();
     let path = server.path().to_owned();
     let (end, ending) = oneshot::channel::<()>();
-    let server = tokio::spawn(server.run(async move { ending.await.unwrap_or(()) }, |_| {}));
+    let server = tokio::spawn(server.run(async move { ending.await.unwrap_or(()) }, |_| true));
     Bench { dir, path, updates, held, end: Some(end), server }
 }
 

@@ -280,11 +280,13 @@ pub enum CgroupUse {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TuiSpec {
     pub refresh: Duration,
+    /// How many lines a log is opened with.
     pub log_tail_lines: u32,
     pub theme: ThemeChoice,
     /// Free of clashes.
     pub keys: Overrides,
     pub notifications: Notifications,
+    pub clipboard: Clipboard,
 }
 
 impl Default for TuiSpec {
@@ -295,6 +297,7 @@ impl Default for TuiSpec {
             theme: ThemeChoice::Auto,
             keys: Overrides::new(),
             notifications: Notifications::Bell,
+            clipboard: Clipboard::Osc52,
         }
     }
 }
@@ -309,6 +312,14 @@ pub enum ThemeChoice {
     /// One of [`THEMES`].
     BuiltIn(&'static str),
     File(PathBuf),
+}
+
+/// How the dashboard copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clipboard {
+    Off,
+    /// By terminals that know the sequence OSC 52.
+    Osc52,
 }
 
 /// How a person is told that something is exhausted, or waits for them.

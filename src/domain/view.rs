@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::flow::view::FlowUpdate;
 use super::ids::{Attempt, RunnerName};
 use super::time::Timestamp;
 use super::verdict::Outcome;
@@ -143,6 +144,7 @@ pub enum Update {
     Removed(RunnerName),
     Fleet(Arc<FleetView>),
     Notice(Arc<Notice>),
+    Flow(Arc<FlowUpdate>),
 }
 
 /// Something that a person may want to read a line about.
@@ -258,10 +260,8 @@ impl fmt::Display for Notice {
             }
             NoticeKind::GaveUp { reason } => write!(f, "No retry of {name}: {reason}"),
             NoticeKind::Recovered { retries } => {
-                write!(
-                    f,
-                    "Recovered: {name} is healthy again after {retries} retries; its count is back to 0"
-                )
+                let noun = if *retries == 1 { "retry" } else { "retries" };
+                write!(f, "Recovered: {name} is healthy again after {retries} {noun}; its count is back to 0")
             }
             NoticeKind::Stuck { pids } => {
                 write!(
@@ -287,7 +287,8 @@ fn detail(f: &mut fmt::Formatter<'_>, outcome: &Outcome) -> fmt::Result {
 
 /// `10s`, `0.25s`, `5m`, `1h30m`: exact enough to plan by, short enough for a line.
 pub fn seconds(seconds: f64) -> String {
-    let rounded = (seconds * 100.0).round() / 100.0;
+    // A wait is never told as none.
+    let rounded = if seconds > 0.0 { ((seconds * 100.0).round() / 100.0).max(0.01) } else { 0.0 };
     if rounded < 120.0 {
         return format!("{rounded}s");
     }

@@ -3,6 +3,7 @@
 
 pub mod flow;
 pub mod headless;
+pub mod recorded;
 pub mod status;
 pub mod text;
 pub mod tui;

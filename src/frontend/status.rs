@@ -1,6 +1,7 @@
 //! What `restage status` prints: a table for people, rows for machines. Pure.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ pub struct Row<'a> {
     pub name: &'a RunnerName,
     pub group: Option<&'a str>,
     pub status: RunnerStatus,
+    /// `crashed` with no retries left.
+    pub exhausted: bool,
     pub ready: Option<bool>,
     pub pid: Option<i32>,
     pub attempt: Option<u32>,
@@ -30,16 +33,26 @@ pub struct Row<'a> {
     pub cpu_percent: Option<f64>,
     pub rss_bytes: Option<u64>,
     pub log: Option<&'a Path>,
+    /// False: nobody supervises, and this is what was recorded last.
+    pub supervised: bool,
 }
 
-impl<'a> From<&'a RunnerView> for Row<'a> {
-    fn from(runner: &'a RunnerView) -> Self {
+/// Where a view comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Supervisor,
+    Record,
+}
+
+impl<'a> Row<'a> {
+    pub fn new(runner: &'a RunnerView, source: Source) -> Self {
         let outcome = runner.outcome.as_ref();
         let uses = use_of(runner);
         Self {
             name: &runner.name,
             group: runner.group.as_deref(),
             status: runner.status,
+            exhausted: runner.exhausted,
             ready: runner.ready,
             pid: runner.pid,
             attempt: runner.attempt.map(Attempt::get),
@@ -55,6 +68,7 @@ impl<'a> From<&'a RunnerView> for Row<'a> {
             cpu_percent: uses.map(|figures| figures.cpu_percent),
             rss_bytes: uses.map(|figures| figures.rss_bytes),
             log: runner.log.as_deref(),
+            supervised: source == Source::Supervisor,
         }
     }
 }
@@ -73,8 +87,8 @@ fn use_of(runner: &RunnerView) -> Option<Figures> {
     }
 }
 
-pub fn rows(runners: &[std::sync::Arc<RunnerView>]) -> Vec<Row<'_>> {
-    runners.iter().map(|runner| Row::from(&**runner)).collect()
+pub fn rows(runners: &[Arc<RunnerView>], source: Source) -> Vec<Row<'_>> {
+    runners.iter().map(|runner| Row::new(runner, source)).collect()
 }
 
 /// How a table should look.
@@ -105,24 +119,15 @@ const TITLES: [&str; COLUMNS] = ["retry", "up/in", "cpu", "mem", "pid"];
 
 /// The whole table, a line per runner, below a line about the workspace.
 pub fn table(snapshot: &Snapshot, look: &Look) -> String {
-    let mut text = summary(snapshot, look);
-    let cells: Vec<Cells<'_>> = snapshot.runners.iter().map(|runner| cells(runner, snapshot.at)).collect();
-    if cells.is_empty() {
-        text.push_str("  no runners; add one to \"runners\" in the config file\n");
-    } else {
-        let widths = Widths::of(&cells, look.width);
-        text.push_str(&widths.titles(look));
-        for (group, members) in grouped(&cells) {
-            if let Some(group) = group {
-                text.push_str(&Tone::Quiet.paint(&format!("  {}", one_line(group)), look.colour));
-                text.push('\n');
-            }
-            for cells in members {
-                text.push_str(&widths.line(cells, look));
-            }
-        }
-    }
     let fleet = &snapshot.fleet;
+    let budget = fleet.budget.map(|budget| {
+        (format!("   retries {}/{} in {}s", budget.used, budget.max, budget.per_seconds), Tone::Plain)
+    });
+    let who = if fleet.headless { "headless supervisor" } else { "supervisor" };
+    let who = (format!("   {who} {}", fleet.supervisor_pid), Tone::Quiet);
+    let rest = budget.into_iter().chain([who]).collect();
+    let mut text = summary(&snapshot.workspace, &snapshot.runners, rest, look);
+    text.push_str(&body(&snapshot.runners, snapshot.at, look));
     for trouble in [&fleet.keeper_trouble, &fleet.config_error].into_iter().flatten() {
         text.push_str(&Tone::Bad.paint(&format!("! {}", one_line(trouble)), look.colour));
         text.push('\n');
@@ -130,27 +135,47 @@ pub fn table(snapshot: &Snapshot, look: &Look) -> String {
     text
 }
 
+/// The same of what was recorded, while nobody supervises.
+pub fn recorded_table(workspace: &Path, runners: &[Arc<RunnerView>], at: Timestamp, look: &Look) -> String {
+    let nobody = ("   no supervisor runs; as recorded".to_owned(), Tone::Waiting);
+    summary(workspace, runners, vec![nobody], look) + &body(runners, at, look)
+}
+
+fn body(runners: &[Arc<RunnerView>], at: Timestamp, look: &Look) -> String {
+    let cells: Vec<Cells<'_>> = runners.iter().map(|runner| cells(runner, at)).collect();
+    if cells.is_empty() {
+        return "  no runners; add one to \"runners\" in the config file\n".to_owned();
+    }
+    let widths = Widths::of(&cells, look.width);
+    let mut text = widths.titles(look);
+    for (group, members) in grouped(&cells) {
+        if let Some(group) = group {
+            text.push_str(&Tone::Quiet.paint(&format!("  {}", one_line(group)), look.colour));
+            text.push('\n');
+        }
+        for cells in members {
+            text.push_str(&widths.line(cells, look));
+        }
+    }
+    text
+}
+
 /// `/home/me/film   ● 3 running  ↻ 1 backoff   supervisor 4242`
-fn summary(snapshot: &Snapshot, look: &Look) -> String {
+fn summary(workspace: &Path, runners: &[Arc<RunnerView>], rest: Vec<(String, Tone)>, look: &Look) -> String {
     let mut counts: Vec<(&'static str, RunnerStatus, usize)> = Vec::new();
-    for runner in &snapshot.runners {
+    for runner in runners {
         let word = word(runner);
         match counts.iter_mut().find(|(known, ..)| *known == word) {
             Some((.., count)) => *count += 1,
             None => counts.push((word, runner.status, 1)),
         }
     }
-    let mut parts = vec![(one_line(&snapshot.workspace.display().to_string()), Tone::Plain)];
+    let mut parts = vec![(one_line(&workspace.display().to_string()), Tone::Plain)];
     for (index, (word, status, count)) in counts.iter().enumerate() {
         let gap = if index == 0 { "   " } else { "  " };
         parts.push((format!("{gap}{} {count} {word}", glyph(*status, look.ascii)), tone(*status)));
     }
-    if let Some(budget) = snapshot.fleet.budget {
-        let text = format!("   retries {}/{} in {}s", budget.used, budget.max, budget.per_seconds);
-        parts.push((text, Tone::Plain));
-    }
-    let who = if snapshot.fleet.headless { "headless supervisor" } else { "supervisor" };
-    parts.push((format!("   {who} {}", snapshot.fleet.supervisor_pid), Tone::Quiet));
+    parts.extend(rest);
     // What comes last is missed least; the counts stay in any case.
     let width = |parts: &[(String, Tone)]| parts.iter().map(|(text, _)| text.chars().count()).sum::<usize>();
     while parts.len() > 1 + counts.len() && width(&parts) > look.width {

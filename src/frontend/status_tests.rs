@@ -156,18 +156,30 @@ fn an_empty_workspace_says_what_to_do() {
 }
 
 #[test]
+fn a_record_is_marked_as_one() {
+    let snapshot = snapshot();
+    let text = recorded_table(&snapshot.workspace, &snapshot.runners, at(1000), &PLAIN);
+    assert!(text.lines().next().unwrap().ends_with("no supervisor runs; as recorded"), "{text}");
+    assert_eq!(text.lines().skip(1).count(), table(&snapshot, &PLAIN).lines().skip(1).count() - 1);
+    let row = serde_json::to_value(&rows(&snapshot.runners, Source::Record)[0]).unwrap();
+    assert_eq!(row["supervised"], false);
+}
+
+#[test]
 fn a_json_row_has_every_key_in_order() {
     let snapshot = snapshot();
-    let row = serde_json::to_string(&rows(&snapshot.runners)[0]).unwrap();
+    let row = serde_json::to_string(&rows(&snapshot.runners, Source::Supervisor)[0]).unwrap();
     assert_eq!(
         row,
-        "{\"name\":\"agent-api\",\"group\":\"agents\",\"status\":\"running\",\"ready\":null,\"pid\":48211,\
-         \"attempt\":2,\"retry_count\":2,\"max_retries\":3,\"next_retry_at\":null,\"verdict\":null,\
+        "{\"name\":\"agent-api\",\"group\":\"agents\",\"status\":\"running\",\"exhausted\":false,\"ready\":null,\
+         \"pid\":48211,\"attempt\":2,\"retry_count\":2,\"max_retries\":3,\"next_retry_at\":null,\"verdict\":null,\
          \"exit_code\":null,\"signal\":null,\"started_at\":\"1970-01-01T00:04:36Z\",\"ended_at\":null,\
-         \"last_output_at\":\"1970-01-01T00:16:32Z\",\"cpu_percent\":13.6,\"rss_bytes\":432013312,\"log\":null}"
+         \"last_output_at\":\"1970-01-01T00:16:32Z\",\"cpu_percent\":13.6,\"rss_bytes\":432013312,\"log\":null,\
+         \"supervised\":true}"
     );
-    let crashed = serde_json::to_value(&rows(&snapshot.runners)[3]).unwrap();
+    let crashed = serde_json::to_value(&rows(&snapshot.runners, Source::Supervisor)[3]).unwrap();
     assert_eq!(crashed["status"], "crashed");
+    assert_eq!(crashed["exhausted"], true);
     assert_eq!(crashed["verdict"], "exit");
     assert_eq!(crashed["exit_code"], 137);
     assert_eq!(crashed["rss_bytes"], serde_json::Value::Null);

@@ -24,6 +24,11 @@ pub fn why(runner: &RunnerView, now: Timestamp) -> String {
     sentences.join(" ")
 }
 
+/// The same of what was recorded, while nobody supervises.
+pub fn recorded_why(runner: &RunnerView, now: Timestamp) -> String {
+    format!("No supervisor runs; this is what was recorded. {}", why(runner, now))
+}
+
 fn idle(runner: &RunnerView) -> Vec<String> {
     let name = &runner.name;
     let why = match &runner.waiting {
@@ -110,6 +115,12 @@ fn backoff(runner: &RunnerView, now: Timestamp) -> Vec<String> {
 
 fn stopped(runner: &RunnerView) -> Vec<String> {
     let name = &runner.name;
+    if let Some(waiting) = &runner.waiting {
+        return vec![
+            format!("{name} is not running: {}.", one_line(waiting)),
+            "`restage up` goes on from there.".into(),
+        ];
+    }
     vec![
         format!("{name} is not running because it was stopped by request; what was stopped is not retried."),
         format!("`restage start {name}` starts it again."),
@@ -123,7 +134,10 @@ fn crashed(runner: &RunnerView) -> Vec<String> {
         None => format!("{name} is not running: it crashed."),
     }];
     sentences.push(if runner.exhausted && runner.max_retries > 0 {
-        format!("All {} retries are used.", runner.max_retries)
+        match runner.max_retries {
+            1 => "Its only retry is used.".into(),
+            many => format!("All {many} retries are used."),
+        }
     } else if runner.exhausted {
         "No retries are configured for it.".into()
     } else {
@@ -176,7 +190,9 @@ fn last_ended(runner: &RunnerView) -> Option<&Outcome> {
 }
 
 fn retries_used(runner: &RunnerView) -> String {
-    format!("{} of {} retries are used", runner.retry_count, runner.max_retries)
+    let verb = if runner.retry_count == 1 { "is" } else { "are" };
+    let noun = if runner.max_retries == 1 { "retry" } else { "retries" };
+    format!("{} of {} {noun} {verb} used", runner.retry_count, runner.max_retries)
 }
 
 /// The words after "ended by": the verdict, spelt out, and what else is known.

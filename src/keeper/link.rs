@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -37,6 +38,7 @@ pub enum LinkError {
 pub fn ensure(place: &KeeperPlace) -> Result<(), LinkError> {
     let program = "/proc/self/exe";
     let output = Command::new(program)
+        .arg0("restage")
         .arg(GUARD)
         .args([place.data_dir.as_os_str(), place.runtime_dir.as_os_str()])
         .arg(if place.cgroups { "auto" } else { "off" })

@@ -17,7 +17,7 @@ use super::wire::SpawnStep;
 pub(crate) struct Child<'a> {
     pub(crate) program: &'a CStr,
     pub(crate) argv: &'a [CString],
-    pub(crate) env: &'a [CString],
+    pub(crate) env: &'a [&'a CStr],
     pub(crate) cwd: &'a OwnedFd,
     pub(crate) stdio: ChildStdio<'a>,
     pub(crate) umask: u32,
@@ -46,12 +46,20 @@ pub(crate) struct Born {
 pub(crate) struct Failed {
     pub(crate) step: SpawnStep,
     pub(crate) errno: i32,
+    /// Which one could not be set.
+    pub(crate) limit: Option<u32>,
+}
+
+impl Failed {
+    const fn at(step: SpawnStep, errno: i32) -> Self {
+        Self { step, errno, limit: None }
+    }
 }
 
 /// Starts the child. The caller has blocked all signals and ignores none, so the child inherits no handler.
 pub(crate) fn spawn(child: &Child<'_>, stack: &mut Stack) -> Result<Born, Failed> {
-    let argv = pointers(child.argv);
-    let env = pointers(child.env);
+    let argv = pointers(child.argv.iter().map(CString::as_c_str));
+    let env = pointers(child.env.iter().copied());
     let (first, second) = stack.0.split_at_mut(STACK_WORDS);
     let mut plan = Plan { child, argv: &argv, env: &env, failed: None, main: 0, terminal: -1, stack: second };
     let pid = match &child.stdio {
@@ -68,7 +76,7 @@ pub(crate) fn spawn(child: &Child<'_>, stack: &mut Stack) -> Result<Born, Failed
             let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
             // Only the cgroup part of the call can say these.
             let cgroup = child.cgroup.is_some() && matches!(errno, libc::ENODEV | libc::EBUSY | libc::EBADF);
-            Err(Failed { step: if cgroup { SpawnStep::Cgroup } else { SpawnStep::Fork }, errno })
+            Err(Failed::at(if cgroup { SpawnStep::Cgroup } else { SpawnStep::Fork }, errno))
         }
         (Ok(pid), Some(failed)) => {
             // It has ended without having been anybody; its status means nothing.
@@ -109,8 +117,8 @@ struct Plan<'a> {
     stack: &'a mut [u128],
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_char> {
+    strings.map(CStr::as_ptr).chain([ptr::null()]).collect()
 }
 
 const FLAGS: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK;
@@ -257,14 +265,14 @@ fn give_up(plan: &mut Plan<'_>, failed: Failed) -> ! {
 
 fn prepare_and_exec(plan: &Plan<'_>) -> Failed {
     let child = plan.child;
-    let fail = |step| Failed { step, errno: errno() };
+    let fail = |step| Failed::at(step, errno());
     // SAFETY: every call takes plain numbers, descriptors that are open in the parent, or pointers prepared by it.
     unsafe {
         // The token first: from here on this process can be told to be ours, whatever happens.
         for (resource, soft, hard) in child.limits {
             let limit = libc::rlimit { rlim_cur: *soft, rlim_max: *hard };
             if libc::setrlimit(*resource, &raw const limit) != 0 {
-                return fail(SpawnStep::Limit);
+                return Failed { limit: Some(*resource), ..fail(SpawnStep::Limit) };
             }
         }
         let (stdin, out) = match &child.stdio {
@@ -312,14 +320,14 @@ extern "C" fn holder_main(plan: *mut c_void) -> libc::c_int {
     // SAFETY: as in `child_main`.
     let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
     let ChildStdio::Terminal { path, log, .. } = &plan.child.stdio else {
-        give_up(plan, Failed { step: SpawnStep::Pty, errno: libc::EINVAL })
+        give_up(plan, Failed::at(SpawnStep::Pty, libc::EINVAL))
     };
     // SAFETY: plain calls with strings that the parent prepared.
     unsafe {
         let terminal =
             if libc::setsid() < 0 { -1 } else { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
         if terminal < 0 || libc::ioctl(terminal, libc::TIOCSCTTY, 0) != 0 {
-            let failed = Failed { step: SpawnStep::Pty, errno: errno() };
+            let failed = Failed::at(SpawnStep::Pty, errno());
             give_up(plan, failed)
         }
         plan.terminal = terminal;
@@ -331,7 +339,7 @@ extern "C" fn holder_main(plan: *mut c_void) -> libc::c_int {
     match made {
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
-            give_up(plan, Failed { step: SpawnStep::Fork, errno })
+            give_up(plan, Failed::at(SpawnStep::Fork, errno))
         }
         // SAFETY: volatile, since the parent reads it without the compiler knowing of us.
         Ok(pid) => unsafe { ptr::write_volatile(&raw mut plan.main, pid) },
@@ -388,7 +396,7 @@ mod tests {
         let stdin = OwnedFd::from(File::open("/dev/null").unwrap());
         let cwd = OwnedFd::from(File::open("/").unwrap());
         let argv: Vec<CString> = argv.iter().map(|arg| CString::new(*arg).unwrap()).collect();
-        let env = [CString::new("A=1").unwrap()];
+        let env = [c"A=1"];
         let child = Child {
             program: &argv[0],
             argv: &argv,
@@ -420,6 +428,6 @@ mod tests {
     #[test]
     fn a_failing_exec_names_its_step() {
         let failed = run(&["/nonexistent/program"], 0o022).unwrap_err();
-        assert_eq!(failed, Failed { step: SpawnStep::Exec, errno: libc::ENOENT });
+        assert_eq!(failed, Failed::at(SpawnStep::Exec, libc::ENOENT));
     }
 }

@@ -6,13 +6,17 @@ pub use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoi
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord, StageRecord};
 
+/// The most that the outputs of one checkpoint or one item, the inputs of one run, or a definition may be, as JSON.
+pub const MAX_STATE_BYTES: usize = 64 << 20;
+
 pub trait Store: Send {
-    /// Numbers the run, takes the lock of its lineage and branch where it is to run, and writes it down with all its
-    /// stages. Where its key was used before, or the lock is held, nothing is written.
+    /// Numbers the run, takes the lock of its lineage and branch where its status [holds it](crate::domain::flow::status::RunStatus::holds_lock), and
+    /// writes it down with all its stages. Where its key was used before, or the lock is held, nothing is written.
     fn begin(&mut self, new: &NewRun) -> Result<Begun, StoreError>;
 
     /// All of them or none; several runs may share a transaction. The answers are in the order of the changes: the
-    /// checkpoint that one made.
+    /// checkpoint that one made. [`StoreError::Fenced`], [`StoreError::Ended`] and [`StoreError::Held`] name the run that
+    /// is the reason: without its changes the rest may be committed. So does [`StoreError::Stale`], with its checkpoint.
     fn commit(&mut self, changes: &[Change]) -> Result<Vec<Option<CheckpointId>>, StoreError>;
 
     /// A checkpoint that no run makes: an edit. Its version is the next of its stage in the lineage.
@@ -27,7 +31,7 @@ pub trait Store: Send {
     /// its approval is not `from`; nothing was written.
     fn judge(&mut self, root: &RunId, judgement: &Judgement) -> Result<bool, StoreError>;
 
-    /// False: the lineage has a branch of that name.
+    /// False: the lineage has a branch of that name; it always has `main`.
     fn add_branch(&mut self, root: &RunId, branch: &Branch) -> Result<bool, StoreError>;
 
     /// Whoever does that writes from now on; the epoch is a new one.
@@ -36,16 +40,17 @@ pub trait Store: Send {
     /// With its stages and attempts.
     fn run(&mut self, run: &RunId) -> Result<Option<StoredRun>, StoreError>;
     fn run_of_key(&mut self, key: &str) -> Result<Option<RunId>, StoreError>;
-    /// The newest first, without stages.
+    /// Those that began last come first, without stages.
     fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError>;
     /// Queued, running, waiting; the oldest first.
     fn unfinished(&mut self) -> Result<Vec<RunId>, StoreError>;
     /// The text of a definition: the flow as it was when the run began.
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError>;
+    /// One that is there and cannot be read is an error.
     fn checkpoint(&mut self, root: &RunId, id: &CheckpointId) -> Result<Option<Checkpoint>, StoreError>;
     /// Of a whole lineage, the oldest first. One that cannot be read is left out and told in the second list.
     fn checkpoints(&mut self, root: &RunId) -> Result<(Vec<Checkpoint>, Vec<String>), StoreError>;
-    /// `main` comes first, whether or not it was added.
+    /// `main` comes first. None where no run of the lineage is there.
     fn branches(&mut self, root: &RunId) -> Result<Vec<Branch>, StoreError>;
     /// What is done of a stage that fans out, by item.
     fn items(&mut self, run: &RunId, stage: &StageName) -> Result<Vec<ItemRecord>, StoreError>;
@@ -56,8 +61,12 @@ pub trait Store: Send {
     /// Every artifact that a checkpoint or an item names, once.
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError>;
     fn stats(&mut self, flow: Option<&FlowName>) -> Result<Stats, StoreError>;
-    /// Refused while another run reuses its checkpoints, unless these go, too. The runs that are gone.
+    /// Refused while another run reuses its checkpoints, unless these go, too, and where one of them is under way. The
+    /// runs that are gone, the oldest first; none where there was no such run.
     fn delete(&mut self, run: &RunId, cascade: bool) -> Result<Vec<RunId>, StoreError>;
+
+    /// For a moment when nothing else is to be done: what would otherwise hold up a later write.
+    fn maintain(&mut self) {}
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,12 +108,13 @@ impl StoredRun {
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Stats {
     pub runs: u64,
+    /// Degraded ones, too.
     pub succeeded: u64,
     pub failed: u64,
     /// Runs that are retries, and those of them that ended well.
     pub retries: u64,
     pub retries_succeeded: u64,
-    /// In attempts that ended badly.
+    /// In attempts that have an error.
     pub seconds_lost: f64,
     /// Stages by how often they failed, the most first.
     pub failing: Vec<FailingStage>,
@@ -130,6 +140,11 @@ pub enum StoreError {
     /// Somebody else writes this run now.
     #[error("{run} has been taken over by another supervisor")]
     Fenced { run: RunId },
+    /// What ended never changes.
+    #[error("{run} has ended")]
+    Ended { run: RunId },
+    #[error("{run} cannot go on: {} is under way on its branch (held by {})", by.run, by.holder)]
+    Held { run: RunId, by: Held },
     #[error("{checkpoint} is not what was judged")]
     Stale { checkpoint: CheckpointId },
     #[error("{run} is reused by {}", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]

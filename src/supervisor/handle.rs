@@ -1,14 +1,20 @@
 //! How everybody else talks to the actor: requests go in by a channel, each with its own answer; updates come out by a
 //! broadcast, one per change. A listener that fell behind asks for a snapshot and goes on.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::domain::ids::RunnerName;
-use crate::domain::view::{Notice, RunnerView, Snapshot, Update};
+use crate::domain::time::Timestamp;
+use crate::domain::view::{Notice, NoticeKind, RunnerView, Snapshot, Update};
+
+/// How long notices are gathered.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What can be asked of the supervisor. An empty list of names means every runner.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,11 +85,54 @@ pub struct Notices {
 }
 
 impl Notices {
-    pub async fn recv(&mut self) -> Result<Arc<Notice>, RecvError> {
+    /// Hands over every notice until the end, and what was told before it; or how many were missed. What is told in
+    /// one moment comes together and a moment later: whoever writes it is woken once, and not while something starts.
+    pub async fn each(
+        mut self,
+        ending: impl Future<Output = ()>,
+        mut tell: impl FnMut(Result<Arc<Notice>, u64>),
+    ) {
+        tokio::pin!(ending);
         loop {
-            match self.updates.recv().await? {
-                Update::Notice(notice) => return Ok(notice),
-                Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) => {}
+            let first = tokio::select! {
+                biased;
+                received = self.updates.recv() => Some(received),
+                () = &mut ending => None,
+            };
+            let over = match first {
+                None | Some(Err(RecvError::Closed)) => true,
+                // Nobody is to be told of it.
+                Some(Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_))) => {
+                    continue;
+                }
+                Some(first) => {
+                    let over = tokio::select! {
+                        () = tokio::time::sleep(GATHER) => false,
+                        () = &mut ending => true,
+                    };
+                    match first {
+                        Ok(Update::Notice(notice)) => tell(Ok(notice)),
+                        Err(RecvError::Lagged(missed)) => tell(Err(missed)),
+                        Ok(_) | Err(RecvError::Closed) => {}
+                    }
+                    over
+                }
+            };
+            self.tell_rest(&mut tell);
+            if over {
+                return;
+            }
+        }
+    }
+
+    /// All that is there already.
+    fn tell_rest(&mut self, tell: &mut impl FnMut(Result<Arc<Notice>, u64>)) {
+        loop {
+            match self.updates.try_recv() {
+                Ok(Update::Notice(notice)) => tell(Ok(notice)),
+                Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_)) => {}
+                Err(TryRecvError::Lagged(missed)) => tell(Err(missed)),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
         }
     }
@@ -121,6 +170,13 @@ impl Handle {
         let (answer, reply) = oneshot::channel();
         self.requests.send(Ask { request, answer }).await.map_err(|_| RequestError::Ending)?;
         reply.await.map_err(|_| RequestError::Ending)?
+    }
+
+    /// Tells everybody who listens of something around the supervisor that went wrong.
+    pub fn warn(&self, at: Timestamp, text: String) {
+        let notice = Notice { at, runner: None, what: NoticeKind::Warning { text } };
+        // Nobody may listen.
+        self.updates.send(Update::Notice(Arc::new(notice))).ok();
     }
 
     /// Everything that changes from now on. Subscribe first, then ask for a snapshot: nothing falls in between.

@@ -145,7 +145,7 @@ fn a_second_supervisor_is_told_who_is_there() {
     let table = workspace.ok(&["status"]);
     assert!(table.contains("● long") && table.contains(&format!("supervisor {pid}")), "{table}");
     workspace.ok(&["down"]);
-    assert_eq!(workspace.run(&["status"]).0, Some(3));
+    assert_eq!(workspace.run(&["down"]).0, Some(3));
 }
 
 #[test]
@@ -189,6 +189,89 @@ fn deleted_sockets_come_back() {
     // With the folder moved away as a whole, only a verb that knocks makes it look.
     std::fs::rename(workspace.path("run"), workspace.path("gone")).unwrap();
     assert_eq!(workspace.runner("long")["pid"], pid);
+}
+
+#[test]
+fn a_deleted_folder_makes_no_room_for_a_second_supervisor() {
+    let workspace = Workspace::new(&json!({ "long": { "command": ["sleep", "1000"] } }));
+    workspace.ok(&["up", "--detach"]);
+    workspace.ok(&["wait", "long", "--for", "running"]);
+    let (pid, child) = (workspace.supervisor(), workspace.runner("long")["pid"].clone());
+    std::fs::remove_dir_all(workspace.path(".restage")).unwrap();
+    for arguments in [&["up", "--detach"][..], &["up", "--no-tui"]] {
+        let (code, _, stderr) = workspace.run(arguments);
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains(&pid.to_string()), "{stderr}");
+    }
+    assert_eq!(workspace.runner("long")["pid"], child);
+    assert_eq!(workspace.supervisor(), pid);
+    let own = || std::fs::read_to_string(workspace.path(".restage/logs/restage.log")).unwrap_or_default();
+    wait_until("it is told", || own().contains(".restage was deleted while it was in use"));
+    // With the lock file back, everything is as before, also at its death.
+    kill_9(pid);
+    wait_until("a successor", || workspace.holder().is_some_and(|holder| holder["pid"] != pid));
+    assert_eq!(workspace.runner("long")["pid"], child);
+    workspace.ok(&["restart", "long"]);
+    workspace.ok(&["down"]);
+}
+
+#[test]
+fn a_start_right_after_a_kill_waits_for_the_dying() {
+    let workspace = Workspace::new(&json!({
+        "long": { "command": "trap '' TERM; echo up; while :; do sleep 0.2; done", "stop_grace_seconds": 0.5 },
+    }));
+    for turn in 1..=4 {
+        let mut child = workspace.foreground(&["up", "--no-tui"]);
+        wait_until("it runs", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("{status}: {}", read_all(&mut child.stderr));
+            }
+            workspace.run(&["wait", "long", "--for", "running"]).0 == Some(0)
+        });
+        let before = i32::try_from(workspace.runner("long")["pid"].as_i64().unwrap()).unwrap();
+        signal_child(&child, libc::SIGKILL);
+        let arguments = if turn % 2 == 0 { ["up", "--detach"] } else { ["--output=json", "--detach"] };
+        workspace.ok(&arguments);
+        workspace.ok(&["wait", "long", "--for", "running", "--timeout", "10"]);
+        assert!(!is_alive(before), "two attempts at once");
+        assert_ne!(workspace.runner("long")["pid"], before);
+        child.wait().unwrap();
+        workspace.ok(&["down", "--kill"]);
+    }
+}
+
+#[test]
+fn whoever_lists_processes_finds_restage() {
+    let workspace = Workspace::new(&json!({ "long": { "command": ["sleep", "1000"] } }));
+    workspace.ok(&["up", "--detach"]);
+    workspace.ok(&["wait", "long", "--for", "running"]);
+    let supervisor = workspace.supervisor();
+    let keeper = parent_of(i32::try_from(workspace.runner("long")["pid"].as_i64().unwrap()).unwrap());
+    for (pid, comm) in
+        [(supervisor, "restage"), (keeper, "restage-keeper"), (parent_of(keeper), "restage-guard")]
+    {
+        let read = |what| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap();
+        assert_eq!(read("comm").trim(), comm);
+        assert!(read("cmdline").starts_with("restage\0"), "{}", read("cmdline"));
+    }
+    kill_9(supervisor);
+    wait_until("a successor", || workspace.supervisor() != supervisor);
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", workspace.supervisor())).unwrap();
+    assert_eq!(name, "restage\n");
+}
+
+#[test]
+fn a_limit_that_cannot_be_had_is_found_before_anything_starts() {
+    let workspace = Workspace::new(&json!({}));
+    let config =
+        "{\n  \"runners\": { \"a\": { \"command\": \"true\", \"limits\": { \"nofile\": 4000000000 } } }\n}\n";
+    std::fs::write(workspace.path("config.json"), config).unwrap();
+    let (code, _, stderr) = workspace.run(&["check"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.starts_with("config.json:2:64: runners.a.limits.nofile: 4000000000 is more than"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -240,7 +323,7 @@ fn orders_and_waits_have_their_exit_codes() {
     workspace.ok(&["start", "later"]);
     assert_eq!(workspace.run(&["wait", "later"]).0, Some(1));
     wait_until("flap waits", || workspace.runner("flap")["status"] == "backoff");
-    assert!(workspace.ok(&["why", "flap"]).contains("1 of 3 retries are used"));
+    assert!(workspace.ok(&["why", "flap"]).contains("1 of 3 retries is used"));
     assert_eq!(workspace.ok(&["stop", "flap"]), "flap  stopped\n");
     let before = workspace.runner("long")["pid"].clone();
     workspace.ok(&["restart", "long"]);

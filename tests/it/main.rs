@@ -16,6 +16,7 @@
 )]
 
 mod cli;
+mod clients;
 mod guest;
 mod keeper;
 mod layers;

@@ -62,7 +62,9 @@ impl Workspace {
     }
 
     fn is_over(&self) -> bool {
-        self.verb(&["status"]).0 == Some(3)
+        let (code, text) = self.verb(&["status", "--json"]);
+        let rows: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+        code == Some(3) || (code == Some(0) && rows.iter().all(|row| row["supervised"] == false))
     }
 
     fn supervisor(&self) -> i32 {
@@ -190,6 +192,43 @@ fn a_signal_gives_the_terminal_back_and_leaves_the_runners() {
     }
 }
 
+/// One whose window is frozen, or whose network is gone: a write to it does not come back.
+#[test]
+fn a_terminal_that_takes_nothing_keeps_nobody_from_leaving() {
+    let workspace = Workspace::new(&json!({ "a": sleeper() }));
+    for (signal, keys) in [(Some(libc::SIGTERM), ""), (None, "qd")] {
+        let mut terminal = workspace.open_sized((200, 60));
+        terminal.expect("1 running");
+        let pid = i32::try_from(terminal.child.id()).unwrap();
+        let frozen = terminal.frozen();
+        wait_until("a write that does not come back", || {
+            terminal.press("\x0c");
+            is_in_write(pid, "restage-screen")
+        });
+        match signal {
+            Some(signal) => assert_eq!(unsafe { libc::kill(pid, signal) }, 0),
+            None => terminal.press(keys),
+        }
+        let status = wait_for("the end of the program", || terminal.child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(signal.map_or(0, |signal| 128 + signal)));
+        assert!(terminal.is_cooked());
+        drop(frozen);
+        wait_until("the way out of the alternate screen", || !terminal.is_alternate());
+        assert_eq!(workspace.runner("a")["status"], "running");
+    }
+}
+
+/// A thread of this name waits for a write to end.
+fn is_in_write(pid: i32, thread: &str) -> bool {
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.flatten().map(|task| task.path()).any(|task| {
+        let number = libc::SYS_write.to_string();
+        read(task.join("comm")).trim() == thread
+            && read(task.join("syscall")).split_whitespace().next() == Some(&number)
+    })
+}
+
 #[test]
 fn a_supervisor_that_is_killed_is_seen_and_its_successor_found() {
     let workspace = Workspace::new(&json!({ "a": sleeper() }));
@@ -255,6 +294,26 @@ fn nothing_of_a_child_escapes_its_pane() {
     assert_eq!(bytes.windows(8).filter(|window| *window == b"\x1b[?1049h").count(), 1);
     let text = String::from_utf8(bytes.clone()).expect("all that restage writes is UTF-8");
     assert!(!text.contains(['\u{9b}', '\u{9d}', '\u{9c}']), "a C1 control came through");
+}
+
+#[test]
+fn copying_goes_through_the_terminal_unless_the_config_says_no() {
+    let runners = json!({ "talker": { "command": "echo hello; exec sleep infinity" } });
+    for (clipboard, copies) in [("osc52", true), ("off", false)] {
+        let workspace = Workspace::with(&json!({ "clipboard": clipboard, "runners": runners }));
+        let mut terminal = workspace.open();
+        terminal.expect("hello");
+        terminal.press("l");
+        terminal.expect("& lines");
+        assert_eq!(terminal.screen().contains("y copy"), copies, "{}", terminal.screen());
+        terminal.press("y");
+        // base64 of "hello\n"
+        let sequence = b"\x1b]52;c;aGVsbG8K\x07";
+        let told = if copies { "Copied 1 line" } else { "the config says" };
+        terminal.expect(told);
+        let bytes = terminal.bytes();
+        assert_eq!(bytes.windows(sequence.len()).any(|window| window == sequence), copies);
+    }
 }
 
 #[test]

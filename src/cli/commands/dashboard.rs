@@ -30,7 +30,7 @@ use crate::supervisor::clock::SystemClock;
 use crate::supervisor::retry_log;
 
 pub fn run(workspace: &Workspace, global: &Global, names: &[String]) -> Outcome {
-    let (tui, asked) = match link::who(workspace) {
+    let (tui, asked) = match runtime()?.block_on(link::settled(workspace)) {
         Found::Nobody => {
             // What is wrong with the config is told here, and not by a process that nobody sees.
             let loaded = settings::load(workspace, Missing::Error)?;
@@ -70,7 +70,15 @@ fn manners(tui: &TuiSpec, no_color: bool) -> (Manners, Option<String>) {
     let (theme, trouble) = terminal::theme(&tui.theme, no_color);
     // The config was read without clashes, so the keys fit together.
     let keymap = Keymap::with(&tui.keys).unwrap_or_default();
-    (Manners { keymap, theme, refresh: tui.refresh, notifications: tui.notifications }, trouble)
+    let manners = Manners {
+        keymap,
+        theme,
+        refresh: tui.refresh,
+        notifications: tui.notifications,
+        clipboard: tui.clipboard,
+        log_tail_lines: tui.log_tail_lines,
+    };
+    (manners, trouble)
 }
 
 fn leave(left: Left) -> Exit {
@@ -102,7 +110,7 @@ impl Host for Desk {
 
     fn dial(&self) -> Later<Result<Option<(Client, Updates)>, String>> {
         let workspace = self.workspace.clone();
-        Box::pin(async move { link::connect(&workspace).await.map_err(|failure| failure.message) })
+        Box::pin(async move { link::connect(&workspace).await.map_err(|failure| failure.message()) })
     }
 
     fn summon(&self) -> Later<Result<(), String>> {
@@ -112,7 +120,7 @@ impl Host for Desk {
                 tokio::task::spawn_blocking(move || background::start(&workspace, debug, &[])).await;
             match started {
                 Ok(Ok(_)) => Ok(()),
-                Ok(Err(failure)) => Err(failure.message),
+                Ok(Err(failure)) => Err(failure.message()),
                 Err(_) => Err("start a supervisor: it was given up".to_owned()),
             }
         })

@@ -14,27 +14,29 @@ use crate::supervisor::handle::Shutdown;
 /// Between its last word and the end of its process.
 const LAST_STEP: Duration = Duration::from_secs(5);
 
-pub async fn run(workspace: &Workspace, client: Client, updates: Updates, kill: bool) -> Outcome {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub kill: bool,
+    /// Events are data on stdout then, as those of `up`.
+    pub json: bool,
+}
+
+pub async fn run(workspace: &Workspace, client: Client, updates: Updates, options: Options) -> Outcome {
     let pid = client.welcome.supervisor_pid;
-    let how = if kill { Shutdown::Kill } else { Shutdown::Graceful };
-    end(client, updates, how)
-        .await
-        .map_err(|error| Failure::of_client(format!("end the supervisor {pid}"), &error))?;
+    let act = format!("end the supervisor {pid}");
+    end(client, updates, options).await.map_err(|error| Failure::of_client(&act, &error))?;
     if tokio::time::timeout(LAST_STEP, lock::freed(&workspace.lock_file())).await.is_ok() {
         return Ok(Exit::Completed);
     }
-    Err(Failure::new(
-        Exit::Failed,
-        format!("end the supervisor {pid}"),
-        "it has stopped its runners and still lives",
-    )
-    .hint(format!("look at {}", workspace.log_dir().join("restage.log").display())))
+    Err(Failure::new(Exit::Failed, act, "it has stopped its runners and still lives")
+        .hint(format!("look at {}", workspace.log_dir().join("restage.log").display())))
 }
 
 /// Tells what stops until the connection ends, which is the end of the supervisor. The graces of the runners are what
 /// bounds it.
-async fn end(client: Client, mut updates: Updates, how: Shutdown) -> Result<(), ClientError> {
+async fn end(client: Client, mut updates: Updates, options: Options) -> Result<(), ClientError> {
     client.subscribe().await?;
+    let how = if options.kill { Shutdown::Kill } else { Shutdown::Graceful };
     match client.shutdown(how).await {
         // It may end before its answer gets through.
         Ok(()) | Err(ClientError::Gone) => {}
@@ -42,7 +44,12 @@ async fn end(client: Client, mut updates: Updates, how: Shutdown) -> Result<(), 
     }
     while let Some(incoming) = updates.next().await {
         if let Incoming::Update(Update::Notice(notice)) = incoming {
-            output::remark(&crate::frontend::text::one_line(&notice.to_string()));
+            if options.json {
+                // A reader that is gone does not keep the runners from being stopped.
+                output::print_json(&*notice).ok();
+            } else {
+                output::remark(&crate::frontend::text::one_line(&notice.to_string()));
+            }
         }
     }
     Ok(())

@@ -7,10 +7,14 @@ use std::path::PathBuf;
 use crate::cli::args::Lines;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output;
+use crate::cli::workspace::Workspace;
+use crate::cli::{link, output};
+use crate::control::client::{Client, ClientError, Incoming, Updates};
 use crate::control::watch::{Of, Watch};
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::spec::LogSpec;
+use crate::domain::view::Update;
+use crate::frontend::text::word;
 use crate::logs::blocks::{Piece, open_log};
 use crate::logs::lines::{GapNote, LogLine};
 use crate::logs::names::{attempt_log, attempts_of};
@@ -29,14 +33,63 @@ pub struct Options {
     pub lines: Lines,
     pub follow: bool,
     pub no_color: bool,
+    pub debug: bool,
 }
 
-pub async fn run(log: LogSpec, options: Options) -> Outcome {
+pub async fn run(workspace: &Workspace, log: LogSpec, options: Options) -> Outcome {
     let mut reader = Reader::open(log, &options)?;
     if !reader.print_end(options.lines)? || !options.follow {
         return Ok(Exit::Completed);
     }
-    reader.follow().await
+    let Some(end) = reader.follow(workspace, options.debug).await? else { return Ok(Exit::Completed) };
+    // What was written before it rested may have come after the last look.
+    if reader.print_news()? {
+        while reader.turn_over()? {
+            reader.print_news()?;
+        }
+        output::remark(&format!("==> {end} <=="));
+    }
+    Ok(Exit::Completed)
+}
+
+/// Resolves with the reason when nothing more will be written: the runner rests, or nobody supervises any more.
+async fn rested(workspace: &Workspace, name: &RunnerName, debug: bool) -> Result<String, Failure> {
+    let mut connected = link::connect(workspace).await?;
+    while let Some((client, mut updates)) = connected {
+        match rested_one(&client, &mut updates, name).await {
+            Ok(word) => return Ok(format!("{name} is {word}; `restage start {name}` starts it again")),
+            Err(ClientError::Gone) => connected = link::reconnect(workspace, debug).await?,
+            Err(error) => return Err(Failure::of_client(format!("follow {name}"), &error)),
+        }
+    }
+    Ok(format!("no supervisor runs, so {name} writes nothing more; `restage up` starts one"))
+}
+
+async fn rested_one(
+    client: &Client,
+    updates: &mut Updates,
+    name: &RunnerName,
+) -> Result<&'static str, ClientError> {
+    client.subscribe().await?;
+    loop {
+        let snapshot = client.snapshot(false).await?;
+        // Before the keeper has answered, nothing has been started that will be.
+        let begun = snapshot.fleet.keeper_trouble.is_none();
+        match snapshot.runners.iter().find(|runner| runner.name == *name) {
+            Some(runner) if begun && !runner.status.is_live() => return Ok(word(runner)),
+            None if begun => return Ok("no longer in the config"),
+            Some(_) | None => {}
+        }
+        loop {
+            match updates.next().await {
+                Some(Incoming::Update(Update::Runner(changed)))
+                    if changed.name != *name || changed.status.is_live() => {}
+                Some(Incoming::Update(Update::Notice(_))) => {}
+                Some(Incoming::Update(_) | Incoming::Lagged) => break,
+                None => return Err(ClientError::Gone),
+            }
+        }
+    }
 }
 
 struct Reader {
@@ -127,20 +180,29 @@ impl Reader {
         }
     }
 
-    /// Goes on until the reader is gone or a signal ends us.
-    async fn follow(&mut self) -> Outcome {
+    /// Goes on until the reader is gone, which is `None`, or nothing more will come, with the reason. A signal ends us
+    /// anyway.
+    async fn follow(&mut self, workspace: &Workspace, debug: bool) -> Result<Option<String>, Failure> {
         let watch = Watch::new();
         watch.add(&self.log.dir, &[Of::Arrivals]);
         watch.add(&self.path, &[Of::Writes]);
+        let name = self.name.clone();
+        let rested = rested(workspace, &name, debug);
+        let unread = output::unread();
+        tokio::pin!(rested, unread);
         loop {
             // Whatever is written between the watch and this look is seen by one of them.
             if !self.print_news()? {
-                return Ok(Exit::Completed);
+                return Ok(None);
             }
             if self.turn_over()? {
                 watch.add(&self.path, &[Of::Writes]);
-            } else {
-                watch.changed().await;
+                continue;
+            }
+            tokio::select! {
+                () = watch.changed() => {}
+                end = &mut rested => return end.map(Some),
+                () = &mut unread => return Ok(None),
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::cli::output;
 use crate::control::client::{Client, ClientError, Incoming, Updates};
 use crate::domain::ids::RunnerName;
 use crate::domain::view::{RunnerStatus, RunnerView, Update};
+use crate::frontend::status::{Source, rows};
 use crate::frontend::text::{one_line, word};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +31,30 @@ impl Order {
     }
 }
 
-pub async fn run(client: Client, updates: Updates, order: Order, names: &Names) -> Outcome {
+pub async fn run(client: Client, updates: Updates, order: Order, names: &Names, json: bool) -> Outcome {
     let what = if names.all { "all".to_owned() } else { names.names.join(", ") };
-    let runners = obey(&client, updates, order, names)
-        .await
-        .map_err(|error| Failure::of_client(format!("{} {what}", order.word()), &error))?;
-    for runner in &runners {
-        if !output::print(&format!("{}  {}\n", one_line(runner.name.as_str()), word(runner)))? {
-            break;
-        }
+    let act = format!("{} {what}", order.word());
+    let runners =
+        obey(&client, updates, order, names).await.map_err(|error| Failure::of_client(&act, &error))?;
+    if json {
+        output::print_json(&rows(&runners, Source::Supervisor))?;
+    } else {
+        let lines =
+            runners.iter().map(|runner| format!("{}  {}\n", one_line(runner.name.as_str()), word(runner)));
+        output::print(&lines.collect::<String>())?;
     }
-    let stuck = runners.iter().any(|runner| runner.status == RunnerStatus::Stuck);
-    Ok(if stuck { Exit::Failed } else { Exit::Completed })
+    let stuck = runners.iter().filter(|runner| runner.status == RunnerStatus::Stuck);
+    let stuck: Vec<String> = stuck
+        .map(|runner| match &runner.waiting {
+            Some(waiting) => format!("{} is stuck: {waiting}", runner.name),
+            None => format!("{} is stuck", runner.name),
+        })
+        .collect();
+    if stuck.is_empty() {
+        return Ok(Exit::Completed);
+    }
+    Err(Failure::new(Exit::Failed, act, stuck.join("; "))
+        .hint("they wait in the kernel, or belong to another user; `restage why NAME` tells more"))
 }
 
 async fn obey(
@@ -71,7 +84,7 @@ async fn obey(
                 }
             }
             Some(Incoming::Update(Update::Removed(name))) => runners.retain(|runner| runner.name != name),
-            Some(Incoming::Update(Update::Fleet(_) | Update::Notice(_))) => {}
+            Some(Incoming::Update(Update::Fleet(_) | Update::Notice(_) | Update::Flow(_))) => {}
             Some(Incoming::Lagged) => {
                 let snapshot = client.snapshot(false).await?;
                 let known = |view: &&Arc<RunnerView>| runners.iter().any(|runner| runner.name == view.name);

@@ -1,8 +1,10 @@
 //! `restage up`: takes the workspace, puts a supervisor together and runs it, here or in the background.
 
 use std::env;
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use crate::cli::signals::Signals;
 use crate::cli::workspace::Workspace;
 use crate::cli::{output, process, runtime, settings};
 use crate::config::Missing;
-use crate::control::lock::{LockError, WorkspaceLock};
+use crate::control::lock::{LOCK_FILE, LockError, WorkspaceLock};
 use crate::control::serve::Place;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::WorkspaceSpec;
@@ -31,6 +33,7 @@ use crate::supervisor::apart::apart;
 use crate::supervisor::atomic::private_dir;
 use crate::supervisor::clock::SystemClock;
 use crate::supervisor::manager::Mode as ActorMode;
+use crate::supervisor::place::WorkspacePlaces;
 
 /// Somebody who only looks at the lock holds it for less than this.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -38,7 +41,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LAST_THREADS: Duration = Duration::from_millis(500);
 
 pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String]) -> Outcome {
-    if let Found::Somebody(holder) = link::who(workspace) {
+    if let Found::Somebody(holder) = runtime()?.block_on(link::settled(workspace)) {
         return Err(link::taken(workspace, holder.as_ref()));
     }
     footprint::keep_little();
@@ -46,9 +49,13 @@ pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String])
     let chosen = choose(&spec, names)?;
     if mode.detach {
         let pid = background::start(workspace, global.debug, names)?;
-        output::remark(&format!(
-            "restage: supervisor {pid} works in the background; `restage status` shows it"
-        ));
+        if global.output == Output::Json {
+            output::print_json(&serde_json::json!({ "supervisor_pid": pid }))?;
+        } else {
+            output::remark(&format!(
+                "restage: supervisor {pid} works in the background; `restage status` shows it"
+            ));
+        }
         return Ok(Exit::Completed);
     }
     let headless = headless(global, &spec)?;
@@ -138,10 +145,10 @@ struct Role {
 fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: impl FnOnce()) -> Outcome {
     let data_dir = workspace.data_dir();
     private_dir(&data_dir).map_err(|error| Failure::io(format!("make {}", data_dir.display()), &error))?;
-    let lock = take_lock(workspace)?;
+    let places = workspace.places(spec.cache_dir.as_deref());
+    let lock = take_lock(workspace, &places)?;
     // Held to the end: what waits is written when it goes.
     let _log = open_log(workspace, role.debug);
-    let places = workspace.places(spec.cache_dir.as_deref());
     let mode = if role.headless.is_some() { ActorMode::Headless } else { ActorMode::Background };
     let mut folders = places.runtime_dirs.clone();
     folders.push(data_dir);
@@ -160,8 +167,13 @@ fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: i
     outcome
 }
 
-fn take_lock(workspace: &Workspace) -> Result<WorkspaceLock, Failure> {
-    WorkspaceLock::take(&workspace.lock_file(), LOCK_PATIENCE, process::lives).map_err(|error| match &error {
+fn take_lock(workspace: &Workspace, places: &WorkspacePlaces) -> Result<WorkspaceLock, Failure> {
+    // What cannot be made is told when the state is opened.
+    DirBuilder::new().recursive(true).mode(0o700).create(&places.state_dir).ok();
+    let second = places.state_dir.join(LOCK_FILE);
+    let first = WorkspaceLock::take(&workspace.lock_file(), LOCK_PATIENCE, process::lives);
+    let both = first.and_then(|lock| lock.also(&second, LOCK_PATIENCE, process::lives));
+    both.map_err(|error| match &error {
         LockError::Held { holder, .. } => link::taken(workspace, holder.as_ref()),
         LockError::Io { path, source } => Failure::io(format!("lock {}", path.display()), source)
             .hint("supervision needs a folder that can be written to"),

@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::cli::args::Goal;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output;
+use crate::cli::workspace::Workspace;
+use crate::cli::{link, output, recorded};
 use crate::control::client::{Client, ClientError, Incoming, Updates};
-use crate::domain::view::{RunnerStatus, RunnerView, Snapshot, Update};
+use crate::domain::view::{RunnerStatus, RunnerView, Update};
+use crate::frontend::status::{Source, rows};
 use crate::frontend::text::word;
 
 /// How far one runner is.
@@ -22,57 +24,131 @@ enum Progress {
     Never,
 }
 
-pub async fn run(
-    client: Client,
-    updates: Updates,
-    names: &[String],
-    goal: Goal,
-    timeout: Option<f64>,
-) -> Outcome {
-    let waiting = wait(client, updates, names, goal);
-    let Some(seconds) = timeout else { return waiting.await };
-    if let Ok(outcome) = tokio::time::timeout(Duration::from_secs_f64(seconds), waiting).await {
-        return outcome;
-    }
-    output::remark(&format!("restage: wait for {}: not within {seconds}s", names.join(", ")));
-    Ok(Exit::WaitTimeout)
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub names: Vec<String>,
+    pub goal: Goal,
+    /// In seconds.
+    pub timeout: Option<f64>,
+    pub json: bool,
+    pub debug: bool,
 }
 
-async fn wait(client: Client, mut updates: Updates, names: &[String], goal: Goal) -> Outcome {
-    let act = format!("wait for {}", names.join(", "));
-    let failed = |error: ClientError| Failure::of_client(&act, &error);
-    client.subscribe().await.map_err(failed)?;
+pub async fn run(workspace: &Workspace, client: Client, updates: Updates, options: Options) -> Outcome {
+    let act = format!("wait for {}", options.names.join(", "));
+    let waiting = wait(workspace, client, updates, &options, &act);
+    let (runners, source) = match options.timeout {
+        None => waiting.await?,
+        Some(seconds) => {
+            let waited = tokio::time::timeout(Duration::from_secs_f64(seconds), waiting).await;
+            waited.unwrap_or_else(|_| {
+                Err(Failure::new(Exit::WaitTimeout, &act, format!("not within {seconds}s"))
+                    .hint("`restage why NAME` tells what a runner is doing"))
+            })?
+        }
+    };
+    if options.json {
+        output::print_json(&rows(&runners, source))?;
+    }
+    match verdict(&runners, options.goal) {
+        Some(Exit::Completed) => Ok(Exit::Completed),
+        Some(exit) => Err(not_as_wanted(exit, &act, &runners, options.goal)),
+        None => Err(Failure::new(Exit::Nothing, act, "the supervisor has ended before that")
+            .hint("`restage status` shows what was recorded, `restage up` goes on")),
+    }
+}
+
+/// Why the wait is over without what it was for.
+fn not_as_wanted(exit: Exit, act: &str, runners: &[Arc<RunnerView>], goal: Goal) -> Failure {
+    let bad =
+        |runner: &&Arc<RunnerView>| matches!(progress(runner, goal), Progress::Failed | Progress::Never);
+    let told: Vec<String> = runners
+        .iter()
+        .filter(bad)
+        .map(|runner| {
+            let outcome = runner.outcome.as_ref().filter(|_| runner.status == RunnerStatus::Crashed);
+            let how = outcome.map(|outcome| format!(" ({outcome})")).unwrap_or_default();
+            format!("{} is {}{how}", runner.name, word(runner))
+        })
+        .collect();
+    let name = runners.iter().find(bad).map(|runner| runner.name.to_string()).unwrap_or_default();
+    Failure::new(exit, act, told.join(", ")).hint(format!("`restage why {name}` tells more"))
+}
+
+/// Until it is decided, also through the end of a supervisor that has a successor. At the end of one that has none,
+/// what it has recorded last is the answer.
+async fn wait(
+    workspace: &Workspace,
+    mut client: Client,
+    mut updates: Updates,
+    options: &Options,
+    act: &str,
+) -> Result<(Vec<Arc<RunnerView>>, Source), Failure> {
+    loop {
+        match wait_one(&client, &mut updates, options).await {
+            Ok(runners) => return Ok((runners, Source::Supervisor)),
+            Err(Broken::Told(failure)) => return Err(*failure),
+            Err(Broken::Client(ClientError::Gone)) => {}
+            Err(Broken::Client(error)) => return Err(Failure::of_client(act, &error)),
+        }
+        match link::reconnect(workspace, options.debug).await? {
+            Some(connected) => (client, updates) = connected,
+            None => {
+                let recorded = recorded::read(workspace).unwrap_or_default();
+                return Ok((find(&options.names, &recorded)?, Source::Record));
+            }
+        }
+    }
+}
+
+enum Broken {
+    Client(ClientError),
+    Told(Box<Failure>),
+}
+
+impl From<ClientError> for Broken {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+async fn wait_one(
+    client: &Client,
+    updates: &mut Updates,
+    options: &Options,
+) -> Result<Vec<Arc<RunnerView>>, Broken> {
+    client.subscribe().await?;
     let look = async || {
-        let snapshot = client.snapshot(false).await.map_err(failed)?;
-        Ok::<_, Failure>((find(names, &snapshot)?, snapshot.fleet.keeper_trouble.is_none()))
+        let snapshot = client.snapshot(false).await?;
+        let runners =
+            find(&options.names, &snapshot.runners).map_err(|failure| Broken::Told(Box::new(failure)))?;
+        Ok::<_, Broken>((runners, snapshot.fleet.keeper_trouble.is_none()))
     };
     // Before the keeper has answered, nothing has been started that will be.
     let (mut runners, mut begun) = look().await?;
     loop {
-        if begun && let Some(exit) = verdict(&runners, goal) {
-            for runner in runners.iter().filter(|runner| progress(runner, goal) == Progress::Never) {
-                output::remark(&format!("restage: {act}: {} is {}", runner.name, word(runner)));
-            }
-            return Ok(exit);
+        if begun && verdict(&runners, options.goal).is_some() {
+            return Ok(runners);
         }
         match updates.next().await {
             Some(Incoming::Update(Update::Runner(changed))) => {
-                if let Some(runner) = runners.iter_mut().find(|runner| runner.name == changed.name) {
-                    *runner = changed;
+                // A name may be given twice.
+                for runner in runners.iter_mut().filter(|runner| runner.name == changed.name) {
+                    runner.clone_from(&changed);
                 }
             }
             Some(Incoming::Update(Update::Removed(_) | Update::Fleet(_)) | Incoming::Lagged) => {
                 (runners, begun) = look().await?;
             }
-            Some(Incoming::Update(Update::Notice(_))) => {}
-            None => return Err(failed(ClientError::Gone)),
+            Some(Incoming::Update(Update::Notice(_) | Update::Flow(_))) => {}
+            None => return Err(ClientError::Gone.into()),
         }
     }
 }
 
-fn find(names: &[String], snapshot: &Snapshot) -> Result<Vec<Arc<RunnerView>>, Failure> {
+fn find(names: &[String], runners: &[Arc<RunnerView>]) -> Result<Vec<Arc<RunnerView>>, Failure> {
     let by_name = |name: &String| {
-        snapshot.runners.iter().find(|runner| runner.name.as_str() == name).cloned().ok_or_else(|| {
+        runners.iter().find(|runner| runner.name.as_str() == name).cloned().ok_or_else(|| {
             Failure::new(Exit::Nothing, format!("wait for {name}"), format!("no runner is called {name}"))
                 .hint("`restage status` lists the names")
         })
@@ -170,6 +246,15 @@ mod tests {
         for (goal, status, ready, exit) in table {
             assert_eq!(verdict(&[runner(status, ready)], goal), exit, "{goal:?} {status:?} {ready:?}");
         }
+    }
+
+    #[test]
+    fn a_wait_in_vain_says_why() {
+        let exhausted =
+            RunnerView { exhausted: true, ..RunnerView::clone(&runner(RunnerStatus::Crashed, None)) };
+        let failure = not_as_wanted(Exit::Failed, "wait for a", &[Arc::new(exhausted)], Goal::Ended);
+        assert_eq!(failure.message(), "wait for a: a is exhausted");
+        assert!(failure.hint.unwrap().contains("restage why a"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Workspace;
 use crate::domain::keys::{Action, Key, Keymap, Place};
-use crate::domain::spec::{Notifications, ThemeChoice};
+use crate::domain::spec::{Clipboard, Notifications, ThemeChoice};
 
 fn config(keys: &str) -> String {
     format!(r#"{{"runners": {{"a": {{"command": "true"}}}}, {keys}}}"#)
@@ -13,16 +13,17 @@ fn what_is_written_counts() {
     let workspace = Workspace::new();
     std::fs::write(workspace.root().join("mine.json"), "{}").unwrap();
     let text = config(
-        r#""keys": {"stop": "d", "quit": ["F10", "ctrl-q"], "kill": null}, "theme": "mine.json", "notifications": "both""#,
+        r#""keys": {"stop": "d", "quit": ["F10", "ctrl-q"], "kill": null}, "theme": "mine.json", "notifications": "both", "clipboard": "off""#,
     );
     let tui = workspace.load(&text).unwrap().spec.tui;
     assert_eq!(tui.theme, ThemeChoice::File(workspace.root().join("mine.json")));
-    assert_eq!(tui.notifications, Notifications::Both);
+    assert_eq!((tui.notifications, tui.clipboard), (Notifications::Both, Clipboard::Off));
     let map = Keymap::with(&tui.keys).unwrap();
     assert_eq!(map.action(Key::char('d'), Place::List), Some(Action::Stop));
     assert_eq!(map.action(Key::parse("F10").unwrap(), Place::Help), Some(Action::Quit));
     assert_eq!(map.key(Action::Kill), None);
     let named = workspace.load(config(r#""theme": "colour-blind""#)).unwrap().spec.tui;
+    assert_eq!(named.clipboard, Clipboard::Osc52);
     assert_eq!((named.theme, named.keys.len()), (ThemeChoice::BuiltIn("colour-blind"), 0));
 }
 
@@ -38,6 +39,7 @@ fn what_cannot_be_says_why_and_what_to_do() {
         (r#""keys": []"#, "expected an object", ""),
         (r#""theme": "drak""#, "there is no theme \"drak\"", "did you mean \"dark\"?"),
         (r#""theme": "none.json""#, "none.json cannot be found", "create it"),
+        (r#""clipboard": true"#, "expected one of", ""),
         (r#""notifications": "bel""#, "expected one of", "did you mean \"bell\"?"),
     ] {
         let errors = workspace.load(config(keys)).unwrap_err();

@@ -8,7 +8,8 @@ use super::super::{Environment, load};
 fn the_demo_is_valid_and_has_five_runners_and_a_flow() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.json");
     let vars = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into();
-    let loaded = load(&path, &Environment { home: None, vars }).unwrap_or_else(|errors| panic!("{errors}"));
+    let loaded = load(&path, &Environment { vars, ..Environment::default() })
+        .unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(loaded.warnings, []);
     let names: Vec<_> = loaded.spec.runners.iter().map(|spec| spec.name.as_str()).collect();
     assert_eq!(names, ["web", "flaky", "silent", "broken", "report"]);

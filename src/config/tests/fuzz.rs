@@ -24,7 +24,8 @@ const FLOW: &str = r#"{ "env": { "TOKEN": "t" }, "flows": { "f": { "retry_on_fai
 
 fn never_panics(bytes: &[u8]) {
     let path = std::path::Path::new("/nowhere/config.json");
-    let env = Environment { home: Some("/home/ada".into()), vars: [("USER".into(), "ada".into())].into() };
+    let vars = [("USER".into(), "ada".into())].into();
+    let env = Environment { home: Some("/home/ada".into()), vars, ..Environment::default() };
     match load_bytes("config.json", path, bytes, &env, Missing::Error) {
         Ok(loaded) => loaded.warnings.iter().for_each(|one| assert!(!one.human().is_empty())),
         Err(diagnostics) => {

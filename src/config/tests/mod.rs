@@ -15,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::{Diagnostics, Environment, Loaded, load};
+use crate::domain::spec::Limit;
 
 /// A folder with a few files in it, and a config that each test writes.
 struct Workspace {
@@ -50,6 +51,7 @@ impl Workspace {
         Environment {
             home: Some(self.root().join("home")),
             vars: vars.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            most: [(Limit::Memlock, 8 << 20)].into(),
         }
     }
 

@@ -57,7 +57,7 @@ pub struct Change {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    /// A final or an interrupted one gives the lock back; any other takes it.
+    /// Takes the lock of its lineage and branch where the status holds it, gives it back where it does not.
     Run {
         status: RunStatus,
         error: Option<String>,

@@ -2,15 +2,26 @@
 //! [`domain`](super).
 //!
 //! Reading order: [`ids`], [`status`] (the words), [`spec`] (what the user asked for), [`when`] (its expressions),
-//! [`graph`], [`record`] (what is kept), [`plan`] (what a retry executes and what it reuses), [`refusal`] (what is
-//! refused, and the way out), [`ask`] (what can be asked).
+//! [`graph`], [`record`] (what is kept), [`inputs`], [`output`] and [`state`] (what passes between stages), [`hashes`],
+//! [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`refusal`] (what is refused, and the way
+//! out), [`ask`] (what can be asked).
 
 pub mod ask;
 pub mod change;
 pub mod graph;
+pub mod hashes;
 pub mod ids;
+pub mod inputs;
+pub mod news;
+pub mod output;
 pub mod record;
 pub mod refusal;
+pub mod run;
 pub mod spec;
+pub mod state;
 pub mod status;
+pub mod view;
 pub mod when;
+
+#[cfg(test)]
+pub(crate) mod testing;

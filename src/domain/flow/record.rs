@@ -106,6 +106,9 @@ pub struct AttemptRecord {
     pub peak_rss_bytes: Option<u64>,
     pub cost: Option<f64>,
     pub log: Option<String>,
+    /// It was cut short through no fault of its own, and spent no retry.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blameless: bool,
 }
 
 /// What a stage left behind, whole. It never changes, but for its approval.

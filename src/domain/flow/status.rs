@@ -64,6 +64,11 @@ impl RunStatus {
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Degraded | Self::Failed | Self::Cancelled)
     }
+
+    /// While it is so, no other run of its lineage may be so on its branch. A queued run waits for that one's end.
+    pub const fn holds_lock(self) -> bool {
+        matches!(self, Self::Running | Self::Waiting)
+    }
 }
 
 words!(StageStatus {

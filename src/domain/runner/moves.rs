@@ -100,6 +100,7 @@ impl<'a> Machine<'a> {
         match due.why {
             Why::Retry { .. } => match self.ctx.budget_free_at {
                 Some(until) if until > self.ctx.now.mono => {
+                    self.tell_budget(until);
                     self.pend(Due { until, why: Why::Retry { over_budget: true } })
                 }
                 Some(_) | None => {
@@ -278,19 +279,23 @@ impl<'a> Machine<'a> {
         self.r.retry_count += 1;
         let wanted = ended.plus(delay);
         let free_at = self.ctx.budget_free_at.filter(|free_at| *free_at > wanted);
+        let until = free_at.unwrap_or(wanted);
+        // The delay that is told is the one that comes, not the one that the budget does not allow.
+        let delay = if free_at.is_some() { until.since(self.ctx.now.mono) } else { delay };
         self.notice(NoticeKind::Retrying {
             retry: self.r.retry_count,
             max_retries: self.spec.retry.max_retries,
             delay_seconds: delay.as_secs_f64(),
         });
-        let until = free_at.unwrap_or(wanted);
         if free_at.is_some() {
-            self.notice(NoticeKind::Waiting {
-                reason: OVER_BUDGET.into(),
-                delay_seconds: until.since(self.ctx.now.mono).as_secs_f64(),
-            });
+            self.tell_budget(until);
         }
         Next::At(Due { until, why: Why::Retry { over_budget: free_at.is_some() } })
+    }
+
+    fn tell_budget(&mut self, until: Mono) {
+        let delay_seconds = until.since(self.ctx.now.mono).as_secs_f64();
+        self.notice(NoticeKind::Waiting { reason: OVER_BUDGET.into(), delay_seconds });
     }
 
     /// As in other supervisors a good end under `always` spends no retry, and is as good a sign of health as any:

@@ -252,8 +252,19 @@ fn failed_health_checks_in_a_row_end_it_as_unhealthy() {
 fn a_budget_that_is_used_up_makes_the_retry_wait_longer_and_says_so() {
     let mut b = Bench::new(spec("a"));
     b.up();
+    let delays = |b: &Bench| {
+        let delay = |notice: &&NoticeKind| match notice {
+            NoticeKind::Retrying { delay_seconds, .. } | NoticeKind::Waiting { delay_seconds, .. } => {
+                Some(*delay_seconds)
+            }
+            _ => None,
+        };
+        b.notices().iter().filter_map(delay).collect::<Vec<f64>>()
+    };
     b.budget_free_at = Some(b.now.mono.plus(secs(60)));
-    b.crash();
+    b.exit(ExitStatus::Code(1));
+    assert_eq!(delays(&b), [60.0, 60.0], "the delay that comes, in both lines");
+    b.gone();
     let view = b.runner.to_view(&b.spec, &b.now);
     assert_eq!(b.armed(TimerKind::Due), Some(secs(60)));
     assert_eq!((view.retry_count, view.waiting.as_deref()), (1, Some(OVER_BUDGET)));
@@ -262,6 +273,7 @@ fn a_budget_that_is_used_up_makes_the_retry_wait_longer_and_says_so() {
     b.budget_free_at = Some(b.now.mono.plus(secs(7)));
     b.timer(TimerKind::Due);
     assert!(!b.spawns());
+    assert_eq!(delays(&b), [7.0], "told again, with the delay of today");
     b.pass(secs(7));
     b.budget_free_at = None;
     b.timer(TimerKind::Due);

@@ -1,9 +1,10 @@
-//! What a key would do now: the footer shows no other, and the palette offers no other. Pure.
+//! Whether an action would do something now: what does not is not done, not in the footer and not in the palette. Pure.
 
 use super::event::Order;
 use super::model::{Focus, Link, Model, Screen};
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Action;
+use crate::domain::spec::Clipboard;
 
 impl Model {
     /// Whether the action would do something in the place where the keyboard is.
@@ -33,6 +34,7 @@ impl Model {
                     || self.zoom
                     || self.list.unfinished
                     || !self.list.filter.is_empty()
+                    || !self.toasts.shown().is_empty()
             }
             Action::Start => may(Order::Start),
             Action::Stop => may(Order::Stop),
@@ -59,12 +61,17 @@ impl Model {
             | Action::Left
             | Action::Right
             | Action::Select
-            | Action::Copy
             | Action::Save
             | Action::Pager => self.log.can(action),
-            Action::LeaveAttach | Action::Help | Action::Palette | Action::Redraw | Action::Quit => true,
-            Action::Analytics => self.screen != Screen::Analytics,
-            Action::Config => self.screen != Screen::Config,
+            Action::Copy => self.setup.manners.clipboard != Clipboard::Off && self.log.can(action),
+            // Those that show a screen lead back from it, too.
+            Action::LeaveAttach
+            | Action::Help
+            | Action::Palette
+            | Action::Redraw
+            | Action::Quit
+            | Action::Analytics
+            | Action::Config => true,
             Action::Reload | Action::Detach => self.is_connected(),
             Action::StopAndQuit => self.is_connected() && any,
             Action::StartAll => self.may_any(Order::Start),

@@ -8,7 +8,7 @@ use super::theme::{Depth, Theme};
 use super::{attach, log};
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::{Key, Keymap};
-use crate::domain::spec::Notifications;
+use crate::domain::spec::{Clipboard, Notifications};
 use crate::domain::view::{AttemptView, Snapshot, Update};
 use crate::supervisor::handle::Shutdown;
 
@@ -155,6 +155,9 @@ pub struct Manners {
     /// How often figures are asked for while they are on the screen.
     pub refresh: Duration,
     pub notifications: Notifications,
+    pub clipboard: Clipboard,
+    /// How many lines a log is opened with.
+    pub log_tail_lines: u32,
 }
 
 impl Default for Manners {
@@ -164,6 +167,8 @@ impl Default for Manners {
             theme: Theme::built_in("dark", Depth::True, false).unwrap_or_else(Theme::plain),
             refresh: Duration::from_secs(1),
             notifications: Notifications::Bell,
+            clipboard: Clipboard::Osc52,
+            log_tail_lines: 200,
         }
     }
 }

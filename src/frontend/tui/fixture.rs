@@ -1,11 +1,13 @@
 //! Runners for tests of the dashboard: small ones to change, and a workspace in which much is going on.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::event::{Cmd, ConfigNews, ConfigRow, ConfigSection, Event, LinkNews, RunnerFacts};
+use super::log;
 use super::model::{Model, Setup};
 use super::update::update;
 use crate::domain::ids::{Attempt, RunnerName};
@@ -263,10 +265,37 @@ pub(super) fn opened(snapshot: Snapshot, size: (u16, u16)) -> Model {
     model
 }
 
-/// One event at the moment of the pictures. What the log wants to read is its own matter.
+/// What every log of the pictures holds: plain lines, colours, a line that is too long, wide characters.
+fn printed() -> Vec<u8> {
+    let mut lines = Vec::new();
+    for minute in 0..40 {
+        lines.push(format!("12:{minute:02}:01  reading src/routes/retry.rs"));
+        lines
+            .push(format!("12:{minute:02}:14  \x1b[32mok\x1b[0m  41 of 88 tests, \u{65e5}\u{672c} e\u{301}"));
+    }
+    lines.push(format!("12:40:51  the plan: {}", "read, change, test, commit, and ".repeat(6) + "again"));
+    lines.push("12:40:58  running tests: 41 of 88".into());
+    lines.push("12:41:02  test retry::from_first_stage \x1b[2m...\x1b[0m ok".into());
+    lines.push("12:41:05  test retry::from_validator \x1b[2m...\x1b[0m \x1b[1;31mFAILED\x1b[0m".into());
+    (lines.join("\n") + "\n").into_bytes()
+}
+
+/// One event at the moment of the pictures. The log is read on the spot; what else there is to be done comes back.
 pub(super) fn feed(model: &mut Model, event: Event) -> Vec<Cmd> {
     let at = model.now;
-    update(model, event, at).into_iter().filter(|cmd| !matches!(cmd, Cmd::Log(_))).collect()
+    let mut todo = VecDeque::from(update(model, event, at));
+    let mut others = Vec::new();
+    while let Some(cmd) = todo.pop_front() {
+        match cmd {
+            Cmd::Log(cmd) => {
+                for news in log::tests::answered(&cmd, &printed()) {
+                    todo.extend(update(model, Event::Log(news), at));
+                }
+            }
+            other => others.push(other),
+        }
+    }
+    others
 }
 
 /// Keys as a config writes them, separated by spaces.

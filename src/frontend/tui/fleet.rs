@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::domain::ids::RunnerName;
 use crate::domain::time::Timestamp;
-use crate::domain::view::{Figures, RunnerStatus, RunnerView, Snapshot};
+use crate::domain::view::{Figures, RunnerStatus, RunnerView};
 use crate::frontend::text::bytes;
 
 #[derive(Debug, Clone, Default)]
@@ -43,14 +43,12 @@ impl Fleet {
     }
 
     /// Everything anew. Where only figures differ, nothing that is derived from the runners is stale.
-    pub fn replace(&mut self, snapshot: &Snapshot) -> Changed {
-        let figures = self.take_figures(snapshot);
-        let same = self.runners.len() == snapshot.runners.len()
-            && self.runners.iter().zip(&snapshot.runners).all(|(old, new)| alike(old, new));
-        if same {
+    pub fn replace(&mut self, mut runners: Vec<Arc<RunnerView>>) -> Changed {
+        let figures = self.take_figures(&mut runners);
+        if self.runners == runners {
             return figures;
         }
-        self.runners = snapshot.runners.iter().map(without_figures).collect();
+        self.runners = runners;
         self.index();
         Changed::Runners
     }
@@ -59,7 +57,8 @@ impl Fleet {
         if !has_process(runner.status) {
             self.figures.remove(&runner.name);
         }
-        let runner = without_figures(runner);
+        let mut runner = Arc::clone(runner);
+        without_figures(&mut runner);
         match self.places.get(&runner.name).and_then(|at| self.runners.get_mut(*at)) {
             Some(known) if *known == runner => return Changed::Nothing,
             Some(known) => *known = runner,
@@ -85,10 +84,10 @@ impl Fleet {
     }
 
     /// Figures that look the same on the screen are no news, so an idle dashboard stays still.
-    fn take_figures(&mut self, snapshot: &Snapshot) -> Changed {
+    fn take_figures(&mut self, runners: &mut [Arc<RunnerView>]) -> Changed {
         let mut changed = Changed::Nothing;
-        for runner in &snapshot.runners {
-            let figures = runner.figures.filter(|_| has_process(runner.status));
+        for runner in runners {
+            let figures = without_figures(runner).filter(|_| has_process(runner.status));
             match (figures, self.figures.get(&runner.name)) {
                 (Some(new), Some(old)) if look_alike(old, &new) => {}
                 (Some(new), _) => {
@@ -118,18 +117,10 @@ const fn has_process(status: RunnerStatus) -> bool {
     }
 }
 
-fn without_figures(runner: &Arc<RunnerView>) -> Arc<RunnerView> {
-    if runner.figures.is_none() {
-        return Arc::clone(runner);
-    }
-    Arc::new(RunnerView { figures: None, ..RunnerView::clone(runner) })
-}
-
-fn alike(old: &RunnerView, new: &Arc<RunnerView>) -> bool {
-    if new.figures.is_none() {
-        return *old == **new;
-    }
-    *old == *without_figures(new)
+/// In place where nobody else holds it, as is so for what has just been read.
+fn without_figures(runner: &mut Arc<RunnerView>) -> Option<Figures> {
+    runner.figures?;
+    Arc::make_mut(runner).figures.take()
 }
 
 fn look_alike(old: &Figures, new: &Figures) -> bool {
@@ -146,7 +137,7 @@ pub fn percent(percent: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{runner, snapshot};
+    use super::super::fixture::runner;
     use super::*;
 
     #[test]
@@ -154,11 +145,11 @@ mod tests {
         let mut fleet = Fleet::default();
         let mut view = runner("a", RunnerStatus::Running);
         view.figures = Some(Figures { cpu_percent: 14.2, rss_bytes: 5 << 20, last_output_at: None });
-        assert_eq!(fleet.replace(&snapshot(vec![view.clone()])), Changed::Runners);
+        assert_eq!(fleet.replace(vec![Arc::new(view.clone())]), Changed::Runners);
         view.figures = Some(Figures { cpu_percent: 14.4, rss_bytes: (5 << 20) + 9, last_output_at: None });
-        assert_eq!(fleet.replace(&snapshot(vec![view.clone()])), Changed::Nothing);
+        assert_eq!(fleet.replace(vec![Arc::new(view.clone())]), Changed::Nothing);
         view.figures = Some(Figures { cpu_percent: 15.0, rss_bytes: 5 << 20, last_output_at: None });
-        assert_eq!(fleet.replace(&snapshot(vec![view.clone()])), Changed::Figures);
+        assert_eq!(fleet.replace(vec![Arc::new(view.clone())]), Changed::Figures);
         view.status = RunnerStatus::Stopped;
         view.figures = None;
         assert_eq!(fleet.put(&Arc::new(view)), Changed::Runners);
@@ -169,7 +160,7 @@ mod tests {
     fn names_find_their_runner_after_removals() {
         let mut fleet = Fleet::default();
         let all = ["a", "b", "c"].map(|name| runner(name, RunnerStatus::Idle));
-        fleet.replace(&snapshot(all.to_vec()));
+        fleet.replace(all.map(Arc::new).to_vec());
         assert_eq!(fleet.remove(&RunnerName::trusted("a")), Changed::Runners);
         assert_eq!(fleet.remove(&RunnerName::trusted("a")), Changed::Nothing);
         assert_eq!(fleet.get(&RunnerName::trusted("c")).unwrap().name.as_str(), "c");

@@ -1,7 +1,10 @@
 //! The connection to the supervisor: one task that finds it, listens to it, asks it, and finds the next one when it is
-//! gone. Whoever asks never waits; what comes of anything goes back as an event.
+//! gone. Whoever asks never waits; what comes of anything goes back as an event. It has a thread of its own: a snapshot
+//! of a thousand runners takes its time to be read, and a key does not wait for that.
 
 use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +23,7 @@ const LOOK_AGAIN_LATER: Duration = Duration::from_secs(1);
 /// A successor that has not come by then is not being started.
 const NOBODY_AFTER: Duration = Duration::from_secs(5);
 
-/// The way to the task; it ends when this is dropped.
+/// The way to the task; its thread ends when this is dropped.
 #[derive(Debug)]
 pub struct Link {
     asks: mpsc::UnboundedSender<Asked>,
@@ -28,10 +31,25 @@ pub struct Link {
 
 impl Link {
     /// Begins to look for a supervisor.
-    pub fn start(host: Arc<dyn Host>, tell: mpsc::Sender<Event>) -> Self {
+    pub fn start(host: Arc<dyn Host>, tell: mpsc::Sender<Event>) -> io::Result<Self> {
         let (asks, inbox) = mpsc::unbounded_channel();
-        tokio::spawn(Task { host, tell }.run(inbox));
-        Self { asks }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let task = Task { host, tell };
+        let work = move || {
+            let mut inbox = inbox;
+            while catch_unwind(AssertUnwindSafe(|| runtime.block_on(task.run(&mut inbox)))).is_err() {
+                // A connection is begun anew with nothing of the old one, so nothing half-done is met again.
+                let why = "the part of the dashboard that listens to the supervisor failed".to_owned();
+                runtime.block_on(async {
+                    task.news(LinkNews::Lost { why }).await;
+                    sleep(LOOK_AGAIN_LATER).await;
+                });
+            }
+            // What is still under way for a dashboard that has been left is waited for by nobody.
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new().name("restage-link".into()).spawn(work)?;
+        Ok(Self { asks })
     }
 
     /// As long as there is no connection the answer is that there is none.
@@ -50,10 +68,10 @@ type Asks = mpsc::UnboundedReceiver<Asked>;
 type Asking = Pin<Box<dyn Future<Output = Result<Box<Snapshot>, ClientError>> + Send>>;
 
 impl Task {
-    async fn run(self, mut asks: Asks) {
-        while let Some((client, updates)) = self.find(&mut asks).await {
+    async fn run(&self, asks: &mut Asks) {
+        while let Some((client, updates)) = self.find(asks).await {
             let client = Arc::new(client);
-            let Some(why) = self.listen(&client, updates, &mut asks).await else { return };
+            let Some(why) = self.listen(&client, updates, asks).await else { return };
             self.news(LinkNews::Lost { why }).await;
         }
     }

@@ -77,10 +77,21 @@ pub fn found(model: &Model, wanted: &str) -> Vec<Item> {
     let mut scored: Vec<(i32, usize, Item)> = items(model)
         .into_iter()
         .enumerate()
-        .filter_map(|(at, item)| Some((score(wanted, &item.title)?, at, item)))
+        .filter_map(|(at, item)| Some((item.score(wanted)?, at, item)))
         .collect();
     scored.sort_by_key(|(score, at, _)| (std::cmp::Reverse(*score), *at));
     scored.into_iter().take(MOST).map(|(.., item)| item).collect()
+}
+
+impl Item {
+    fn score(&self, wanted: &str) -> Option<i32> {
+        let by_title = score(wanted, &self.title);
+        // Who types no more than a name wants to see that runner, and nothing done to it.
+        match &self.choice {
+            Choice::Go(name) => by_title.max(score(wanted, name.as_str())),
+            Choice::Act(_) | Choice::Order(..) | Choice::Theme(_) => by_title,
+        }
+    }
 }
 
 fn items(model: &Model) -> Vec<Item> {
@@ -194,6 +205,8 @@ mod tests {
         assert_eq!(titles("rall")[0], "restart all");
         assert_eq!(titles("res")[0], "restart");
         assert_eq!(titles("goweb")[0], "go to agent-web");
+        assert_eq!(titles("web")[0], "go to agent-web");
+        assert_eq!(titles("agent-api")[0], "go to agent-api");
         assert_eq!(titles("zzzz"), Vec::<String>::new());
     }
 

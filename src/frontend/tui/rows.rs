@@ -130,7 +130,7 @@ fn need(runner: &RunnerView) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{runner, snapshot};
+    use super::super::fixture::runner;
     use super::*;
 
     fn fleet() -> Fleet {
@@ -139,12 +139,13 @@ mod tests {
             group: group.map(str::to_owned),
             ..runner(name, status)
         };
-        fleet.replace(&snapshot(vec![
+        let all = [
             of("api", Some("agents"), RunnerStatus::Running),
             of("db", Some("services"), RunnerStatus::Crashed),
             of("docs", Some("agents"), RunnerStatus::Completed),
             of("lone", None, RunnerStatus::Stuck),
-        ]));
+        ];
+        fleet.replace(all.map(Arc::new).to_vec());
         fleet
     }
 

@@ -29,7 +29,7 @@ use super::translate::translate;
 use super::update::update;
 use crate::control::client::{Client, Updates};
 use crate::domain::ids::RunnerName;
-use crate::domain::spec::Notifications;
+use crate::domain::spec::{Clipboard, Notifications};
 use crate::domain::view::AttemptView;
 
 /// No more than 60 frames a second.
@@ -79,15 +79,15 @@ pub async fn run(setup: Setup, host: Arc<dyn Host>) -> io::Result<Left> {
     let signals = Signals::listen()?;
     let (tell, inbox) = mpsc::channel(WAITING_EVENTS);
     let log_tell = tell.clone();
-    let log = log::Worker::start(move |news| {
+    let log = log::start(move |news| {
         // The dashboard has been left.
         log_tell.blocking_send(Event::Log(news)).ok();
     })?;
     let attach_tell = tell.clone();
-    let attach = attach::Worker::start(move |news| {
+    let attach = attach::start(move |news| {
         attach_tell.blocking_send(Event::Attach(news)).ok();
     })?;
-    let link = Link::start(Arc::clone(&host), tell.clone());
+    let link = Link::start(Arc::clone(&host), tell.clone())?;
     let term = Term::enter()?;
     let mut setup = setup;
     setup.size = term.size()?;
@@ -140,7 +140,7 @@ impl Loop {
             if let Some(end) = self.end {
                 return Ok(end);
             }
-            if self.model.dirty && Instant::now() >= next_frame {
+            if self.model.dirty && self.term.is_free() && Instant::now() >= next_frame {
                 self.model.dirty = false;
                 self.term.draw(&self.model)?;
                 next_frame = Instant::now() + FRAME;
@@ -178,7 +178,8 @@ impl Loop {
             },
             key = next_key(&mut self.keys) => key,
             Some(event) = inbox.recv() => Woken::Happened(event),
-            () = sleep_until(next_frame), if self.model.dirty => Woken::Nothing,
+            () = sleep_until(next_frame), if self.model.dirty && self.term.is_free() => Woken::Nothing,
+            () = self.term.freed(), if self.model.dirty && !self.term.is_free() => Woken::Nothing,
             () = sleep(wake.unwrap_or_default()), if wake.is_some() => Woken::Happened(Event::Tick),
         }
     }
@@ -231,16 +232,7 @@ impl Loop {
             Cmd::Attach(attach::Cmd::Resize { runner, rows, cols }) => {
                 self.link.ask(Asked::Resize { runner, rows, cols });
             }
-            Cmd::Copy(text) => {
-                let lines = text.lines().count();
-                let (ink, told) = if self.term.copy(&text)? {
-                    (Ink::Good, format!("Copied {lines} lines"))
-                } else {
-                    (Ink::Bad, "Copy: this is too much for a clipboard; save it as a file instead".to_owned())
-                };
-                self.model.toasts.push(ink, told, self.host.now());
-                self.model.dirty = true;
-            }
+            Cmd::Copy(text) => self.copy(&text)?,
             Cmd::Pager(file) => self.page(&file).await?,
             Cmd::Notify(text) => self.notify(&text)?,
             Cmd::Redraw => {
@@ -260,6 +252,26 @@ impl Loop {
         });
     }
 
+    fn copy(&mut self, text: &str) -> io::Result<()> {
+        let (ink, told) = if self.model.setup.manners.clipboard == Clipboard::Off {
+            (
+                Ink::Waiting,
+                "Copy: the config says \"clipboard\": \"off\"; save it as a file instead".to_owned(),
+            )
+        } else if self.term.copy(text)? {
+            let told = match text.lines().count() {
+                1 => "Copied 1 line".to_owned(),
+                lines => format!("Copied {lines} lines"),
+            };
+            (Ink::Good, told)
+        } else {
+            (Ink::Bad, "Copy: this is too much for a clipboard; save it as a file instead".to_owned())
+        };
+        self.model.toasts.push(ink, told, self.host.now());
+        self.model.dirty = true;
+        Ok(())
+    }
+
     fn notify(&mut self, text: &str) -> io::Result<()> {
         match self.model.setup.manners.notifications {
             Notifications::Off => Ok(()),
@@ -272,7 +284,7 @@ impl Loop {
     async fn page(&mut self, file: &Path) -> io::Result<()> {
         // It must not read the pager's keys.
         self.keys = None;
-        Term::suspend();
+        self.term.suspend();
         let outcome = Command::from(self.host.pager(file)).status().await;
         self.term.resume()?;
         self.keys = Some(EventStream::new());

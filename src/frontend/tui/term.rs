@@ -1,27 +1,32 @@
 //! The terminal: taken over, drawn on, given back. Given back in any case: when this is dropped, and when something
-//! panics.
+//! panics. What is drawn is handed to [`super::writer`], so that a terminal that takes nothing stops nobody.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::rc::Rc;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossterm::cursor::{Hide, Show};
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::queue;
 use crossterm::style::ResetColor;
 use crossterm::terminal::{
     BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
     disable_raw_mode, enable_raw_mode,
 };
-use crossterm::{execute, queue};
+use nix::sys::termios::{FlowArg, FlushArg, tcflow, tcflush};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::{Position, Rect};
 
 use super::model::Model;
 use super::view;
+use super::writer::Writer;
 
-/// One frame is one write, mostly.
-const FRAME_BYTES: usize = 64 << 10;
+/// How long the way out waits for a terminal that takes nothing; twice, at most.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Clicks, drags and the wheel, in coordinates without a limit. Not every movement: each would wake us.
 const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1002h\x1b[?1006h";
@@ -30,11 +35,26 @@ const MOUSE_OFF: &[u8] = b"\x1b[?1006l\x1b[?1002l\x1b[?1000l";
 /// A longer text is not handed to a clipboard: terminals would not take it.
 const CLIPBOARD_BYTES: usize = 74_000;
 
-type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+/// What goes to the terminal next, until it is handed over.
+#[derive(Debug, Clone, Default)]
+struct Page(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 #[derive(Debug)]
 pub struct Term {
-    screen: Screen,
+    screen: Terminal<CrosstermBackend<Page>>,
+    page: Page,
+    writer: Writer,
 }
 
 /// Whether there is something to give back.
@@ -42,10 +62,11 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Term {
     pub fn enter() -> io::Result<Self> {
-        restore_on_panic();
-        let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, io::stdout()));
-        let screen = Terminal::new(backend)?;
-        let mut term = Self { screen };
+        let writer = Writer::start(io::stdout())?;
+        restore_on_panic(&writer);
+        let page = Page::default();
+        let screen = Terminal::new(CrosstermBackend::new(page.clone()))?;
+        let mut term = Self { screen, page, writer };
         term.take()?;
         Ok(term)
     }
@@ -53,16 +74,32 @@ impl Term {
     fn take(&mut self) -> io::Result<()> {
         TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
-        let out = self.screen.backend_mut();
-        execute!(out, EnterAlternateScreen, EnableBracketedPaste, Hide)?;
-        out.write_all(MOUSE_ON)?;
-        Write::flush(out)?;
+        queue!(self.page, EnterAlternateScreen, EnableBracketedPaste, Hide)?;
+        self.page.write_all(MOUSE_ON)?;
+        self.hand_over()?;
         self.blank()
     }
 
+    fn hand_over(&mut self) -> io::Result<()> {
+        let mut page = self.page.0.borrow_mut();
+        let handed = self.writer.write(&page);
+        page.clear();
+        handed
+    }
+
+    /// What was drawn last is on its way no more: the next frame may come.
+    pub fn is_free(&self) -> bool {
+        self.writer.is_free()
+    }
+
+    /// Waits until it may be so.
+    pub async fn freed(&self) {
+        self.writer.freed().await;
+    }
+
     /// Steps aside for another program, until [`Term::resume`].
-    pub fn suspend() {
-        restore();
+    pub fn suspend(&self) {
+        restore(&self.writer);
     }
 
     /// Also after a stop of the whole process, when a shell has used the terminal in between.
@@ -76,9 +113,10 @@ impl Term {
 
     /// Terminals that know how show the frame as a whole.
     pub fn draw(&mut self, model: &Model) -> io::Result<()> {
-        queue!(self.screen.backend_mut(), BeginSynchronizedUpdate)?;
+        queue!(self.page, BeginSynchronizedUpdate)?;
         self.screen.draw(|frame| view::draw(frame, model))?;
-        execute!(self.screen.backend_mut(), EndSynchronizedUpdate)
+        queue!(self.page, EndSynchronizedUpdate)?;
+        self.hand_over()
     }
 
     /// Whatever was written over the screen goes away with the next frame.
@@ -113,36 +151,41 @@ impl Term {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let out = self.screen.backend_mut();
-        out.write_all(bytes)?;
-        Write::flush(out)
+        self.page.write_all(bytes)?;
+        self.hand_over()
     }
 }
 
 impl Drop for Term {
     fn drop(&mut self) {
-        // What is left of a frame must not come after the way out.
-        Write::flush(self.screen.backend_mut()).ok();
-        restore();
+        restore(&self.writer);
     }
 }
 
-/// Gives the terminal back, once. A terminal that is gone needs nothing back.
-fn restore() {
+/// Gives the terminal back, once, after all that is on its way to it. A terminal that is gone needs nothing back.
+fn restore(writer: &Writer) {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
-    let mut out = io::stdout();
-    out.write_all(MOUSE_OFF).ok();
-    execute!(out, EndSynchronizedUpdate, DisableBracketedPaste, ResetColor, LeaveAlternateScreen, Show).ok();
+    let mut way_out = MOUSE_OFF.to_vec();
+    queue!(way_out, EndSynchronizedUpdate, DisableBracketedPaste, ResetColor, LeaveAlternateScreen, Show)
+        .ok();
+    writer.write(&way_out).ok();
+    if !writer.drain(PATIENCE) {
+        // It takes nothing. What it has not shown yet gives way, so that this has room; nobody misses that.
+        let out = io::stdout();
+        tcflow(&out, FlowArg::TCOON).ok();
+        tcflush(&out, FlushArg::TCOFLUSH).ok();
+        writer.drain(PATIENCE);
+    }
     disable_raw_mode().ok();
 }
 
 /// First the terminal, then the message: it would be lost on the alternate screen.
-fn restore_on_panic() {
+fn restore_on_panic(writer: &Writer) {
     static ONCE: Once = Once::new();
-    let ours = std::thread::current().id();
-    ONCE.call_once(|| {
+    let (ours, writer) = (std::thread::current().id(), writer.clone());
+    ONCE.call_once(move || {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             // One of another thread does not end the dashboard, and must not write across it.
@@ -150,7 +193,7 @@ fn restore_on_panic() {
                 tracing::error!(%panic, "a part of the dashboard failed");
                 return;
             }
-            restore();
+            restore(&writer);
             before(panic);
         }));
     });

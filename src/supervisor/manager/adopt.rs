@@ -88,8 +88,9 @@ impl RunnerManager {
 
     /// The executor is there, or there again: what is believed and what is are made to agree.
     pub(super) fn on_connected(&mut self, inventory: Inventory) {
-        let first = self.link == Link::Awaited;
-        self.link = Link::Connected;
+        // It may have been away before it has answered for the first time.
+        let first = !self.met;
+        (self.met, self.link) = (true, Link::Connected);
         if !first {
             self.publish_fleet();
         }
@@ -101,7 +102,8 @@ impl RunnerManager {
         let mut exits = inventory.exits;
         exits.sort_unstable_by_key(|exit| exit.seq);
         for exit in &exits {
-            self.on_exit(exit);
+            // What lives is told by the inventory.
+            self.on_exit(exit, false);
         }
         let mut live: HashMap<RunnerName, Vec<LiveAttempt>> = HashMap::new();
         for attempt in inventory.live {

@@ -5,13 +5,17 @@ use std::time::Duration;
 use super::{End, EndReason, Key, Link, Mode, RunnerManager};
 use crate::domain::runner::{Event, Phase, Rest};
 use crate::domain::time::Mono;
-use crate::domain::view::RunnerStatus;
+use crate::domain::view::{RunnerStatus, RunnerView};
 use crate::supervisor::handle::Shutdown;
 
 /// A background supervisor with nothing to do stays this long.
 const IDLE: Duration = Duration::from_mins(1);
 /// What is not gone this long after its grace does not go.
 const SWEEP: Duration = Duration::from_secs(15);
+/// In headless mode, a keeper that has never answered is waited for so long.
+const NO_KEEPER: Duration = Duration::from_mins(1);
+/// In headless mode, what is stuck is waited for so long once there is nothing else: a disk may come back.
+const STUCK: Duration = Duration::from_mins(5);
 
 impl RunnerManager {
     /// Stops everything. A second one may only be harder than the first.
@@ -40,9 +44,11 @@ impl RunnerManager {
         let why = match self.shutdown {
             Some(how) if nothing_lives || (self.overdue && self.nothing_moves()) => EndReason::Shutdown(how),
             None if self.idle && nothing_lives => EndReason::Idle,
-            None if self.options.mode == Mode::Headless && self.link != Link::Awaited && nothing_lives => {
+            None if self.options.mode == Mode::Headless && self.met && nothing_lives => {
                 EndReason::NothingLeft
             }
+            None if self.gave_up && !self.met => EndReason::NoKeeper,
+            None if self.gave_up => EndReason::NothingLeft,
             Some(_) | None => return None,
         };
         self.delete_last_logs();
@@ -52,9 +58,21 @@ impl RunnerManager {
                 self.warn(None, format!("the clean end cannot be written down: {error}"));
             }
         } else {
-            self.warn(None, format!("left alive: {}", names(&end.alive)));
+            self.warn(None, format!("left alive: {}", self.left_alive().join(", ")));
         }
         Some(end)
+    }
+
+    /// `agent (processes of attempt 2 do not die: [4711])`
+    fn left_alive(&self) -> Vec<String> {
+        let now = self.clock.now();
+        let live = self.roster.iter().filter(|entry| entry.took_part && entry.runner.status().is_live());
+        live.map(|entry| match entry.runner.to_view(&entry.spec, &now) {
+            RunnerView { name, waiting: Some(waiting), .. } => format!("{name} ({waiting})"),
+            RunnerView { name, pid: Some(pid), .. } => format!("{name} (pid {pid})"),
+            RunnerView { name, .. } => name.to_string(),
+        })
+        .collect()
     }
 
     /// Nobody can say that what lives will be gone: it is stuck, or the keeper is away.
@@ -90,7 +108,7 @@ impl RunnerManager {
     pub(super) fn mind_idleness(&mut self, now: Mono) {
         let attached = *self.inputs.attached.borrow_and_update() > 0;
         let idle = self.options.mode == Mode::Background
-            && self.link != Link::Awaited
+            && self.met
             && self.roster.live == 0
             && self.beginnings.is_empty()
             && !attached;
@@ -108,8 +126,23 @@ impl RunnerManager {
             (true, Some(_) | None) => {}
         }
     }
-}
 
-fn names(list: &[crate::domain::ids::RunnerName]) -> String {
-    list.iter().map(crate::domain::ids::RunnerName::as_str).collect::<Vec<_>>().join(", ")
+    /// In headless mode somebody waits for the end: neither what cannot be killed nor a keeper that cannot be started
+    /// keeps it away for ever.
+    pub(super) fn mind_waits_in_vain(&mut self, now: Mono) {
+        let waits = self.options.mode == Mode::Headless && self.shutdown.is_none();
+        let stuck =
+            self.roster.stuck > 0 && self.roster.stuck == self.roster.live && self.beginnings.is_empty();
+        match (waits && (stuck || !self.met), self.vain_timer) {
+            (true, None) if !self.gave_up => {
+                let patience = if self.met { STUCK } else { NO_KEEPER };
+                self.vain_timer = Some(self.timers.arm(now, now.plus(patience), Key::InVain));
+            }
+            (false, Some(ticket)) => {
+                self.timers.cancel(ticket);
+                self.vain_timer = None;
+            }
+            (true, Some(_) | None) | (false, None) => {}
+        }
+    }
 }

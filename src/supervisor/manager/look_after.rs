@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::activity::{self, Finding, Target, Watch};
-use super::super::helper::HelperEnd;
+use super::super::helper::{HelperEnd, Purpose};
 use super::perform::helper;
 use super::roster::{Checking, Id, Watching};
 use super::{Input, Key, LogTrouble, RunnerManager};
@@ -110,7 +110,7 @@ impl RunnerManager {
         let now = self.clock.now();
         let Some(entry) = self.roster.get(id) else { return };
         let Some(spec) = &entry.spec.health else { return };
-        let helper = helper(entry, attempt, &spec.command, spec.timeout);
+        let helper = helper(entry, attempt, Purpose::Health, &spec.command, spec.timeout);
         let (helpers, own) = (Arc::clone(&self.helpers), self.own.clone());
         let Some(health) = self.roster.get_mut(id).and_then(|entry| entry.health.as_mut()) else { return };
         if health.attempt != attempt {

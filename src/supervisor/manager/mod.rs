@@ -13,6 +13,7 @@ mod adopt;
 mod apply;
 mod bounds;
 mod dice;
+mod exec_events;
 mod finish;
 mod look_after;
 mod perform;
@@ -51,13 +52,15 @@ use crate::domain::view::{NoticeKind, Update};
 use crate::logs::retention::Retention;
 use crate::ports::{Clock, ExecEvent, Executor};
 use dice::Dice;
+use exec_events::ExecEvents;
 pub use parts::{ConfigSource, End, EndReason, Exit, Mode, Options, Parts, Reloaded, StartPlan};
 use roster::{Id, Roster};
 
 /// Requests that may wait before those who ask have to.
 const WAITING_REQUESTS: usize = 64;
-/// Updates that a slow listener may lag behind before it has to ask for a snapshot.
-const UPDATES: usize = 4096;
+/// Updates that a slow listener may lag behind before it has to ask for a snapshot: two of each runner, and these at
+/// least. All places take memory from the beginning.
+const UPDATES: usize = 1024;
 /// Edits come in bursts; the config is read when this long nothing more came.
 const SETTLED: Duration = Duration::from_millis(200);
 
@@ -77,6 +80,7 @@ enum Input {
     },
     StopCommandEnded {
         id: Id,
+        attempt: Attempt,
         end: HelperEnd,
     },
     Gathered {
@@ -128,6 +132,8 @@ enum Key {
     Idle,
     /// The shutdown takes too long.
     Overdue,
+    /// What keeps a headless run from going on has done so for long enough.
+    InVain,
 }
 
 pub struct RunnerManager {
@@ -154,11 +160,15 @@ pub struct RunnerManager {
     old_logs: Vec<PathBuf>,
     /// Keeps logs within their bound; there from the first log that has one.
     bounds: Option<LogBounds>,
+    /// When there was room on the disks of the state and of this folder of logs.
+    room: Option<(Mono, PathBuf)>,
     shares: Shares,
     retry_log: Option<RetryLog>,
     dice: Dice,
 
     link: Link,
+    /// The executor has answered once, so the beginning is made.
+    met: bool,
     past: Past,
     /// The runners of which the record is older than the state.
     unrecorded: BTreeSet<Id>,
@@ -167,9 +177,12 @@ pub struct RunnerManager {
     store_timer: Option<(Mono, Ticket)>,
     reload_timer: Option<Ticket>,
     idle_timer: Option<Ticket>,
+    vain_timer: Option<Ticket>,
     shutdown: Option<Shutdown>,
     overdue: bool,
     idle: bool,
+    /// What is stuck, or a keeper that does not come, is not waited for any more.
+    gave_up: bool,
     config_error: Option<String>,
     started_at: Timestamp,
 
@@ -204,7 +217,7 @@ struct Past {
 
 struct Inputs {
     asks: mpsc::Receiver<Ask>,
-    exec: mpsc::UnboundedReceiver<ExecEvent>,
+    exec: ExecEvents,
     own: mpsc::UnboundedReceiver<Input>,
     config: Option<mpsc::UnboundedReceiver<()>>,
     attached: watch::Receiver<usize>,
@@ -225,12 +238,12 @@ impl RunnerManager {
         options: Options,
     ) -> (Self, Handle) {
         let (ask, asks) = mpsc::channel(WAITING_REQUESTS);
-        let (updates, _) = broadcast::channel(UPDATES);
+        let (updates, _) = broadcast::channel((workspace.runners.len() * 2).clamp(UPDATES, 64 * UPDATES));
         let (own, own_inputs) = mpsc::unbounded_channel();
         let handle = Handle::new(ask, updates.clone());
         let inputs = Inputs {
             asks,
-            exec: parts.exec_events,
+            exec: ExecEvents::new(parts.exec_events),
             own: own_inputs,
             config: parts.config_touched,
             attached: handle.attached(),
@@ -260,19 +273,23 @@ impl RunnerManager {
             retention,
             old_logs: Vec::new(),
             bounds: None,
+            room: None,
             shares: Shares::default(),
             retry_log: None,
             dice: Dice::new(),
             link: Link::Awaited,
+            met: false,
             past: Past::default(),
             unrecorded: BTreeSet::new(),
             held_ack: None,
             store_timer: None,
             reload_timer: None,
             idle_timer: None,
+            vain_timer: None,
             shutdown: None,
             overdue: false,
             idle: false,
+            gave_up: false,
             config_error: None,
             started_at: now.wall,
             inputs,
@@ -336,7 +353,7 @@ impl RunnerManager {
             Input::Ask(ask) => self.on_ask(ask),
             Input::Looked { id, attempt, answer } => self.on_looked(id, attempt, &answer),
             Input::Checked { id, attempt, end } => self.on_checked(id, attempt, end),
-            Input::StopCommandEnded { id, end } => self.on_stop_command_ended(id, end),
+            Input::StopCommandEnded { id, attempt, end } => self.on_stop_command_ended(id, attempt, end),
             Input::Gathered { figures, answer } => self.on_gathered(&figures, answer),
             Input::LogTrouble { runner, trouble } => self.on_log_trouble(runner, &trouble),
             Input::Trouble(text) => self.warn(None, text),
@@ -370,6 +387,10 @@ impl RunnerManager {
                     self.idle = true;
                 }
                 Key::Overdue => self.overdue = true,
+                Key::InVain => {
+                    self.vain_timer = None;
+                    self.gave_up = true;
+                }
             }
         }
     }
@@ -385,6 +406,7 @@ impl RunnerManager {
             self.store_timer = due.map(|at| (at, self.timers.arm(now, at, Key::Store)));
         }
         self.mind_idleness(now);
+        self.mind_waits_in_vain(now);
     }
 
     fn on_exec(&mut self, event: ExecEvent) {
@@ -416,7 +438,10 @@ impl RunnerManager {
                     self.apply(at, Event::SpawnFailed { attempt: id.attempt, failure: kind, message });
                 }
             }
-            ExecEvent::Exited(exit) => self.on_exit(&exit),
+            ExecEvent::Exited(exit) => {
+                let gone = self.inputs.exec.take_gone(&exit.id);
+                self.on_exit(&exit, gone);
+            }
             ExecEvent::Gone { id } => {
                 if let Some(at) = self.roster.find(&id.runner) {
                     let output = self.output_of(at);

@@ -88,6 +88,8 @@ pub struct End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
     NothingLeft,
+    /// Nothing was begun: nobody was there to start it.
+    NoKeeper,
     Idle,
     Shutdown(Shutdown),
 }
@@ -102,7 +104,8 @@ pub enum Exit {
 
 impl End {
     pub fn exit(&self) -> Exit {
-        if !self.failed.is_empty() || !self.alive.is_empty() {
+        let begun = self.why != EndReason::NoKeeper;
+        if !begun || !self.failed.is_empty() || !self.alive.is_empty() {
             Exit::SomeFailed
         } else if !self.stopped.is_empty() || matches!(self.why, EndReason::Shutdown(_)) {
             Exit::Stopped

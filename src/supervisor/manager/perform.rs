@@ -3,29 +3,30 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::helper::{HelperCommand, HelperEnd};
+use super::super::helper::{HelperCommand, HelperEnd, Purpose};
 use super::super::launch::{self, Turn};
 use super::roster::{Entry, Id};
 use super::{Input, Key, RunnerManager};
 use crate::domain::ids::{Attempt, AttemptId};
-use crate::domain::runner::Effect;
+use crate::domain::runner::{Effect, Phase};
 use crate::domain::spec::CommandSpec;
 use crate::domain::time::Now;
 use crate::logs::retention;
 use crate::ports::{Launch, StopTree};
 
 /// Logs beyond what is kept are deleted this long after the first of them is one too many, together: a runner that
-/// restarts without pause costs a wake-up a second, not one each time.
-const OLD_LOGS: Duration = Duration::from_secs(1);
+/// restarts without pause costs a wake-up now and then, not one each time, and making new logs is slow on some file
+/// systems just after others were deleted.
+const OLD_LOGS: Duration = Duration::from_secs(5);
 
 impl RunnerManager {
-    /// Stops go first, so that nothing is started beside what is to be ended; the spawn goes next, because somebody
-    /// waits for it.
+    /// Stops go first, so that nothing is started beside what is to be ended, and acknowledgements, which travel with
+    /// the next order; the spawn comes then, because somebody waits for it.
     pub(super) fn perform(&mut self, id: Id, effects: Vec<Effect>, launch: Option<Launch>, now: Now) {
-        let is_stop = |effect: &Effect| matches!(effect, Effect::Stop { .. });
-        let (stops, others): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_stop);
-        for stop in stops {
-            self.perform_one(id, stop, now);
+        let goes_first = |effect: &Effect| matches!(effect, Effect::Stop { .. } | Effect::Ack(_));
+        let (first, others): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(goes_first);
+        for effect in first {
+            self.perform_one(id, effect, now);
         }
         if let Some(launch) = launch {
             self.spawn(id, launch);
@@ -123,25 +124,29 @@ impl RunnerManager {
     fn run_stop_command(&mut self, id: Id, attempt: Attempt) {
         let Some(entry) = self.roster.get(id) else { return };
         let Some(command) = &entry.spec.stop.command else { return };
-        match helper(entry, attempt, command, entry.spec.stop.grace) {
+        match helper(entry, attempt, Purpose::Stop, command, entry.spec.stop.grace) {
             Ok(helper) => {
                 let (run, own) = (self.helpers.run(helper), self.own.clone());
                 tokio::spawn(async move {
                     let end = run.await;
                     // The receiver is gone only during shutdown.
-                    own.send(Input::StopCommandEnded { id, end }).ok();
+                    own.send(Input::StopCommandEnded { id, attempt, end }).ok();
                 });
             }
-            Err(problem) => self.on_stop_command_ended(id, Err(problem)),
+            Err(problem) => self.on_stop_command_ended(id, attempt, Err(problem)),
         }
     }
 
     /// What is left at the end of the grace is killed all the same, so a failure is only told.
-    pub(super) fn on_stop_command_ended(&mut self, id: Id, end: HelperEnd) {
-        if let Err(problem) = end {
-            let name = self.roster.get(id).map(|entry| entry.spec.name.clone());
-            self.warn(name, format!("its stop command failed: {problem}; it is killed after its grace"));
-        }
+    pub(super) fn on_stop_command_ended(&mut self, id: Id, attempt: Attempt, end: HelperEnd) {
+        let (Err(problem), Some(entry)) = (end, self.roster.get(id)) else { return };
+        let lives = matches!(&entry.runner.phase, Phase::Ending(ending) if ending.attempt == attempt);
+        let rest = if lives { "is killed at the end of its grace" } else { "has ended meanwhile" };
+        let name = entry.spec.name.clone();
+        self.warn(
+            Some(name),
+            format!("the stop command of attempt {attempt}, which {rest}, failed: {problem}"),
+        );
     }
 }
 
@@ -155,6 +160,7 @@ fn delete(logs: &[PathBuf]) {
 pub(super) fn helper(
     entry: &Entry,
     attempt: Attempt,
+    purpose: Purpose,
     command: &CommandSpec,
     deadline: Duration,
 ) -> Result<HelperCommand, String> {
@@ -164,5 +170,5 @@ pub(super) fn helper(
     if let Some(pid) = entry.runner.pid() {
         env.insert("RESTAGE_PID".into(), Some(pid.to_string()));
     }
-    Ok(HelperCommand { command: command.clone(), cwd: entry.spec.launch.cwd.clone(), env, deadline })
+    Ok(HelperCommand { purpose, command: command.clone(), cwd: entry.spec.launch.cwd.clone(), env, deadline })
 }

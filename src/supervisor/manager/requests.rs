@@ -9,6 +9,7 @@ use super::{Answer, Input, RunnerManager};
 use crate::domain::ids::{AttemptId, RunnerName};
 use crate::domain::runner::{Event, Phase};
 use crate::domain::spec::Stdio;
+use crate::domain::view::Figures;
 use crate::ports::TerminalSize;
 use crate::supervisor::handle::{Ask, Reply, Request, RequestError, Shutdown};
 
@@ -129,7 +130,11 @@ impl RunnerManager {
             gathered.iter().map(|(name, raw)| (name, self.shares.figures(name, raw, now))).collect();
         let mut snapshot = self.snapshot();
         for view in &mut snapshot.runners {
-            let found = figures.get(&view.name).copied();
+            let mut found = figures.get(&view.name).copied();
+            // The clock of a file system is behind by some milliseconds: nothing is written before its writer starts.
+            if let Some(Figures { last_output_at: Some(last), .. }) = &mut found {
+                *last = (*last).max(view.started_at.unwrap_or(*last));
+            }
             Arc::make_mut(view).figures = found;
         }
         // Whoever asked may have gone.

@@ -11,6 +11,7 @@ use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::runner::Runner;
 use crate::domain::spec::RunnerSpec;
 use crate::domain::time::Mono;
+use crate::domain::view::RunnerStatus;
 
 /// A place in the roster; never used again for another runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,14 +76,23 @@ pub(super) struct Roster {
     order: Vec<Id>,
     /// How many have a process, may have one, or will be started by themselves.
     pub(super) live: usize,
+    /// How many of these have processes that do not die.
+    pub(super) stuck: usize,
 }
 
 impl Roster {
+    /// Keeps count when a runner goes from one status to another.
+    pub(super) fn count(&mut self, before: RunnerStatus, after: RunnerStatus) {
+        let stuck = |status| usize::from(status == RunnerStatus::Stuck);
+        self.live = self.live + usize::from(after.is_live()) - usize::from(before.is_live());
+        self.stuck = self.stuck + stuck(after) - stuck(before);
+    }
+
     pub(super) fn insert(&mut self, spec: RunnerSpec, runner: Runner) -> Id {
         let id = Id(self.entries.len());
         self.names.insert(spec.name.clone(), id);
         self.order.push(id);
-        self.live += usize::from(runner.status().is_live());
+        self.count(RunnerStatus::Idle, runner.status());
         self.entries.push(Some(Box::new(Entry::new(spec, runner))));
         id
     }
@@ -91,7 +101,7 @@ impl Roster {
         let entry = *self.entries.get_mut(id.0)?.take()?;
         self.names.remove(&entry.spec.name);
         self.order.retain(|other| *other != id);
-        self.live -= usize::from(entry.runner.status().is_live());
+        self.count(entry.runner.status(), RunnerStatus::Idle);
         Some(entry)
     }
 

@@ -19,6 +19,10 @@ pub(crate) struct Terminal {
     seen: Arc<Mutex<Seen>>,
 }
 
+pub(crate) struct Frozen {
+    _thaw: std::sync::mpsc::Sender<()>,
+}
+
 struct Seen {
     bytes: Vec<u8>,
     emulation: vt100::Parser,
@@ -84,6 +88,21 @@ impl Terminal {
         settings
             .local_flags
             .contains(nix::sys::termios::LocalFlags::ICANON | nix::sys::termios::LocalFlags::ECHO)
+    }
+
+    /// From now on it takes nothing of what is written to it, until the answer is dropped.
+    pub(crate) fn frozen(&self) -> Frozen {
+        let (thaw, thawed) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let seen = Arc::clone(&self.seen);
+        std::thread::spawn(move || {
+            let held = seen.lock().unwrap();
+            tell.send(()).unwrap();
+            thawed.recv().ok();
+            drop(held);
+        });
+        told.recv().unwrap();
+        Frozen { _thaw: thaw }
     }
 
     pub(crate) fn press(&mut self, keys: &str) {

@@ -82,7 +82,7 @@ impl Drop for Workspace {
         if self.run(&["down", "--kill"]).0 == Some(3) {
             return;
         }
-        let gone = || self.run(&["status"]).0 == Some(3);
+        let gone = || self.run(&["down", "--kill"]).0 == Some(3);
         wait_until("the supervisor has ended", gone);
     }
 }

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::AttachPane;
 use crate::frontend::text::{cut, one_line};
-use crate::frontend::tui::log::is_invisible;
+use crate::frontend::tui::log::{is_invisible, on_line};
 use crate::frontend::tui::theme::{Ink, Theme};
 
 pub fn draw(frame: &mut Frame<'_>, area: Rect, pane: &AttachPane, theme: &Theme) {
@@ -19,9 +19,10 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, pane: &AttachPane, theme: &Theme)
     }
     head(frame.buffer_mut(), Rect { height: 1, ..area }, pane, theme);
     let body = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    let Some(screen) = &pane.screen else {
+    let shown = pane.past.as_ref().map(|past| &past.shot.screen).or(pane.screen.as_ref());
+    let Some(screen) = shown else {
         let words = match (&pane.trouble, &pane.log) {
-            (Some(trouble), _) => one_line(trouble),
+            (Some(trouble), _) => again(trouble),
             (None, None) => "It has not been started, so there is no terminal.".into(),
             (None, Some(_)) => String::new(),
         };
@@ -52,11 +53,25 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, pane: &AttachPane, theme: &Theme)
             column += width;
         }
     }
+    if let Some(trouble) = pane.trouble.as_ref().filter(|_| !body.is_empty()) {
+        // What is shown stands still.
+        let width = usize::from(body.width);
+        let words = crate::frontend::tui::view::text::pad(&again(trouble), width, theme);
+        frame.buffer_mut().set_stringn(body.x, body.bottom() - 1, words, width, theme.style(Ink::Bad));
+        return;
+    }
+    if pane.past.is_some() {
+        return;
+    }
     let (row, column) = screen.cursor_position();
     let at = Position { x: body.x + column.min(body.width.saturating_sub(1)), y: body.y + row };
     if !screen.hide_cursor() && pane.status.is_live() && body.contains(at) {
         frame.set_cursor_position(at);
     }
+}
+
+fn again(trouble: &str) -> String {
+    format!("{}; Enter shows it again", one_line(trouble))
 }
 
 /// `─ agent attempt 4 ─────────────── ctrl-] leaves; the runner goes on ─`
@@ -66,7 +81,13 @@ fn head(buffer: &mut Buffer, area: Rect, pane: &AttachPane, theme: &Theme) {
     buffer.set_stringn(area.x, area.y, line, width, theme.style(Ink::BorderFocus));
     let attempt = pane.attempt.map(|attempt| format!(", attempt {attempt}")).unwrap_or_default();
     let state = if pane.status.is_live() { String::new() } else { format!(", {}", pane.status) };
-    let name = format!(" {}{attempt}{state} ", pane.runner);
+    let back = match &pane.past {
+        Some(past) if past.rows == past.most => format!(", top, {} rows back", past.rows),
+        Some(past) => format!(", {} of {} rows back", past.rows, past.most),
+        None if pane.is_top => ", nothing above".to_owned(),
+        None => String::new(),
+    };
+    let name = format!(" {}{attempt}{state}{back} ", pane.runner);
     let way_out = match pane.leave {
         Some(key) if name.chars().count() + 42 <= width => format!(" {key} leaves; the runner goes on "),
         Some(key) => format!(" {key} leaves "),
@@ -75,11 +96,17 @@ fn head(buffer: &mut Buffer, area: Rect, pane: &AttachPane, theme: &Theme) {
     let way_out_width = way_out.chars().count();
     let room = width.saturating_sub(way_out_width + 3);
     if room > 3 {
-        buffer.set_stringn(area.x + 1, area.y, cut(&name, room, theme.ascii), room, theme.style(Ink::Strong));
+        let place = Rect { x: area.x + 1, width: u16::try_from(room).unwrap_or(area.width), ..area };
+        on_line(buffer, place, &cut(&name, room, theme.ascii), theme.style(Ink::Strong));
     }
     let start = width.saturating_sub(way_out_width + 1);
     let x = area.x + u16::try_from(start).unwrap_or(0);
-    buffer.set_stringn(x, area.y, way_out, width - start, theme.style(Ink::Key));
+    on_line(
+        buffer,
+        Rect { x, width: area.right().saturating_sub(x), ..area },
+        &way_out,
+        theme.style(Ink::Key),
+    );
 }
 
 fn put(buffer: &mut Buffer, x: u16, y: u16, from: &vt100::Cell, theme: &Theme) {

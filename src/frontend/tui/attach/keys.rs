@@ -74,6 +74,11 @@ pub(super) fn paste(text: &str, bracketed: bool) -> String {
     if bracketed { format!("\x1b[200~{}\x1b[201~", lines.replace('\x1b', "")) } else { lines }
 }
 
+/// The wheel is the program's: it asked for the mouse, or has a screen of its own.
+pub(super) fn takes_wheel(screen: &Screen) -> bool {
+    screen.mouse_protocol_mode() != MouseProtocolMode::None || screen.alternate_screen()
+}
+
 /// For a program that asked for the mouse in the one form that everybody speaks; where one with a screen of its own did
 /// not, the wheel is arrow keys.
 pub(super) fn mouse(kind: MouseKind, column: u16, row: u16, is_down: bool, screen: &Screen) -> String {

@@ -14,12 +14,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use draw::draw;
-pub use worker::Worker;
+pub use worker::{Worker, start};
 
 use super::event::{self, MouseKind, Pressed};
 use crate::domain::ids::{Attempt, RunnerName};
-use crate::domain::keys::Key;
+use crate::domain::keys::{Code, Key};
 use crate::domain::view::{RunnerStatus, RunnerView};
+
+/// Rows for a turn of the wheel.
+const WHEEL: isize = 3;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cmd {
@@ -33,8 +36,20 @@ pub enum Cmd {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watch {
-    Open { epoch: u64, log: PathBuf, rows: u16, cols: u16 },
-    Size { rows: u16, cols: u16 },
+    Open {
+        epoch: u64,
+        log: PathBuf,
+        rows: u16,
+        cols: u16,
+    },
+    Size {
+        rows: u16,
+        cols: u16,
+    },
+    /// So many rows above the end; none is the end.
+    Back {
+        rows: usize,
+    },
     Close,
 }
 
@@ -47,6 +62,8 @@ pub struct News {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
     Screen(Shot),
+    /// The answer to [`Watch::Back`]; `None` where there is nothing above the screen, or it was left.
+    Past(Option<Past>),
     /// The act, the thing and the cause.
     Failed(String),
 }
@@ -65,6 +82,16 @@ impl PartialEq for Shot {
     }
 }
 
+/// What has left the screen, as it was when looking back began.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Past {
+    pub shot: Shot,
+    /// So many rows above the end.
+    pub rows: usize,
+    /// More there are not.
+    pub most: usize,
+}
+
 #[derive(Debug, Clone)]
 pub struct AttachPane {
     runner: RunnerName,
@@ -74,6 +101,11 @@ pub struct AttachPane {
     log: Option<PathBuf>,
     epoch: u64,
     screen: Option<Arc<vt100::Screen>>,
+    past: Option<Past>,
+    /// How far back somebody wants to look, in rows.
+    back: usize,
+    /// Somebody wanted to look back, and there was nothing.
+    is_top: bool,
     trouble: Option<String>,
     width: u16,
     height: u16,
@@ -92,6 +124,9 @@ impl AttachPane {
             log: runner.log.clone(),
             epoch: 0,
             screen: None,
+            past: None,
+            back: 0,
+            is_top: false,
             trouble: None,
             width: 0,
             height: 0,
@@ -125,6 +160,7 @@ impl AttachPane {
             return Vec::new();
         }
         let is_first = self.width == 0;
+        (self.past, self.back) = (None, 0);
         (self.width, self.height) = (width, height);
         if is_first {
             return self.begin();
@@ -145,8 +181,8 @@ impl AttachPane {
         let Some(log) = self.log.clone().filter(|_| self.width > 0) else { return Vec::new() };
         let (rows, cols) = self.size();
         self.epoch += 1;
-        self.screen = None;
-        self.trouble = None;
+        (self.screen, self.past, self.trouble) = (None, None, None);
+        self.back = 0;
         let runner = || self.runner.clone();
         vec![
             event::Cmd::Attach(Cmd::Watch(Watch::Open { epoch: self.epoch, log, rows, cols })),
@@ -164,18 +200,58 @@ impl AttachPane {
     }
 
     pub fn press(&mut self, pressed: Pressed) -> Vec<event::Cmd> {
+        // As every terminal has it; with a program that fills the screen there is nothing to look back at.
+        let page = isize::from(self.size().0.saturating_sub(1).max(1).cast_signed());
+        match (pressed.key.code, pressed.shift) {
+            (Code::PageUp, true) => return self.look_back(page),
+            (Code::PageDown, true) => return self.look_back(-page),
+            (Code::Enter, _) if self.trouble.is_some() => return self.begin(),
+            _ => {}
+        }
         let application = self.screen.as_ref().is_some_and(|screen| screen.application_cursor());
-        self.type_in(keys::encode(pressed, application))
+        let mut cmds = self.return_to_end();
+        cmds.extend(self.type_in(keys::encode(pressed, application)));
+        cmds
+    }
+
+    /// So many rows further up.
+    fn look_back(&mut self, by: isize) -> Vec<event::Cmd> {
+        if self.back == 0 && by < 0 {
+            return Vec::new();
+        }
+        self.back = self.back.saturating_add_signed(by);
+        vec![event::Cmd::Attach(Cmd::Watch(Watch::Back { rows: self.back }))]
+    }
+
+    /// Who types wants to see what comes of it.
+    fn return_to_end(&mut self) -> Vec<event::Cmd> {
+        (self.is_top, self.back) = (false, 0);
+        match self.past.take() {
+            Some(_) => vec![event::Cmd::Attach(Cmd::Watch(Watch::Back { rows: 0 }))],
+            None => Vec::new(),
+        }
     }
 
     pub fn paste(&mut self, text: &str) -> Vec<event::Cmd> {
         let bracketed = self.screen.as_ref().is_some_and(|screen| screen.bracketed_paste());
-        self.type_in(keys::paste(text, bracketed))
+        let mut cmds = self.return_to_end();
+        cmds.extend(self.type_in(keys::paste(text, bracketed)));
+        cmds
     }
 
     pub fn mouse(&mut self, mouse: event::Mouse) -> Vec<event::Cmd> {
         let Some(screen) = &self.screen else { return Vec::new() };
         let Some(row) = mouse.row.checked_sub(1) else { return Vec::new() };
+        if self.past.is_some() || !keys::takes_wheel(screen) {
+            match mouse.kind {
+                MouseKind::WheelUp => return self.look_back(WHEEL),
+                MouseKind::WheelDown => return self.look_back(-WHEEL),
+                MouseKind::Click | MouseKind::Drag | MouseKind::Release if self.past.is_some() => {
+                    return Vec::new();
+                }
+                MouseKind::Click | MouseKind::Drag | MouseKind::Release => {}
+            }
+        }
         let text = keys::mouse(mouse.kind, mouse.column, row, self.pressed, screen);
         match mouse.kind {
             MouseKind::Click => self.pressed = true,
@@ -189,6 +265,13 @@ impl AttachPane {
         if news.epoch == self.epoch {
             match &news.told {
                 Told::Screen(shot) => self.screen = Some(Arc::clone(&shot.screen)),
+                Told::Past(past) => {
+                    // Further than there is nobody wants; nothing was wanted where somebody has typed since.
+                    let most = past.as_ref().map_or(0, |past| past.most);
+                    self.is_top = self.back > 0 && most == 0;
+                    self.back = self.back.min(most);
+                    self.past = past.clone().filter(|_| self.back > 0);
+                }
                 Told::Failed(what) => self.trouble = Some(what.clone()),
             }
         }

@@ -62,7 +62,7 @@ fn what_it_prints_is_shown_as_a_terminal_shows_it() {
     std::fs::write(&log, "\x1b]52;c;eA==\x07\x1b[2J\x1b[2;3Hhello \x1b[31mred\x1b[0m 日本\x1b]0;title\x07")
         .unwrap();
     let (tell, told) = mpsc::channel();
-    let worker = Worker::start(move |news| tell.send(news).unwrap_or_default()).unwrap();
+    let worker = start(move |news| tell.send(news).unwrap_or_default()).unwrap();
     let (mut pane, first) = AttachPane::open(&view(Some(log.clone())), Some(Key::ctrl(']')));
     assert!(first.is_empty());
     let commands = attach(pane.resize(50, 6));
@@ -110,6 +110,80 @@ fn the_next_attempt_is_another_terminal_and_an_end_is_said() {
     for (width, height) in [(1, 1), (5, 2), (30, 1)] {
         screen(&pane, width, height);
     }
+}
+
+#[test]
+fn one_can_look_back_at_what_has_left_the_screen() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let lines: Vec<String> = (1..=100).map(|number| format!("line {number}\r\n")).collect();
+    std::fs::write(&log, lines.concat() + "\x1b[32m$ ").unwrap();
+    let (tell, told) = mpsc::channel();
+    let worker = start(move |news| tell.send(news).unwrap_or_default()).unwrap();
+    let (mut pane, _) = AttachPane::open(&view(Some(log.clone())), Some(Key::ctrl(']')));
+    let perform = |commands: Vec<event::Cmd>| {
+        for command in attach(commands) {
+            if let Cmd::Watch(order) = command {
+                worker.perform(order);
+            }
+        }
+    };
+    let until = |pane: &mut AttachPane, row: usize, text: &str| {
+        while screen(pane, 60, 6)[row] != text {
+            let news = told.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| {
+                panic!("{text} never came: {:?}", screen(pane, 60, 6));
+            });
+            pane.news(&news);
+        }
+    };
+    let page_up = Pressed { shift: true, ..Pressed::from(Key::plain(Code::PageUp)) };
+    let page_down = Pressed { shift: true, ..Pressed::from(Key::plain(Code::PageDown)) };
+    perform(pane.resize(60, 6));
+    until(&mut pane, 5, "$");
+    assert!(pane.press(page_down).is_empty());
+    perform(pane.press(page_up));
+    perform(pane.press(page_up));
+    until(&mut pane, 1, "line 89");
+    assert!(screen(&pane, 60, 6)[0].contains(", 8 of 96 rows back "), "{:?}", screen(&pane, 60, 6));
+    // It stays, whatever is printed meanwhile.
+    let mut out = OpenOptions::new().append(true).open(&log).unwrap();
+    out.write_all(b"more").unwrap();
+    perform(pane.press(page_down));
+    until(&mut pane, 1, "line 93");
+    let wheel = |kind| event::Mouse { kind, column: 3, row: 3 };
+    for _ in 0..40 {
+        perform(pane.mouse(wheel(MouseKind::WheelUp)));
+    }
+    until(&mut pane, 1, "line 1");
+    assert!(screen(&pane, 60, 6)[0].contains(", top, 96 rows back"));
+    // Who types sees what comes of it, and what came meanwhile.
+    let typed = pane.press(Pressed::from(Key::char('x')));
+    assert!(matches!(&attach(typed.clone())[..], [Cmd::Watch(Watch::Back { rows: 0 }), Cmd::Input { .. }]));
+    perform(typed);
+    until(&mut pane, 5, "$ more");
+    // A program with a screen of its own leaves nothing behind, and gets the wheel itself.
+    out.write_all(b"\x1b[?1049h\x1b[Hmenu").unwrap();
+    until(&mut pane, 1, "menu");
+    perform(pane.press(page_up));
+    while !screen(&pane, 60, 6)[0].contains("nothing above") {
+        pane.news(&told.recv_timeout(Duration::from_secs(20)).unwrap());
+    }
+    let wheel = attach(pane.mouse(wheel(MouseKind::WheelUp)));
+    assert!(matches!(&wheel[..], [Cmd::Input { .. }]), "{wheel:?}");
+}
+
+#[test]
+fn a_screen_that_stands_still_says_so_and_can_be_had_again() {
+    let (mut pane, _) = AttachPane::open(&view(Some("/log".into())), None);
+    pane.resize(60, 4);
+    let mut terminal = vt100::Parser::new(3.try_into().unwrap(), 60.try_into().unwrap(), 0);
+    terminal.process(b"one\r\ntwo");
+    let shot = Shot { number: 1, screen: Arc::new(terminal.screen().clone()) };
+    pane.news(&News { epoch: 1, told: Told::Screen(shot) });
+    pane.news(&News { epoch: 1, told: Told::Failed("showing it failed".into()) });
+    assert_eq!(screen(&pane, 60, 4)[1..], ["one", "two", "showing it failed; Enter shows it again"]);
+    let again = attach(pane.press(Pressed::from(Key::plain(Code::Enter))));
+    assert!(matches!(again[0], Cmd::Watch(Watch::Open { epoch: 2, .. })), "{again:?}");
 }
 
 /// What a program may print, well formed or not.

@@ -1,22 +1,19 @@
-//! The terminal emulation: a thread that feeds what an attempt prints, as it stands in its log, to a screen in memory,
-//! and tells what the screen looks like, at most sixty times a second. It must not know what is typed.
+//! The terminal emulation: feeds what an attempt prints, as it stands in its log, to a screen in memory, and tells what
+//! the screen looks like, at most sixty times a second. Who looks back gets a second screen, made of the log when that
+//! begins: it stays while the first one goes on. It must not know what is typed.
 
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU16;
-use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::inotify::WatchDescriptor;
 
-use super::{News, Shot, Told, Watch};
+use super::{News, Past, Shot, Told, Watch};
+use crate::frontend::tui::reader::{self, Ears, Next, Reader};
 use crate::logs::blocks::{Piece, open_log, read_at};
 use crate::logs::tail::{Follow, News as Added};
 
@@ -29,57 +26,16 @@ const PAST: u64 = 256 << 10;
 /// A log that is ahead by more is not followed byte by byte: nobody could see it.
 const FAR_BEHIND: u64 = 4 << 20;
 
-/// Its thread ends when it is dropped.
-#[derive(Debug)]
-pub struct Worker {
-    inbox: Option<mpsc::Sender<Watch>>,
-    wake: Arc<EventFd>,
-}
+/// How far one can look back, in rows. A cell takes 32 bytes; the log itself knows more.
+const BACK: usize = 2000;
 
-impl Worker {
-    pub fn start(tell: impl Fn(News) + Send + 'static) -> io::Result<Self> {
-        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let (inbox, orders) = mpsc::channel();
-        let desk = Desk {
-            orders,
-            wake: Arc::clone(&wake),
-            watch: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
-            pause: TimerFd::new(
-                ClockId::CLOCK_MONOTONIC,
-                TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
-            )?,
-            is_paused: false,
-            tell: Box::new(tell),
-            number: 0,
-            open: None,
-        };
-        std::thread::Builder::new().name("restage-attach".into()).spawn(move || desk.run())?;
-        Ok(Self { inbox: Some(inbox), wake })
-    }
+pub type Worker = Reader<Watch>;
 
-    pub fn perform(&self, order: Watch) {
-        if let Some(inbox) = &self.inbox {
-            // It ends only with us.
-            inbox.send(order).ok();
-            self.wake.write(1).ok();
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.inbox = None;
-        self.wake.write(1).ok();
-    }
+pub fn start(tell: impl Fn(News) + Send + 'static) -> io::Result<Worker> {
+    Reader::start("restage-attach", Desk { tell: Box::new(tell), number: 0, open: None })
 }
 
 struct Desk {
-    orders: mpsc::Receiver<Watch>,
-    wake: Arc<EventFd>,
-    watch: Inotify,
-    /// Runs while a picture was told a moment ago.
-    pause: TimerFd,
-    is_paused: bool,
     tell: Box<dyn Fn(News) + Send>,
     number: u64,
     open: Option<Open>,
@@ -91,30 +47,22 @@ struct Open {
     file: File,
     watched: Option<WatchDescriptor>,
     terminal: vt100::Parser,
+    /// While somebody looks back: the screen with what has left it.
+    past: Option<vt100::Parser>,
 }
 
-impl Desk {
-    fn run(mut self) {
-        loop {
-            loop {
-                match self.orders.try_recv() {
-                    Ok(order) => self.take(order),
-                    Err(mpsc::TryRecvError::Empty) => break,
-                    Err(mpsc::TryRecvError::Disconnected) => return,
-                }
-            }
-            self.wait();
-        }
-    }
+impl reader::Desk for Desk {
+    type Order = Watch;
+    const PAUSE: Duration = FRAME;
 
-    fn take(&mut self, order: Watch) {
+    fn take(&mut self, order: Watch, ears: &Ears) -> Next {
         match order {
             Watch::Open { epoch, log, rows, cols } => {
-                self.close();
-                match Open::begin(epoch, &log, rows, cols, &self.watch) {
+                self.close(ears);
+                match Open::begin(epoch, &log, rows, cols, ears) {
                     Ok(open) => {
                         self.open = Some(open);
-                        self.look();
+                        return self.look(ears);
                     }
                     Err(error) => {
                         let what = format!("read what it prints: {}: {error}", log.display());
@@ -126,128 +74,161 @@ impl Desk {
                 if let Some(open) = &mut self.open {
                     open.resize(rows, cols);
                 }
-                self.look();
+                return self.look(ears);
             }
-            Watch::Close => self.close(),
+            Watch::Back { rows } => self.look_back(rows),
+            Watch::Close => self.close(ears),
         }
-    }
-
-    fn close(&mut self) {
-        if let Some(watched) = self.open.take().and_then(|open| open.watched) {
-            // The kernel may have taken it away already.
-            self.watch.rm_watch(watched).ok();
-        }
-    }
-
-    fn wait(&mut self) {
-        let second = if self.is_paused { self.pause.as_fd() } else { self.watch.as_fd() };
-        let mut fds =
-            [PollFd::new(self.wake.as_fd(), PollFlags::POLLIN), PollFd::new(second, PollFlags::POLLIN)];
-        if poll(&mut fds, PollTimeout::NONE).is_err() {
-            return;
-        }
-        let due = fds.get(1).is_some_and(|fd| fd.any().unwrap_or(false));
-        self.wake.read().ok();
-        if !due {
-            return;
-        }
-        if self.is_paused {
-            self.pause.unset().ok();
-            self.is_paused = false;
-        } else {
-            while self.watch.read_events().is_ok_and(|events| !events.is_empty()) {}
-            self.look();
-        }
+        Next::Listen
     }
 
     /// Feeds what is new.
-    fn look(&mut self) {
-        let Some(open) = &mut self.open else { return };
+    fn look(&mut self, _: &Ears) -> Next {
+        let Some(open) = &mut self.open else { return Next::Listen };
         if let Err(error) = open.feed() {
             let told = Told::Failed(format!("read what it prints: {error}"));
             (self.tell)(News { epoch: open.epoch, told });
         }
-        self.picture();
-        let once = Expiration::OneShot(TimeSpec::from_duration(FRAME));
-        self.is_paused = self.pause.set(once, TimerSetTimeFlags::empty()).is_ok();
+        let screen = Arc::new(open.terminal.screen().clone());
+        self.number += 1;
+        let told = Told::Screen(Shot { number: self.number, screen });
+        (self.tell)(News { epoch: open.epoch, told });
+        Next::Pause
     }
 
-    fn picture(&mut self) {
-        let Some(open) = &self.open else { return };
-        self.number += 1;
-        let screen = Arc::new(open.terminal.screen().clone());
-        let told = Told::Screen(Shot { number: self.number, screen });
+    fn broke(&mut self, ears: &Ears) {
+        if let Some(open) = &self.open {
+            let what = "showing this terminal failed; the runner goes on".to_owned();
+            (self.tell)(News { epoch: open.epoch, told: Told::Failed(what) });
+        }
+        self.close(ears);
+    }
+}
+
+impl Desk {
+    fn close(&mut self, ears: &Ears) {
+        ears.off(self.open.take().and_then(|open| open.watched));
+    }
+
+    fn look_back(&mut self, rows: usize) {
+        let Some(open) = &mut self.open else { return };
+        let told = match open.look_back(rows) {
+            Ok(past) => {
+                self.number += 1;
+                let shot = |screen| Shot { number: self.number, screen: Arc::new(screen) };
+                Told::Past(past.map(|(screen, rows, most)| Past { shot: shot(screen), rows, most }))
+            }
+            Err(error) => Told::Failed(format!("read what it printed: {error}")),
+        };
         (self.tell)(News { epoch: open.epoch, told });
     }
 }
 
 /// In one column there is no place for a wide character, and the emulation is not made for that.
-fn terminal(rows: u16, cols: u16) -> vt100::Parser {
+fn terminal(rows: u16, cols: u16, back: usize) -> vt100::Parser {
     let sized = |cells: u16| NonZeroU16::new(cells.max(2)).unwrap_or(NonZeroU16::MIN);
-    vt100::Parser::new(sized(rows), sized(cols), 0)
+    vt100::Parser::new(sized(rows), sized(cols), back)
+}
+
+/// The emulation is somebody else's work and meets whatever a program prints: where it fails, the screen is begun anew.
+fn show(terminal: &mut vt100::Parser, bytes: &[u8]) {
+    if catch_unwind(AssertUnwindSafe(|| terminal.process(bytes))).is_err() {
+        blank(terminal);
+    }
+}
+
+fn blank(of: &mut vt100::Parser) {
+    let (rows, cols) = of.screen().size();
+    *of = terminal(rows.get(), cols.get(), of.screen().scrollback_capacity());
 }
 
 impl Open {
-    fn begin(epoch: u64, log: &Path, rows: u16, cols: u16, watch: &Inotify) -> io::Result<Self> {
+    fn begin(epoch: u64, log: &Path, rows: u16, cols: u16, ears: &Ears) -> io::Result<Self> {
         let file = open_log(log)?;
-        // Of this very file, whatever lies at its path by now.
-        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let watched = watch.add_watch(Path::new(&itself), AddWatchFlags::IN_MODIFY).ok();
-        let terminal = terminal(rows, cols);
+        let watched = ears.on_file(&file);
         let follow = Follow::new(file.try_clone()?, 0);
-        Ok(Self { epoch, follow, file, watched, terminal })
+        Ok(Self { epoch, follow, file, watched, terminal: terminal(rows, cols, 0), past: None })
     }
 
     fn feed(&mut self) -> io::Result<()> {
         let len = self.file.metadata()?.len();
         if len.saturating_sub(self.follow.at()) > FAR_BEHIND || (self.follow.at() == 0 && len > PAST) {
-            self.leap(len)?;
+            blank(&mut self.terminal);
+            self.follow = Follow::new(self.file.try_clone()?, line_near(&self.file, len)?);
         }
-        loop {
-            let added = self.follow.read_new()?;
-            if added.is_empty() {
-                return Ok(());
-            }
-            for one in added {
-                match one {
-                    Added::Piece(Piece::Data { bytes, .. }) => self.show(&bytes),
-                    Added::Piece(Piece::Gap { .. }) | Added::Shrunk { .. } => {}
-                }
-            }
-        }
+        feed(&mut self.follow, &mut self.terminal)
     }
 
-    /// The emulation is somebody else's work and meets whatever a program prints: where it fails, the screen is begun
-    /// anew.
-    fn show(&mut self, bytes: &[u8]) {
-        let terminal = &mut self.terminal;
-        let shown = catch_unwind(AssertUnwindSafe(|| terminal.process(bytes)));
-        if shown.is_err() {
-            self.blank();
+    /// So many rows above the screen as it is now, or as it was when looking back began. What is shown, how many rows
+    /// that really is and could be; nothing where it is the screen itself again.
+    fn look_back(&mut self, rows: usize) -> io::Result<Option<(vt100::Screen, usize, usize)>> {
+        if rows == 0 {
+            self.past = None;
+            return Ok(None);
         }
+        let mut past = match self.past.take() {
+            Some(past) => past,
+            None => self.remember()?,
+        };
+        let screen = past.screen_mut();
+        screen.set_scrollback(usize::MAX);
+        let most = screen.scrollback();
+        screen.set_scrollback(rows);
+        let rows = screen.scrollback();
+        if rows == 0 {
+            return Ok(None);
+        }
+        // Only what is on the screen: a copy of the whole would take as much as all that can be looked back at.
+        let (height, width) = screen.size();
+        let mut shown = terminal(height.get(), width.get(), 0);
+        for (at, row) in screen.rows_formatted(0, width.get()).enumerate() {
+            shown.process(format!("\x1b[{};1H\x1b[m", at + 1).as_bytes());
+            shown.process(row.as_ref());
+        }
+        self.past = Some(past);
+        Ok(Some((shown.screen().clone(), rows, most)))
     }
 
-    fn blank(&mut self) {
-        let (rows, cols) = self.terminal.screen().size();
-        self.terminal = terminal(rows.get(), cols.get());
+    /// The screen as it is now, with what has left it.
+    fn remember(&self) -> io::Result<vt100::Parser> {
+        let (height, width) = self.terminal.screen().size();
+        let mut past = terminal(height.get(), width.get(), BACK);
+        let len = self.file.metadata()?.len();
+        let from = if len > FAR_BEHIND { line_near(&self.file, len)? } else { 0 };
+        feed(&mut Follow::new(self.file.try_clone()?, from), &mut past)?;
+        Ok(past)
     }
 
     /// A screen of another size is made of what was printed last: what is on one cannot be made to fit another, and the
     /// program draws it anew as soon as it learns of the size.
     fn resize(&mut self, rows: u16, cols: u16) {
-        self.terminal = terminal(rows, cols);
+        self.terminal = terminal(rows, cols, 0);
+        self.past = None;
         if let Ok(file) = self.file.try_clone() {
             self.follow = Follow::new(file, 0);
         }
     }
+}
 
-    /// Goes on near the end, with the beginning of a line.
-    fn leap(&mut self, len: u64) -> io::Result<()> {
-        let from = len.saturating_sub(PAST);
-        let bytes = read_at(&self.file, from, PAST)?;
-        let line = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        self.blank();
-        self.follow = Follow::new(self.file.try_clone()?, from + line as u64);
-        Ok(())
+fn feed(follow: &mut Follow, terminal: &mut vt100::Parser) -> io::Result<()> {
+    loop {
+        let added = follow.read_new()?;
+        if added.is_empty() {
+            return Ok(());
+        }
+        for one in added {
+            match one {
+                Added::Piece(Piece::Data { bytes, .. }) => show(terminal, &bytes),
+                Added::Piece(Piece::Gap { .. }) | Added::Shrunk { .. } => {}
+            }
+        }
     }
+}
+
+/// The beginning of a line near the end.
+fn line_near(file: &File, len: u64) -> io::Result<u64> {
+    let from = len.saturating_sub(PAST);
+    let bytes = read_at(file, from, PAST)?;
+    let line = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    Ok(from + line as u64)
 }

@@ -29,9 +29,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, pane: &LogPane, theme: &Theme, fo
         (state, window) => {
             let words = match state {
                 FileState::Missing => "There is no log of this attempt (yet).",
-                FileState::Failed => "This log cannot be read.",
+                FileState::Failed | FileState::Broken => "This log cannot be read.",
                 FileState::Opening | FileState::Closed if pane.shown.is_some() => "",
-                FileState::Closed | FileState::Opening => "It has not been started, so there is no log.",
+                FileState::Closed | FileState::Opening => "There is no log: nothing has run yet.",
                 FileState::Open if window.is_none() => "",
                 FileState::Open if pane.filter.is_some() && pane.filtering.is_some() => {
                     "Looking for lines that match."
@@ -39,7 +39,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, pane: &LogPane, theme: &Theme, fo
                 FileState::Open if pane.filter.is_some() => "No line matches the filter.",
                 FileState::Open => "Nothing was printed so far.",
             };
-            put(frame.buffer_mut(), body, words, theme.style(Ink::Quiet));
+            let words = cut(words, usize::from(body.width), theme.ascii);
+            put(frame.buffer_mut(), body, &words, theme.style(Ink::Quiet));
         }
     }
     if foot_height > 0 {
@@ -59,7 +60,7 @@ fn title(buffer: &mut Buffer, area: Rect, pane: &LogPane, theme: &Theme, focused
     let name = pane.shown.as_ref().and_then(|file| file.path.file_name());
     let name = name.map_or_else(|| "log".to_owned(), |name| one_line(&name.to_string_lossy()));
     // What does not fit is left out from the end: the name matters most.
-    let mut facts = facts(pane, theme);
+    let mut facts = if pane.shown.is_some() { facts(pane, theme) } else { Vec::new() };
     let room = |facts: &[String]| width.saturating_sub(facts.join(" · ").chars().count() + 8);
     while facts.len() > 1 && room(&facts) < name.chars().count().min(24) {
         facts.pop();
@@ -69,13 +70,13 @@ fn title(buffer: &mut Buffer, area: Rect, pane: &LogPane, theme: &Theme, focused
     }
     let strong = theme.style(if focused { Ink::Strong } else { Ink::Text });
     let name = format!(" {} ", cut(&name, room(&facts).max(1), theme.ascii));
-    put(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }, &name, strong);
+    on_line(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }, &name, strong);
     if !facts.is_empty() {
         let separator = theme.glyph(" · ", " - ");
         let facts = format!(" {} ", facts.join(separator));
         let wide = u16::try_from(facts.chars().count()).unwrap_or(area.width).min(area.width);
         let x = area.right().saturating_sub(wide + 1).max(area.x);
-        put(buffer, Rect { x, width: area.right() - x, ..area }, &facts, theme.style(Ink::Quiet));
+        on_line(buffer, Rect { x, width: area.right() - x, ..area }, &facts, theme.style(Ink::Quiet));
     }
 }
 
@@ -268,10 +269,18 @@ fn foot(buffer: &mut Buffer, area: Rect, pane: &LogPane, theme: &Theme) -> Optio
         (Some(at), _, _) => (format!("searching, at {} %; Esc ends it", way(at)), Ink::Waiting),
         (None, Some(at), _) => (format!("filtering, at {} %", way(at)), Ink::Waiting),
         (None, None, Some(note)) => (one_line(note), Ink::Accent),
+        (None, None, None) if pane.wants_opening() => (again(pane), Ink::Bad),
         (None, None, None) => return None,
     };
     put(buffer, area, &cut(&words, usize::from(area.width), theme.ascii), theme.style(ink));
     None
+}
+
+/// What stands still says so, and how it goes on.
+fn again(pane: &LogPane) -> String {
+    let still = if pane.window.is_some() { ", what is shown stands still" } else { "" };
+    let key = pane.again.map_or_else(|| "follow".to_owned(), |key| key.to_string());
+    format!("{key} opens this log again: reading it failed{still}")
 }
 
 fn skip_columns(text: &str, columns: usize) -> &str {
@@ -283,6 +292,17 @@ fn skip_columns(text: &str, columns: usize) -> &str {
         passed += unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
     }
     if columns == 0 { text } else { "" }
+}
+
+/// Text of our own in the place of a line that was drawn, with nothing of the line's own ink.
+pub(in crate::frontend::tui) fn on_line(buffer: &mut Buffer, area: Rect, text: &str, style: Style) {
+    let wide = u16::try_from(unicode_width::UnicodeWidthStr::width(text)).unwrap_or(area.width);
+    for x in area.x..area.right().min(area.x.saturating_add(wide)) {
+        if let Some(cell) = buffer.cell_mut(Position { x, y: area.y }) {
+            cell.reset();
+        }
+    }
+    put(buffer, area, text, style);
 }
 
 /// Text of our own; where it ends.

@@ -31,6 +31,9 @@ impl LogPane {
         }
         let page = self.body_height().saturating_sub(1).max(1).cast_signed();
         let had_note = self.note.take().is_some();
+        if self.wants_opening() && matches!(action, Action::Follow | Action::Bottom) {
+            return Some(self.open(self.shown.clone(), Place::End));
+        }
         let done = match action {
             Action::Up => self.go(-1),
             Action::Down => self.go(1),
@@ -118,7 +121,7 @@ impl LogPane {
             Action::Pager => self.file == FileState::Open,
             Action::SearchNext | Action::SearchPrev => open && self.search.is_some(),
             Action::Regex => self.search.is_some() || self.filter.is_some(),
-            Action::Follow => open && self.place != Place::End,
+            Action::Follow => self.wants_opening() || (open && self.place != Place::End),
             Action::Left => !self.wrap && self.shift > 0,
             Action::Right => !self.wrap && open,
             Action::PrevAttempt => self.neighbour(-1).is_some(),
@@ -190,6 +193,11 @@ impl LogPane {
             }
             MouseKind::Release => Vec::new(),
         }
+    }
+
+    /// It is not being read, and could be.
+    pub(super) fn wants_opening(&self) -> bool {
+        matches!(self.file, FileState::Failed | FileState::Broken)
     }
 
     fn has_window(&self) -> bool {

@@ -22,15 +22,17 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 pub use draw::draw;
+pub(in crate::frontend::tui) use draw::on_line;
 pub use question::{Cmd, News};
 pub(crate) use text::is_invisible;
-pub use worker::Worker;
+pub use worker::{Worker, start};
 
 use self::question::{Read, Told, Way};
 use self::window::Window;
 use super::event;
 use super::input::LineInput;
 use crate::domain::ids::{Attempt, RunnerName};
+use crate::domain::keys::Key;
 use crate::domain::spec::Pattern;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Outcome;
@@ -92,6 +94,10 @@ pub struct LogPane {
     last_typed: String,
     /// A sentence about what was just done; until the next key.
     note: Option<String>,
+    /// The key that opens a log again, to be shown.
+    again: Option<Key>,
+    /// How many lines it is opened with.
+    tail: usize,
     width: u16,
     height: u16,
 }
@@ -103,6 +109,8 @@ enum FileState {
     Missing,
     /// The reason stands in the note.
     Failed,
+    /// Whoever read it is not there any more; what was read stays.
+    Broken,
     Open,
 }
 
@@ -172,6 +180,8 @@ impl Default for LogPane {
             typing: None,
             last_typed: String::new(),
             note: None,
+            again: None,
+            tail: 0,
             width: 0,
             height: 0,
         }
@@ -222,6 +232,12 @@ impl LogPane {
             }
             Some(_) | None => self.open(newest.cloned(), Place::End),
         }
+    }
+
+    /// As the config has it: the key that opens a log again that could not be read, and how many lines one is opened
+    /// with.
+    pub fn configure(&mut self, again: Option<Key>, tail: u32) {
+        (self.again, self.tail) = (again, usize::try_from(tail).unwrap_or(usize::MAX));
     }
 
     /// The area for [`draw()`]; nothing (0 × 0) where the pane is not on screen: then nothing is read either. Called after
@@ -303,7 +319,10 @@ impl LogPane {
             return Vec::new();
         }
         self.asked = Some(read);
-        let want = self.body_height().max(20) * 4;
+        let mut want = self.body_height().max(20) * 4;
+        if read == Read::End && self.filter.is_none() {
+            want = want.max(self.tail);
+        }
         vec![event::Cmd::Log(Cmd::Read {
             epoch: self.epoch,
             view: self.view,
@@ -334,6 +353,12 @@ impl LogPane {
                 // What failed was the only thing that was asked for.
                 (self.asked, self.finding, self.filtering) = (None, None, None);
                 self.note = Some(what.clone());
+                Vec::new()
+            }
+            Told::Broke => {
+                self.file = FileState::Broken;
+                (self.asked, self.finding, self.filtering) = (None, None, None);
+                self.then.clear();
                 Vec::new()
             }
             Told::Lines { view, read, page, reached, len } => {

@@ -93,6 +93,8 @@ pub enum Told {
     Missing,
     /// The act, the thing and the cause.
     Failed(String),
+    /// Whoever reads has failed, and has forgotten the file: it is to be opened again.
+    Broke,
     /// The answer to [`Cmd::Read`]. `reached`: how far downwards was looked, `len`: of the file at that time. There may
     /// be fewer lines than were wanted: ask on.
     Lines {

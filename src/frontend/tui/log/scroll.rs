@@ -31,7 +31,8 @@ impl LogPane {
     }
 
     pub(super) fn has_foot(&self) -> bool {
-        self.typing.is_some() || self.note.is_some() || self.finding.is_some() || self.filtering.is_some()
+        let under_way = self.finding.is_some() || self.filtering.is_some();
+        self.typing.is_some() || self.note.is_some() || under_way || self.wants_opening()
     }
 
     pub(super) fn body_width(&self) -> usize {

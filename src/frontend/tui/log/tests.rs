@@ -36,7 +36,7 @@ struct Desk {
 impl Desk {
     fn new(width: u16, height: u16) -> Self {
         let (tell, news) = mpsc::channel();
-        let worker = Worker::start(move |news| tell.send(news).unwrap_or_default()).unwrap();
+        let worker = start(move |news| tell.send(news).unwrap_or_default()).unwrap();
         let mut pane = LogPane::default();
         assert!(pane.resize(width, height).is_empty());
         let dir = tempfile::tempdir().unwrap();
@@ -135,6 +135,27 @@ impl Desk {
 
 fn numbered(count: usize) -> Vec<u8> {
     (1..=count).flat_map(|number| format!("line {number}\n").into_bytes()).collect()
+}
+
+#[test]
+fn a_log_that_stands_still_says_so_and_opens_again() {
+    let mut desk = Desk::with(&numbered(100));
+    desk.pane.configure(Some(Key::char('f')), 0);
+    let epoch = desk.pane.epoch;
+    assert!(!desk.pane.can(Action::Follow));
+    desk.pane.news(&News { epoch, told: Told::Broke });
+    desk.width = 70;
+    let foot = |desk: &Desk| desk.screen().pop().unwrap();
+    assert_eq!(foot(&desk), "f opens this log again: reading it failed, what is shown stands still");
+    assert!(desk.pane.can(Action::Follow));
+    // Nothing else makes it move, and nothing is asked of nobody.
+    for action in [Action::Top, Action::PageUp, Action::Up] {
+        assert_eq!(desk.pane.act(action), Some(Vec::new()));
+    }
+    let mut log = OpenOptions::new().append(true).open(desk.path(1)).unwrap();
+    log.write_all(b"and on\n").unwrap();
+    desk.act(Action::Follow);
+    desk.until("the end of it", |desk| desk.screen().pop().unwrap() == "and on");
 }
 
 #[test]
@@ -434,7 +455,7 @@ fn off_the_screen_nothing_is_read() {
 #[test]
 fn nothing_to_show_is_said() {
     let mut desk = Desk::new(60, 4);
-    assert_eq!(desk.body()[0], "It has not been started, so there is no log.");
+    assert_eq!(desk.body()[0], "There is no log: nothing has run yet.");
     std::fs::write(desk.path(1), "").unwrap();
     desk.show(1);
     desk.settle();
@@ -470,6 +491,103 @@ fn assert_harmless(bytes: &[u8]) {
     let rest = allowed.replace_all(text, "");
     let control = rest.char_indices().find(|(_, c)| c.is_control());
     assert!(control.is_none(), "{:?}", rest.chars().filter(|c| c.is_control()).collect::<String>());
+}
+
+/// What the worker says of a log with this content, at once.
+pub(crate) fn answered(cmd: &Cmd, content: &[u8]) -> Vec<News> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(content).unwrap();
+    let told = match cmd.clone() {
+        Cmd::Open { epoch, .. } => {
+            let lines = content.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let told = [Told::Opened { len: content.len() as u64 }, Told::Counted { lines }];
+            return told.map(|told| News { epoch, told }).to_vec();
+        }
+        Cmd::Read { view, read, filter, want, .. } => {
+            let mut job = reading::Job::read(&file, view, read, filter, want).unwrap();
+            std::iter::repeat_with(|| job.step(&file).unwrap()).find_map(|(told, over)| told.filter(|_| over))
+        }
+        Cmd::Find { pattern, filter, from, way, .. } => {
+            let mut finding = reading::Finding::begin(&file, pattern, filter, from, way).unwrap();
+            std::iter::repeat_with(|| finding.step(&file).unwrap())
+                .find_map(|(told, over)| told.filter(|_| over))
+        }
+        Cmd::Close | Cmd::StopFinding { .. } | Cmd::Text { .. } | Cmd::Save { .. } => None,
+    };
+    let epoch = cmd.epoch().unwrap_or(0);
+    told.into_iter().map(|told| News { epoch, told }).collect()
+}
+
+/// A terminal gets only what has changed; where wide characters come and go, that must be as good as all of it.
+#[test]
+fn what_is_drawn_step_by_step_is_what_is_drawn_at_once() {
+    let line = |number: usize| {
+        let shift = "x".repeat(number % 5);
+        format!(
+            "{shift}\u{65e5}\u{672c} {number} e\u{301}\u{65e5}{}\u{65e5}\n",
+            "ab\u{672c}".repeat(number % 13)
+        )
+    };
+    let content: Vec<u8> = (0..300).flat_map(|number| line(number).into_bytes()).collect();
+    let mut desk = Desk::with(&content);
+    let page = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, desk.width, desk.height)) };
+    let mut drawn =
+        Terminal::with_options(CrosstermBackend::new(Page(std::rc::Rc::clone(&page))), options).unwrap();
+    let sized = |cells: u16| std::num::NonZeroU16::new(cells).unwrap();
+    let mut shown = vt100::Parser::new(sized(desk.height), sized(desk.width), 0);
+    let actions = [
+        Action::Up,
+        Action::PageUp,
+        Action::Down,
+        Action::Wrap,
+        Action::Up,
+        Action::Right,
+        Action::PageUp,
+        Action::Down,
+        Action::Left,
+        Action::Wrap,
+        Action::Top,
+        Action::PageDown,
+        Action::Down,
+    ];
+    for action in actions.into_iter().cycle().take(200) {
+        desk.act(action);
+        desk.settle();
+        let area = Rect::new(0, 0, desk.width, desk.height);
+        drawn.draw(|frame| draw(frame, area, &desk.pane, &theme(), true)).unwrap();
+        shown.process(&page.take());
+        let mut at_once = vt100::Parser::new(sized(desk.height), sized(desk.width), 0);
+        at_once.process(&bytes_of(area, |frame| draw(frame, area, &desk.pane, &theme(), true)));
+        // A blank that was drawn is one that was not.
+        let look = |cell: &vt100::Cell| {
+            let symbol = cell.contents().trim_end().to_owned();
+            (
+                symbol.clone(),
+                cell.is_wide(),
+                cell.bgcolor(),
+                Some(cell.fgcolor()).filter(|_| !symbol.is_empty()),
+            )
+        };
+        let cells = |terminal: &vt100::Parser| {
+            let cell = |at| terminal.screen().cell(at / desk.width, at % desk.width);
+            (0..desk.width * desk.height).map(|at| cell(at).map(look)).collect::<Vec<_>>()
+        };
+        assert_eq!(cells(&shown), cells(&at_once), "{action:?}");
+    }
+}
+
+struct Page(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn pane_with(content: &[u8], wrap: bool) -> LogPane {

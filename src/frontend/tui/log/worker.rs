@@ -5,19 +5,14 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::inotify::WatchDescriptor;
 
 use super::question::{Cmd, News, Told};
 use super::reading::{Finding, Job, MOST_TEXT};
+use crate::frontend::tui::reader::{self, Ears, Next, Reader};
 use crate::logs::blocks::open_log;
 use crate::logs::index::{LineIndex, Progress};
 
@@ -30,55 +25,13 @@ const COUNTED: u64 = 16 << 20;
 /// How much is counted between two looks for a question.
 const COUNT_STEP: u64 = 1 << 20;
 
-/// Its thread ends when it is dropped.
-#[derive(Debug)]
-pub struct Worker {
-    inbox: Option<mpsc::Sender<Cmd>>,
-    wake: Arc<EventFd>,
-}
+pub type Worker = Reader<Cmd>;
 
-impl Worker {
-    pub fn start(tell: impl Fn(News) + Send + 'static) -> io::Result<Self> {
-        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let (inbox, questions) = mpsc::channel();
-        let quiet =
-            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-        let desk = Desk {
-            questions,
-            wake: Arc::clone(&wake),
-            watch: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
-            quiet,
-            is_quiet: false,
-            tell: Box::new(tell),
-            open: None,
-        };
-        std::thread::Builder::new().name("restage-log".into()).spawn(move || desk.run())?;
-        Ok(Self { inbox: Some(inbox), wake })
-    }
-
-    pub fn perform(&self, cmd: Cmd) {
-        if let Some(inbox) = &self.inbox {
-            // It ends only with us.
-            inbox.send(cmd).ok();
-            self.wake.write(1).ok();
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.inbox = None;
-        self.wake.write(1).ok();
-    }
+pub fn start(tell: impl Fn(News) + Send + 'static) -> io::Result<Worker> {
+    Reader::start("restage-log", Desk { tell: Box::new(tell), open: None })
 }
 
 struct Desk {
-    questions: mpsc::Receiver<Cmd>,
-    wake: Arc<EventFd>,
-    watch: Inotify,
-    /// Runs while growth was told a moment ago.
-    quiet: TimerFd,
-    is_quiet: bool,
     tell: Box<dyn Fn(News) + Send>,
     open: Option<Open>,
 }
@@ -97,23 +50,33 @@ struct Open {
     counting: bool,
 }
 
-impl Desk {
-    fn run(mut self) {
-        loop {
-            loop {
-                match self.questions.try_recv() {
-                    Ok(cmd) => self.take(cmd),
-                    Err(mpsc::TryRecvError::Empty) => break,
-                    Err(mpsc::TryRecvError::Disconnected) => return,
-                }
-            }
-            if !self.work() {
-                self.wait();
-            }
-        }
+impl reader::Desk for Desk {
+    type Order = Cmd;
+    const PAUSE: Duration = QUIET;
+
+    fn take(&mut self, cmd: Cmd, ears: &Ears) -> Next {
+        self.answer(cmd, ears);
+        Next::Listen
     }
 
-    fn take(&mut self, cmd: Cmd) {
+    fn work(&mut self) -> bool {
+        self.step()
+    }
+
+    fn look(&mut self, ears: &Ears) -> Next {
+        let Some(told) = self.open.as_mut().and_then(|open| open.look(ears)) else { return Next::Listen };
+        self.tell(told);
+        Next::Pause
+    }
+
+    fn broke(&mut self, ears: &Ears) {
+        self.tell(Told::Broke);
+        self.close(ears);
+    }
+}
+
+impl Desk {
+    fn answer(&mut self, cmd: Cmd, ears: &Ears) {
         if let Some(epoch) = cmd.epoch()
             && self.open.as_ref().is_none_or(|open| open.epoch != epoch)
         {
@@ -121,7 +84,7 @@ impl Desk {
         }
         match cmd {
             Cmd::Open { epoch, path } => {
-                self.close();
+                self.close(ears);
                 let mut open = Open {
                     epoch,
                     path,
@@ -133,11 +96,11 @@ impl Desk {
                     index: LineIndex::default(),
                     counting: false,
                 };
-                let told = open.begin(&self.watch);
+                let told = open.begin(ears);
                 self.open = Some(open);
                 self.tell(told);
             }
-            Cmd::Close => self.close(),
+            Cmd::Close => self.close(ears),
             Cmd::Read { view, read, filter, want, .. } => self.add(|open, file| {
                 open.jobs.retain(|job| !job.is_read());
                 open.jobs.push_back(Job::read(file, view, read, filter, want)?);
@@ -180,15 +143,12 @@ impl Desk {
         }
     }
 
-    fn close(&mut self) {
-        if let Some(watched) = self.open.take().and_then(|open| open.watched) {
-            // The kernel may have taken it away already.
-            self.watch.rm_watch(watched).ok();
-        }
+    fn close(&mut self, ears: &Ears) {
+        ears.off(self.open.take().and_then(|open| open.watched));
     }
 
     /// One step of what is to be done; false where there is nothing.
-    fn work(&mut self) -> bool {
+    fn step(&mut self) -> bool {
         let Some(open) = &mut self.open else { return false };
         let Some(file) = &open.file else { return false };
         let stepped = if let Some(job) = open.jobs.front_mut() {
@@ -216,58 +176,6 @@ impl Desk {
         true
     }
 
-    fn wait(&mut self) {
-        let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
-        // While it is quiet, what is written is not looked at; it is all seen at once afterwards.
-        fds.push(if self.is_quiet {
-            PollFd::new(self.quiet.as_fd(), PollFlags::POLLIN)
-        } else {
-            PollFd::new(self.watch.as_fd(), PollFlags::POLLIN)
-        });
-        if poll(&mut fds, PollTimeout::NONE).is_err() {
-            return;
-        }
-        let second = fds.get(1).is_some_and(|fd| fd.any().unwrap_or(false));
-        self.wake.read().ok();
-        if !second {
-            return;
-        }
-        if self.is_quiet {
-            self.quiet.unset().ok();
-            self.is_quiet = false;
-        } else {
-            while self.watch.read_events().is_ok_and(|events| !events.is_empty()) {}
-            self.look();
-        }
-    }
-
-    /// The file, or the folder that it will be in, has changed.
-    fn look(&mut self) {
-        let Some(open) = &mut self.open else { return };
-        let told = match &open.file {
-            None => {
-                let told = open.begin(&self.watch);
-                if told == Told::Missing {
-                    return;
-                }
-                told
-            }
-            Some(file) => {
-                let Ok(len) = file.metadata().map(|meta| meta.len()) else { return };
-                let before = std::mem::replace(&mut open.len, len);
-                open.counting = len <= COUNTED;
-                match len.cmp(&before) {
-                    std::cmp::Ordering::Equal => return,
-                    std::cmp::Ordering::Less => Told::Shrunk { len },
-                    std::cmp::Ordering::Greater => Told::Grew { len },
-                }
-            }
-        };
-        self.tell(told);
-        let once = Expiration::OneShot(TimeSpec::from_duration(QUIET));
-        self.is_quiet = self.quiet.set(once, TimerSetTimeFlags::empty()).is_ok();
-    }
-
     fn tell(&self, told: Told) {
         if let Some(open) = &self.open {
             (self.tell)(News { epoch: open.epoch, told });
@@ -277,31 +185,40 @@ impl Desk {
 
 impl Open {
     /// Opens and watches the file; where it is not there, the nearest folder that is.
-    fn begin(&mut self, watch: &Inotify) -> Told {
-        if let Some(watched) = self.watched.take() {
-            watch.rm_watch(watched).ok();
-        }
+    fn begin(&mut self, ears: &Ears) -> Told {
+        ears.off(self.watched.take());
         match open_log(&self.path) {
             Ok(file) => {
-                // Of this very file, whatever lies at its path by now.
-                let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-                self.watched = watch.add_watch(Path::new(&itself), AddWatchFlags::IN_MODIFY).ok();
+                self.watched = ears.on_file(&file);
                 self.len = file.metadata().map_or(0, |meta| meta.len());
                 self.counting = self.len <= COUNTED;
                 self.file = Some(file);
                 Told::Opened { len: self.len }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let arrivals = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
-                let mut folders = self.path.ancestors().skip(1);
-                self.watched = folders.find_map(|folder| watch.add_watch(folder, arrivals).ok());
+                self.watched = ears.on_arrival(&self.path);
                 if self.path.exists() {
                     // It came between the two looks.
-                    return self.begin(watch);
+                    return self.begin(ears);
                 }
                 Told::Missing
             }
             Err(error) => Told::Failed(format!("open {}: {error}", self.path.display())),
+        }
+    }
+
+    /// The file, or the folder that it will be in, has changed.
+    fn look(&mut self, ears: &Ears) -> Option<Told> {
+        let Some(file) = &self.file else {
+            return Some(self.begin(ears)).filter(|told| *told != Told::Missing);
+        };
+        let len = file.metadata().ok()?.len();
+        let before = std::mem::replace(&mut self.len, len);
+        self.counting = len <= COUNTED;
+        match len.cmp(&before) {
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Less => Some(Told::Shrunk { len }),
+            std::cmp::Ordering::Greater => Some(Told::Grew { len }),
         }
     }
 

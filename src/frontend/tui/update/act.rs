@@ -1,4 +1,4 @@
-//! What each action does.
+//! What each action does, where it does something: that is asked of [`Model::can`], once.
 
 use super::super::attach::AttachPane;
 use super::super::dialog::{Dialog, Scroll};
@@ -19,6 +19,9 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
     {
         return cmds;
     }
+    if !model.can(action) {
+        return Vec::new();
+    }
     match action {
         Action::Up => scroll(model, Scroll::Lines(-1)),
         Action::Down => scroll(model, Scroll::Lines(1)),
@@ -30,10 +33,8 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         Action::PrevPane => next_pane(model, -1),
         Action::Open => open(model),
         Action::Back => back(model),
-        Action::Zoom => model.zoom = model.screen == Screen::Main && !model.zoom,
-        Action::OpenLog if model.can(action) => {
-            (model.focus, model.zoom) = (Focus::Log, true);
-        }
+        Action::Zoom => model.zoom = !model.zoom,
+        Action::OpenLog => (model.focus, model.zoom) = (Focus::Log, true),
         Action::Filter => model.list.typing = true,
         Action::Unfinished => {
             model.list.unfinished = !model.list.unfinished;
@@ -62,20 +63,16 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         Action::StopAll => return order_all(model, Order::Stop),
         Action::RestartAll => return order_all(model, Order::Restart),
         Action::KillAll => return order_all(model, Order::Kill),
-        Action::Attach if model.can(action) => return attach(model),
+        Action::Attach => return attach(model),
         Action::LeaveAttach => return leave_attach(model),
-        Action::Reload if model.can(action) => return vec![Cmd::Reload],
-        Action::Summon if model.can(action) => return vec![Cmd::Summon],
+        Action::Reload => return vec![Cmd::Reload],
+        Action::Summon => return vec![Cmd::Summon],
         Action::Redraw => return vec![Cmd::Redraw],
         Action::Quit => return quit(model),
         Action::Detach => return vec![Cmd::Quit],
         Action::StopAndQuit => return stop_all(model),
-        Action::OpenLog
-        | Action::Attach
-        | Action::Reload
-        | Action::Summon
         // These are the log's own, and it had them before.
-        | Action::Search
+        Action::Search
         | Action::SearchNext
         | Action::SearchPrev
         | Action::FilterLines
@@ -161,11 +158,9 @@ fn show(model: &mut Model, screen: Screen) {
 fn open(model: &mut Model) {
     match model.screen {
         Screen::Main => {
-            if model.selected().is_some() {
-                // A second time gives the log the whole screen.
-                model.zoom = model.focus == Focus::Log;
-                model.focus = Focus::Log;
-            }
+            // A second time gives the log the whole screen.
+            model.zoom = model.focus == Focus::Log;
+            model.focus = Focus::Log;
         }
         Screen::Analytics => {
             if let Some(name) = model.pointed.clone() {
@@ -197,10 +192,8 @@ fn back(model: &mut Model) {
 fn next_pane(model: &mut Model, by: isize) {
     match model.screen {
         Screen::Main => {
-            if model.selected().is_some() {
-                model.focus = if model.focus == Focus::List { Focus::Log } else { Focus::List };
-                model.zoom = false;
-            }
+            model.focus = if model.focus == Focus::List { Focus::Log } else { Focus::List };
+            model.zoom = false;
         }
         Screen::Config => {
             model.scroll = 0;

@@ -19,7 +19,7 @@ const MOST_PATIENT: Duration = Duration::from_secs(10);
 pub(super) fn hear(model: &mut Model, news: LinkNews) -> Vec<Cmd> {
     match news {
         LinkNews::Connected { supervisor_pid } => connected(model, supervisor_pid),
-        LinkNews::Snapshot(snapshot) => take(model, &snapshot),
+        LinkNews::Snapshot(snapshot) => take(model, *snapshot),
         // Before the first snapshot it is not known where it stands among the others.
         LinkNews::Update(Update::Runner(_)) if model.supervisor.is_none() => Vec::new(),
         LinkNews::Update(Update::Runner(view)) => {
@@ -27,6 +27,8 @@ pub(super) fn hear(model: &mut Model, news: LinkNews) -> Vec<Cmd> {
             note(model, changed);
             Vec::new()
         }
+        // Runs have no place on the screen yet.
+        LinkNews::Update(Update::Flow(_)) => Vec::new(),
         LinkNews::Update(Update::Removed(name)) => {
             model.pending.remove(&name);
             let changed = model.fleet.remove(&name);
@@ -78,13 +80,13 @@ fn connected(model: &mut Model, supervisor_pid: i32) -> Vec<Cmd> {
     cmds
 }
 
-fn take(model: &mut Model, snapshot: &Snapshot) -> Vec<Cmd> {
-    let changed = model.fleet.replace(snapshot);
+fn take(model: &mut Model, snapshot: Snapshot) -> Vec<Cmd> {
+    let Snapshot { workspace, fleet, runners, at: _ } = snapshot;
+    let changed = model.fleet.replace(runners);
     note(model, changed);
-    if model.supervisor.as_ref() != Some(&snapshot.fleet) || model.workspace != snapshot.workspace {
+    if model.supervisor.as_ref() != Some(&fleet) || model.workspace != workspace {
         model.dirty = true;
-        model.supervisor = Some(snapshot.fleet.clone());
-        model.workspace.clone_from(&snapshot.workspace);
+        (model.supervisor, model.workspace) = (Some(fleet), workspace);
     }
     Vec::new()
 }

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::dialog::{Decided, Dialog, decide};
-use super::event::{Cmd, ConfigNews, Event, Order, Pressed};
+use super::event::{Cmd, ConfigNews, Event, Manners, Order, Pressed};
 use super::input::Typed;
 use super::model::{Link, Model, Screen};
 use super::palette::{Choice, Picked};
@@ -81,8 +81,7 @@ fn take_config(model: &mut Model, config: ConfigNews) {
         if before.theme != after.theme {
             manners.theme = after.theme.clone();
         }
-        manners.keymap.clone_from(&after.keymap);
-        (manners.refresh, manners.notifications) = (after.refresh, after.notifications);
+        *manners = Manners { theme: manners.theme.clone(), ..after.clone() };
     }
     // Without usable manners the ones before stay the measure.
     let manners = config.manners.clone().or_else(|| before.cloned());

@@ -10,6 +10,7 @@ use super::super::layout::{Layout, is_tiny};
 use super::super::log::{LogFile, LogSource};
 use super::super::model::{Link, Model, Screen};
 use super::super::rows::{Choice, Row, rows};
+use crate::domain::keys::Action;
 use crate::domain::view::{RunnerStatus, RunnerView};
 use crate::frontend::text::between;
 use crate::logs::names::attempt_log;
@@ -97,15 +98,13 @@ fn drop_idle_questions(model: &mut Model) {
 fn feed_panes(model: &mut Model) -> Vec<Cmd> {
     let layout = Layout::of(model);
     let mut cmds = Vec::new();
+    model.log.configure(model.keymap().key(Action::Follow), model.setup.manners.log_tail_lines);
     if layout.log.height > 0 {
         let source = model.selected().map(|view| source(model, view));
         cmds.extend(model.log.show(source.as_ref()));
     }
     cmds.extend(model.log.resize(layout.log.width, layout.log.height));
     if let Some(pane) = &mut model.attach {
-        if let Some(view) = model.fleet.get(pane.runner()) {
-            cmds.extend(pane.show(view));
-        }
         if let Some(view) = model.fleet.get(pane.runner()) {
             cmds.extend(pane.show(view));
         }

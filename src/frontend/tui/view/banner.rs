@@ -26,9 +26,9 @@ fn lost(model: &Model) -> Option<String> {
     let Link::Lost { since, why, nobody } = &model.link else { return None };
     let since = time_span(between(*since, model.now));
     Some(if *nobody {
-        let key =
-            model.keymap().key(Action::Palette).map_or_else(|| "the palette".into(), |key| key.to_string());
-        format!("no supervisor here for {since}; {key} summon starts one")
+        let key = model.keymap().key(Action::Summon);
+        let key = key.map_or_else(|| "\"supervise\" in the palette".into(), |key| key.to_string());
+        format!("no supervisor here for {since}; {key} starts one")
     } else {
         format!("supervisor gone for {since}, looking for its successor; nothing was stopped: {why}")
     })

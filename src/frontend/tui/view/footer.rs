@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use super::super::dialog::Dialog;
 use super::super::model::{Focus, Model, Screen};
 use super::super::theme::Ink;
-use super::text::width;
+use super::text::{fit, width};
 use super::{put, span};
 use crate::domain::keys::Action;
 
@@ -65,6 +65,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         return;
     }
     if let Some(text) = typing(model) {
+        let text = fit(text, usize::from(area.width), model.theme());
         put(frame, area, Line::from(span(model, Ink::Quiet, text)));
         return;
     }

@@ -29,9 +29,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         (Words::None, Right::Trouble),
     ];
     for (words, right) in choices {
+        let last = (words, right) == (Words::None, Right::Trouble);
         let (counts, right) = (told(model, &counts, words), self::right(model, right));
         let taken = width_of(&counts) + width_of(&right) + NAME.len() + 4;
-        let last = words == Words::None && right.len() < 3;
         if taken + PATH <= room || last {
             let path = model.short_path(&model.workspace);
             let path = cut_front(&path, room.saturating_sub(taken).clamp(4, 60), model.theme());
@@ -71,15 +71,19 @@ fn width_of(spans: &[Span<'_>]) -> usize {
 
 fn told(model: &Model, counts: &[Count], words: Words) -> Vec<Span<'static>> {
     let mut told: Vec<Span<'static>> = Vec::new();
-    for count in counts {
-        let with_word = match words {
-            Words::All => true,
-            Words::Urgent => count.urgent,
-            Words::None => false,
-        };
+    let has_word = |count: &Count| match words {
+        Words::All => true,
+        Words::Urgent => count.urgent,
+        Words::None => false,
+    };
+    // Without their words those with the same sign are the same.
+    let alike = |a: &Count, b: &Count| a.sign == b.sign && !has_word(a) && !has_word(b);
+    for same in counts.chunk_by(alike) {
+        let Some(count) = same.first() else { continue };
+        let (with_word, number) = (has_word(count), same.iter().map(|count| count.number).sum::<usize>());
         let word = if with_word { format!(" {}", count.word) } else { String::new() };
         told.push(Span::raw("  "));
-        told.push(span(model, count.ink, format!("{} {}{word}", count.sign, count.number)));
+        told.push(span(model, count.ink, format!("{} {number}{word}", count.sign)));
     }
     told
 }
@@ -103,8 +107,8 @@ fn right(model: &Model, what: Right) -> Vec<Span<'static>> {
         #[expect(clippy::cast_precision_loss, reason = "seconds of a window, far below 2^52")]
         let window = seconds(budget.per_seconds as f64);
         spans.push(span(model, ink, format!("retries {}/{} in {window}", budget.used, budget.max)));
-        spans.push(Span::raw("   "));
     }
+    let before = spans.len();
     match (&model.link, supervisor) {
         (Link::Connecting, _) => spans.push(span(model, Ink::Waiting, "connecting")),
         (Link::Lost { .. }, _) => spans.push(span(model, Ink::Waiting, "no supervisor")),
@@ -117,6 +121,9 @@ fn right(model: &Model, what: Right) -> Vec<Span<'static>> {
             spans.push(span(model, Ink::Quiet, format!("{kind} {}, {up}", fleet.supervisor_pid)));
         }
         (Link::Up { .. }, _) => {}
+    }
+    if before > 0 && spans.len() > before {
+        spans.insert(before, Span::raw("   "));
     }
     spans.push(Span::raw(" "));
     spans

@@ -8,9 +8,9 @@ use super::super::model::Model;
 use super::super::theme::Ink;
 use super::text::{pad, wrap};
 use super::{put_lines, span};
-use crate::domain::keys::{BINDINGS, Key, SCOPES};
+use crate::domain::keys::{BINDINGS, Key, SCOPES, Scope};
 
-const KEYS: usize = 18;
+const KEYS: usize = 22;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     put_lines(frame, area, lines(model, area.width), model.scroll);
@@ -18,23 +18,33 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 
 pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
     let room = usize::from(width).saturating_sub(KEYS + 4).max(10);
+    let line = |keys: &str, doc: &str| {
+        let mut keys = Some(pad(keys, KEYS, model.theme()));
+        let texts = wrap(doc, room).into_iter().map(move |text| {
+            let keys = keys.take().unwrap_or_else(|| " ".repeat(KEYS));
+            Line::from(vec![Span::raw("  "), span(model, Ink::Key, keys), Span::raw(text)])
+        });
+        texts.collect::<Vec<_>>()
+    };
     let mut lines = Vec::new();
     for scope in SCOPES {
         if !lines.is_empty() {
             lines.push(Line::default());
         }
         lines.push(Line::from(span(model, Ink::Accent, format!(" {}", scope.title()))));
+        if scope == Scope::Attach {
+            lines.extend(line(
+                "shift-PgUp shift-PgDn",
+                "Look back at what has left its screen; the wheel, too",
+            ));
+        }
         for binding in BINDINGS.iter().filter(|binding| binding.scope == scope) {
             let keys = model.keymap().keys(binding.action);
             if keys.is_empty() {
                 continue;
             }
             let keys = keys.iter().map(Key::to_string).collect::<Vec<_>>().join(" ");
-            let mut keys = Some(pad(&keys, KEYS, model.theme()));
-            for text in wrap(binding.doc, room) {
-                let keys = keys.take().unwrap_or_else(|| " ".repeat(KEYS));
-                lines.push(Line::from(vec![Span::raw("  "), span(model, Ink::Key, keys), Span::raw(text)]));
-            }
+            lines.extend(line(&keys, binding.doc));
         }
     }
     let by_name: Vec<String> = BINDINGS

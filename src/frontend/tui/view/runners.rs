@@ -159,9 +159,12 @@ fn runner_line(model: &Model, view: &RunnerView, columns: Columns, full: usize) 
         if columns.has(Column::Last) { format!("  {}", fit(&last, room, theme)) } else { String::new() };
     let mut line = Line::from(vec![
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
-        Span::styled(format!("{sign} "), ink(status)),
+        Span::styled(sign, ink(status)),
+        Span::styled(" ", ground),
         Span::styled(pad(view.name.as_str(), columns.name, theme), ink(Ink::Text)),
-        Span::styled(format!(" {}", pad(word(view), STATUS, theme)), ink(status)),
+        Span::styled(" ", ground),
+        Span::styled(word(view), ink(status)),
+        Span::styled(" ".repeat(STATUS.saturating_sub(width(word(view)))), ground),
         Span::styled(columns.numbers([&retry, &up, &cpu, &mem], theme), ink(Ink::Text)),
         Span::styled(last, ink(last_ink)),
     ]);

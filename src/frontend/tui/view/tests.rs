@@ -210,6 +210,31 @@ pictures! {
         press(&mut model, "e");
         model
     };
+    log_search: {
+        let mut model = opened(busy(), USUAL);
+        press(&mut model, "l / r o u t e s Enter n");
+        model
+    };
+    log_search_narrow_typing: {
+        let mut model = opened(busy(), NARROW);
+        press(&mut model, "l / r o u t");
+        model
+    };
+    log_lines_that_match: {
+        let mut model = opened(busy(), NARROW);
+        press(&mut model, "l & t e s t Enter");
+        model
+    };
+    log_cut_and_shifted: {
+        let mut model = opened(busy(), (60, 16));
+        press(&mut model, "l w Right k");
+        model
+    };
+    log_selecting_an_older_attempt: {
+        let mut model = opened(busy(), NARROW);
+        press(&mut model, "l [ v k k");
+        model
+    };
     long_error_is_cut_with_a_sign: opened(long_error(), USUAL);
     long_error_in_full_scrolls: {
         let mut model = opened(long_error(), (60, 14));

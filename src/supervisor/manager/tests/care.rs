@@ -99,7 +99,11 @@ async fn a_stop_command_runs_instead_of_the_signal_and_its_failure_is_told() {
     world.ask(Request::Stop { names: vec![] }).await;
     assert_eq!(world.stops(), [(id("a", 1), StopTree { signal: None, grace: secs(10) })]);
     let mut lines = Vec::new();
-    while !lines.iter().any(|line: &String| line.contains("its stop command failed: exit 7")) {
+    while !lines.iter().any(|line: &String| {
+        line.contains(
+            "the stop command of attempt 1, which is killed at the end of its grace, failed: exit 7",
+        )
+    }) {
         tokio::time::sleep(Duration::from_millis(1)).await;
         lines.extend(world.lines());
     }

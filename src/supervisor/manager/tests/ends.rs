@@ -84,3 +84,29 @@ async fn a_background_supervisor_with_nothing_to_do_ends_after_a_minute_unless_s
     assert_eq!((end.why, end.exit()), (EndReason::Idle, Exit::AllCompleted));
     assert!(left.elapsed() >= secs(60) && left.elapsed() < secs(62), "{:?}", left.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn headless_does_not_wait_for_ever_for_what_cannot_be_killed_and_names_it() {
+    let mut world = headless(vec![spec("a"), spec("b")]).start();
+    world.up("a", 1).await;
+    world.up("b", 2).await;
+    world.tell(ExecEvent::Exited(exit("a", 1, 1, ExitStatus::Code(1))));
+    world.tell(ExecEvent::Stuck { id: id("a", 1), pids: vec![41, 42] });
+    world.until_status("a", RunnerStatus::Stuck).await;
+    tokio::time::sleep(secs(3600)).await;
+    assert!(!world.end.is_finished(), "b runs");
+    world.exited("b", 1, ExitStatus::Code(0));
+    let begun = tokio::time::Instant::now();
+    let mut lines = Vec::new();
+    while !world.end.is_finished() {
+        tokio::time::sleep(secs(1)).await;
+        lines.extend(world.lines());
+    }
+    assert!(begun.elapsed() >= secs(300) && begun.elapsed() < secs(310), "{:?}", begun.elapsed());
+    let end = world.ended().await;
+    assert_eq!((end.alive.clone(), end.exit()), (names(&["a"]), Exit::SomeFailed));
+    assert!(
+        lines.iter().any(|line| line.contains("left alive: a (processes of attempt 1 do not die: [41, 42])")),
+        "{lines:?}"
+    );
+}

@@ -119,3 +119,31 @@ async fn a_budget_spreads_the_retries_of_all_runners() {
     world.until_spawned(&id("c", 2)).await;
     assert!(begun.elapsed() >= secs(60));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_that_comes_late_is_waited_for_and_everything_begins_then() {
+    let mut setup = Setup::new(vec![spec("a")]);
+    setup.options.mode = Mode::Headless;
+    setup.connect = None;
+    let mut world = setup.start();
+    for why in ["it is just changing", "no files"] {
+        world.tell(ExecEvent::Disconnected { why: why.into() });
+        tokio::time::sleep(secs(5)).await;
+    }
+    assert!(!world.end.is_finished() && world.spawns().is_empty());
+    world.tell(ExecEvent::Connected(empty()));
+    world.up("a", 1).await;
+    world.exited("a", 1, ExitStatus::Code(0));
+    assert_eq!(world.ended().await.exit(), Exit::AllCompleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_that_never_comes_ends_a_headless_run_as_a_failure() {
+    let mut setup = Setup::new(vec![spec("a")]);
+    setup.options.mode = Mode::Headless;
+    setup.connect = None;
+    let world = setup.start();
+    world.tell(ExecEvent::Disconnected { why: "no files".into() });
+    let end = world.ended().await;
+    assert_eq!((end.why, end.exit()), (EndReason::NoKeeper, Exit::SomeFailed));
+}

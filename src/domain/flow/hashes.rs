@@ -1,0 +1,273 @@
+//! What is compared, and never looked at: hashes of what a stage left behind, of what it was made from, and of a flow's
+//! definition.
+//!
+//! The input of a stage is a Merkle chain: each stage hashes its own outputs with the hashes of what comes directly before
+//! it, once for data and once for artifacts. So all of them together cost as much as there are edges, and still a change
+//! anywhere above is seen everywhere below.
+
+use std::collections::BTreeMap;
+
+use super::graph::Graph;
+use super::ids::{Hash, StageName};
+use super::record::Artifact;
+use super::spec::{EnvValue, FlowSpec};
+use crate::domain::json::{Json, JsonMap};
+
+/// Of a canonical map: keys in order, values without white space.
+pub fn outputs(outputs: &JsonMap) -> Hash {
+    let entries = outputs.iter().flat_map(|(key, value)| [key.as_bytes(), value.text().as_bytes()]);
+    Hash::of(["outputs".as_bytes()].into_iter().chain(entries))
+}
+
+/// Of names, contents and whether they can be executed, in whatever order they are listed.
+pub fn manifest(artifacts: &[Artifact]) -> Hash {
+    let mut sorted: Vec<&Artifact> = artifacts.iter().collect();
+    sorted.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let entries = sorted.into_iter().flat_map(|artifact| {
+        let executable: &[u8] = if artifact.executable { b"x" } else { b"-" };
+        [artifact.name.as_bytes(), artifact.hash.as_ref(), executable]
+    });
+    Hash::of(["manifest".as_bytes()].into_iter().chain(entries))
+}
+
+/// What is approved: these outputs and these artifacts.
+pub fn checkpoint(map: &JsonMap, artifacts: &[Artifact]) -> Hash {
+    Hash::of(["checkpoint".as_bytes(), outputs(map).as_ref(), manifest(artifacts).as_ref()])
+}
+
+pub fn inputs(inputs: &JsonMap) -> Hash {
+    Hash::of(["inputs".as_bytes(), outputs(inputs).as_ref()])
+}
+
+pub fn value(value: &Json) -> Hash {
+    Hash::of([value.text()])
+}
+
+/// The flow as a run keeps it, and its hash; of secrets, what [`recorded`] leaves. The error: a path is no text.
+pub fn definition(flow: &FlowSpec) -> Result<(String, Hash), serde_json::Error> {
+    let mut flow = flow.clone();
+    let stages = flow.stages.iter_mut().map(|stage| &mut stage.env);
+    for value in stages.chain([&mut flow.env]).flat_map(BTreeMap::values_mut) {
+        *value = recorded(value);
+    }
+    let text = serde_json::to_string(&flow)?;
+    let hash = Hash::of([&text]);
+    Ok((text, hash))
+}
+
+/// A value of the environment as records have it.
+pub fn recorded(value: &EnvValue) -> EnvValue {
+    match value {
+        EnvValue::Secret(secret) => EnvValue::Hashed(Hash::of(["secret", secret])),
+        EnvValue::Plain(_) | EnvValue::Hashed(_) => value.clone(),
+    }
+}
+
+/// How a stage ended, as far as those after it are concerned.
+#[derive(Debug, Clone, Copy)]
+pub enum Ended<'a> {
+    Good { outputs: &'a Hash, manifest: &'a Hash },
+    Skipped,
+}
+
+/// The hashes of one run, filled in topological order.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    inputs: Hash,
+    data: Vec<Option<Hash>>,
+    artifacts: Vec<Option<Hash>>,
+}
+
+impl Chain {
+    pub fn new(graph: &Graph, given: &JsonMap) -> Self {
+        Self { inputs: inputs(given), data: vec![None; graph.len()], artifacts: vec![None; graph.len()] }
+    }
+
+    /// False: something before it has not ended, so nothing can be said.
+    pub fn fill(&mut self, graph: &Graph, stage: usize, ended: Ended<'_>) -> bool {
+        let (outputs, manifest) = match ended {
+            Ended::Good { outputs, manifest } => (outputs.as_ref(), manifest.as_ref()),
+            Ended::Skipped => (b"skipped".as_slice(), b"skipped".as_slice()),
+        };
+        let upstream = by_name(graph, stage);
+        let link = |chain: &[Option<Hash>], own: &[u8]| {
+            let mut parts: Vec<&[u8]> = vec![graph.name(stage).as_str().as_bytes(), own];
+            for before in &upstream {
+                parts.push(chain[*before].as_ref()?.as_ref());
+            }
+            Some(Hash::of(parts))
+        };
+        let (data, artifacts) = (link(&self.data, outputs), link(&self.artifacts, manifest));
+        let filled = data.is_some() && artifacts.is_some();
+        self.data[stage] = data;
+        self.artifacts[stage] = artifacts;
+        filled
+    }
+
+    /// The stage is executed again, or was never filled.
+    pub fn forget(&mut self, stage: usize) {
+        self.data[stage] = None;
+        self.artifacts[stage] = None;
+    }
+
+    /// What the stage is made from. One that requires nothing in particular may read any of the state, so all of it
+    /// counts; otherwise the required values do, in `required`, and the artifacts of its ancestors in any case.
+    /// `None`: something before it has not ended.
+    pub fn input(&self, graph: &Graph, stage: usize, required: &[(&str, Option<Hash>)]) -> Option<Hash> {
+        let upstream = by_name(graph, stage);
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + 3 * upstream.len() + 2 * required.len());
+        if required.is_empty() {
+            parts.extend([b"any".as_slice(), self.inputs.as_ref()]);
+            for before in &upstream {
+                parts.push(self.data[*before].as_ref()?.as_ref());
+            }
+        } else {
+            parts.push(b"required");
+            for (key, value) in required {
+                parts.extend([key.as_bytes(), value.as_ref().map_or(b"absent".as_slice(), AsRef::as_ref)]);
+            }
+        }
+        for before in &upstream {
+            parts.extend([
+                graph.name(*before).as_str().as_bytes(),
+                self.artifacts[*before].as_ref()?.as_ref(),
+            ]);
+        }
+        Some(Hash::of(parts))
+    }
+}
+
+/// The order in which needs are written down must not matter.
+fn by_name(graph: &Graph, stage: usize) -> Vec<usize> {
+    let mut upstream = graph.upstream(stage).to_vec();
+    upstream.sort_unstable_by(|a, b| StageName::cmp(graph.name(*a), graph.name(*b)));
+    upstream
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{flow, graph};
+    use super::*;
+
+    fn map(text: &str) -> JsonMap {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn artifact(name: &str, bytes: &str, executable: bool) -> Artifact {
+        Artifact { name: name.into(), hash: Hash::of([bytes]), size: bytes.len() as u64, executable }
+    }
+
+    #[test]
+    fn a_checkpoint_is_its_outputs_and_its_files() {
+        let base = checkpoint(
+            &map(r#"{"a": 1, "b": [1, 2]}"#),
+            &[artifact("x", "1", false), artifact("y", "2", false)],
+        );
+        let same =
+            checkpoint(&map(r#"{"b":[1,2],"a":1}"#), &[artifact("y", "2", false), artifact("x", "1", false)]);
+        assert_eq!(base, same);
+        for (outputs, artifacts) in [
+            (r#"{"a": 1, "b": [2, 1]}"#, vec![artifact("x", "1", false), artifact("y", "2", false)]),
+            (r#"{"a": 1}"#, vec![artifact("x", "1", false), artifact("y", "2", false)]),
+            (r#"{"a": 1, "b": [1, 2]}"#, vec![artifact("x", "2", false), artifact("y", "1", false)]),
+            (r#"{"a": 1, "b": [1, 2]}"#, vec![artifact("x", "1", true), artifact("y", "2", false)]),
+            (r#"{"a": 1, "b": [1, 2]}"#, vec![artifact("x", "1", false)]),
+        ] {
+            assert_ne!(base, checkpoint(&map(outputs), &artifacts), "{outputs} {artifacts:?}");
+        }
+        assert_ne!(outputs(&map(r#"{"a": "b"}"#)), outputs(&map(r#"{"b": "a"}"#)));
+    }
+
+    /// What each stage left behind, by place in the file; `None` was skipped.
+    fn chain(graph: &Graph, inputs: &str, left: &[Option<(&str, &str)>]) -> Chain {
+        let mut chain = Chain::new(graph, &map(inputs));
+        for stage in graph.order() {
+            let filled = match left[*stage] {
+                Some((outputs_of, file)) => {
+                    let (outputs, manifest) =
+                        (outputs(&map(outputs_of)), manifest(&[artifact("f", file, false)]));
+                    chain.fill(graph, *stage, Ended::Good { outputs: &outputs, manifest: &manifest })
+                }
+                None => chain.fill(graph, *stage, Ended::Skipped),
+            };
+            assert!(filled);
+        }
+        chain
+    }
+
+    #[test]
+    fn a_change_anywhere_above_is_seen_and_one_beside_is_not() {
+        let graph = graph(&flow("a:\n b: a\n c: b\n d: a"));
+        let left = [Some((r#"{"x": 1}"#, "f")), Some(("{}", "f")), Some(("{}", "f")), Some(("{}", "f"))];
+        let base = chain(&graph, r#"{"q": 1}"#, &left);
+        let changed = |at: usize, to| {
+            let mut left = left;
+            left[at] = to;
+            let other = chain(&graph, r#"{"q": 1}"#, &left);
+            let input = |chain: &Chain, stage| chain.input(&graph, stage, &[]).unwrap();
+            (0..4).filter(|stage| input(&base, *stage) != input(&other, *stage)).collect::<Vec<_>>()
+        };
+        assert_eq!(changed(0, Some((r#"{"x": 2}"#, "f"))), [1, 2, 3]);
+        assert_eq!(changed(0, Some((r#"{"x": 1}"#, "g"))), [1, 2, 3]);
+        assert_eq!(changed(1, Some((r#"{"y": 1}"#, "f"))), [2]);
+        assert_eq!(changed(1, None), [2]);
+        assert_eq!(changed(2, Some(("{}", "g"))), [] as [usize; 0]);
+        let other = chain(&graph, r#"{"q": 2}"#, &left);
+        assert!((0..4).all(|stage| base.input(&graph, stage, &[]) != other.input(&graph, stage, &[])));
+    }
+
+    #[test]
+    fn one_that_says_what_it_requires_is_concerned_by_that_and_by_artifacts() {
+        let graph = graph(&flow("a:\n b: a"));
+        let base = chain(&graph, r#"{"q": 1}"#, &[Some((r#"{"x": 1}"#, "f")), Some(("{}", "f"))]);
+        let other = chain(&graph, r#"{"q": 2}"#, &[Some((r#"{"x": 2}"#, "f")), Some(("{}", "f"))]);
+        let file = chain(&graph, r#"{"q": 1}"#, &[Some((r#"{"x": 1}"#, "g")), Some(("{}", "f"))]);
+        let one = Some(value(&Json::of(&1)));
+        let required = [("x", one.clone())];
+        assert_eq!(base.input(&graph, 1, &required), other.input(&graph, 1, &required));
+        assert_ne!(base.input(&graph, 1, &required), file.input(&graph, 1, &required));
+        for other in [("x", None), ("y", one), ("x", Some(value(&Json::of(&2))))] {
+            assert_ne!(base.input(&graph, 1, &required), base.input(&graph, 1, &[other]));
+        }
+    }
+
+    #[test]
+    fn neither_the_order_of_needs_nor_that_of_the_file_matters() {
+        let left = Some(("{}", "f"));
+        let input = |text: &str| {
+            let graph = graph(&flow(text));
+            let stage = graph.index(&StageName::trusted("c")).unwrap();
+            chain(&graph, "{}", &[left; 3]).input(&graph, stage, &[])
+        };
+        assert_eq!(input("a:\n b:\n c: a b"), input("c: b a\n b:\n a:"));
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_has_not_ended() {
+        let graph = graph(&flow("a:\n b: a\n c: b"));
+        let hash = Hash::of(["x"]);
+        let mut chain = Chain::new(&graph, &JsonMap::new());
+        assert!(!chain.fill(&graph, 1, Ended::Good { outputs: &hash, manifest: &hash }));
+        assert_eq!((chain.input(&graph, 1, &[]), chain.input(&graph, 2, &[])), (None, None));
+        assert_eq!(chain.input(&graph, 1, &[("x", None)]), None);
+        assert!(chain.fill(&graph, 0, Ended::Skipped) && chain.input(&graph, 1, &[]).is_some());
+        chain.forget(0);
+        assert_eq!(chain.input(&graph, 1, &[]), None);
+    }
+
+    #[test]
+    fn a_definition_can_be_read_again() {
+        let mut flow = flow("a: >x @*.png\n b: a <x when:x manual\n v: !b ?a");
+        let (text, hash) = definition(&flow).unwrap();
+        assert_eq!(serde_json::from_str::<FlowSpec>(&text).unwrap(), flow);
+
+        flow.stages[0].env.insert("TOKEN".into(), EnvValue::Secret("hush".into()));
+        flow.env.insert("API_KEY".into(), EnvValue::Secret("hush, too".into()));
+        let (text, with_secret) = definition(&flow).unwrap();
+        assert!(!text.contains("hush") && with_secret != hash, "{text}");
+        let read: FlowSpec = serde_json::from_str(&text).unwrap();
+        assert_eq!(definition(&read).unwrap(), (text, with_secret.clone()));
+        flow.stages[0].env.insert("TOKEN".into(), EnvValue::Secret("hush!".into()));
+        assert_ne!(definition(&flow).unwrap().1, with_secret);
+    }
+}

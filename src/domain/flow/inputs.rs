@@ -1,0 +1,315 @@
+//! What a run is given: checked against what its flow declares, before anything starts.
+
+use std::collections::BTreeMap;
+
+use super::ids::FlowName;
+use super::refusal::Refusal;
+use super::spec::{FlowSpec, InputKind, InputSpec};
+use crate::domain::json::{Json, JsonMap};
+
+impl InputKind {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Integer => "integer",
+            Self::Boolean => "boolean",
+            Self::Object => "object",
+            Self::Array => "array",
+        }
+    }
+
+    pub fn fits(self, value: &Json) -> bool {
+        let first = value.text().bytes().next();
+        match self {
+            Self::Any => true,
+            Self::String => first == Some(b'"'),
+            Self::Number => first.is_some_and(|byte| byte == b'-' || byte.is_ascii_digit()),
+            Self::Integer => {
+                let digits = value.text().strip_prefix('-').unwrap_or(value.text());
+                !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            Self::Boolean => matches!(value.text(), "true" | "false"),
+            Self::Object => first == Some(b'{'),
+            Self::Array => first == Some(b'['),
+        }
+    }
+}
+
+/// `k=v` of a command line. It is JSON where another kind than a text is declared, and the text as it stands otherwise:
+/// also where the kind is any or the key is no input, so that nothing is guessed from how a value looks.
+pub fn from_text(flow: &FlowSpec, key: &str, text: &str) -> Result<Json, Refusal> {
+    let kind = flow.inputs.get(key).map_or(InputKind::Any, |spec| spec.kind);
+    match kind {
+        InputKind::Any | InputKind::String => Ok(Json::string(text)),
+        InputKind::Number
+        | InputKind::Integer
+        | InputKind::Boolean
+        | InputKind::Object
+        | InputKind::Array => Json::parse(text)
+            .ok()
+            .filter(|value| kind.fits(value))
+            .ok_or_else(|| wrong_kind(&flow.name, key, kind, &Json::string(text))),
+    }
+}
+
+/// The inputs of a new run: what is given, and the defaults of what is not.
+pub fn of_new(flow: &FlowSpec, given: &JsonMap) -> Result<JsonMap, Refusal> {
+    if let Some(key) = given.keys().find(|key| !flow.inputs.contains_key(*key)) {
+        return Err(unknown(flow, key, Vec::new()));
+    }
+    check_kinds(flow, given)?;
+    let inputs = with_defaults(&flow.inputs, given);
+    let missing: Vec<&str> = flow
+        .inputs
+        .iter()
+        .filter(|(key, spec)| spec.required && !inputs.contains_key(*key))
+        .map(|(key, _)| key.as_str())
+        .collect();
+    if missing.is_empty() {
+        return Ok(inputs);
+    }
+    let given: Vec<String> = missing.iter().map(|key| format!("--input {key}=…")).collect();
+    Err(Refusal::Unusable {
+        message: format!("{} requires the input{} {}", flow.name, plural(missing.len()), missing.join(", ")),
+        hint: Some(format!("give {}: restage run {} {}", it(missing.len()), flow.name, given.join(" "))),
+    })
+}
+
+/// The inputs of a retry: the recorded ones, with `set` over them and today's defaults for what was never given. What
+/// today's flow does not declare any more is kept, since a stage may still read it. A key may be set if it is an input, or
+/// if a stage requires it and none provides it.
+pub fn of_retry(flow: &FlowSpec, recorded: &JsonMap, set: &JsonMap) -> Result<JsonMap, Refusal> {
+    for key in set.keys().filter(|key| !flow.inputs.contains_key(*key)) {
+        if let Some(stage) = flow.stages.iter().find(|stage| stage.outputs.contains(key)) {
+            return Err(Refusal::Unusable {
+                message: format!("{key} is no input of {}: {} writes it", flow.name, stage.name),
+                hint: Some(format!(
+                    "edit what that stage left behind: restage edit RUN {} --set {key}=…",
+                    stage.name
+                )),
+            });
+        }
+        let wanted: Vec<&String> = flow.stages.iter().flat_map(|stage| &stage.requires).collect();
+        if !wanted.contains(&key) && !recorded.contains_key(key) {
+            return Err(unknown(flow, key, wanted));
+        }
+    }
+    check_kinds(flow, set)?;
+    let mut inputs = recorded.clone();
+    inputs.extend(set.iter().map(|(key, value)| (key.clone(), value.clone())));
+    Ok(with_defaults(&flow.inputs, &inputs))
+}
+
+fn with_defaults(specs: &BTreeMap<String, InputSpec>, given: &JsonMap) -> JsonMap {
+    let mut inputs = given.clone();
+    for (key, spec) in specs {
+        if let (Some(default), false) = (&spec.default, inputs.contains_key(key)) {
+            inputs.insert(key.clone(), default.clone());
+        }
+    }
+    inputs
+}
+
+fn check_kinds(flow: &FlowSpec, given: &JsonMap) -> Result<(), Refusal> {
+    for (key, value) in given {
+        if let Some(spec) = flow.inputs.get(key)
+            && !spec.kind.fits(value)
+        {
+            return Err(wrong_kind(&flow.name, key, spec.kind, value));
+        }
+    }
+    Ok(())
+}
+
+fn wrong_kind(flow: &FlowName, key: &str, kind: InputKind, value: &Json) -> Refusal {
+    let example = match kind {
+        InputKind::Any | InputKind::String => "\"text\"",
+        InputKind::Number => "2.5",
+        InputKind::Integer => "3",
+        InputKind::Boolean => "true",
+        InputKind::Object => "{\"key\": 1}",
+        InputKind::Array => "[1, 2]",
+    };
+    let mut shown: String = value.text().chars().take(60).collect();
+    if shown.len() < value.text().len() {
+        shown.push('…');
+    }
+    let article =
+        if matches!(kind, InputKind::Any | InputKind::Integer | InputKind::Object | InputKind::Array) {
+            "an"
+        } else {
+            "a"
+        };
+    Refusal::Unusable {
+        message: format!(
+            "the input {key} of {flow} has to be {article} {}, and {shown} is none",
+            kind.word()
+        ),
+        hint: Some(format!("for instance {key}={example}")),
+    }
+}
+
+fn unknown(flow: &FlowSpec, key: &str, also: Vec<&String>) -> Refusal {
+    let mut known: Vec<&str> = flow.inputs.keys().chain(also).map(String::as_str).collect();
+    known.sort_unstable();
+    known.dedup();
+    Refusal::Unusable {
+        message: format!("{} has no input {key}", flow.name),
+        hint: Some(if known.is_empty() {
+            "it has none; declare it under \"inputs\" of the flow".into()
+        } else {
+            format!("there are: {}", known.join(", "))
+        }),
+    }
+}
+
+const fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+const fn it(count: usize) -> &'static str {
+    if count == 1 { "it" } else { "them" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::flow;
+    use super::*;
+
+    fn declared() -> FlowSpec {
+        let mut flow = flow("a: >script\n b: a <seed");
+        let mut add = |key: &str, kind, required, default: Option<&str>| {
+            let default = default.map(|text| Json::parse(text).unwrap());
+            flow.inputs.insert(key.into(), InputSpec { required, default, kind });
+        };
+        add("question", InputKind::String, true, None);
+        add("count", InputKind::Integer, false, Some("3"));
+        add("ratio", InputKind::Number, false, None);
+        add("draft", InputKind::Boolean, false, None);
+        add("scenes", InputKind::Array, false, None);
+        add("style", InputKind::Object, false, None);
+        add("extra", InputKind::Any, false, None);
+        flow
+    }
+
+    fn map(text: &str) -> JsonMap {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn told(refusal: &Refusal) -> String {
+        format!("{refusal} | {}", refusal.hint())
+    }
+
+    #[test]
+    fn a_text_is_json_only_where_the_kind_asks_for_it() {
+        let flow = declared();
+        for (key, text, value) in [
+            ("question", "5", r#""5""#),
+            ("extra", "[1]", r#""[1]""#),
+            ("nowhere", "true", r#""true""#),
+            ("count", "-12345678901234567890", "-12345678901234567890"),
+            ("ratio", "2.50e3", "2.50e3"),
+            ("draft", " true ", "true"),
+            ("scenes", "[1, {\"a\": 2}]", "[1,{\"a\":2}]"),
+            ("style", "{}", "{}"),
+        ] {
+            assert_eq!(from_text(&flow, key, text).unwrap().text(), value, "{key}");
+        }
+        for (key, text, message) in [
+            (
+                "count",
+                "2.0",
+                "the input count of f has to be an integer, and \"2.0\" is none | for instance count=3",
+            ),
+            (
+                "ratio",
+                "much",
+                "the input ratio of f has to be a number, and \"much\" is none | for instance ratio=2.5",
+            ),
+            (
+                "draft",
+                "yes",
+                "the input draft of f has to be a boolean, and \"yes\" is none | for instance draft=true",
+            ),
+            (
+                "scenes",
+                "1,2",
+                "the input scenes of f has to be an array, and \"1,2\" is none | for instance scenes=[1, 2]",
+            ),
+            (
+                "style",
+                "{",
+                "the input style of f has to be an object, and \"{\" is none | for instance style={\"key\": 1}",
+            ),
+            (
+                "count",
+                "",
+                "the input count of f has to be an integer, and \"\" is none | for instance count=3",
+            ),
+        ] {
+            assert_eq!(told(&from_text(&flow, key, text).unwrap_err()), message);
+        }
+    }
+
+    #[test]
+    fn a_new_run_has_what_is_given_and_the_defaults() {
+        let flow = declared();
+        let inputs = of_new(&flow, &map(r#"{"question": "why", "style": {"b": 1, "a": [ ]}}"#)).unwrap();
+        assert_eq!(
+            serde_json::to_string(&inputs).unwrap(),
+            r#"{"count":3,"question":"why","style":{"b":1,"a":[]}}"#
+        );
+        for (given, message) in [
+            ("{}", "f requires the input question | give it: restage run f --input question=…"),
+            (
+                r#"{"question": "x", "Count": 1}"#,
+                "f has no input Count | there are: count, draft, extra, question, ratio, scenes, style",
+            ),
+            (
+                r#"{"question": null}"#,
+                "the input question of f has to be a string, and null is none | for instance question=\"text\"",
+            ),
+            (
+                r#"{"question": "x", "count": "1"}"#,
+                "the input count of f has to be an integer, and \"1\" is none | for instance count=3",
+            ),
+        ] {
+            assert_eq!(told(&of_new(&flow, &map(given)).unwrap_err()), message);
+        }
+        let bare = super::super::testing::flow("a:");
+        assert_eq!(
+            told(&of_new(&bare, &map(r#"{"x": 1}"#)).unwrap_err()),
+            "f has no input x | it has none; declare it under \"inputs\" of the flow"
+        );
+    }
+
+    #[test]
+    fn a_retry_starts_from_the_recorded_inputs() {
+        let flow = declared();
+        let recorded = map(r#"{"question": "why", "gone": 1}"#);
+        let inputs =
+            of_retry(&flow, &recorded, &map(r#"{"seed": 7, "question": "how", "gone": 2}"#)).unwrap();
+        assert_eq!(
+            serde_json::to_string(&inputs).unwrap(),
+            r#"{"count":3,"gone":2,"question":"how","seed":7}"#
+        );
+        for (set, message) in [
+            (
+                r#"{"script": 1}"#,
+                "script is no input of f: a writes it | edit what that stage left behind: restage edit RUN a --set script=…",
+            ),
+            (
+                r#"{"sed": 1}"#,
+                "f has no input sed | there are: count, draft, extra, question, ratio, scenes, seed, style",
+            ),
+            (
+                r#"{"count": true}"#,
+                "the input count of f has to be an integer, and true is none | for instance count=3",
+            ),
+        ] {
+            assert_eq!(told(&of_retry(&flow, &recorded, &map(set)).unwrap_err()), message);
+        }
+    }
+}

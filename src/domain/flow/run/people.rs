@@ -1,0 +1,166 @@
+//! What people do to a run under way: cancel it, approve or reject what waits for them. And what the supervisor does
+//! when it ends.
+
+use super::course::When;
+use super::{Effect, Ending, Index, Moment, Run, Turn, UnitKey, UnitPhase};
+use crate::domain::flow::change::{Judgement, What};
+use crate::domain::flow::status::{Reason, RunStatus, StageStatus};
+
+impl Run {
+    pub fn cancel(&mut self, at: Moment) -> Turn {
+        self.error = Some("cancelled".into());
+        self.end(Ending::Cancelled, at)
+    }
+
+    /// The whole run has taken too long.
+    pub fn timed_out(&mut self, at: Moment) -> Turn {
+        let over = self.deadline.is_some_and(|deadline| deadline.at <= at.now.mono);
+        if !over || self.ending.is_some() || self.status != RunStatus::Running {
+            return Turn::default();
+        }
+        let limit = self.spec.timeout.unwrap_or_default().as_secs_f64();
+        self.error = Some(format!("Flow execution timed out after {limit} seconds"));
+        self.end(Ending::TimedOut, at)
+    }
+
+    /// The supervisor ends: what lives is ended by it, and the run goes on where it is when somebody says so.
+    pub fn interrupt(&mut self, at: Moment) -> Turn {
+        let mut turn = Turn::default();
+        if self.status == RunStatus::Running {
+            self.ending = Some(Ending::Interrupted);
+            self.finish(at, &mut turn);
+        }
+        turn
+    }
+
+    fn end(&mut self, how: Ending, at: Moment) -> Turn {
+        let mut turn = Turn::default();
+        if self.status.is_final() || self.ending.is_some() {
+            return turn;
+        }
+        self.ending = Some(how);
+        self.status = RunStatus::Running;
+        self.ready.clear();
+        for index in 0..self.stages.len() {
+            let stage = &self.stages[index];
+            if stage.status.is_final() {
+                continue;
+            }
+            if stage.status == StageStatus::Waiting {
+                self.waiting = self.waiting.saturating_sub(1);
+                self.end_stage(index, StageStatus::Cancelled, None, at, &mut turn);
+            } else if stage.opened && !stage.is_fanning(self.stage(index)) {
+                self.end_units(index, at, &mut turn);
+            } else {
+                let status = match how {
+                    Ending::Cancelled => StageStatus::Cancelled,
+                    Ending::TimedOut | Ending::Interrupted => StageStatus::NotRun,
+                };
+                self.end_stage(index, status, None, at, &mut turn);
+            }
+        }
+        self.rest(at, &mut turn);
+        turn
+    }
+
+    /// Asks for the end of what lives; what only waits has ended.
+    fn end_units(&mut self, index: Index, at: Moment, turn: &mut Turn) {
+        if let Some(items) = &mut self.stages[index].items {
+            items.clear();
+        }
+        for unit in &mut self.stages[index].units {
+            match &mut unit.phase {
+                UnitPhase::Live { stopping } => {
+                    *stopping = true;
+                    turn.now.push(Effect::Stop(UnitKey { stage: index, item: unit.item }));
+                }
+                UnitPhase::Ready | UnitPhase::Backoff { .. } => unit.phase = UnitPhase::Failed,
+                UnitPhase::Settling | UnitPhase::Done | UnitPhase::Failed => {}
+            }
+        }
+        self.conclude(index, at, turn);
+    }
+
+    /// A person takes on what a stage left; the store refuses where it is not what they saw.
+    pub fn approve(&mut self, index: Index, judgement: Judgement, at: Moment) -> Turn {
+        let mut turn = Turn::default();
+        if self.stages[index].status != StageStatus::Waiting {
+            return turn;
+        }
+        turn.changes.push(What::Judge(judgement));
+        if self.status != RunStatus::Running {
+            self.set_going(at, &mut turn);
+        }
+        self.waiting -= 1;
+        let status = self.stages[index].good;
+        self.end_stage(index, status, None, at, &mut turn);
+        let due = self.pass_on(index);
+        self.open_all(due, at, &mut turn);
+        self.fill(When::After, at, &mut turn);
+        self.rest(at, &mut turn);
+        turn
+    }
+
+    /// A person sends the run back: `to` and everything that builds on it is executed again.
+    pub fn reject(
+        &mut self,
+        index: Index,
+        to: Index,
+        judgement: Judgement,
+        feedback: &str,
+        at: Moment,
+    ) -> Turn {
+        let mut turn = Turn::default();
+        if self.stages[index].status != StageStatus::Waiting {
+            return turn;
+        }
+        turn.changes.push(What::Judge(judgement));
+        if self.status != RunStatus::Running {
+            self.set_going(at, &mut turn);
+        }
+        let mut again = vec![to];
+        again.extend(self.graph.descendants(&[to]));
+        for one in &again {
+            let feedback = (*one == to).then(|| feedback.to_owned());
+            let reason = if *one == to { Reason::Rejected } else { Reason::Descendant };
+            self.reset(*one, reason, feedback, &mut turn);
+        }
+        for one in &again {
+            let upstream = self.graph.upstream(*one);
+            let open = upstream.iter().filter(|other| !self.stages[**other].status.is_final()).count();
+            self.stages[*one].left = u32::try_from(open).unwrap_or(u32::MAX);
+        }
+        let due: Vec<Index> = again.into_iter().filter(|one| self.stages[*one].left == 0).collect();
+        self.open_all(due, at, &mut turn);
+        self.fill(When::After, at, &mut turn);
+        self.rest(at, &mut turn);
+        turn
+    }
+
+    /// As if it had never begun in this run; its attempts are counted on.
+    fn reset(&mut self, index: Index, reason: Reason, feedback: Option<String>, turn: &mut Turn) {
+        let status = self.stages[index].status;
+        self.waiting -= usize::from(status == StageStatus::Waiting);
+        self.open += usize::from(status.is_final());
+        self.ready.retain(|key| key.stage != index);
+        self.state.forget(index);
+        self.chain.forget(index);
+        let stage = &mut self.stages[index];
+        self.active -= usize::from(std::mem::take(&mut stage.opened));
+        for unit in stage.retire() {
+            if matches!(unit.phase, UnitPhase::Live { .. }) {
+                self.live -= 1;
+                turn.now.push(Effect::Stop(UnitKey { stage: index, item: unit.item }));
+            }
+        }
+        stage.status = StageStatus::Pending;
+        stage.reason = Some(reason);
+        stage.feedback.clone_from(&feedback);
+        stage.error = None;
+        stage.started_at = None;
+        stage.ended_at = None;
+        stage.checkpoint = None;
+        turn.changes.push(What::Reset { stage: self.spec.stages[index].name.clone(), reason, feedback });
+        turn.touched.push(index);
+    }
+}

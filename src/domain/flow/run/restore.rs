@@ -1,0 +1,163 @@
+//! A run from what is on record of it: a new one, one that goes on after a crash, one that a person sets going again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{Deadline, Past, Run, Stage, UnitKey};
+use crate::domain::flow::graph::Graph;
+use crate::domain::flow::hashes::{Chain, Ended};
+use crate::domain::flow::record::{AttemptRecord, Checkpoint, RunRecord, StageRecord};
+use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::state::State;
+use crate::domain::flow::status::{RunStatus, StageStatus};
+use crate::domain::time::{Mono, Now, Timestamp};
+
+/// Everything that a run is put together from.
+#[derive(Debug)]
+pub struct Restored {
+    /// Without its stages.
+    pub record: RunRecord,
+    pub spec: Arc<FlowSpec>,
+    pub graph: Arc<Graph>,
+    /// In the order of the flow.
+    pub stages: Vec<RestoredStage>,
+    pub approve_all: bool,
+    /// Where the flow does not say.
+    pub max_parallel: u32,
+    /// Attempts that live, or ended while nobody looked.
+    pub claims: BTreeMap<UnitKey, u32>,
+}
+
+#[derive(Debug)]
+pub struct RestoredStage {
+    pub record: StageRecord,
+    /// What its record names.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl Run {
+    pub fn restore(from: Restored, now: Now) -> Self {
+        let Restored { record, spec, graph, stages, approve_all, max_parallel, claims } = from;
+        let mut made = HashMap::new();
+        let restore = |(index, stage): (usize, RestoredStage)| {
+            let restored = restore(&stage, now);
+            made.extend(stage.checkpoint.map(|checkpoint| (index, checkpoint)));
+            restored
+        };
+        let stages: Vec<Stage> = stages.into_iter().enumerate().map(restore).collect();
+        let mut run = Self {
+            max_parallel: spec.max_parallel.unwrap_or(max_parallel).max(1),
+            id: record.run_id,
+            root: record.root_run_id,
+            parent: record.parent_run_id,
+            retry_from: record.retry_from_stage,
+            branch: record.branch,
+            state: State::new(&graph, record.inputs.clone()),
+            chain: Chain::new(&graph, &record.inputs),
+            status: record.status,
+            error: record.error.filter(|_| record.status != RunStatus::Interrupted),
+            started: record.started_at.map(|wall| Now { mono: mono_of(wall, now), wall }),
+            deadline: record.deadline.map(|wall| Deadline { at: mono_of(wall, now), wall }),
+            approve_all,
+            ready: BTreeSet::new(),
+            live: 0,
+            open: 0,
+            waiting: 0,
+            active: 0,
+            ending: None,
+            claims,
+            spec,
+            graph,
+            stages,
+        };
+        run.recount(made);
+        run
+    }
+
+    /// What follows from the stages as they are.
+    fn recount(&mut self, mut made: HashMap<usize, Checkpoint>) {
+        let graph = Arc::clone(&self.graph);
+        for index in graph.order() {
+            let left =
+                graph.upstream(*index).iter().filter(|other| !self.stages[**other].status.is_final()).count();
+            self.stages[*index].left = u32::try_from(left).unwrap_or(u32::MAX);
+            match self.stages[*index].status {
+                StageStatus::Skipped => {
+                    self.chain.fill(&graph, *index, Ended::Skipped);
+                }
+                StageStatus::Succeeded | StageStatus::Degraded | StageStatus::Waiting => {
+                    if let Some(checkpoint) = made.remove(index) {
+                        self.left_behind(*index, checkpoint.outputs, checkpoint.artifacts);
+                    }
+                }
+                StageStatus::Pending
+                | StageStatus::Running
+                | StageStatus::Backoff
+                | StageStatus::Failed
+                | StageStatus::NotRun
+                | StageStatus::Cancelled => {}
+            }
+        }
+        self.open = self.stages.iter().filter(|stage| !stage.status.is_final()).count();
+        self.waiting = self.stages.iter().filter(|stage| stage.status == StageStatus::Waiting).count();
+    }
+}
+
+fn restore(from: &RestoredStage, now: Now) -> Stage {
+    let RestoredStage { record, checkpoint } = from;
+    let under_way = matches!(record.status, StageStatus::Running | StageStatus::Backoff);
+    Stage {
+        // Whether it really lives is the inventory's affair.
+        status: if under_way { StageStatus::Pending } else { record.status },
+        decision: record.decision,
+        reason: record.reason,
+        error: record.error.clone(),
+        feedback: record.feedback.clone(),
+        started_at: record.started_at,
+        ended_at: record.ended_at,
+        artifacts: Arc::default(),
+        checkpoint: checkpoint.as_ref().map(|checkpoint| checkpoint.id.clone()),
+        recipe: None,
+        left: 0,
+        opened: false,
+        units: Vec::new(),
+        items: None,
+        seated: 0,
+        good: checkpoint.as_ref().map_or(StageStatus::Succeeded, |checkpoint| checkpoint.status),
+        past: past(record, now),
+    }
+}
+
+fn past(record: &StageRecord, now: Now) -> BTreeMap<Option<u32>, Past> {
+    let mut past: BTreeMap<Option<u32>, Past> = BTreeMap::new();
+    // After a rejection the count begins anew, the numbers go on.
+    let since = if record.status == StageStatus::Pending { None } else { record.started_at };
+    for attempt in &record.attempts {
+        let unit = past.entry(attempt.item).or_default();
+        unit.attempt = unit.attempt.max(attempt.number);
+        if counts(attempt, since) {
+            unit.used += 1;
+            let error = attempt.error.clone().unwrap_or_default();
+            let bare = error.split(" (will retry ").next().unwrap_or_default().to_owned();
+            unit.failures.push((attempt.number, bare));
+        }
+    }
+    let due = record.retry_at.map(|wall| mono_of(wall, now));
+    if let Some(unit) = past.get_mut(&None) {
+        unit.due = due;
+    }
+    past
+}
+
+fn counts(attempt: &AttemptRecord, since: Option<Timestamp>) -> bool {
+    !attempt.blameless
+        && attempt.error.is_some()
+        && since.is_some_and(|since| attempt.started_at >= Some(since))
+}
+
+/// When the monotonic clock shows what the wall clock calls `wall`; what lies before this boot is its beginning.
+fn mono_of(wall: Timestamp, now: Now) -> Mono {
+    let ahead = wall.duration_since(now.wall).as_nanos();
+    let nanos = i128::from(now.mono.as_nanos()) + ahead;
+    Mono::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+}

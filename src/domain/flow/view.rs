@@ -1,0 +1,70 @@
+//! What clients see of runs while they go: enough for a list and a bar; the rest is asked for.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
+use super::news::News;
+use super::record::ItemCount;
+use super::status::{Decision, Reason, RunStatus, StageStatus};
+use crate::domain::time::Timestamp;
+
+/// What changed of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowUpdate {
+    Run(RunView),
+    Stage(StageView),
+    News(FlowNotice),
+}
+
+/// One run, on a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    pub run_id: RunId,
+    pub flow: FlowName,
+    pub status: RunStatus,
+    pub branch: BranchName,
+    pub parent_run_id: Option<RunId>,
+    pub retry_from_stage: Option<StageName>,
+    pub retry_depth: u32,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub deadline: Option<Timestamp>,
+    pub error: Option<String>,
+    /// Stages that have ended, reused ones too, of all.
+    pub done: u32,
+    pub all: u32,
+    /// The stages that run, or the one at which it failed; a few at most.
+    pub at: Vec<StageName>,
+    /// The checkpoints that wait for a person.
+    pub asks: Vec<CheckpointId>,
+}
+
+/// One stage of a run that is under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageView {
+    pub run_id: RunId,
+    pub name: StageName,
+    pub order: u32,
+    pub status: StageStatus,
+    pub decision: Decision,
+    pub reason: Option<Reason>,
+    pub error: Option<String>,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// The number of the last attempt; 0 before the first.
+    pub attempt: u32,
+    pub retries: u32,
+    pub max_retries: u32,
+    pub retry_at: Option<Timestamp>,
+    pub items: Option<ItemCount>,
+}
+
+/// Something that a person may want to read a line about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowNotice {
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub what: News,
+}

@@ -1,0 +1,479 @@
+//! One attempt: its private folder, its start as a guest of the supervisor, and after its end what it left behind.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
+use crate::domain::flow::change::ItemRecord;
+use crate::domain::flow::ids::{Hash, RunId};
+use crate::domain::flow::run::{AttemptEnd, Index, Launch, Made, UnitKey, UnitPhase};
+use crate::domain::flow::spec::{EnvValue, StageSpec};
+use crate::domain::flow::status::StageStatus;
+use crate::domain::ids::Attempt;
+use crate::domain::json::Json;
+use crate::domain::spec::{
+    ActivitySpec, Backoff, Jitter, LaunchSpec, Leftovers, LogSpec, Reload, RestartPolicy, RetryPolicy,
+    RunnerSpec, StdinSpec,
+};
+use crate::domain::verdict::{Outcome, Verdict};
+use crate::flow::attempt_dir::{AttemptDirs, AttemptError, AttemptKey, Given};
+use crate::flow::objects::Objects;
+use crate::flow::settle;
+use crate::supervisor::guest::GuestOrder;
+use crate::supervisor::handle::Shutdown;
+
+/// Why an attempt cannot be prepared or taken in.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The disk is full, or something else that passes.
+    Later(String),
+    /// The stage is to blame.
+    Stage(String),
+}
+
+impl From<AttemptError> for Trouble {
+    fn from(error: AttemptError) -> Self {
+        match &error {
+            AttemptError::Files(files) if files.is_later() => Self::Later(error.to_string()),
+            AttemptError::Files(_) | AttemptError::Stage(_) => Self::Stage(error.to_string()),
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn launch(&mut self, id: &RunId, launch: &Launch) {
+        let Some(active) = self.active.get_mut(id) else { return };
+        let live = Live {
+            attempt: launch.attempt,
+            previous: launch.previous,
+            started_at: None,
+            log: None,
+            recipe: None,
+            ordered: false,
+            stopping: false,
+            end: None,
+            waiting: None,
+        };
+        active.live.insert(launch.unit, live);
+        let name = id.guest(&active.run.stage(launch.unit.stage).name, launch.unit.item);
+        let claimed = self.inventory.as_ref().and_then(|inventory| inventory.get(&name)).copied();
+        if claimed == Some(launch.attempt) {
+            // It lives, or has ended: its folder is as it was.
+            let env = self.environment_of(id, launch.unit);
+            return self.order(id, launch.unit, env);
+        }
+        self.prepare(id, launch.unit);
+    }
+
+    pub(super) fn launch_again(&mut self, id: &RunId, unit: UnitKey) {
+        let waits = self.active.get(id).and_then(|active| active.live.get(&unit));
+        if waits.is_some_and(|live| !live.ordered) {
+            self.prepare(id, unit);
+        }
+    }
+
+    fn key(&self, id: &RunId, unit: UnitKey, attempt: u32) -> Option<AttemptKey> {
+        let stage = self.active.get(id)?.run.stage(unit.stage).name.clone();
+        Some(AttemptKey { run: id.clone(), stage, item: unit.item, attempt })
+    }
+
+    /// Makes the private folder; by a worker where bytes are to be copied.
+    fn prepare(&mut self, id: &RunId, unit: UnitKey) {
+        let Some(active) = self.active.get_mut(id) else { return };
+        let Some(live) = active.live.get_mut(&unit) else { return };
+        let (run, spec) = (&active.run, &active.run.spec.stages[unit.stage]);
+        live.recipe = Some(active.recipes.of(spec));
+        let attempt = live.attempt;
+        let state = match run.state.file(unit.stage, &spec.name) {
+            Ok(state) => state,
+            Err(error) => {
+                return self.on_prepared(Prepared {
+                    run: id.clone(),
+                    unit,
+                    attempt,
+                    result: Err(Trouble::Stage(error.to_string())),
+                });
+            }
+        };
+        let task = Task {
+            key: AttemptKey { run: id.clone(), stage: spec.name.clone(), item: unit.item, attempt },
+            previous: live.previous.map(|attempt| AttemptKey {
+                run: id.clone(),
+                stage: spec.name.clone(),
+                item: unit.item,
+                attempt,
+            }),
+            state,
+            inputs: run
+                .artifacts_of(unit.stage)
+                .into_iter()
+                .map(|(name, artifacts)| (name.clone(), Arc::clone(artifacts)))
+                .collect(),
+            item: run.unit(unit).and_then(|unit| unit.value.clone()),
+            feedback: run.stages[unit.stage].feedback.clone(),
+            parent: run.parent.clone(),
+            retry_from: run.retry_from.clone(),
+            idempotency_key: format!("{}/{}", run.root, spec.name),
+        };
+        let (dirs, objects, own, id) =
+            (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());
+        let copies = !task.inputs.is_empty();
+        let work = move || Prepared { run: id, unit, attempt, result: task.perform(&dirs, &objects) };
+        if copies {
+            thread::spawn(move || own.send(Input::Prepared(work())).ok());
+        } else {
+            self.on_prepared(work());
+        }
+    }
+
+    pub(super) fn on_prepared(&mut self, prepared: Prepared) {
+        let Prepared { run: id, unit, attempt, result } = prepared;
+        let Some(live) = self.active.get_mut(&id).and_then(|active| active.live.get_mut(&unit)) else { return };
+        if live.attempt != attempt || live.ordered {
+            return;
+        }
+        if live.stopping {
+            return self.never_started(&id, unit, Verdict::Stopped, None);
+        }
+        match result {
+            Ok(env) => self.order(&id, unit, env),
+            Err(Trouble::Later(why)) => {
+                if live.waiting.as_ref() != Some(&why) {
+                    live.waiting = Some(why.clone());
+                    self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
+                }
+                let at = self.clock.now().mono.plus(AGAIN);
+                self.arm(at, Key::Launch(id, unit));
+            }
+            Err(Trouble::Stage(why)) => self.never_started(&id, unit, Verdict::SpawnFailed, Some(why)),
+        }
+    }
+
+    fn never_started(&mut self, id: &RunId, unit: UnitKey, verdict: Verdict, detail: Option<String>) {
+        let at = self.moment();
+        let Some(live) = self.active.get_mut(id).and_then(|active| active.live.remove(&unit)) else { return };
+        let end = AttemptEnd {
+            attempt: live.attempt,
+            outcome: Outcome { verdict, exit_code: None, signal: None, detail },
+            started_at: None,
+            ended_at: at.now.wall,
+            cpu_seconds: 0.0,
+            peak_rss_bytes: 0,
+            log: None,
+            last_line: None,
+            blameless: None,
+        };
+        self.step(id, |run| run.ended(unit, end, at));
+    }
+
+    /// What an attempt that is there already was given; its files are not touched.
+    fn environment_of(&self, id: &RunId, unit: UnitKey) -> BTreeMap<String, String> {
+        let attempt = self.active.get(id).and_then(|active| active.live.get(&unit)).map(|live| live.attempt);
+        let key = attempt.and_then(|attempt| self.key(id, unit, attempt));
+        key.map(|key| BTreeMap::from([("RESTAGE_RUN_ID".to_owned(), key.run.to_string())])).unwrap_or_default()
+    }
+
+    /// Asks the supervisor for the process.
+    fn order(&mut self, id: &RunId, unit: UnitKey, env: BTreeMap<String, String>) {
+        let Some(active) = self.active.get_mut(id) else { return };
+        let Some(live) = active.live.get_mut(&unit) else { return };
+        let spec = &active.run.spec.stages[unit.stage];
+        let Some(attempt) = Attempt::new(live.attempt) else { return };
+        match guest(id, unit, spec, env, &self.runs_dir) {
+            Ok(spec) => {
+                live.ordered = true;
+                // The supervisor is gone only at the end.
+                self.guests.send(GuestOrder::Launch { spec: Box::new(spec), attempt }).ok();
+            }
+            Err(why) => self.never_started(id, unit, Verdict::SpawnFailed, Some(why)),
+        }
+    }
+
+    pub(super) fn stop(&mut self, id: &RunId, unit: UnitKey) {
+        let Some(active) = self.active.get_mut(id) else { return };
+        let name = id.guest(&active.run.stage(unit.stage).name, unit.item);
+        match active.live.get_mut(&unit) {
+            Some(live) => {
+                live.stopping = true;
+                if live.ordered {
+                    // The supervisor is gone only at the end.
+                    self.guests.send(GuestOrder::Stop { name, how: Shutdown::Graceful }).ok();
+                } else if live.waiting.is_some() {
+                    self.never_started(id, unit, Verdict::Stopped, None);
+                }
+            }
+            // A rejection has taken it out of the machine; its end concerns nobody.
+            None => {
+                self.guests.send(GuestOrder::Forget { name }).ok();
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: &RunId, unit: UnitKey) {
+        let Some(active) = self.active.get(id) else { return };
+        // The next attempt may have been ordered by now, under the same name.
+        if active.live.contains_key(&unit) {
+            return;
+        }
+        let name = id.guest(&active.run.stage(unit.stage).name, unit.item);
+        if let Some(inventory) = &mut self.inventory {
+            inventory.remove(&name);
+        }
+        self.guests.send(GuestOrder::Forget { name }).ok();
+    }
+
+    /// Takes in what an attempt left; by a worker where there are files.
+    pub(super) fn settle(&mut self, id: &RunId, unit: UnitKey, end: AttemptEnd) {
+        let Some(key) = self.key(id, unit, end.attempt) else { return };
+        let Some(active) = self.active.get_mut(id) else { return };
+        let spec = Arc::clone(&active.run.spec);
+        let now = active.recipes.of(&spec.stages[unit.stage]);
+        let began = active.live.remove(&unit).and_then(|live| live.recipe);
+        let recipe = began.map_or_else(|| now.clone(), |began| began.and_made(&now)).hash();
+        let value = active.run.unit(unit).and_then(|unit| unit.value.clone());
+        let Some(input) = active.run.input_of(unit.stage) else { return };
+        let input = match value {
+            None => input,
+            Some(value) => item_input(&recipe, &input, &value),
+        };
+        let (dirs, objects, own, id) =
+            (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());
+        let files = dirs.has_artifacts(&key);
+        let work = move || {
+            let stage = &spec.stages[unit.stage];
+            let result = take_in(&dirs, &objects, &key, stage, &end, recipe, input);
+            Settling { run: id, unit, end, result }
+        };
+        if files {
+            thread::spawn(move || own.send(Input::Settled(Box::new(work()))).ok());
+        } else {
+            self.on_settled(work());
+        }
+    }
+
+    pub(super) fn on_settled(&mut self, settling: Settling) {
+        let Settling { run: id, unit, end, result } = settling;
+        let at = self.moment();
+        match result {
+            Ok(made) => {
+                let key = self.key(&id, unit, end.attempt);
+                self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
+                if let Some(key) = key {
+                    self.leave(&key);
+                }
+            }
+            Err(Trouble::Stage(why)) => self.step(&id, |run| run.settled(unit, &end, Err(why), at)),
+            Err(Trouble::Later(why)) => {
+                self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
+                if let Some(active) = self.active.get_mut(&id) {
+                    active.unsettled.insert(unit, end);
+                }
+                self.arm(at.now.mono.plus(AGAIN), Key::Settle(id, unit));
+            }
+        }
+    }
+
+    pub(super) fn settle_again(&mut self, id: &RunId, unit: UnitKey) {
+        if let Some(end) = self.active.get_mut(id).and_then(|active| active.unsettled.remove(&unit)) {
+            self.settle(id, unit, end);
+        }
+    }
+
+    /// What it left is safe elsewhere. Should we die first, `gc` finds the folder.
+    fn leave(&self, key: &AttemptKey) {
+        if let Err(error) = self.dirs.remove(key) {
+            tracing::warn!(%error, "remove the folder of an attempt that is done");
+        }
+    }
+
+    /// Which items of a stage have been done before, in this run or in the one that it retries.
+    pub(super) fn fan_out(&mut self, id: &RunId, stage: Index, values: Vec<Json>) {
+        let at = self.moment();
+        let Some(active) = self.active.get_mut(id) else { return };
+        let name = active.run.stage(stage).name.clone();
+        let recipe = active.recipes.of(active.run.stage(stage)).hash();
+        let Some(input) = active.run.input_of(stage) else { return };
+        let sources: Vec<RunId> = [Some(id.clone()), active.run.parent.clone()].into_iter().flatten().collect();
+        let mut known: Vec<ItemRecord> = Vec::new();
+        for source in sources {
+            match self.store.items(&source, &name) {
+                Ok(items) => known.extend(items),
+                Err(error) => tracing::warn!(run = %source, stage = %name, %error, "look for items that are done"),
+            }
+        }
+        let done = (0..)
+            .zip(&values)
+            .map(|(item, value)| {
+                let input = item_input(&recipe, &input, value);
+                let found = known.iter().find(|one| one.input == input && one.status.is_good())?;
+                let whole = found.artifacts.iter().all(|artifact| self.objects.verify(artifact).is_ok());
+                whole.then(|| {
+                    let made = Made {
+                        status: found.status,
+                        outputs: found.outputs.clone(),
+                        artifacts: found.artifacts.clone(),
+                        cost: None,
+                        recipe: recipe.clone(),
+                        input,
+                    };
+                    (ItemRecord { item, ..found.clone() }, made)
+                })
+            })
+            .collect();
+        self.step(id, |run| run.fan_out(stage, values, done, recipe, at));
+    }
+}
+
+/// An item that is the same today, made the same way, is not done again, wherever it stands in the list.
+fn item_input(recipe: &Hash, input: &Hash, value: &Json) -> Hash {
+    Hash::of([recipe.as_ref(), input.as_ref(), value.text().as_bytes()])
+}
+
+/// Everything that the folder of an attempt is made from.
+struct Task {
+    key: AttemptKey,
+    previous: Option<AttemptKey>,
+    state: Vec<u8>,
+    inputs: Vec<(crate::domain::flow::ids::StageName, Arc<[crate::domain::flow::record::Artifact]>)>,
+    item: Option<Json>,
+    feedback: Option<String>,
+    parent: Option<RunId>,
+    retry_from: Option<crate::domain::flow::ids::StageName>,
+    idempotency_key: String,
+}
+
+impl Task {
+    fn perform(&self, dirs: &AttemptDirs, objects: &Objects) -> Result<BTreeMap<String, String>, Trouble> {
+        let inputs: Vec<_> = self.inputs.iter().map(|(name, artifacts)| (name, artifacts.as_ref())).collect();
+        let given = Given {
+            key: &self.key,
+            state: &self.state,
+            inputs: &inputs,
+            item: self.item.as_ref(),
+            previous: self.previous.as_ref(),
+            feedback: self.feedback.as_deref(),
+            parent_run: self.parent.as_ref(),
+            retry_from: self.retry_from.as_ref(),
+            idempotency_key: &self.idempotency_key,
+        };
+        Ok(dirs.prepare(objects, &given)?)
+    }
+}
+
+fn take_in(
+    dirs: &AttemptDirs,
+    objects: &Objects,
+    key: &AttemptKey,
+    stage: &StageSpec,
+    end: &AttemptEnd,
+    recipe: Hash,
+    input: Hash,
+) -> Result<Made, Trouble> {
+    let settled = settle::settle(dirs, objects, key, stage)?;
+    let by_code = end.outcome.exit_code.is_some_and(|code| stage.degraded_exit_codes.contains(&code));
+    Ok(Made {
+        status: if by_code || settled.degraded { StageStatus::Degraded } else { StageStatus::Succeeded },
+        outputs: settled.outputs,
+        artifacts: settled.artifacts,
+        cost: settled.cost,
+        recipe,
+        input,
+    })
+}
+
+/// The runner that an attempt is executed as.
+fn guest(
+    run: &RunId,
+    unit: UnitKey,
+    stage: &StageSpec,
+    own: BTreeMap<String, String>,
+    runs_dir: &Path,
+) -> Result<RunnerSpec, String> {
+    let mut env = BTreeMap::new();
+    for (name, value) in &stage.env {
+        let value = match value {
+            EnvValue::Plain(value) | EnvValue::Secret(value) => value.clone(),
+            EnvValue::Hashed(_) => {
+                return Err(format!(
+                    "the value of {name} is a secret that is not recorded, and the config of today has another one; \
+                     start again with `restage retry {run}`"
+                ));
+            }
+        };
+        env.insert(name.clone(), value);
+    }
+    env.extend(own);
+    let log = match unit.item {
+        None => format!("{}_{{index}}.log", stage.name),
+        Some(item) => format!("{}.{item}_{{index}}.log", stage.name),
+    };
+    Ok(RunnerSpec {
+        name: run.guest(&stage.name, unit.item),
+        group: None,
+        launch: LaunchSpec {
+            command: stage.command.clone(),
+            cwd: stage.cwd.clone(),
+            env,
+            env_files: stage.env_files.clone(),
+            stdin: StdinSpec::Null,
+            stdio: stage.stdio,
+            umask: stage.umask,
+            limits: stage.limits.clone(),
+        },
+        restart: RestartPolicy::Never,
+        retry: Arc::new(no_retry()),
+        timeout: stage.timeout,
+        activity: stage.activity_timeout.map(|timeout| ActivitySpec {
+            timeout,
+            output: true,
+            cpu: true,
+            files: Vec::new(),
+        }),
+        health: None,
+        stop: stage.stop.clone(),
+        autostart: false,
+        leftovers: Leftovers::Kill,
+        reload: Reload::Manual,
+        log: LogSpec {
+            dir: runs_dir.join(run.as_str()).join("logs"),
+            template: log,
+            max_bytes: stage.log_max_bytes,
+            keep_attempts: u32::MAX,
+        },
+    })
+}
+
+/// Whether a stage is tried again is decided here, not by supervision.
+fn no_retry() -> RetryPolicy {
+    RetryPolicy {
+        enabled: false,
+        max_retries: 0,
+        backoff: Backoff {
+            base: std::time::Duration::ZERO,
+            multiplier: 1.0,
+            cap: std::time::Duration::ZERO,
+            jitter: Jitter::None,
+        },
+        reset_after: None,
+        on_exit_codes: None,
+        not_on_exit_codes: Vec::new(),
+        success_exit_codes: vec![0],
+        on_output: Vec::new(),
+        not_on_output: Vec::new(),
+    }
+}
+
+impl Active {
+    /// Nothing more is to come of it.
+    pub(super) fn is_over(&self) -> bool {
+        use crate::domain::flow::status::RunStatus;
+        let rests = self.run.status.is_final() || self.run.status == RunStatus::Interrupted;
+        rests && self.live.is_empty()
+    }
+
+    pub(super) fn is_settling(&self, unit: UnitKey) -> bool {
+        self.run.unit(unit).is_some_and(|unit| unit.phase == UnitPhase::Settling)
+    }
+}

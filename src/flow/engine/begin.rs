@@ -1,0 +1,230 @@
+//! New runs, the queue in front of them, and what follows when one rests.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::load::{NewRunParts, fresh_row, store};
+use crate::domain::flow::ask::{FlowReply, RunWish};
+use crate::domain::flow::change::{NewRun, NewStage};
+use crate::domain::flow::graph::Graph;
+use crate::domain::flow::hashes;
+use crate::domain::flow::ids::{BranchName, FlowName, RunId, StageName};
+use crate::domain::flow::inputs;
+use crate::domain::flow::news::News;
+use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::run::RestoredStage;
+use crate::domain::flow::spec::{Concurrency, FlowSpec};
+use crate::domain::flow::status::{Decision, Reason, RunStatus, StageStatus, Trigger};
+use crate::ports::store::Begun;
+
+impl Engine {
+    pub(super) fn flow(&self, name: &FlowName) -> Result<Arc<FlowSpec>, Refusal> {
+        self.flows.get(name).cloned().ok_or_else(|| Refusal::UnknownFlow {
+            flow: name.to_string(),
+            known: self.flows.keys().map(ToString::to_string).collect(),
+        })
+    }
+
+    pub(super) fn begin_run(&mut self, wish: RunWish) -> Result<FlowReply, Refusal> {
+        if let Some(key) = &wish.key
+            && let Some(run) = self.store.run_of_key(key).map_err(|error| store(&error))?
+        {
+            return Ok(FlowReply::Run { run, existing: true });
+        }
+        let spec = self.flow(&wish.flow)?;
+        let inputs = inputs::of_new(&spec, &wish.inputs)?;
+        let other = self.under_way(&spec.name);
+        let status = match (spec.concurrency, other) {
+            (Concurrency::Refuse, Some(other)) => return Err(Refusal::Concurrent { other }),
+            (Concurrency::Queue, Some(_)) => RunStatus::Queued,
+            (Concurrency::Allow, _) | (Concurrency::Refuse | Concurrency::Queue, None) => RunStatus::Running,
+        };
+        let trigger = if wish.caller.is_some() { Trigger::Flow } else { Trigger::Manual };
+        let stage = |name: &StageName| NewStage {
+            name: name.clone(),
+            decision: Decision::Execute,
+            reason: Some(Reason::First),
+            status: StageStatus::Pending,
+            source: None,
+            checkpoint: None,
+            feedback: None,
+        };
+        let stages = spec.stages.iter().map(|one| stage(&one.name)).collect();
+        let new = self.new_run(&spec, status, trigger, inputs)?;
+        let new = NewRun { key: wish.key, caller: wish.caller, approve_all: wish.approve_all, stages, ..new };
+        let rows = (0..).zip(&spec.stages);
+        let rows = rows
+            .map(|(order, one)| {
+                let mut record = fresh_row(one.name.clone(), order, Decision::Execute);
+                record.reason = Some(Reason::First);
+                RestoredStage { record, checkpoint: None }
+            })
+            .collect();
+        self.start(new, &spec, rows)
+    }
+
+    /// What every new run of a flow has, to be completed.
+    pub(super) fn new_run(
+        &self,
+        spec: &FlowSpec,
+        status: RunStatus,
+        trigger: Trigger,
+        inputs: crate::domain::json::JsonMap,
+    ) -> Result<NewRun, Refusal> {
+        let now = self.clock.now();
+        let (definition, def_hash) = hashes::definition(spec).map_err(|error| Refusal::Unusable {
+            message: format!("write down the definition of {}: {error}", spec.name),
+            hint: Some("its paths must be text".into()),
+        })?;
+        let deadline = spec.timeout.filter(|_| status == RunStatus::Running);
+        Ok(NewRun {
+            flow: spec.name.clone(),
+            def_hash,
+            definition,
+            status,
+            trigger,
+            inputs,
+            parent: None,
+            root: None,
+            caller: None,
+            retry_from: None,
+            retry_depth: 0,
+            key: None,
+            deadline: deadline.map(|timeout| now.wall_at(now.mono.plus(timeout))),
+            branch: BranchName::main(),
+            created_at: now.wall,
+            approve_all: false,
+            holder: self.holder.clone(),
+            stages: Vec::new(),
+        })
+    }
+
+    /// Writes a new run down, and sets it going where nothing is before it.
+    pub(super) fn start(
+        &mut self,
+        new: NewRun,
+        spec: &Arc<FlowSpec>,
+        stages: Vec<RestoredStage>,
+    ) -> Result<FlowReply, Refusal> {
+        let graph = Graph::of(spec).map_err(|error| Refusal::Unusable {
+            message: format!("run {}: {error}", spec.name),
+            hint: Some("`restage check` shows where".into()),
+        })?;
+        let (id, number, epoch) = match self.store.begin(&new).map_err(|error| store(&error))? {
+            Begun::New { run, number, epoch } => (run, number, epoch),
+            Begun::Existing(run) => return Ok(FlowReply::Run { run, existing: true }),
+            Begun::Held(held) => {
+                return Err(Refusal::RetryLives {
+                    run: new.parent.unwrap_or_else(|| held.run.clone()),
+                    holder: held.run,
+                    branch: new.branch,
+                });
+            }
+        };
+        let status = new.status;
+        let approve_all = new.approve_all;
+        let record = record_of(new, &id, number);
+        let parts = NewRunParts { spec: Arc::clone(spec), graph: Arc::new(graph), stages, approve_all };
+        self.adopt_new(record, epoch, parts)?;
+        if status == RunStatus::Running {
+            self.hold(&id);
+            let at = self.moment();
+            self.step(&id, |run| run.begin(at));
+        }
+        self.publish(&id, &[], Vec::new(), true);
+        Ok(FlowReply::Run { run: id, existing: false })
+    }
+
+    /// Another run of a flow that has not ended.
+    fn under_way(&self, flow: &FlowName) -> Option<RunId> {
+        let mut others = self.active.values().filter(|active| active.record.flow == *flow);
+        others.find(|active| active.run.status != RunStatus::Interrupted).map(|active| active.run.id.clone())
+    }
+
+    /// It has come to rest: it lets the supervisor go, and what waited for it has its turn.
+    pub(super) fn rested(&mut self, id: &RunId, status: RunStatus) {
+        let Some(active) = self.active.get_mut(id) else { return };
+        active.busy = None;
+        if status == RunStatus::Waiting || status == RunStatus::Interrupted {
+            return;
+        }
+        let succeeded = matches!(status, RunStatus::Succeeded | RunStatus::Degraded);
+        self.run_hook(id, succeeded);
+        let queued: Vec<RunId> = self
+            .active
+            .values()
+            .filter(|other| other.run.status == RunStatus::Queued)
+            .map(|other| other.run.id.clone())
+            .collect();
+        for other in queued {
+            self.start_if_free(&other);
+        }
+    }
+
+    /// A queued run whose time has come is set going; one that waited for a failure that did not come is cancelled.
+    pub(super) fn start_if_free(&mut self, id: &RunId) {
+        let Some(active) = self.active.get(id) else { return };
+        let at = self.moment();
+        let (flow, root, branch) =
+            (active.record.flow.clone(), active.record.root_run_id.clone(), active.record.branch.clone());
+        let is_retry = active.record.parent_run_id.is_some();
+        let in_the_way = self.active.values().any(|other| {
+            let under_way = matches!(other.run.status, RunStatus::Running | RunStatus::Waiting);
+            let same = if is_retry {
+                other.record.root_run_id == root && other.record.branch == branch
+            } else {
+                other.record.flow == flow
+            };
+            under_way && same && other.run.id != *id
+        });
+        if in_the_way {
+            return;
+        }
+        if is_retry && let Some(by) = self.succeeded_meanwhile(id) {
+            self.step(id, |run| run.cancel(at));
+            self.tell(News::Held { run: id.clone(), why: format!("{by} succeeded; it is not needed any more") });
+            return;
+        }
+        self.hold(id);
+        self.step(id, |run| run.begin(at));
+    }
+
+    /// The run that made a queued retry needless.
+    fn succeeded_meanwhile(&mut self, id: &RunId) -> Option<RunId> {
+        let active = self.active.get(id)?;
+        let (root, branch, created) =
+            (active.record.root_run_id.clone(), active.record.branch.clone(), active.record.run_number);
+        let filter = crate::domain::flow::record::RunFilter { root: Some(root), ..Default::default() };
+        let runs = self.store.runs(&filter).ok()?;
+        let before = runs.into_iter().find(|run| run.branch == branch && run.run_number < created)?;
+        matches!(before.status, RunStatus::Succeeded | RunStatus::Degraded).then_some(before.run_id)
+    }
+}
+
+fn record_of(new: NewRun, id: &RunId, number: u64) -> RunRecord {
+    RunRecord {
+        run_id: id.clone(),
+        run_number: number,
+        flow: new.flow,
+        def_hash: new.def_hash,
+        status: new.status,
+        trigger: new.trigger,
+        inputs: new.inputs,
+        error: None,
+        started_at: None,
+        ended_at: None,
+        duration_seconds: None,
+        cost: None,
+        parent_run_id: new.parent,
+        root_run_id: new.root.unwrap_or_else(|| id.clone()),
+        caller_run_id: new.caller,
+        retry_from_stage: new.retry_from,
+        retry_depth: new.retry_depth,
+        idempotency_key: new.key,
+        deadline: new.deadline,
+        branch: new.branch,
+        created_at: new.created_at,
+        stages: None,
+    }
+}

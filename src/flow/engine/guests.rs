@@ -1,0 +1,147 @@
+//! What the supervisor tells of the processes of stages.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::Engine;
+use crate::domain::flow::ids::{RunId, parse_guest};
+use crate::domain::flow::news::News;
+use crate::domain::flow::run::{AttemptEnd, UnitKey};
+use crate::domain::ids::{Attempt, RunnerName};
+use crate::domain::verdict::Verdict;
+use crate::logs::sanitize;
+use crate::supervisor::guest::{GuestEnd, GuestEvent, GuestOrder};
+
+/// Where the last line of a log is looked for.
+const TAIL: u64 = 4096;
+/// What of a last line stands in an error.
+const MOST_CHARS: usize = 300;
+
+impl Engine {
+    pub(super) fn on_guest(&mut self, event: GuestEvent) {
+        match event {
+            GuestEvent::Inventory(guests) => self.on_inventory(guests),
+            GuestEvent::Started { name, attempt, at, log, .. } => {
+                let Some((run, unit)) = self.place_of(&name) else { return };
+                let Some(active) = self.active.get_mut(&run) else { return };
+                if let Some(live) = active.live.get_mut(&unit) {
+                    live.started_at = Some(at);
+                    live.log = Some(log);
+                    if attempt.get() != live.attempt {
+                        tracing::info!(%name, wanted = live.attempt, %attempt, "a log of that number was there");
+                    }
+                }
+                self.publish(&run, &[unit.stage], Vec::new(), false);
+            }
+            GuestEvent::Ended(end) => self.on_guest_ended(*end),
+            GuestEvent::Waiting { name, reason } => {
+                if let Some((run, _)) = self.place_of(&name) {
+                    self.tell(News::Held { run, why: format!("{name} cannot be started: {reason}") });
+                }
+            }
+            GuestEvent::Stuck { name, pids } => {
+                if let Some((run, _)) = self.place_of(&name) {
+                    self.tell(News::Held { run, why: format!("{name} has processes that do not die: {pids:?}") });
+                }
+            }
+        }
+    }
+
+    /// The run under way and its unit that a guest belongs to.
+    fn place_of(&self, name: &RunnerName) -> Option<(RunId, UnitKey)> {
+        let (run, stage, item) = parse_guest(name)?;
+        let stage = self.active.get(&run)?.run.find(&stage)?;
+        Some((run, UnitKey { stage, item }))
+    }
+
+    fn on_guest_ended(&mut self, end: GuestEnd) {
+        let at = self.moment();
+        let known = self.place_of(&end.name).filter(|(run, unit)| {
+            self.active.get(run).is_some_and(|active| active.live.contains_key(unit))
+        });
+        let Some((run, unit)) = known else {
+            // Of a run that is over, or a hook: nobody waits for it.
+            self.guests.send(GuestOrder::Forget { name: end.name }).ok();
+            return;
+        };
+        let Some(live) = self.active.get_mut(&run).and_then(|active| active.live.get_mut(&unit)) else { return };
+        let stopping = live.stopping;
+        let blameless = if end.cut {
+            Some("restage or the machine ended while it ran".to_owned())
+        } else if end.disk_full {
+            Some("its disk was full".to_owned())
+        } else if end.outcome.verdict == Verdict::Stopped && !stopping {
+            Some("it was stopped from outside of the run".to_owned())
+        } else {
+            None
+        };
+        let log = end.log.or_else(|| live.log.clone());
+        let good = end.outcome.verdict == Verdict::Completed;
+        let end = AttemptEnd {
+            attempt: live.attempt,
+            last_line: log.as_deref().filter(|_| !good).and_then(last_line),
+            outcome: end.outcome,
+            started_at: end.started_at.or(live.started_at),
+            ended_at: end.ended_at,
+            cpu_seconds: end.usage.cpu.as_secs_f64(),
+            peak_rss_bytes: end.usage.max_rss_bytes,
+            log: log.map(|log| log.display().to_string()),
+            blameless,
+        };
+        self.step(&run, |run| run.ended(unit, end, at));
+        if let Some(active) = self.active.get_mut(&run)
+            && !active.is_settling(unit)
+            && active.live.get(&unit).is_some_and(|live| live.ordered)
+        {
+            active.live.remove(&unit);
+        }
+    }
+
+    /// The supervisor is there: what lay unfinished goes on, and what belongs to nothing is forgotten.
+    fn on_inventory(&mut self, guests: Vec<(RunnerName, Attempt)>) {
+        let inventory: HashMap<RunnerName, u32> =
+            guests.into_iter().map(|(name, attempt)| (name, attempt.get())).collect();
+        let mut claims: BTreeMap<RunId, Vec<(RunnerName, u32)>> = BTreeMap::new();
+        for (name, attempt) in &inventory {
+            if let Some((run, ..)) = parse_guest(name) {
+                claims.entry(run).or_default().push((name.clone(), *attempt));
+            }
+        }
+        self.inventory = Some(inventory);
+        let unfinished = match self.store.unfinished() {
+            Ok(unfinished) => unfinished,
+            Err(error) => {
+                tracing::error!(%error, "look for runs that lay unfinished");
+                return;
+            }
+        };
+        for run in unfinished {
+            let claimed = claims.remove(&run).unwrap_or_default();
+            self.resume(&run, &claimed);
+        }
+        for (name, _) in claims.into_values().flatten() {
+            self.guests.send(GuestOrder::Forget { name }).ok();
+        }
+    }
+}
+
+/// The last line with anything on it, safe to be shown.
+fn last_line(log: &Path) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail).ok()?;
+    let line = tail.split(|byte| matches!(byte, b'\n' | b'\r')).rfind(|line| {
+        line.iter().any(|byte| !byte.is_ascii_whitespace())
+    })?;
+    let plain = sanitize::plain(line);
+    let plain = plain.trim();
+    let mut cut: String = plain.chars().take(MOST_CHARS).collect();
+    if cut.len() < plain.len() {
+        cut.push('…');
+    }
+    (!cut.is_empty()).then_some(cut)
+}

@@ -1,0 +1,293 @@
+//! The FlowEngine: an actor in a thread of its own that carries out runs. It receives, lets the run's machine step,
+//! commits what came of it, acts, publishes; what several runs have to write in one moment shares a transaction.
+//! Everything here may wait for the disk, which is why it is not on the supervisor's thread; what may wait for long
+//! (copies of large artifacts) is done by workers.
+//!
+//! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
+//! `turns` (the course of a turn), `attempts` (launch and settle), `guests` (what the supervisor tells), `load` (from
+//! the records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
+
+mod asks;
+mod attempts;
+mod begin;
+mod guests;
+mod load;
+mod show;
+mod turns;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use super::attempt_dir::AttemptDirs;
+use super::handle::FlowAsk;
+use super::objects::Objects;
+use super::recipe::{Recipe, Recipes};
+use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::run::{AttemptEnd, Made, Moment, Run, UnitKey};
+use crate::domain::flow::spec::FlowSpec;
+use crate::domain::ids::RunnerName;
+use crate::domain::time::{Mono, Timestamp};
+use crate::ports::Clock;
+use crate::ports::store::Store;
+use crate::supervisor::guest::{GuestEvent, GuestOrder};
+use crate::supervisor::handle::{Busy, Handle};
+use turns::Pending;
+
+/// So many inputs at most are taken before what they lead to is written down.
+const BATCH: usize = 256;
+/// A store that cannot be written to is tried again this often.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Processes of one run at once, where its flow does not say.
+const MAX_PARALLEL: u32 = 64;
+
+/// Everything that can wake the engine.
+#[derive(Debug)]
+pub enum Input {
+    Ask(FlowAsk),
+    Guest(GuestEvent),
+    /// The private folder of an attempt is ready, or cannot be made.
+    Prepared(Prepared),
+    Settled(Box<Settling>),
+    Flows(Vec<Arc<FlowSpec>>),
+    End(oneshot::Sender<()>),
+}
+
+#[derive(Debug)]
+pub struct Prepared {
+    run: RunId,
+    unit: UnitKey,
+    attempt: u32,
+    result: Result<BTreeMap<String, String>, attempts::Trouble>,
+}
+
+#[derive(Debug)]
+pub struct Settling {
+    run: RunId,
+    unit: UnitKey,
+    end: AttemptEnd,
+    result: Result<Made, attempts::Trouble>,
+}
+
+/// What the engine is put together from.
+#[derive(Debug)]
+pub struct Place {
+    /// The folder of the config.
+    pub root: PathBuf,
+    /// `.restage`, below it.
+    pub data_dir: PathBuf,
+}
+
+pub struct Parts {
+    pub clock: Arc<dyn Clock>,
+    pub store: Box<dyn Store>,
+    pub place: Place,
+    pub flows: Vec<Arc<FlowSpec>>,
+    pub guests: UnboundedSender<GuestOrder>,
+    pub handle: Handle,
+    /// Whose process this is, in the words of the supervisor.
+    pub holder: String,
+    /// For workers to answer on.
+    pub own: mpsc::Sender<Input>,
+}
+
+pub struct Engine {
+    clock: Arc<dyn Clock>,
+    store: Box<dyn Store>,
+    dirs: Arc<AttemptDirs>,
+    objects: Arc<Objects>,
+    root: PathBuf,
+    runs_dir: PathBuf,
+    /// Today's.
+    flows: BTreeMap<FlowName, Arc<FlowSpec>>,
+    guests: UnboundedSender<GuestOrder>,
+    handle: Handle,
+    holder: String,
+    own: mpsc::Sender<Input>,
+
+    /// Runs that are not over.
+    active: BTreeMap<RunId, Active>,
+    /// Turns of which the changes are yet to be written down.
+    pending: Vec<Pending>,
+    timers: BinaryHeap<Reverse<(Mono, u64, Key)>>,
+    timer_count: u64,
+    /// `None` until the supervisor has told.
+    inventory: Option<HashMap<RunnerName, u32>>,
+    /// Writing failed, for a reason that may pass.
+    blocked: Option<String>,
+    random: u64,
+    ending: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Due(RunId, UnitKey),
+    Deadline(RunId),
+    /// Take in once more what could not be taken in, or launch what could not be prepared.
+    Settle(RunId, UnitKey),
+    Launch(RunId, UnitKey),
+    Write,
+}
+
+/// A run that is not over.
+#[derive(Debug)]
+struct Active {
+    run: Run,
+    epoch: u64,
+    /// As it was when it began: what never changes of it.
+    record: RunRecord,
+    /// Attempts under way.
+    live: BTreeMap<UnitKey, Live>,
+    /// Keeps the supervisor there.
+    busy: Option<Busy>,
+    recipes: Recipes,
+}
+
+#[derive(Debug)]
+struct Live {
+    attempt: u32,
+    previous: Option<u32>,
+    started_at: Option<Timestamp>,
+    log: Option<PathBuf>,
+    recipe: Option<Recipe>,
+    /// The supervisor has been asked to start it.
+    ordered: bool,
+    stopping: bool,
+    /// Its process has ended; what it left is being taken in.
+    end: Option<AttemptEnd>,
+    waiting: Option<String>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { clock, store, place, flows, guests, handle, holder, own } = parts;
+        let runs_dir = place.data_dir.join("runs");
+        let random = clock.now().mono.as_nanos() | 1;
+        Self {
+            clock,
+            store,
+            dirs: Arc::new(AttemptDirs::new(runs_dir.clone())),
+            objects: Arc::new(Objects::new(place.data_dir.join("objects"))),
+            root: place.root,
+            runs_dir,
+            flows: by_name(flows),
+            guests,
+            handle,
+            holder,
+            own,
+            active: BTreeMap::new(),
+            pending: Vec::new(),
+            timers: BinaryHeap::new(),
+            timer_count: 0,
+            inventory: None,
+            blocked: None,
+            random,
+            ending: None,
+        }
+    }
+
+    /// Until it is told to end, or everybody who could tell is gone.
+    pub fn run(mut self, inputs: &mpsc::Receiver<Input>) {
+        while self.ending.is_none() {
+            let Some(first) = self.next(inputs) else { break };
+            for input in first.into_iter().chain(inputs.try_iter().take(BATCH)) {
+                self.take(input);
+            }
+            self.fire_timers();
+            self.flush();
+        }
+        self.interrupt_all();
+        if let Some(done) = self.ending.take() {
+            // Whoever waited may have gone.
+            done.send(()).ok();
+        }
+    }
+
+    /// The next input, nothing where a timer is due first; `None` where there will be none.
+    fn next(&mut self, inputs: &mpsc::Receiver<Input>) -> Option<Option<Input>> {
+        let Some(Reverse((at, ..))) = self.timers.peek() else {
+            if let Ok(input) = inputs.try_recv() {
+                return Some(Some(input));
+            }
+            self.store.maintain();
+            return inputs.recv().ok().map(Some);
+        };
+        match inputs.recv_timeout(at.since(self.clock.now().mono)) {
+            Ok(input) => Some(Some(input)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Some(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Ask(ask) => self.on_ask(ask),
+            Input::Guest(event) => self.on_guest(event),
+            Input::Prepared(prepared) => self.on_prepared(prepared),
+            Input::Settled(settling) => self.on_settled(*settling),
+            Input::Flows(flows) => self.flows = by_name(flows),
+            Input::End(done) => self.ending = Some(done),
+        }
+    }
+
+    fn moment(&mut self) -> Moment {
+        // Xorshift; it only spreads retries.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        #[expect(clippy::cast_precision_loss, reason = "a fraction of 53 bits")]
+        let random = (self.random >> 11) as f64 / (1_u64 << 53) as f64;
+        Moment { now: self.clock.now(), random }
+    }
+
+    fn arm(&mut self, at: Mono, key: Key) {
+        self.timer_count += 1;
+        self.timers.push(Reverse((at, self.timer_count, key)));
+    }
+
+    /// A timer of something that is over finds nothing to do.
+    fn fire_timers(&mut self) {
+        let now = self.clock.now().mono;
+        while self.timers.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            let Some(Reverse((_, _, key))) = self.timers.pop() else { return };
+            let at = self.moment();
+            match key {
+                Key::Due(run, unit) => self.step(&run, |run| run.due(unit, at)),
+                Key::Deadline(run) => self.step(&run, |run| run.timed_out(at)),
+                Key::Settle(run, unit) => self.settle_again(&run, unit),
+                Key::Launch(run, unit) => self.launch_again(&run, unit),
+                Key::Write => self.blocked = None,
+            }
+        }
+    }
+
+    /// The supervisor ends: what is under way goes on when somebody says so.
+    fn interrupt_all(&mut self) {
+        let runs: Vec<RunId> = self.active.keys().cloned().collect();
+        for run in runs {
+            let at = self.moment();
+            self.step(&run, |run| run.interrupt(at));
+        }
+        self.blocked = None;
+        self.flush();
+    }
+}
+
+fn by_name(flows: Vec<Arc<FlowSpec>>) -> BTreeMap<FlowName, Arc<FlowSpec>> {
+    flows.into_iter().map(|flow| (flow.name.clone(), flow)).collect()
+}
+
+/// The runs and stages that are named by guests.
+type Guests = HashSet<RunnerName>;

@@ -1,0 +1,146 @@
+//! The course of a turn: what the machine says is to be done at once is done, what it says is to be written down is
+//! written down with whatever else is waiting, and the rest is done after that.
+
+use super::{AGAIN, Active, Engine, Key};
+use crate::domain::flow::change::{Change, What};
+use crate::domain::flow::ids::RunId;
+use crate::domain::flow::news::News;
+use crate::domain::flow::run::{Effect, Index, Run, Turn};
+use crate::domain::flow::status::RunStatus;
+use crate::domain::flow::view::{FlowNotice, FlowUpdate};
+use crate::domain::view::Update;
+use crate::ports::store::StoreError;
+
+/// A turn of which the changes are yet to be written down.
+#[derive(Debug)]
+pub(super) struct Pending {
+    run: RunId,
+    turn: Turn,
+}
+
+impl Engine {
+    /// Lets a run step. One that is not under way is left alone.
+    pub(super) fn step(&mut self, id: &RunId, step: impl FnOnce(&mut Run) -> Turn) {
+        let Some(active) = self.active.get_mut(id) else { return };
+        let mut turn = step(&mut active.run);
+        for effect in std::mem::take(&mut turn.now) {
+            self.perform(id, effect);
+        }
+        if turn != Turn::default() {
+            self.pending.push(Pending { run: id.clone(), turn });
+        }
+    }
+
+    /// Writes down what waits for that, and does what was to come after it, until nothing is left.
+    pub(super) fn flush(&mut self) {
+        while !self.pending.is_empty() && self.blocked.is_none() {
+            let batch = std::mem::take(&mut self.pending);
+            let mut changes = Vec::new();
+            for pending in &batch {
+                let Some(active) = self.active.get(&pending.run) else { continue };
+                let change = |what: &What| Change {
+                    run: pending.run.clone(),
+                    epoch: active.epoch,
+                    what: what.clone(),
+                };
+                changes.extend(pending.turn.changes.iter().map(change));
+            }
+            let committed = if changes.is_empty() { Ok(Vec::new()) } else { self.store.commit(&changes) };
+            match committed {
+                Ok(named) => self.follow_up(batch, named),
+                Err(error) => self.cannot_write(batch, error),
+            }
+        }
+    }
+
+    fn follow_up(&mut self, batch: Vec<Pending>, named: Vec<Option<crate::domain::flow::ids::CheckpointId>>) {
+        let mut named = named.into_iter();
+        for Pending { run: id, turn } in batch {
+            let Some(active) = self.active.get_mut(&id) else { continue };
+            let mut news = turn.news;
+            for (what, made) in turn.changes.iter().zip(&mut named) {
+                if let (What::Checkpoint { stage, .. }, Some(checkpoint)) = (what, made)
+                    && let Some(index) = active.run.find(stage)
+                {
+                    news.extend(active.run.named(index, checkpoint));
+                }
+            }
+            let ended = active.run.status != RunStatus::Running && turn.touched.is_empty();
+            for effect in turn.after {
+                self.perform(&id, effect);
+            }
+            self.publish(&id, &turn.touched, news, ended);
+        }
+    }
+
+    /// Nothing was written. What may be written later waits; a run that is somebody else's is given up.
+    fn cannot_write(&mut self, mut batch: Vec<Pending>, error: StoreError) {
+        let lost = match &error {
+            StoreError::Fenced { run } | StoreError::Ended { run } => Some(run.clone()),
+            StoreError::Held(held) => Some(held.run.clone()),
+            StoreError::Later { .. }
+            | StoreError::Broken { .. }
+            | StoreError::Stale { .. }
+            | StoreError::Reused { .. }
+            | StoreError::Newer { .. } => None,
+        };
+        if let Some(run) = lost {
+            tracing::warn!(%run, %error, "give up a run");
+            batch.retain(|pending| pending.run != run);
+            self.active.remove(&run);
+            self.pending.splice(0..0, batch);
+            return;
+        }
+        let why = format!("{error}; nothing new is started before that is over");
+        tracing::error!(%error, "write down what became of a run");
+        let runs: std::collections::BTreeSet<RunId> = batch.iter().map(|pending| pending.run.clone()).collect();
+        for run in runs {
+            self.tell(News::Held { run, why: why.clone() });
+        }
+        self.pending.splice(0..0, batch);
+        self.blocked = Some(why);
+        let at = self.clock.now().mono.plus(AGAIN);
+        self.arm(at, Key::Write);
+    }
+
+    fn perform(&mut self, id: &RunId, effect: Effect) {
+        match effect {
+            Effect::Launch(launch) => self.launch(id, &launch),
+            Effect::Stop(unit) => self.stop(id, unit),
+            Effect::Settle { unit, end } => self.settle(id, unit, *end),
+            Effect::FanOut { stage, values } => self.fan_out(id, stage, values),
+            Effect::Forget(unit) => self.forget(id, unit),
+            Effect::Timer { unit, at } => self.arm(at, Key::Due(id.clone(), unit)),
+            Effect::Deadline { at } => self.arm(at, Key::Deadline(id.clone())),
+            Effect::Rested(status) => self.rested(id, status),
+        }
+    }
+
+    /// Tells everybody who listens. Where nobody does, nothing is built.
+    pub(super) fn publish(&mut self, id: &RunId, touched: &[Index], news: Vec<News>, whole: bool) {
+        if self.handle.has_listeners() && (whole || !touched.is_empty() || !news.is_empty()) {
+            if let Some(active) = self.active.get(id) {
+                for index in touched {
+                    self.handle.publish(Update::Flow(FlowUpdate::Stage(active.stage_view(*index)).into()));
+                }
+                self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
+            }
+        }
+        for news in news {
+            self.tell(news);
+        }
+        if self.active.get(id).is_some_and(Active::is_over) {
+            self.active.remove(id);
+        }
+    }
+
+    pub(super) fn tell(&self, what: News) {
+        if what.is_bad() {
+            tracing::warn!(run = %what.run(), "{what}");
+        } else {
+            tracing::info!(run = %what.run(), "{what}");
+        }
+        let at = self.clock.now().wall;
+        self.handle.publish(Update::Flow(FlowUpdate::News(FlowNotice { at, what }).into()));
+    }
+}
