@@ -74,6 +74,7 @@ pub struct Handle {
     requests: mpsc::Sender<Ask>,
     updates: broadcast::Sender<Update>,
     attached: watch::Sender<usize>,
+    busy: watch::Sender<usize>,
     notice_readers: Arc<AtomicUsize>,
 }
 
@@ -154,6 +155,17 @@ impl Drop for Attachment {
     }
 }
 
+/// Work that is under way beside the runners, such as a run of a flow: the supervisor does not end for want of work as
+/// long as this is kept.
+#[derive(Debug)]
+pub struct Busy(watch::Sender<usize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
 /// A request on its way, with the place for its answer.
 #[derive(Debug)]
 pub struct Ask {
@@ -163,7 +175,13 @@ pub struct Ask {
 
 impl Handle {
     pub fn new(requests: mpsc::Sender<Ask>, updates: broadcast::Sender<Update>) -> Self {
-        Self { requests, updates, attached: watch::Sender::new(0), notice_readers: Arc::default() }
+        Self {
+            requests,
+            updates,
+            attached: watch::Sender::new(0),
+            busy: watch::Sender::new(0),
+            notice_readers: Arc::default(),
+        }
     }
 
     pub async fn ask(&self, request: Request) -> Result<Reply, RequestError> {
@@ -206,5 +224,27 @@ impl Handle {
     /// How many are attached, for the actor.
     pub fn attached(&self) -> watch::Receiver<usize> {
         self.attached.subscribe()
+    }
+
+    /// To be kept by whoever has work under way that the actor does not know of.
+    pub fn busy(&self) -> Busy {
+        self.busy.send_modify(|count| *count += 1);
+        Busy(self.busy.clone())
+    }
+
+    /// How much of such work there is, for the actor.
+    pub fn work(&self) -> watch::Receiver<usize> {
+        self.busy.subscribe()
+    }
+
+    /// Whether anybody would hear of it.
+    pub fn has_listeners(&self) -> bool {
+        self.updates.receiver_count() > 0
+    }
+
+    /// Tells everybody who listens of something that is not the actor's.
+    pub fn publish(&self, update: Update) {
+        // The last listener may have left.
+        self.updates.send(update).ok();
     }
 }

@@ -57,6 +57,7 @@ impl RunnerManager {
         if let Some(due) = self.take_due(id, &mut effects, now) {
             effects.extend(self.advance(id, due, now));
         }
+        self.note_wait_ended(id, &before, &now);
         let mut launch = self.take_spawn(id, &mut effects, now);
         if launch.is_some() || self.differs(id, &mut before) {
             // Nothing but a spawn waits for the record.
@@ -76,6 +77,7 @@ impl RunnerManager {
         self.bound_log(id);
         if changed {
             self.publish_runner(id, &now);
+            self.after_guest_step(id, &before);
         }
     }
 
@@ -175,7 +177,7 @@ impl RunnerManager {
     /// Writes the state down. The error is why not, for a person.
     fn record(&mut self, id: Id, now: &Now) -> Result<(), String> {
         let Some(entry) = self.roster.get(id) else { return Ok(()) };
-        match self.store.record(&entry.runner.to_state(&entry.spec, now)) {
+        match self.store.record(&entry.to_state(now)) {
             Ok(()) => {
                 self.unrecorded.remove(&id);
                 Ok(())
@@ -238,19 +240,14 @@ impl RunnerManager {
             return;
         };
         let lived = self.roster.get(id).and_then(|entry| entry.runner.live_attempt());
-        if exit.cut && lived == Some(exit.id.attempt) {
+        if exit.cut && lived == Some(exit.id.attempt) && !exit.id.runner.is_guest() {
             // Nothing of it lives, and it is not to blame: as after a reboot, it goes on as it was.
             self.apply(id, Event::Rebooted);
             return self.acknowledge(id, exit.seq);
         }
         let disk_full = exit.status != ExitStatus::Code(0) && self.no_room_for(id, None).is_some();
-        let event = Event::Exited {
-            attempt: exit.id.attempt,
-            seq: exit.seq,
-            status: exit.status,
-            at: exit.at,
-            disk_full,
-        };
+        let status = self.note_exit(id, exit, disk_full);
+        let event = Event::Exited { attempt: exit.id.attempt, seq: exit.seq, status, at: exit.at, disk_full };
         self.apply_one(id, event, gone.then_some(exit.id.attempt));
         self.apply_queued();
     }

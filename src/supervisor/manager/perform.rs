@@ -81,6 +81,7 @@ impl RunnerManager {
                 let ticket = self.timers.arm(now.mono, at, Key::Runner { id, kind, epoch });
                 entry.timers.push(ticket);
             }
+            Effect::Notice(what) if self.is_guest(id) => self.tell_notice(id, &what),
             Effect::Notice(what) => {
                 self.log_retry(id, &what);
                 let name = self.roster.get(id).map(|entry| entry.spec.name.clone());
@@ -100,7 +101,7 @@ impl RunnerManager {
         }
     }
 
-    fn remove(&mut self, id: Id) {
+    pub(super) fn remove(&mut self, id: Id) {
         self.unwatch(id);
         self.stop_health(id);
         let Some(entry) = self.roster.remove(id) else { return };
