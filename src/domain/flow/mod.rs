@@ -3,8 +3,9 @@
 //!
 //! Reading order: [`ids`], [`status`] (the words), [`spec`] (what the user asked for), [`when`] (its expressions),
 //! [`graph`], [`record`] (what is kept), [`inputs`], [`output`] and [`state`] (what passes between stages), [`hashes`],
-//! [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`refusal`] (what is refused, and the way
-//! out), [`ask`] (what can be asked).
+//! [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`plan`] (what a retry
+//! executes and what it reuses), [`tree`], [`may`] and [`proceed`] (checkpoints, and what people do with them),
+//! [`refusal`] (what is refused, and the way out), [`ask`] (what can be asked).
 
 pub mod ask;
 pub mod change;
@@ -12,15 +13,18 @@ pub mod graph;
 pub mod hashes;
 pub mod ids;
 pub mod inputs;
+pub mod may;
 pub mod news;
 pub mod output;
 pub mod plan;
+pub mod proceed;
 pub mod record;
 pub mod refusal;
 pub mod run;
 pub mod spec;
 pub mod state;
 pub mod status;
+pub mod tree;
 pub mod view;
 pub mod when;
 

@@ -10,6 +10,7 @@
 //! - A stage that was skipped is asked again whether it is ruled out; that needs nothing but the state, which is known.
 //! - What a person edited stands for whatever recipe would have made it, but not for other inputs.
 //! - A run that stopped before a stage could start may be retried from that stage, if nothing before it is missing.
+//! - What waited for a person when its run was ended is not executed again; it waits again.
 //! - Without a target and with `force`, what has changed decides.
 
 use super::ask::{Plan, Planned};
@@ -18,7 +19,7 @@ use super::ids::{CheckpointId, Hash, RunId, StageName};
 use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
 use super::spec::FlowSpec;
-use super::status::{Decision, RunStatus};
+use super::status::{Approval, Decision, RunStatus, StageStatus};
 use crate::domain::json::JsonMap;
 
 mod target;
@@ -90,6 +91,8 @@ pub enum Start {
     Rejected(StageName),
     /// With everything that comes after this stage.
     After(StageName),
+    /// The same on a branch of its own, so that the run it comes from may be under way.
+    Fork(StageName),
 }
 
 /// The refusals come in the order of their exit codes, so that the first thing to do is told first.
@@ -97,7 +100,7 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     let known = Known::of(facts);
     let target = target::find(&known, wish)?;
     let run = facts.parent.run_id.clone();
-    if !facts.parent.status.is_final() {
+    if !facts.parent.status.is_final() && !matches!(wish.start, Start::Fork(_)) {
         return Err(Refusal::StillRuns { run, status: facts.parent.status });
     }
     if let Some(holder) = facts.holder {
@@ -107,7 +110,7 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     target::refuse(&known, wish, &target)?;
     let walked = walk::walk(&known, &target, oracle)?;
     let nothing_to_do = walked.stages.iter().all(|planned| planned.decision == Decision::Reuse);
-    if nothing_to_do {
+    if nothing_to_do && !known.waits() {
         return Err(target::nothing_to_do(&known, &target));
     }
     walk::missing_keys(&known, &walked)?;
@@ -159,7 +162,27 @@ impl<'a> Known<'a> {
     }
 
     fn good(&self, stage: usize) -> bool {
-        self.rows[stage].is_some_and(|row| row.status.is_good())
+        self.rows[stage].is_some_and(|row| row.status.is_good()) || self.kept(stage)
+    }
+
+    fn degraded(&self, stage: usize) -> bool {
+        self.rows[stage].is_some_and(|row| row.status == StageStatus::Degraded)
+    }
+
+    /// It waited for a person when its run was ended; what it left is there all the same.
+    fn kept(&self, stage: usize) -> bool {
+        let left = matches!(self.facts.left[stage], Left::Checkpoint(_) | Left::Unreadable { .. });
+        left && self.rows[stage].is_some_and(|row| {
+            row.checkpoint.is_some() && matches!(row.status, StageStatus::Waiting | StageStatus::Cancelled)
+        })
+    }
+
+    /// What is reused waits for a person.
+    fn waits(&self) -> bool {
+        (0..self.rows.len()).any(|stage| match &self.facts.left[stage] {
+            Left::Checkpoint(checkpoint) => self.good(stage) && checkpoint.approval == Approval::Pending,
+            Left::Unreadable { .. } | Left::Outputs { .. } | Left::Nothing => false,
+        })
     }
 
     /// Nothing stands in for it.

@@ -10,7 +10,7 @@ use crate::domain::flow::ids::{CheckpointId, Hash};
 use crate::domain::flow::record::{Artifact, Checkpoint, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::state::State;
-use crate::domain::flow::status::{Decision, Reason, StageStatus};
+use crate::domain::flow::status::{Approval, Decision, Reason, StageStatus};
 use crate::domain::json::JsonMap;
 
 #[derive(Debug)]
@@ -66,29 +66,31 @@ impl<'a> Walk<'a> {
         let (facts, graph) = (known.facts, known.facts.graph);
         let mut seeds = vec![None; graph.len()];
         let mut before_target = vec![false; graph.len()];
-        let base =
-            match target {
-                Target::Stage { stage, asked, reason, detail } => {
-                    seeds[*stage] = Some((*reason, detail.clone()));
-                    if *reason == Reason::Validated {
-                        for validator in graph.validators(*stage).iter().filter(|one| {
-                            known.rows[**one].is_some_and(|row| row.status == StageStatus::Failed)
-                        }) {
-                            seeds[*validator] = Some((Reason::Failed, None));
+        let base = match target {
+            Target::Stage { stage, asked, reason, detail } => {
+                seeds[*stage] = Some((*reason, detail.clone()));
+                if *reason == Reason::Validated {
+                    let failed =
+                        |one: usize| known.rows[one].is_some_and(|row| row.status == StageStatus::Failed);
+                    for one in graph.validators(*stage).iter().copied() {
+                        let how = (!failed(one)).then(|| "it was degraded".to_owned());
+                        if failed(one) || (one == *asked && known.degraded(one)) {
+                            seeds[one] = Some((Reason::Failed, how));
                         }
-                    } else if asked != stage && *reason == Reason::Forced {
-                        seeds[*asked] = Some((Reason::Forced, None));
                     }
-                    Some(*stage)
+                } else if asked != stage && *reason == Reason::Forced {
+                    seeds[*asked] = Some((Reason::Forced, None));
                 }
-                Target::After(stage) => {
-                    for next in graph.downstream(*stage) {
-                        seeds[*next] = Some((Reason::Descendant, Some(format!("of {}", known.name(*stage)))));
-                    }
-                    Some(*stage)
+                Some(*stage)
+            }
+            Target::After(stage) => {
+                for next in graph.downstream(*stage) {
+                    seeds[*next] = Some((Reason::Descendant, Some(format!("of {}", known.name(*stage)))));
                 }
-                Target::Changes => None,
-            };
+                Some(*stage)
+            }
+            Target::Changes => None,
+        };
         for ancestor in graph.ancestors(base.as_slice()) {
             before_target[ancestor] = true;
         }
@@ -131,6 +133,9 @@ impl<'a> Walk<'a> {
                 execute(Reason::InputChanged, "it ran, and is ruled out now")
             }
             (StageStatus::Succeeded | StageStatus::Degraded, false) => return self.left(stage, row, oracle),
+            (StageStatus::Waiting | StageStatus::Cancelled, false) if known.kept(stage) => {
+                return self.left(stage, row, oracle);
+            }
             (StageStatus::Failed, _) => Verdict::Execute { reason: Reason::Failed, detail: None },
             (
                 status @ (StageStatus::Pending
@@ -181,9 +186,11 @@ impl<'a> Walk<'a> {
                 if let Some(changed) = self.changed(stage, checkpoint, oracle) {
                     return Ok(changed);
                 }
+                let waits =
+                    || (checkpoint.approval == Approval::Pending).then(|| "it waits for a person".into());
                 let detail = match &checkpoint.created_by {
                     Some(who) => Some(format!("edited by {who}")),
-                    None => degraded,
+                    None => waits().or(degraded),
                 };
                 Ok(Verdict::Reuse {
                     outputs: &checkpoint.outputs,
