@@ -115,7 +115,9 @@ impl Client {
         match answer.await.map_err(|_| ClientError::Gone)? {
             Answer::Error(failure) => Err(failure.into()),
             Answer::Refused(refusal) => Err(ClientError::Declined(refusal)),
-            answer @ (Answer::Runners(_) | Answer::Snapshot(_) | Answer::Flow(_) | Answer::Done) => Ok(answer),
+            answer @ (Answer::Runners(_) | Answer::Snapshot(_) | Answer::Flow(_) | Answer::Done) => {
+                Ok(answer)
+            }
         }
     }
 

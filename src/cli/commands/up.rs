@@ -1,8 +1,8 @@
 //! `restage up`: takes the workspace, puts a supervisor together and runs it, here or in the background.
 
 use std::env;
-use std::future::Future;
 use std::fs::DirBuilder;
+use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
