@@ -48,7 +48,7 @@ impl Engine {
             let committed = if changes.is_empty() { Ok(Vec::new()) } else { self.store.commit(&changes) };
             match committed {
                 Ok(named) => self.follow_up(batch, named),
-                Err(error) => self.cannot_write(batch, error),
+                Err(error) => self.cannot_write(batch, &error),
             }
         }
     }
@@ -74,10 +74,11 @@ impl Engine {
     }
 
     /// Nothing was written. What may be written later waits; a run that is somebody else's is given up.
-    fn cannot_write(&mut self, mut batch: Vec<Pending>, error: StoreError) {
-        let lost = match &error {
-            StoreError::Fenced { run } | StoreError::Ended { run } => Some(run.clone()),
-            StoreError::Held { run, .. } => Some(run.clone()),
+    fn cannot_write(&mut self, mut batch: Vec<Pending>, error: &StoreError) {
+        let lost = match error {
+            StoreError::Fenced { run } | StoreError::Ended { run } | StoreError::Held { run, .. } => {
+                Some(run.clone())
+            }
             StoreError::Later { .. }
             | StoreError::Broken { .. }
             | StoreError::Stale { .. }
@@ -119,13 +120,15 @@ impl Engine {
 
     /// Tells everybody who listens. Where nobody does, nothing is built.
     pub(super) fn publish(&mut self, id: &RunId, touched: &[Index], news: Vec<News>, whole: bool) {
-        if self.handle.has_listeners() && (whole || !touched.is_empty() || !news.is_empty()) {
-            if let Some(active) = self.active.get(id) {
-                for index in touched {
-                    self.handle.publish(Update::Flow(FlowUpdate::Stage(active.stage_view(*index)).into()));
-                }
-                self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
+        let differs = whole || !touched.is_empty() || !news.is_empty();
+        if differs
+            && self.handle.has_listeners()
+            && let Some(active) = self.active.get(id)
+        {
+            for index in touched {
+                self.handle.publish(Update::Flow(FlowUpdate::Stage(active.stage_view(*index)).into()));
             }
+            self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
         }
         for news in news {
             self.tell(news);
