@@ -8,6 +8,7 @@
 
 pub mod attempt_dir;
 pub mod beneath;
+mod broom;
 pub mod collect;
 pub mod objects;
 pub mod recipe;
