@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -57,9 +58,9 @@ pub struct Scene {
 
 /// Once everything stands, what only the start needed is given back.
 async fn settle() {
-    // Twice: threads that helped with the start end some seconds after it.
-    for _ in 0..2 {
-        tokio::time::sleep(SETTLED_AFTER).await;
+    // Again: threads that helped with the start end some seconds after it, and a long state is written with a pause.
+    for pause in [1, 1, 2] {
+        tokio::time::sleep(SETTLED_AFTER * pause).await;
         footprint::give_back();
     }
 }
@@ -102,9 +103,9 @@ pub async fn attend(
     let (end, ended) = watch::channel(());
     let recording = tokio::spawn(record(handle.subscribe_to_notices(), over(ended.clone())));
     let telling = headless.map(|mut headless| {
-        let (updates, ended) = (handle.subscribe(), over(ended.clone()));
+        let (notices, ended) = (handle.subscribe_to_notices(), over(ended.clone()));
         tokio::spawn(async move {
-            headless.run(updates, ended).await;
+            headless.run(notices, ended).await;
             headless
         })
     });
@@ -139,20 +140,12 @@ async fn over(mut ended: watch::Receiver<()>) {
 }
 
 /// All notices go into the log of restage, too.
-async fn record(mut notices: Notices, ended: impl Future<Output = ()>) {
-    tokio::pin!(ended);
-    loop {
-        let received = tokio::select! {
-            biased;
-            received = notices.recv() => received,
-            () = &mut ended => return,
-        };
-        match received {
-            Ok(notice) => own_log::record(&notice),
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "notices are missing here"),
-            Err(RecvError::Closed) => return,
-        }
-    }
+async fn record(notices: Notices, ended: impl Future<Output = ()>) {
+    let write = |told: Result<Arc<Notice>, u64>| match told {
+        Ok(notice) => own_log::record(&notice),
+        Err(missed) => tracing::warn!(missed, "notices are missing here"),
+    };
+    notices.each(ended, write).await;
 }
 
 /// Resolves when the keeper has told what lives: from then on the runners do what they are to do.

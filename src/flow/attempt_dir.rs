@@ -143,6 +143,11 @@ impl AttemptDirs {
         names.is_ok_and(|names| !names.is_empty())
     }
 
+    /// Whether taking it in may take long.
+    pub fn has_artifacts(&self, key: &AttemptKey) -> bool {
+        fs::read_dir(self.path(key).join(ARTIFACTS)).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
     /// The folder, where it is one and the way there has no link that a stage made.
     pub(super) fn open(&self, key: &AttemptKey) -> nix::Result<OwnedFd> {
         enter(enter(self.top()?, key.run.as_str())?, key.name().as_c_str())

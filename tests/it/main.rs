@@ -23,5 +23,6 @@ mod layers;
 mod output;
 mod pictures;
 mod readme;
+mod stages;
 mod support;
 mod tui;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use restage::config::keys::{KEYS, Place};
+use restage::config::keys::KEYS;
 
 use crate::support::RESTAGE;
 
@@ -30,14 +30,7 @@ const HEAD: &str = "| key | stands in | takes | default | meaning |\n|---|---|--
 fn the_table_of_keys_is_that_of_the_code() {
     let mut made = HEAD.to_owned();
     for key in KEYS {
-        let place = match key.places {
-            [Place::File] => "top",
-            [Place::Runner] => "runner",
-            [Place::Health] => "`health`",
-            [Place::Activity] => "`activity`",
-            [Place::Budget] => "`retry_budget`",
-            _ => "top, runner",
-        };
+        let place = key.places.iter().map(|place| place.label()).collect::<Vec<_>>().join(", ");
         let short = key.short.map(|short| format!("<br>in `retry`: `{short}`")).unwrap_or_default();
         let (takes, default) = (key.kind.takes(), key.default.replace('|', "\\|"));
         made += &format!("| `{}`{short} | {place} | {takes} | {default} | {} |\n", key.name, key.doc);

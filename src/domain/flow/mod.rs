@@ -12,14 +12,18 @@ pub mod graph;
 pub mod hashes;
 pub mod ids;
 pub mod inputs;
+pub mod may;
 pub mod news;
 pub mod output;
+pub mod plan;
+pub mod proceed;
 pub mod record;
 pub mod refusal;
 pub mod run;
 pub mod spec;
 pub mod state;
 pub mod status;
+pub mod tree;
 pub mod view;
 pub mod when;
 

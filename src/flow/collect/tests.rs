@@ -56,6 +56,7 @@ fn attempt(number: u32, item: Option<u32>, verdict: Verdict, days: i64) -> Attem
         peak_rss_bytes: None,
         cost: None,
         log: None,
+        blameless: false,
     }
 }
 

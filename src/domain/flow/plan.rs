@@ -1,0 +1,221 @@
+//! What a retry does: which stages it executes, which it reuses, and why. The same plan is printed by a dry run and then
+//! carried out.
+//!
+//! *Executed* are the target (or what the target validates), whatever has no usable checkpoint, whatever is made in
+//! another way or from something else than before, and everything behind any of these. The rest is *reused*. So all that
+//! comes before a reused stage is reused, too, and what it was made from is known without executing anything: the walk goes
+//! through the graph once, in topological order, and takes time linear in the edges.
+//!
+//! Where there is no telling, these hold:
+//! - A stage that was skipped is asked again whether it is ruled out; that needs nothing but the state, which is known.
+//! - What a person edited stands for whatever recipe would have made it, but not for other inputs.
+//! - A run that stopped before a stage could start may be retried from that stage, if nothing before it is missing.
+//! - What waited for a person when its run was ended is not executed again; it waits again.
+//! - Without a target and with `force`, what has changed decides.
+
+use super::ask::{Plan, Planned};
+use super::graph::Graph;
+use super::ids::{CheckpointId, Hash, RunId, StageName};
+use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
+use super::refusal::Refusal;
+use super::spec::FlowSpec;
+use super::status::{Approval, Decision, RunStatus, StageStatus};
+use crate::domain::json::JsonMap;
+
+mod target;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+/// What is known before anything is looked at. Stages are named by their place in today's file.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Today's.
+    pub flow: &'a FlowSpec,
+    pub graph: &'a Graph,
+    /// The run that is retried, with its stages.
+    pub parent: &'a RunRecord,
+    /// With which the new run starts: see [`inputs::of_retry`](super::inputs::of_retry).
+    pub inputs: &'a JsonMap,
+    /// For each stage, what the parent has left of it.
+    pub left: &'a [Left],
+    /// The runs of the lineage, without stages.
+    pub lineage: &'a [RunRecord],
+    /// Another run that is under way on the branch, unless the wish is to wait for it.
+    pub holder: Option<&'a RunId>,
+}
+
+/// What there is of a stage of the parent run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Left {
+    /// The one that its row names, or the newest edit of that.
+    Checkpoint(Box<Checkpoint>),
+    /// Its row names one that cannot be read; the previous version stands in for it, if that fits.
+    Unreadable {
+        id: CheckpointId,
+        why: String,
+        previous: Option<Box<Checkpoint>>,
+    },
+    /// From before checkpoints were kept.
+    Outputs {
+        outputs: JsonMap,
+        artifacts: Vec<Artifact>,
+    },
+    Nothing,
+}
+
+/// What costs time to find out, and is asked only where it decides.
+pub trait Oracle {
+    /// Of the stage as it is configured today.
+    fn recipe(&mut self, stage: usize) -> Hash;
+    /// Whether the artifacts are there and are what they were; the error says which is not.
+    fn verify(&mut self, stage: usize, artifacts: &[Artifact]) -> Result<(), String>;
+    /// How many retries were built on it.
+    fn retries(&mut self, checkpoint: &CheckpointId) -> u32;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    pub start: Start,
+    /// Also what has succeeded.
+    pub force: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// What failed first.
+    FirstFailure,
+    At(StageName),
+    /// A person sent the run back to here.
+    Rejected(StageName),
+    /// With everything that comes after this stage.
+    After(StageName),
+    /// The same on a branch of its own, so that the run it comes from may be under way.
+    Fork(StageName),
+}
+
+/// The refusals come in the order of their exit codes, so that the first thing to do is told first.
+pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<Plan, Refusal> {
+    let known = Known::of(facts);
+    let target = target::find(&known, wish)?;
+    let run = facts.parent.run_id.clone();
+    if !facts.parent.status.is_final() && !matches!(wish.start, Start::Fork(_)) {
+        return Err(Refusal::StillRuns { run, status: facts.parent.status });
+    }
+    if let Some(holder) = facts.holder {
+        let (holder, branch) = (holder.clone(), facts.parent.branch.clone());
+        return Err(Refusal::RetryLives { run, holder, branch });
+    }
+    target::refuse(&known, wish, &target)?;
+    let walked = walk::walk(&known, &target, oracle)?;
+    let nothing_to_do = walked.stages.iter().all(|planned| planned.decision == Decision::Reuse);
+    if nothing_to_do && !known.waits() {
+        return Err(target::nothing_to_do(&known, &target));
+    }
+    walk::missing_keys(&known, &walked)?;
+    let (depth, max) = (facts.parent.retry_depth, facts.flow.max_retry_depth);
+    if depth >= max {
+        return Err(Refusal::TooDeep { run, depth, max });
+    }
+    if let Some(checkpoint) = walk::built_on(&known, &target, &walked) {
+        let (count, max) = (oracle.retries(&checkpoint), facts.flow.max_retries_per_checkpoint);
+        if count >= max {
+            return Err(Refusal::TooManyRetries { run, checkpoint, count, max });
+        }
+    }
+    let first = || walked.stages.iter().find(|planned| planned.decision == Decision::Execute);
+    let from = target.stage().map(|stage| facts.graph.name(stage).clone());
+    Ok(Plan {
+        run,
+        from: from.or_else(|| first().map(|planned| planned.stage.clone())).unwrap_or_else(|| known.last()),
+        retry_depth: depth + 1,
+        max_retry_depth: max,
+        stages: walked.stages,
+    })
+}
+
+/// The facts, with the rows of the parent by today's stages. What is gone from the file is not among them.
+#[derive(Debug)]
+struct Known<'a> {
+    facts: &'a Facts<'a>,
+    rows: Vec<Option<&'a StageRecord>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(facts: &'a Facts<'a>) -> Self {
+        let mut rows = vec![None; facts.graph.len()];
+        for row in facts.parent.stages.as_deref().unwrap_or_default() {
+            if let Some(stage) = facts.graph.index(&row.name) {
+                rows[stage] = Some(row);
+            }
+        }
+        Self { facts, rows }
+    }
+
+    fn name(&self, stage: usize) -> StageName {
+        self.facts.graph.name(stage).clone()
+    }
+
+    fn run(&self) -> RunId {
+        self.facts.parent.run_id.clone()
+    }
+
+    fn good(&self, stage: usize) -> bool {
+        self.rows[stage].is_some_and(|row| row.status.is_good()) || self.kept(stage)
+    }
+
+    /// It waited for a person when its run was ended; what it left is there all the same.
+    fn kept(&self, stage: usize) -> bool {
+        let left = matches!(self.facts.left[stage], Left::Checkpoint(_) | Left::Unreadable { .. });
+        left && self.rows[stage].is_some_and(|row| {
+            row.checkpoint.is_some() && matches!(row.status, StageStatus::Waiting | StageStatus::Cancelled)
+        })
+    }
+
+    /// What is reused waits for a person.
+    fn waits(&self) -> bool {
+        (0..self.rows.len()).any(|stage| match &self.facts.left[stage] {
+            Left::Checkpoint(checkpoint) => self.good(stage) && checkpoint.approval == Approval::Pending,
+            Left::Unreadable { .. } | Left::Outputs { .. } | Left::Nothing => false,
+        })
+    }
+
+    /// Nothing stands in for it.
+    fn lost(&self, stage: usize) -> Option<String> {
+        match &self.facts.left[stage] {
+            Left::Checkpoint(_) | Left::Unreadable { previous: Some(_), .. } => None,
+            Left::Unreadable { id, why, previous: None } => Some(format!("{id} cannot be read: {why}")),
+            Left::Outputs { outputs, artifacts } => {
+                let spec = &self.facts.flow.stages[stage];
+                let complete = spec.outputs.iter().all(|key| outputs.contains_key(key))
+                    && (spec.artifacts.is_empty() || !artifacts.is_empty());
+                (!complete)
+                    .then(|| "it ran before checkpoints were kept, and what it wrote is incomplete".into())
+            }
+            Left::Nothing => Some("nothing was kept of what it wrote".into()),
+        }
+    }
+
+    /// The last stage of the run.
+    fn last(&self) -> StageName {
+        let last = self.facts.graph.order().last();
+        last.map_or_else(|| StageName::trusted(self.facts.flow.name.as_str()), |stage| self.name(*stage))
+    }
+
+    /// A later run that came from this one, on the same branch, and that succeeded.
+    fn succeeded_later(&self) -> Option<RunId> {
+        let parent = self.facts.parent;
+        let mut from_here = std::collections::HashSet::from([&parent.run_id]);
+        let mut later: Vec<&RunRecord> = self.facts.lineage.iter().collect();
+        later.sort_by_key(|run| run.run_number);
+        later.into_iter().find_map(|run| {
+            let comes_from_here =
+                run.branch == parent.branch && from_here.contains(run.parent_run_id.as_ref()?);
+            if comes_from_here {
+                from_here.insert(&run.run_id);
+            }
+            (comes_from_here && run.status == RunStatus::Succeeded).then(|| run.run_id.clone())
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! Where a retry starts, and why it may not.
+
+use super::{Known, Left, Start, Wish};
+use crate::domain::flow::ids::StageName;
+use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::status::{Reason, StageStatus};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// `asked` is what failed, or was named; `stage` what it validates, or itself.
+    Stage {
+        asked: usize,
+        stage: usize,
+        reason: Reason,
+        detail: Option<String>,
+    },
+    After(usize),
+    /// What was edited, or has changed, decides.
+    Changes,
+}
+
+impl Target {
+    pub(super) const fn stage(&self) -> Option<usize> {
+        match self {
+            Self::Stage { stage, .. } => Some(*stage),
+            Self::After(_) | Self::Changes => None,
+        }
+    }
+}
+
+pub(super) fn find(known: &Known<'_>, wish: &Wish) -> Result<Target, Refusal> {
+    match &wish.start {
+        Start::FirstFailure => {
+            Ok(first_failure(known, |_| true).map_or(Target::Changes, |stage| at(known, stage)))
+        }
+        Start::At(name) => Ok(at(known, place(known, name)?)),
+        Start::Rejected(name) => {
+            let stage = place(known, name)?;
+            Ok(Target::Stage { asked: stage, stage, reason: Reason::Rejected, detail: None })
+        }
+        Start::After(name) | Start::Fork(name) => Ok(Target::After(place(known, name)?)),
+    }
+}
+
+fn place(known: &Known<'_>, name: &StageName) -> Result<usize, Refusal> {
+    let graph = known.facts.graph;
+    graph.index(name).ok_or_else(|| Refusal::UnknownStage {
+        run: known.run(),
+        stage: name.to_string(),
+        known: graph.order().iter().map(|stage| known.name(*stage)).collect(),
+    })
+}
+
+/// From a validator on means from what it validates on; but one that has not given its answer says nothing against that.
+fn at(known: &Known<'_>, asked: usize) -> Target {
+    let graph = known.facts.graph;
+    let failed = |stage: usize| known.rows[stage].is_some_and(|row| row.status == StageStatus::Failed);
+    let answered = failed(asked) || known.good(asked);
+    let stage = graph.target(asked).filter(|stage| answered || !known.good(*stage)).unwrap_or(asked);
+    let failed_validator = || graph.validators(stage).iter().find(|one| failed(**one));
+    let (reason, detail) = match known.rows[stage].map(|row| row.status) {
+        None => (Reason::NeverRan, None),
+        Some(StageStatus::Failed) => (Reason::Failed, None),
+        Some(status @ (StageStatus::Succeeded | StageStatus::Degraded)) => {
+            if let Some(validator) = failed_validator() {
+                (Reason::Validated, Some(format!("{} failed", known.name(*validator))))
+            } else if status == StageStatus::Degraded {
+                (Reason::Failed, Some("it was degraded".into()))
+            } else if known.lost(stage).is_some() {
+                (Reason::OutputMissing, known.lost(stage))
+            } else {
+                (Reason::Forced, None)
+            }
+        }
+        Some(
+            status @ (StageStatus::Pending
+            | StageStatus::Running
+            | StageStatus::Backoff
+            | StageStatus::Waiting
+            | StageStatus::Skipped
+            | StageStatus::NotRun
+            | StageStatus::Cancelled),
+        ) => unfinished(known, stage, status),
+    };
+    Target::Stage { asked, stage, reason, detail }
+}
+
+/// A stage that neither ended well nor failed.
+pub(super) fn unfinished(known: &Known<'_>, stage: usize, status: StageStatus) -> (Reason, Option<String>) {
+    if ran(known, stage) {
+        (Reason::Failed, Some(format!("it was {status}")))
+    } else {
+        (Reason::NeverRan, (status == StageStatus::Skipped).then(|| "it was skipped".into()))
+    }
+}
+
+fn ran(known: &Known<'_>, stage: usize) -> bool {
+    known.rows[stage].is_some_and(|row| {
+        row.status.is_good()
+            || row.status == StageStatus::Failed
+            || !row.attempts.is_empty()
+            || row.started_at.is_some()
+    })
+}
+
+/// What failed first, by the clock; else what was stopped while it ran; else where the run came to an end; else what is
+/// only degraded.
+fn first_failure(known: &Known<'_>, among: impl Fn(usize) -> bool) -> Option<usize> {
+    let order = || known.facts.graph.order().iter().copied().filter(|stage| among(*stage));
+    let status = |stage: usize| known.rows[stage].map(|row| row.status);
+    let first_ended = |wanted: StageStatus| {
+        order().filter(|stage| status(*stage) == Some(wanted) && ran(known, *stage)).min_by_key(|stage| {
+            let ended_at = known.rows[*stage].and_then(|row| row.ended_at);
+            (ended_at.is_none(), ended_at)
+        })
+    };
+    // A stage that is new in the file is no failure of this run.
+    let open = |stage: &usize| {
+        status(*stage).is_some_and(|status| status != StageStatus::Skipped) && !known.good(*stage)
+    };
+    first_ended(StageStatus::Failed)
+        .or_else(|| first_ended(StageStatus::Cancelled))
+        .or_else(|| order().find(open))
+        .or_else(|| first_ended(StageStatus::Degraded))
+}
+
+/// Refusals about the target and what comes before it.
+pub(super) fn refuse(known: &Known<'_>, wish: &Wish, target: &Target) -> Result<(), Refusal> {
+    let graph = known.facts.graph;
+    let run = known.run();
+    match target {
+        Target::Stage { asked, stage, reason, .. } => {
+            if !wish.force && *reason != Reason::Rejected {
+                if *reason == Reason::Forced {
+                    return Err(Refusal::Succeeded { run, stage: known.name(*asked), by: None });
+                }
+                if !edited(known)
+                    && let Some(by) = known.succeeded_later()
+                {
+                    return Err(Refusal::Succeeded { run, stage: known.name(*asked), by: Some(by) });
+                }
+            }
+            if !ran(known, *asked)
+                && let Some(start) = where_to_start(known, *asked)
+            {
+                return Err(Refusal::NeverRan { run, stage: known.name(*asked), start: known.name(start) });
+            }
+            for ancestor in graph.ancestors(&[*stage]) {
+                unusable(known, *stage, ancestor)?;
+            }
+        }
+        Target::After(stage) => {
+            for ancestor in graph.ancestors(&[*stage]).into_iter().chain([*stage]) {
+                unusable(known, *stage, ancestor)?;
+            }
+        }
+        Target::Changes => {
+            // Of a run from before stages were recorded, everything is executed.
+            let recorded = known.rows.iter().any(Option::is_some);
+            if !wish.force && !edited(known) && !known.waits() && recorded {
+                return Err(nothing_to_do(known, target));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// For a target that never ran: what has to succeed first. Nothing, where the run stopped just before it.
+fn where_to_start(known: &Known<'_>, stage: usize) -> Option<usize> {
+    let graph = known.facts.graph;
+    let before: std::collections::HashSet<usize> = graph.ancestors(&[stage]).into_iter().collect();
+    let skipped = known.rows[stage].is_some_and(|row| row.status == StageStatus::Skipped);
+    first_failure(known, |one| {
+        // A degraded one kept nobody from running.
+        before.contains(&one) && known.rows[one].is_some_and(|row| row.status != StageStatus::Degraded)
+    })
+    .or_else(|| {
+        // It was ruled out by the state: what wrote that last is what can change it.
+        let wrote = |one: &&usize| known.good(**one) && before.contains(*one);
+        skipped.then(|| graph.order().iter().rev().find(wrote).copied()).flatten()
+    })
+}
+
+/// A stage that is new in the file is no obstacle: it is executed, as one that never ran.
+fn unusable(known: &Known<'_>, stage: usize, ancestor: usize) -> Result<(), Refusal> {
+    let Some(row) = known.rows[ancestor] else { return Ok(()) };
+    let why = match row.status {
+        StageStatus::Skipped => None,
+        StageStatus::Waiting | StageStatus::Cancelled if known.kept(ancestor) => known.lost(ancestor),
+        StageStatus::Succeeded | StageStatus::Degraded => known.lost(ancestor),
+        StageStatus::Pending
+        | StageStatus::Running
+        | StageStatus::Backoff
+        | StageStatus::Waiting
+        | StageStatus::Failed
+        | StageStatus::NotRun
+        | StageStatus::Cancelled => Some(match &row.error {
+            Some(error) => format!("it is {}: {error}", row.status),
+            None => format!("it is {}", row.status),
+        }),
+    };
+    let Some(why) = why else { return Ok(()) };
+    Err(Refusal::NoCheckpoint {
+        run: known.run(),
+        stage: known.name(stage),
+        ancestor: known.name(ancestor),
+        why,
+    })
+}
+
+/// Something was edited since the run ended.
+fn edited(known: &Known<'_>) -> bool {
+    (0..known.rows.len()).any(|stage| is_edited(known, stage))
+}
+
+/// The checkpoint is an edit that the run has not seen.
+pub(super) fn is_edited(known: &Known<'_>, stage: usize) -> bool {
+    let Left::Checkpoint(checkpoint) = &known.facts.left[stage] else { return false };
+    let seen = known.rows[stage].and_then(|row| row.checkpoint.as_ref());
+    checkpoint.edited_from.is_some() && seen.is_some_and(|seen| seen.id != checkpoint.id)
+}
+
+pub(super) fn nothing_to_do(known: &Known<'_>, target: &Target) -> Refusal {
+    let run = known.run();
+    match target {
+        Target::After(stage) => Refusal::Unusable {
+            message: format!("nothing comes after {}", known.name(*stage)),
+            hint: Some(format!(
+                "to execute it again: restage retry {run} --from {} --force",
+                known.name(*stage)
+            )),
+        },
+        Target::Stage { .. } | Target::Changes => Refusal::Succeeded { run, stage: known.last(), by: None },
+    }
+}

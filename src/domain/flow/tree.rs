@@ -1,0 +1,195 @@
+//! The checkpoints of a lineage as a tree, and where its branches stand. What a person may do there is in
+//! [`may`](super::may).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{BranchName, CheckpointId, RunId};
+use super::record::{Artifact, Branch, Checkpoint, RunRecord, StageRecord};
+use super::status::{Approval, StageStatus};
+use crate::domain::json::{Json, JsonMap};
+use crate::domain::time::Timestamp;
+
+/// All that a lineage has.
+#[derive(Debug, Clone, Copy)]
+pub struct Lineage<'a> {
+    /// The oldest first.
+    pub checkpoints: &'a [Checkpoint],
+    /// `main` and the others.
+    pub branches: &'a [Branch],
+    /// In any order. The newest one of each branch has its stages.
+    pub runs: &'a [RunRecord],
+}
+
+impl<'a> Lineage<'a> {
+    pub fn checkpoint(&self, id: &CheckpointId) -> Option<&'a Checkpoint> {
+        self.checkpoints.iter().find(|one| one.id == *id)
+    }
+
+    pub fn branch(&self, name: &BranchName) -> Option<&'a Branch> {
+        self.branches.iter().find(|one| one.branch_name == *name)
+    }
+
+    /// The newest run on a branch: what continuing there is about. None on one that was only just forked.
+    pub fn newest_run(&self, branch: &BranchName) -> Option<&'a RunRecord> {
+        self.runs.iter().filter(|run| run.branch == *branch).max_by_key(|run| run.run_number)
+    }
+
+    /// Where a branch stands: at what waits for a person, else at what was left there last, else where it was forked.
+    pub fn head(&self, branch: &BranchName) -> Option<&'a Checkpoint> {
+        let waiting = self
+            .newest_run(branch)
+            .and_then(|run| waiting(run).find_map(|row| self.checkpoint(&row.checkpoint.as_ref()?.id)));
+        waiting.or_else(|| self.checkpoints.iter().rev().find(|one| one.branch == *branch)).or_else(|| {
+            let forked_from = self.branch(branch)?.forked_from.as_ref()?;
+            self.checkpoint(forked_from)
+        })
+    }
+
+    /// The checkpoint that a row stands for: the one it names, or on an ended run the newest edit of that on the branch.
+    pub fn current(&self, run: &RunRecord, row: &StageRecord) -> Option<&'a Checkpoint> {
+        let mut current = self.checkpoint(&row.checkpoint.as_ref()?.id)?;
+        // Each edit is newer than what it was made from, so one look at each is enough.
+        for one in self.checkpoints {
+            if one.branch == run.branch && one.edited_from.as_ref() == Some(&current.id) {
+                current = one;
+            }
+        }
+        Some(current)
+    }
+}
+
+/// The stages of a run that wait for a person, in order.
+pub fn waiting(run: &RunRecord) -> impl Iterator<Item = &StageRecord> {
+    run.stages.iter().flatten().filter(|row| row.status == StageStatus::Waiting && row.checkpoint.is_some())
+}
+
+/// One line of the drawn tree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What is drawn before the name.
+    pub prefix: String,
+    /// How often it forked on the way here.
+    pub depth: u32,
+    pub id: CheckpointId,
+    pub status: StageStatus,
+    pub approval: Approval,
+    pub branch: BranchName,
+    /// The branches that stand here.
+    pub heads: Vec<BranchName>,
+    pub run_id: RunId,
+    /// Who made it by an edit; none where a stage did.
+    pub who: Option<String>,
+    pub edited_from: Option<CheckpointId>,
+    pub approved_by: Option<String>,
+    pub created_at: Timestamp,
+}
+
+/// A tree has as many levels as that, drawn; what forks deeper stays in the last column.
+const DRAWN: u32 = 24;
+
+/// Parents before children, the oldest first. An only child stands straight below its parent, so that a run is a column
+/// and only what goes its own way moves aside:
+///
+/// ```text
+/// script@1
+/// ├─ storyboard@1
+/// │  render@1
+/// └─ storyboard@2   (edited)
+///    render@2
+/// ```
+pub fn rows(lineage: &Lineage<'_>) -> Vec<Row> {
+    let known: BTreeSet<&CheckpointId> = lineage.checkpoints.iter().map(|one| &one.id).collect();
+    let mut children: BTreeMap<Option<&CheckpointId>, Vec<&Checkpoint>> = BTreeMap::new();
+    for one in lineage.checkpoints {
+        // What hangs on something that is gone, or on itself, must still be seen.
+        let parent = one.parent.as_ref().filter(|parent| known.contains(parent) && **parent != one.id);
+        children.entry(parent).or_default().push(one);
+    }
+    let mut heads: BTreeMap<&CheckpointId, Vec<BranchName>> = BTreeMap::new();
+    for branch in lineage.branches {
+        if let Some(head) = lineage.head(&branch.branch_name) {
+            heads.entry(&head.id).or_default().push(branch.branch_name.clone());
+        }
+    }
+    let mut rows = Vec::with_capacity(lineage.checkpoints.len());
+    let roots = children.get(&None).map(Vec::as_slice).unwrap_or_default();
+    // What is drawn before a checkpoint itself, and before what stands below it.
+    let mut open: Vec<(&Checkpoint, u32, String, String)> =
+        roots.iter().rev().map(|root| (*root, 0, String::new(), String::new())).collect();
+    while let Some((one, depth, prefix, below)) = open.pop() {
+        let next = children.get(&Some(&one.id)).map(Vec::as_slice).unwrap_or_default();
+        let aside = next.len() > 1 && depth < DRAWN;
+        for (place, child) in next.iter().enumerate().rev() {
+            let (branch, trunk) = match (aside, place + 1 == next.len()) {
+                (false, _) => ("", ""),
+                (true, false) => ("├─ ", "│  "),
+                (true, true) => ("└─ ", "   "),
+            };
+            let depth = depth + u32::from(aside);
+            open.push((child, depth, format!("{below}{branch}"), format!("{below}{trunk}")));
+        }
+        rows.push(Row {
+            prefix,
+            depth,
+            id: one.id.clone(),
+            status: one.status,
+            approval: one.approval,
+            branch: one.branch.clone(),
+            heads: heads.remove(&one.id).unwrap_or_default(),
+            run_id: one.run_id.clone(),
+            who: one.created_by.clone(),
+            edited_from: one.edited_from.clone(),
+            approved_by: one.approved_by.clone(),
+            created_at: one.created_at,
+        });
+    }
+    rows
+}
+
+/// What two checkpoints do not have in common.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Diff {
+    pub state: Vec<Differs<Json>>,
+    pub artifacts: Vec<Differs<Artifact>>,
+}
+
+/// Added where there is no `before`, removed where there is no `after`, else changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Differs<T> {
+    pub name: String,
+    pub before: Option<T>,
+    pub after: Option<T>,
+}
+
+/// State here is whatever is to be compared: outputs, or the state behind two stages.
+pub fn diff(before: (&JsonMap, &[Artifact]), after: (&JsonMap, &[Artifact])) -> Diff {
+    let by_name = |list: &[Artifact]| -> BTreeMap<String, Artifact> {
+        list.iter().map(|artifact| (artifact.name.clone(), artifact.clone())).collect()
+    };
+    Diff {
+        state: differing(before.0, after.0, |a, b| a == b),
+        artifacts: differing(&by_name(before.1), &by_name(after.1), |a, b| {
+            (&a.hash, a.executable) == (&b.hash, b.executable)
+        }),
+    }
+}
+
+fn differing<T: Clone>(
+    before: &BTreeMap<String, T>,
+    after: &BTreeMap<String, T>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Vec<Differs<T>> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differs = |name: &String| {
+        let (before, after) = (before.get(name), after.get(name));
+        let equal = before.zip(after).is_some_and(|(before, after)| same(before, after));
+        (!equal).then(|| Differs { name: name.clone(), before: before.cloned(), after: after.cloned() })
+    };
+    names.into_iter().filter_map(differs).collect()
+}
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;
