@@ -137,12 +137,6 @@ impl AttemptDirs {
         removed.map_err(during("remove", &self.path(key)))
     }
 
-    /// Whether there is something in its artifact folder, so that to settle it may take long.
-    pub fn has_artifacts(&self, key: &AttemptKey) -> bool {
-        let names = self.open(key).and_then(|folder| beneath::names(enter(folder, ARTIFACTS)?));
-        names.is_ok_and(|names| !names.is_empty())
-    }
-
     /// Whether taking it in may take long.
     pub fn has_artifacts(&self, key: &AttemptKey) -> bool {
         fs::read_dir(self.path(key).join(ARTIFACTS)).is_ok_and(|mut entries| entries.next().is_some())

@@ -49,7 +49,6 @@ fn attempt(number: u32, item: Option<u32>, verdict: Verdict, days: i64) -> Attem
         exit_code: None,
         signal: None,
         error: (verdict != Verdict::Completed).then(|| "exit 1".into()),
-        blameless: false,
         started_at: None,
         ended_at: Some(ago(days * DAY)),
         cpu_seconds: None,
