@@ -17,6 +17,7 @@ use super::process;
 use super::signals::Signals;
 use crate::control::lock::{Holder, WorkspaceLock};
 use crate::control::serve::{Place, Server};
+use crate::control::socket::Bound;
 use crate::control::wire::{self, Welcome};
 use crate::domain::verdict::signal_name;
 use crate::domain::view::{Notice, NoticeKind, Update};
@@ -48,6 +49,7 @@ pub struct Came {
 /// What an actor is attended with.
 #[derive(Debug)]
 pub struct Scene {
+    pub bound: Bound,
     pub place: Place,
     pub workspace: std::path::PathBuf,
     pub lock: WorkspaceLock,
@@ -74,14 +76,13 @@ pub async fn attend(
     clock: &'static dyn Clock,
     standing: impl FnOnce(),
 ) -> Result<Exit, Failure> {
-    let Scene { place, workspace, mut lock, signals, headless } = scene;
+    let Scene { bound, place, workspace, mut lock, signals, headless } = scene;
     let is_headless = headless.is_some();
     let me = process::me();
     let started_at = clock.now().wall;
     let welcome =
         Welcome { version: wire::VERSION, supervisor_pid: me.pid, workspace, headless: is_headless };
-    let server = Server::bind(place, welcome, handle.clone())
-        .map_err(|error| Failure::new(Exit::Failed, "open the way for other verbs", error))?;
+    let server = Server::new(bound, place, welcome, handle.clone());
     let tell = handle.clone();
     let mut announce = move |socket: &Path| {
         if !lock.is_there() {

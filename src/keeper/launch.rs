@@ -19,7 +19,7 @@ use super::spawn::{self, Child, ChildStdio, Stack};
 use super::tree::{Main, Relay, Tree};
 use super::wire::{SpawnSpec, SpawnStep, StdioKind};
 
-/// So many descriptors are kept for ending what lives.
+/// So many descriptors are left free for ending what lives.
 const DESCRIPTORS: u64 = 32;
 
 /// What every child inherits, taken once when the guard starts.
@@ -83,7 +83,6 @@ impl Inheritance {
         spares: &mut Spares,
     ) -> Result<Tree, Failure> {
         let cwd = open_dir(&spec.cwd).map_err(Failure::at(SpawnStep::Cwd, shown(&spec.cwd)))?;
-        self.leave_descriptors(&cwd).map_err(Failure::at(SpawnStep::Fork, program_name(spec)))?;
         let given;
         let stdin = match (&spec.stdin, &self.null) {
             (None, Some(null)) => null,
@@ -97,7 +96,7 @@ impl Inheritance {
             None => open_log(&spec.log)?,
         };
         let program = resolve(spec, self.env.value(&spec.env, "PATH"))?;
-        let outputs = Outputs::make(spec)?;
+        let outputs = Outputs::make(spec, |source| self.may_keep(source))?;
         let nest = spares.take_nest(cgroups);
         let Nest { token, cgroup } =
             nest.map_err(Failure::at(SpawnStep::Cgroup, "a place for the attempt"))?;
@@ -187,14 +186,12 @@ impl Inheritance {
             .map_err(|failed| io::Error::from_raw_os_error(failed.errno).to_string())
     }
 
-    /// Descriptors are given out from the lowest: where this one is close to the limit, nothing new is begun, for without
-    /// any we could neither see who lives nor kill.
-    fn leave_descriptors(&self, newest: &OwnedFd) -> io::Result<()> {
-        let left = self.nofile.1.saturating_sub(u64::from(newest.as_raw_fd().unsigned_abs()));
-        if left < DESCRIPTORS.min(self.nofile.1 / 4) {
-            return Err(io::Error::from_raw_os_error(libc::EMFILE));
-        }
-        Ok(())
+    /// Descriptors are given out from the lowest. One that is kept must not lie among the last, for without any we could
+    /// neither see who lives nor kill.
+    fn may_keep(&self, source: Source) -> io::Result<Source> {
+        let kept_free = DESCRIPTORS.min(self.nofile.1 / 4);
+        let left = self.nofile.1.saturating_sub(u64::from(source.highest().unsigned_abs()));
+        if left > kept_free { Ok(source) } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) }
     }
 
     fn limits(&self, spec: &SpawnSpec, token: u64) -> Vec<(u32, u64, u64)> {
@@ -216,7 +213,7 @@ enum Outputs {
 }
 
 impl Outputs {
-    fn make(spec: &SpawnSpec) -> Result<Self, Failure> {
+    fn make(spec: &SpawnSpec, may_keep: impl FnOnce(Source) -> io::Result<Source>) -> Result<Self, Failure> {
         let start = |source: &Source| {
             let pid = relay::start(source, &spec.log).map_err(Failure::at(SpawnStep::Relay, "a relay"))?;
             Ok(Relay { pid, start: proc::stat(pid).map_or(0, |stat| stat.start), _pidfd: None })
@@ -224,13 +221,14 @@ impl Outputs {
         match spec.stdio {
             StdioKind::File => Ok(Self::Log),
             StdioKind::Pipe => {
-                let (write_end, source) = relay::pipe().map_err(Failure::at(SpawnStep::Relay, "a pipe"))?;
+                let made = relay::pipe().and_then(|(end, source)| Ok((end, may_keep(source)?)));
+                let (write_end, source) = made.map_err(Failure::at(SpawnStep::Relay, "a pipe"))?;
                 let relay = start(&source)?;
                 Ok(Self::Pipe { write_end, source, relay })
             }
             StdioKind::Tty => {
-                let (path, source) =
-                    relay::terminal().map_err(Failure::at(SpawnStep::Pty, "a pseudo-terminal"))?;
+                let made = relay::terminal().and_then(|(path, source)| Ok((path, may_keep(source)?)));
+                let (path, source) = made.map_err(Failure::at(SpawnStep::Pty, "a pseudo-terminal"))?;
                 let relay = start(&source)?;
                 Ok(Self::Terminal { path, source, relay })
             }

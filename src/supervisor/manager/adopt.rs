@@ -92,8 +92,8 @@ impl RunnerManager {
     /// The executor is there, or there again: what is believed and what is are made to agree.
     pub(super) fn on_connected(&mut self, inventory: Inventory) {
         // It may have been away before it has answered for the first time.
-        let first = !self.met;
-        (self.met, self.link) = (true, Link::Connected);
+        let first = !self.met();
+        self.link = Link::Connected;
         if !first {
             self.publish_fleet();
         }

@@ -48,10 +48,10 @@ impl RunnerManager {
         let why = match self.shutdown {
             Some(how) if nothing_lives || (self.overdue && self.nothing_moves()) => EndReason::Shutdown(how),
             None if self.idle && nothing_lives => EndReason::Idle,
-            None if self.options.mode == Mode::Headless && self.met && nothing_lives && !busy => {
+            None if self.options.mode == Mode::Headless && self.met() && nothing_lives && !busy => {
                 EndReason::NothingLeft
             }
-            None if self.gave_up && !self.met => EndReason::NoKeeper,
+            None if self.gave_up && !self.met() => EndReason::NoKeeper,
             None if self.gave_up => EndReason::NothingLeft,
             Some(_) | None => return None,
         };
@@ -71,6 +71,11 @@ impl RunnerManager {
             self.warn(None, format!("left alive: {}", self.left_alive().join(", ")));
         }
         Some(end)
+    }
+
+    /// The keeper has answered once, so the beginning is made.
+    pub(super) fn met(&self) -> bool {
+        !matches!(self.link, Link::Awaited { .. })
     }
 
     /// `agent (processes of attempt 2 do not die: [4711])`
@@ -120,7 +125,7 @@ impl RunnerManager {
         let attached = *self.inputs.attached.borrow_and_update() > 0;
         let busy = *self.inputs.work.borrow_and_update() > 0;
         let idle = self.options.mode == Mode::Background
-            && self.met
+            && self.met()
             && !busy
             && self.roster.live == 0
             && self.beginnings.is_empty()
@@ -146,9 +151,9 @@ impl RunnerManager {
         let waits = self.options.mode == Mode::Headless && self.shutdown.is_none();
         let stuck =
             self.roster.stuck > 0 && self.roster.stuck == self.roster.live && self.beginnings.is_empty();
-        match (waits && (stuck || !self.met), self.vain_timer) {
+        match (waits && (stuck || !self.met()), self.vain_timer) {
             (true, None) if !self.gave_up => {
-                let patience = if self.met { STUCK } else { NO_KEEPER };
+                let patience = if self.met() { STUCK } else { NO_KEEPER };
                 self.vain_timer = Some(self.timers.arm(now, now.plus(patience), Key::InVain));
             }
             (false, Some(ticket)) => {

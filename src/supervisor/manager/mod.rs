@@ -174,8 +174,6 @@ pub struct RunnerManager {
     dice: Dice,
 
     link: Link,
-    /// The executor has answered once, so the beginning is made.
-    met: bool,
     /// `None`: there are no flows.
     desk: Option<Desk>,
     past: Past,
@@ -206,8 +204,10 @@ pub struct RunnerManager {
 /// The executor, as far as we know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Link {
-    /// Not heard of yet.
-    Awaited,
+    /// It has not answered yet, so nothing is begun; why, where a try has failed.
+    Awaited {
+        why: Option<String>,
+    },
     Connected,
     Lost {
         why: String,
@@ -298,8 +298,7 @@ impl RunnerManager {
             shares: Shares::default(),
             retry_log: None,
             dice: Dice::new(),
-            link: Link::Awaited,
-            met: false,
+            link: Link::Awaited { why: None },
             desk,
             past: Past::default(),
             unrecorded: BTreeSet::new(),
@@ -438,14 +437,13 @@ impl RunnerManager {
         match event {
             ExecEvent::Connected(inventory) => self.on_connected(inventory),
             ExecEvent::Disconnected { why } => {
-                let lost = Link::Lost { why };
-                if self.link != lost
-                    && let Link::Lost { why } = &lost
-                {
-                    self.warn(
-                        None,
-                        format!("the keeper is away: {why}; nothing is started before it is back"),
-                    );
+                let text = format!("the keeper is away: {why}; nothing is started before it is back");
+                let lost = match self.link {
+                    Link::Awaited { .. } => Link::Awaited { why: Some(why) },
+                    Link::Connected | Link::Lost { .. } => Link::Lost { why },
+                };
+                if self.link != lost {
+                    self.warn(None, text);
                 }
                 self.link = lost;
                 self.publish_fleet();

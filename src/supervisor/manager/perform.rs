@@ -19,6 +19,9 @@ use crate::ports::{Launch, StopTree};
 /// systems just after others were deleted.
 const OLD_LOGS: Duration = Duration::from_secs(5);
 
+/// At most so much sooner than the grace a stop command has to be done.
+const SOONER: Duration = Duration::from_millis(250);
+
 impl RunnerManager {
     /// Stops go first, so that nothing is started beside what is to be ended, and acknowledgements, which travel with
     /// the next order; the spawn comes then, because somebody waits for it.
@@ -125,7 +128,10 @@ impl RunnerManager {
     fn run_stop_command(&mut self, id: Id, attempt: Attempt) {
         let Some(entry) = self.roster.get(id) else { return };
         let Some(command) = &entry.spec.stop.command else { return };
-        match helper(entry, attempt, Purpose::Stop, command, entry.spec.stop.grace) {
+        // One that hangs is told before the grace ends what it was to end.
+        let grace = entry.spec.stop.grace;
+        let deadline = grace.saturating_sub((grace / 10).min(SOONER));
+        match helper(entry, attempt, Purpose::Stop, command, deadline) {
             Ok(helper) => {
                 let (run, own) = (self.helpers.run(helper), self.own.clone());
                 tokio::spawn(async move {

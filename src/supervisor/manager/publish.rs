@@ -67,8 +67,8 @@ impl RunnerManager {
             config_error: self.config_error.clone(),
             keeper_trouble: match &self.link {
                 Link::Connected => None,
-                Link::Awaited => Some("the keeper has not answered yet".into()),
-                Link::Lost { why } => Some(why.clone()),
+                Link::Awaited { why: None } => Some("the keeper has not answered yet".into()),
+                Link::Awaited { why: Some(why) } | Link::Lost { why } => Some(why.clone()),
             },
         }
     }
