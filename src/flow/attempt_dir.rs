@@ -3,7 +3,7 @@
 //! that failed stays for the next one to look at, until it is collected.
 //!
 //! Nothing here is fsynced: after a power loss no process is left that could go on in it. And it does little: for most
-//! stages two folders and a file are all there is to make, and to remove them is left to a [`Broom`].
+//! stages two folders and a file are all there is to make, and to remove them is left to a broom, beside the work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
