@@ -9,4 +9,5 @@ pub mod frontend;
 pub mod keeper;
 pub mod logs;
 pub mod ports;
+pub mod store;
 pub mod supervisor;

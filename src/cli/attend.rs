@@ -21,6 +21,7 @@ use crate::control::socket::Bound;
 use crate::control::wire::{self, Welcome};
 use crate::domain::verdict::signal_name;
 use crate::domain::view::{Notice, NoticeKind, Update};
+use crate::flow::handle::FlowHandle;
 use crate::frontend::headless::Headless;
 use crate::keeper::footprint;
 use crate::ports::Clock;
@@ -54,8 +55,10 @@ pub struct Scene {
     pub workspace: std::path::PathBuf,
     pub lock: WorkspaceLock,
     pub signals: Signals,
-    /// `None` in the background.
+    /// Lines for people; `None` where somebody else tells them.
     pub headless: Option<Headless>,
+    pub is_headless: bool,
+    pub flows: FlowHandle,
 }
 
 /// Once everything stands, what only the start needed is given back.
@@ -76,13 +79,12 @@ pub async fn attend(
     clock: &'static dyn Clock,
     standing: impl FnOnce(),
 ) -> Result<Exit, Failure> {
-    let Scene { bound, place, workspace, mut lock, signals, headless } = scene;
-    let is_headless = headless.is_some();
+    let Scene { bound, place, workspace, mut lock, signals, headless, is_headless, flows } = scene;
     let me = process::me();
     let started_at = clock.now().wall;
     let welcome =
         Welcome { version: wire::VERSION, supervisor_pid: me.pid, workspace, headless: is_headless };
-    let server = Server::new(bound, place, welcome, handle.clone());
+    let server = Server::new(bound, place, welcome, handle.clone(), flows);
     let tell = handle.clone();
     let mut announce = move |socket: &Path| {
         if !lock.is_there() {

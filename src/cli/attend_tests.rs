@@ -90,6 +90,8 @@ impl Bench {
             lock: WorkspaceLock::take(&lock_file, Duration::ZERO, process::lives).unwrap(),
             signals: Signals::listen().unwrap(),
             headless: Some(Headless::new(Printer::new(self.page.clone()), format)),
+            is_headless: false,
+            flows: crate::flow::handle::FlowHandle::default(),
         }
     }
 }

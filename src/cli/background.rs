@@ -24,6 +24,18 @@ pub const SUPERVISE: &str = "__supervise";
 /// Reading state, adopting children and binding a socket take milliseconds; a slow disk may take longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Starts no runner by itself.
+pub const NO_RUNNERS: &str = "--no-runners";
+
+/// What such a process starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runners {
+    /// Those that it is told, or all with autostart.
+    Some,
+    /// It is there for the runs of flows.
+    None,
+}
+
 /// The one line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -33,21 +45,32 @@ enum Report {
 }
 
 /// Arguments of such a process, also for the keeper, which has to start one by itself.
-pub fn arguments(workspace: &Workspace, debug: bool) -> Vec<String> {
+pub fn arguments(workspace: &Workspace, debug: bool, runners: Runners) -> Vec<String> {
     let mut arguments = vec![SUPERVISE.into(), "--config".into(), workspace.config.display().to_string()];
     if debug {
         arguments.push("--debug".into());
+    }
+    if runners == Runners::None {
+        arguments.push(NO_RUNNERS.into());
     }
     arguments
 }
 
 /// Starts one and waits until it stands. The answer is its pid.
 pub fn start(workspace: &Workspace, debug: bool, names: &[String]) -> Result<u32, Failure> {
+    launch(arguments(workspace, debug, Runners::Some).into_iter().chain(names.iter().cloned()), workspace)
+}
+
+/// One that is there for the runs of flows.
+pub fn start_for_runs(workspace: &Workspace, debug: bool) -> Result<u32, Failure> {
+    launch(arguments(workspace, debug, Runners::None), workspace)
+}
+
+fn launch(arguments: impl IntoIterator<Item = String>, workspace: &Workspace) -> Result<u32, Failure> {
     let act = "start a supervisor in the background";
     let mut child = Command::new("/proc/self/exe")
         .arg0("restage")
-        .args(arguments(workspace, debug))
-        .args(names)
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::attend::Came;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::flows;
 use super::process;
 use super::settings;
 use super::workspace::Workspace;
@@ -16,6 +17,7 @@ use crate::config::{Missing, diff};
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::{CgroupUse, WorkspaceSpec};
 use crate::executor::local::{Introduction, LocalExecutor};
+use crate::flow::handle::FlowHandle;
 use crate::keeper::link::KeeperPlace;
 use crate::keeper::wire::Policy;
 use crate::ports::Clock;
@@ -47,7 +49,9 @@ pub struct Plan<'a> {
 }
 
 /// To be called inside the runtime, by whoever holds the lock of the workspace.
-pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + Send + use<>), Failure> {
+pub fn assemble(
+    plan: Plan<'_>,
+) -> Result<(Handle, FlowHandle, impl Future<Output = Came> + Send + use<>), Failure> {
     let Plan { workspace, places, spec, chosen, mode, successor } = plan;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let identity = Identity::current().map_err(|error| {
@@ -74,33 +78,39 @@ pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + 
     let (executor, line) = LocalExecutor::start(keeper, introduction, tell);
     let (touch, touched) = mpsc::unbounded_channel();
     let config_watch = watch::watch(&workspace.config, touch).map_err(|why| tracing::warn!("{why}")).ok();
+    let flows::Line { flows, guests, orders } = flows::line();
     let parts = Parts {
-        clock,
+        clock: Arc::clone(&clock),
         executor: Box::new(executor),
         exec_events,
         store: Box::new(store),
         state_dir: places.state_dir.clone(),
-        config: Box::new(ConfigFile { workspace: workspace.clone() }),
+        config: Box::new(ConfigFile { workspace: workspace.clone(), flows: flows.clone() }),
         config_touched: config_watch.is_some().then_some(touched),
         probe: Arc::new(SystemProbe),
         helpers: Arc::new(SystemHelpers),
-        guests: None,
+        guests: Some(guests),
     };
     let start = chosen.map_or(StartPlan::Autostart, StartPlan::Only);
+    let specs = spec.flows.clone();
     let (manager, handle) = RunnerManager::new(spec, recovered, parts, Options { mode, start });
+    flows::prepare(workspace, &flows, orders, clock, handle.clone(), specs);
+    let engine = flows.clone();
     let actor = async move {
         let end = manager.run().await;
+        engine.end().await;
         drop(config_watch);
         line.goodbye(GOODBYE).await;
         came(&end)
     };
-    Ok((handle, actor))
+    Ok((handle, flows, actor))
 }
 
 /// The config as it is on disk at the moment.
 #[derive(Debug)]
 struct ConfigFile {
     workspace: Workspace,
+    flows: FlowHandle,
 }
 
 impl ConfigSource for ConfigFile {
@@ -109,6 +119,7 @@ impl ConfigSource for ConfigFile {
             .map_err(|diagnostics| diagnostics.to_string())?;
         let mut changes: Vec<String> = diff(running, &spec).iter().map(ToString::to_string).collect();
         changes.extend(warnings.iter().map(ToString::to_string));
+        self.flows.configure(spec.flows.clone());
         Ok(Reloaded { workspace: spec, changes })
     }
 }

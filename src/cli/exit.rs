@@ -17,6 +17,8 @@ pub enum Exit {
     Nothing,
     /// `wait` has waited for as long as it was told to.
     WaitTimeout,
+    /// Something about runs, each with a number of its own.
+    Code(u8),
     /// Ended by a signal, also where everything was stopped gracefully first.
     Signal(i32),
 }
@@ -29,6 +31,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Nothing => 3,
             Self::WaitTimeout => 124,
+            Self::Code(code) => code,
             Self::Signal(signal) => u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)),
         }
     }

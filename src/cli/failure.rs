@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::exit::Exit;
 use crate::control::client::ClientError;
 use crate::control::wire::FailureKind;
+use crate::domain::flow::refusal::Refusal;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -59,6 +60,13 @@ impl Failure {
         self
     }
 
+    /// What the flow engine does not do, with the way out.
+    pub fn of_refusal(act: impl fmt::Display, refusal: &Refusal) -> Self {
+        let failure = Self::new(Exit::Code(refusal.code()), act, refusal);
+        let hint = refusal.hint();
+        if hint.is_empty() { failure } else { failure.hint(hint) }
+    }
+
     /// What the supervisor, or the way to it, has said to a request.
     pub fn of_client(act: impl fmt::Display, error: &ClientError) -> Self {
         let (exit, hint) = match error {
@@ -68,6 +76,7 @@ impl Failure {
                 FailureKind::Config => (Exit::Usage, "`restage check` tells all that is wrong with it"),
                 FailureKind::Ending => (Exit::Nothing, "`restage up` starts it again once it has ended"),
             },
+            ClientError::Declined(refusal) => return Self::of_refusal(act, refusal),
             ClientError::Refused(_) | ClientError::Nonsense(_) => {
                 (Exit::Failed, "use the restage that started the supervisor, or end it with `restage down`")
             }

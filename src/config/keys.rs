@@ -289,7 +289,7 @@ impl Kind {
             Self::Object(_) => "an object".into(),
             Self::ObjectOrNull(_) => "an object; `null`".into(),
             Self::Named(_) => "an object: `{\"name\": { … }}`".into(),
-            Self::List(_) => "a list of objects".into(),
+            Self::List(_) => "a list of objects, at least one".into(),
             Self::Foreach => "text, or an object".into(),
         }
     }

@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 use super::lines::{Line, read_line};
 use super::socket;
 use super::wire::{self, Answer, ClientLine, Command, Failure, MAX_SERVER_LINE, ServerLine, Welcome};
+use crate::domain::flow::ask::{FlowReply, FlowRequest};
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::ids::RunnerName;
 use crate::domain::view::{RunnerView, Snapshot, Update};
 use crate::supervisor::handle::Shutdown;
@@ -35,6 +37,9 @@ pub enum ClientError {
     Nonsense(String),
     #[error(transparent)]
     Failed(#[from] Failure),
+    /// A request about runs.
+    #[error("{0}")]
+    Declined(Box<Refusal>),
 }
 
 /// What comes without having been asked for.
@@ -109,7 +114,10 @@ impl Client {
         self.write.lock().await.write_all(&line).await.map_err(|_| ClientError::Gone)?;
         match answer.await.map_err(|_| ClientError::Gone)? {
             Answer::Error(failure) => Err(failure.into()),
-            answer @ (Answer::Runners(_) | Answer::Snapshot(_) | Answer::Done) => Ok(answer),
+            Answer::Refused(refusal) => Err(ClientError::Declined(refusal)),
+            answer @ (Answer::Runners(_) | Answer::Snapshot(_) | Answer::Flow(_) | Answer::Done) => {
+                Ok(answer)
+            }
         }
     }
 
@@ -132,7 +140,14 @@ impl Client {
     pub async fn snapshot(&self, figures: bool) -> Result<Box<Snapshot>, ClientError> {
         match self.ask(Command::Snapshot { figures }).await? {
             Answer::Snapshot(snapshot) => Ok(snapshot),
-            other @ (Answer::Runners(_) | Answer::Done | Answer::Error(_)) => Err(unexpected(&other)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub async fn flow(&self, request: FlowRequest) -> Result<FlowReply, ClientError> {
+        match self.ask(Command::Flow(Box::new(request))).await? {
+            Answer::Flow(reply) => Ok(*reply),
+            other => Err(unexpected(&other)),
         }
     }
 
@@ -159,7 +174,7 @@ impl Client {
     async fn ask_runners(&self, what: Command) -> Result<Vec<Arc<RunnerView>>, ClientError> {
         match self.ask(what).await? {
             Answer::Runners(runners) => Ok(runners),
-            other @ (Answer::Snapshot(_) | Answer::Done | Answer::Error(_)) => Err(unexpected(&other)),
+            other => Err(unexpected(&other)),
         }
     }
 }

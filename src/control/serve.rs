@@ -20,6 +20,7 @@ use super::socket::Bound;
 use super::watch::{Of, Watch};
 use super::wire::{self, Answer, ClientLine, Command, MAX_CLIENT_LINE, ServerLine, Welcome};
 use crate::domain::view::Update;
+use crate::flow::handle::FlowHandle;
 use crate::supervisor::handle::Handle;
 
 /// More at once are refused; ten are usual.
@@ -62,15 +63,16 @@ pub struct Server {
 struct About {
     welcome: Arc<Welcome>,
     handle: Handle,
+    flows: FlowHandle,
 }
 
 impl Server {
     /// On a socket that was bound in one of the folders of the place.
-    pub fn new(bound: Bound, place: Place, welcome: Welcome, handle: Handle) -> Self {
+    pub fn new(bound: Bound, place: Place, welcome: Welcome, handle: Handle, flows: FlowHandle) -> Self {
         let watch = Watch::new();
         watch.add(&place.lock_file, &[Of::Knocks]);
         let lock_id = file_id(&place.lock_file);
-        let about = About { welcome: Arc::new(welcome), handle };
+        let about = About { welcome: Arc::new(welcome), handle, flows };
         let server = Self { bound, place, watch, lock_id, about };
         server.watch_folder();
         server
@@ -275,6 +277,16 @@ impl Conversation {
     }
 
     async fn take(&mut self, id: u64, what: Command) {
+        if let Command::Flow(request) = what {
+            let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
+            let (flows, outbox) = (self.about.flows.clone(), self.outbox.clone());
+            tokio::spawn(async move {
+                let with = Answer::from(flows.ask(*request).await);
+                outbox.push(wire::encode(&ServerLine::Answer { id, with }));
+                drop(permit);
+            });
+            return;
+        }
         let Some(request) = what.into_request() else {
             if self.subscription.is_empty() {
                 let updates = self.about.handle.subscribe();

@@ -61,7 +61,13 @@ fn bench() -> Bench {
     let welcome =
         Welcome { version: wire::VERSION, supervisor_pid: 7, workspace: "/film".into(), headless: true };
     let bound = Bound::bind(&place.folders).unwrap();
-    let server = Server::new(bound, place, welcome, Handle::new(requests, updates.clone()));
+    let server = Server::new(
+        bound,
+        place,
+        welcome,
+        Handle::new(requests, updates.clone()),
+        crate::flow::handle::FlowHandle::default(),
+    );
     let path = server.path().to_owned();
     let (end, ending) = oneshot::channel::<()>();
     let server = tokio::spawn(server.run(async move { ending.await.unwrap_or(()) }, |_| true));

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::flow::ask::{FlowReply, FlowRequest};
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::ids::RunnerName;
 use crate::domain::view::{RunnerView, Snapshot, Update};
 use crate::supervisor::handle::{Reply, Request, RequestError, Shutdown};
@@ -78,6 +80,8 @@ pub enum Command {
     Shutdown {
         how: Shutdown,
     },
+    /// Of runs and checkpoints.
+    Flow(Box<FlowRequest>),
     /// From now on every change is told. Subscribe first, then ask for a snapshot: nothing falls in between.
     Subscribe,
 }
@@ -95,7 +99,7 @@ impl Command {
             Self::Resize { name, rows, cols } => Request::Resize { name, rows, cols },
             Self::Reload => Request::Reload,
             Self::Shutdown { how } => Request::Shutdown { how },
-            Self::Subscribe => return None,
+            Self::Flow(_) | Self::Subscribe => return None,
         })
     }
 }
@@ -133,8 +137,11 @@ pub enum Answer {
     /// The request was taken up; these are the runners as they are now.
     Runners(Vec<Arc<RunnerView>>),
     Snapshot(Box<Snapshot>),
+    Flow(Box<FlowReply>),
     Done,
     Error(Failure),
+    /// What a request about runs came to, where it was refused.
+    Refused(Box<Refusal>),
 }
 
 impl From<Result<Reply, RequestError>> for Answer {
@@ -144,6 +151,15 @@ impl From<Result<Reply, RequestError>> for Answer {
             Ok(Reply::Snapshot(snapshot)) => Self::Snapshot(snapshot),
             Ok(Reply::Done) => Self::Done,
             Err(error) => Self::Error(Failure::from(&error)),
+        }
+    }
+}
+
+impl From<Result<FlowReply, Refusal>> for Answer {
+    fn from(result: Result<FlowReply, Refusal>) -> Self {
+        match result {
+            Ok(reply) => Self::Flow(Box::new(reply)),
+            Err(refusal) => Self::Refused(Box::new(refusal)),
         }
     }
 }

@@ -27,7 +27,13 @@ pub type Starter = Box<dyn FnOnce(mpsc::Receiver<Input>) + Send>;
 #[derive(Clone)]
 pub struct FlowHandle {
     inputs: mpsc::Sender<Input>,
-    waiting: Arc<Mutex<Option<(Starter, mpsc::Receiver<Input>)>>>,
+    /// Until the engine is started.
+    waiting: Arc<Mutex<Option<Waiting>>>,
+}
+
+struct Waiting {
+    receiver: mpsc::Receiver<Input>,
+    starter: Option<Starter>,
 }
 
 impl fmt::Debug for FlowHandle {
@@ -36,18 +42,39 @@ impl fmt::Debug for FlowHandle {
     }
 }
 
-impl FlowHandle {
-    pub fn new(starter: Starter) -> Self {
+impl Default for FlowHandle {
+    fn default() -> Self {
         let (inputs, receiver) = mpsc::channel();
-        Self { inputs, waiting: Arc::new(Mutex::new(Some((starter, receiver)))) }
+        let waiting = Waiting { receiver, starter: None };
+        Self { inputs, waiting: Arc::new(Mutex::new(Some(waiting))) }
+    }
+}
+
+impl FlowHandle {
+    /// How the engine is started when there is something for it to do.
+    pub fn prepare(&self, starter: Starter) {
+        if let Some(waiting) = self.lock().as_mut() {
+            waiting.starter = Some(starter);
+        }
+    }
+
+    /// For the workers of the engine to answer on.
+    pub fn inputs(&self) -> mpsc::Sender<Input> {
+        self.inputs.clone()
     }
 
     /// Starts the engine, where that has not been done: what lay unfinished goes on.
     pub fn start(&self) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((starter, receiver)) = waiting {
+        let mut waiting = self.lock();
+        if waiting.as_ref().is_some_and(|waiting| waiting.starter.is_some())
+            && let Some(Waiting { receiver, starter: Some(starter) }) = waiting.take()
+        {
             starter(receiver);
         }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub async fn ask(&self, request: FlowRequest) -> Result<FlowReply, Refusal> {
@@ -65,17 +92,13 @@ impl FlowHandle {
 
     /// The flows of today's config.
     pub fn configure(&self, flows: Vec<Arc<FlowSpec>>) {
-        let any = !flows.is_empty();
         // The engine is gone only at the end.
         self.inputs.send(Input::Flows(flows)).ok();
-        if any {
-            self.start();
-        }
     }
 
     /// Lets the engine write down what is under way and end. Resolves when it has.
     pub async fn end(&self) {
-        if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+        if self.lock().take().is_some() {
             return;
         }
         let (done, ended) = oneshot::channel();

@@ -10,8 +10,8 @@ use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord, Stag
 pub const MAX_STATE_BYTES: usize = 64 << 20;
 
 pub trait Store: Send {
-    /// Numbers the run, takes the lock of its lineage and branch where its status [holds it](crate::domain::flow::status::RunStatus::holds_lock), and
-    /// writes it down with all its stages. Where its key was used before, or the lock is held, nothing is written.
+    /// Numbers the run, takes the lock of its lineage and branch where its status holds one (`RunStatus::holds_lock`),
+    /// and writes it down with all its stages. Where its key was used before, or the lock is held, nothing is written.
     fn begin(&mut self, new: &NewRun) -> Result<Begun, StoreError>;
 
     /// All of them or none; several runs may share a transaction. The answers are in the order of the changes: the

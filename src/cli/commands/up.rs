@@ -2,18 +2,21 @@
 
 use std::env;
 use std::fs::DirBuilder;
+use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use tokio::sync::oneshot;
 
 use crate::cli::args::{Global, Mode, Output};
-use crate::cli::attend::{Scene, attend};
-use crate::cli::background;
+use crate::cli::attend::{Came, Scene, attend};
+use crate::cli::background::{self, NO_RUNNERS, Runners};
 use crate::cli::brain::{Plan, assemble};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
@@ -33,6 +36,7 @@ use crate::keeper::footprint;
 use crate::supervisor::apart::apart;
 use crate::supervisor::atomic::private_dir;
 use crate::supervisor::clock::SystemClock;
+use crate::supervisor::handle::{Handle, Request, Shutdown};
 use crate::supervisor::manager::Mode as ActorMode;
 use crate::supervisor::place::WorkspacePlaces;
 
@@ -60,7 +64,14 @@ pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String])
         return Ok(Exit::Completed);
     }
     let headless = headless(global, &spec)?;
-    supervise(workspace, spec, Role { headless: Some(headless), chosen, debug: global.debug }, || {})
+    let role = Role {
+        mode: ActorMode::Headless,
+        headless: Some(headless),
+        chosen,
+        runners: Runners::Some,
+        debug: global.debug,
+    };
+    supervise(workspace, spec, role, || {})
 }
 
 /// The role `__supervise --config PATH [--debug] [NAME…]`, which only restage itself starts.
@@ -91,10 +102,12 @@ fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
     let mut config = None;
     let mut debug = false;
     let mut names = Vec::new();
+    let mut runners = Runners::Some;
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--config") => config = arguments.next().map(PathBuf::from),
             Some("--debug") => debug = true,
+            Some(NO_RUNNERS) => runners = Runners::None,
             _ => names.push(argument.to_string_lossy().into_owned()),
         }
     }
@@ -102,8 +115,12 @@ fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
     // What runs must be looked after, even where a program or a folder of the config has gone meanwhile.
     let missing = if apart(|| background::is_needed(&workspace)) { Missing::Warning } else { Missing::Error };
     let spec = settings::load(&workspace, missing)?;
-    let chosen = choose(&spec, &names)?;
-    Ok((workspace, spec, Role { headless: None, chosen, debug }))
+    let chosen = match runners {
+        Runners::Some => choose(&spec, &names)?,
+        Runners::None => Some(Vec::new()),
+    };
+    let role = Role { mode: ActorMode::Background, headless: None, chosen, runners, debug };
+    Ok((workspace, spec, role))
 }
 
 /// Which runners to start: `None` are those with autostart.
@@ -136,21 +153,77 @@ fn headless(global: &Global, spec: &WorkspaceSpec) -> Result<Headless, Failure> 
 
 /// In which way it supervises.
 struct Role {
-    /// `None` in the background.
+    mode: ActorMode,
+    /// Lines for people; `None` where nobody reads them, or a verb tells them.
     headless: Option<Headless>,
     chosen: Option<Vec<RunnerName>>,
+    /// What a successor starts.
+    runners: Runners,
     debug: bool,
 }
 
 /// From the lock to the last line.
 fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: impl FnOnce()) -> Outcome {
+    on_stage(workspace, spec, role, async |scene, handle, actor| {
+        attend(scene, handle, actor, &SystemClock, standing).await
+    })
+}
+
+/// Supervises in this process, without runners, for as long as a verb has something to do: it talks to the supervisor
+/// over the socket as it would to any other.
+pub fn host(
+    workspace: &Workspace,
+    spec: WorkspaceSpec,
+    debug: bool,
+    verb: impl AsyncFnOnce() -> Outcome,
+) -> Outcome {
+    let chosen = Some(Vec::new());
+    let role = Role { mode: ActorMode::Headless, headless: None, chosen, runners: Runners::None, debug };
+    on_stage(workspace, spec, role, async |scene, handle, actor| {
+        let busy = handle.busy();
+        let (stand, stands) = oneshot::channel();
+        let standing = || {
+            // The verb waits for it, unless a signal has ended it.
+            stand.send(()).ok();
+        };
+        let attending = attend(scene, handle.clone(), actor, &SystemClock, standing);
+        let acting = async {
+            stands.await.ok();
+            let outcome = verb().await;
+            drop(busy);
+            // Where it is ending already, there is nothing to ask for.
+            handle.ask(Request::Shutdown { how: Shutdown::Graceful }).await.ok();
+            outcome
+        };
+        tokio::pin!(attending, acting);
+        tokio::select! {
+            attended = &mut attending => attended,
+            outcome = &mut acting => match attending.await? {
+                ended @ Exit::Signal(_) => Ok(ended),
+                Exit::Completed
+                | Exit::Failed
+                | Exit::Usage
+                | Exit::Nothing
+                | Exit::WaitTimeout
+                | Exit::Code(_) => outcome,
+            },
+        }
+    })
+}
+
+/// Takes the workspace, puts a supervisor together, and lets it be played.
+fn on_stage(
+    workspace: &Workspace,
+    spec: WorkspaceSpec,
+    role: Role,
+    play: impl AsyncFnOnce(Scene, Handle, Pin<Box<dyn Future<Output = Came> + Send>>) -> Outcome,
+) -> Outcome {
     let data_dir = workspace.data_dir();
     private_dir(&data_dir).map_err(|error| Failure::io(format!("make {}", data_dir.display()), &error))?;
     let places = workspace.places(spec.cache_dir.as_deref());
     let lock = take_lock(workspace, &places)?;
     // Held to the end: what waits is written when it goes.
     let _log = open_log(workspace, role.debug);
-    let mode = if role.headless.is_some() { ActorMode::Headless } else { ActorMode::Background };
     let mut folders = places.runtime_dirs.clone();
     folders.push(data_dir);
     let place = Place { folders, lock_file: workspace.lock_file() };
@@ -162,12 +235,14 @@ fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: i
             Failure::new(Exit::Failed, "open the way for other verbs", error)
                 .hint("`restage doctor` looks at the folders and at the limit of open files")
         })?;
-        let successor = background::arguments(workspace, role.debug);
-        let plan = Plan { workspace, places: &places, spec, chosen: role.chosen, mode, successor };
-        let (handle, actor) = assemble(plan)?;
-        let scene =
-            Scene { bound, place, workspace: workspace.root.clone(), lock, signals, headless: role.headless };
-        attend(scene, handle, actor, &SystemClock, standing).await
+        let successor = background::arguments(workspace, role.debug, role.runners);
+        let is_headless = role.mode == ActorMode::Headless;
+        let plan = Plan { workspace, places: &places, spec, chosen: role.chosen, mode: role.mode, successor };
+        let (handle, flows, actor) = assemble(plan)?;
+        let root = workspace.root.clone();
+        let headless = role.headless;
+        let scene = Scene { bound, place, workspace: root, lock, signals, headless, is_headless, flows };
+        play(scene, handle, Box::pin(actor)).await
     });
     runtime.shutdown_timeout(LAST_THREADS);
     outcome

@@ -60,7 +60,7 @@ fn link<'a>(reader: &mut Reader, raw: &'a RawStage, known: &HashMap<&str, &RawSt
         } else if known.contains_key(at.value.as_str()) {
             None
         } else {
-            Some((format!("there is no stage {}", quoted(&at.value)), likely(&at.value, known)))
+            Some((format!("there is no stage {}", quoted(&at.value)), Some(likely(&at.value, known))))
         };
         let Some((message, hint)) = trouble else { return Some(StageName::trusted(at.value.as_str())) };
         reader.error(at.spot.clone(), message, hint);
@@ -80,12 +80,12 @@ fn link<'a>(reader: &mut Reader, raw: &'a RawStage, known: &HashMap<&str, &RawSt
     Linked { raw, needs, optional_needs, validates, vague }
 }
 
-fn likely(wrong: &str, known: &HashMap<&str, &RawStage>) -> Option<String> {
+fn likely(wrong: &str, known: &HashMap<&str, &RawStage>) -> String {
     let mut names: Vec<&str> = known.keys().copied().collect();
     names.sort_unstable();
     match keys::closest(wrong, names.iter().copied()) {
-        Some(name) => Some(format!("did you mean {}?", quoted(name))),
-        None => Some(format!("there are: {}", list(&names))),
+        Some(name) => format!("did you mean {}?", quoted(name)),
+        None => format!("there are: {}", list(&names)),
     }
 }
 

@@ -114,18 +114,15 @@ pub(super) fn flows(reader: &mut Reader, item: &Item<'_>) -> Vec<RawFlow> {
 }
 
 fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -> RawFlow {
-    let stages = match fields.item("stages") {
-        Some(item) => stages(reader, &item),
-        None => {
-            let hint = "add \"stages\": [{ \"name\": \"first\", \"command\": [\"program\", \"argument\"] }]"
-                .to_owned();
-            reader.error(spot.clone(), "a flow needs stages", Some(hint));
-            Vec::new()
-        }
-    };
+    let stages = fields.item("stages").map(|item| stages(reader, &item));
+    if stages.is_none() {
+        let hint =
+            "add \"stages\": [{ \"name\": \"first\", \"command\": [\"program\", \"argument\"] }]".to_owned();
+        reader.error(spot.clone(), "a flow needs stages", Some(hint));
+    }
     RawFlow {
         name,
-        stages,
+        stages: stages.unwrap_or_default(),
         inputs: fields.item("inputs").map(|item| inputs(reader, &item)).unwrap_or_default(),
         retry: RawStageRetry {
             enabled: fields.take("retry_on_failure", |item, _| reader.boolean(item)),
@@ -182,14 +179,11 @@ fn stages(reader: &mut Reader, item: &Item<'_>) -> Vec<RawStage> {
 fn stage(reader: &mut Reader, item: &Item<'_>) -> Option<RawStage> {
     let fields = reader.object(item, Place::Stage)?;
     let start = Spot { path: item.path.clone(), span: item.node.span.start..item.node.span.start + 1 };
-    let name = match fields.item("name") {
-        Some(item) => {
-            stage_name(reader, &item).unwrap_or(At { value: nameless(&item.path), spot: item.spot() })
-        }
-        None => {
-            reader.error(start.clone(), "a stage needs a name", Some("add \"name\": \"…\"".into()));
-            At { value: nameless(&item.path), spot: start.clone() }
-        }
+    let name = if let Some(item) = fields.item("name") {
+        stage_name(reader, &item).unwrap_or(At { value: nameless(&item.path), spot: item.spot() })
+    } else {
+        reader.error(start.clone(), "a stage needs a name", Some("add \"name\": \"…\"".into()));
+        At { value: nameless(&item.path), spot: start.clone() }
     };
     if fields.member("command").is_none() {
         let hint = "add \"command\": [\"program\", \"argument\"], or a text for sh".to_owned();

@@ -235,7 +235,7 @@ fn ten_thousand_stages_that_hand_a_key_on() {
     let start = cpu();
     let flow = flow(&workspace, &config);
     assert_eq!(flow.stages.len(), 10_000);
-    let took = cpu() - start;
+    let took = cpu().saturating_sub(start);
     assert!(took < SOON, "{took:?}");
 }
 
@@ -257,6 +257,6 @@ fn fifty_layers_of_fifty_stages() {
     let start = cpu();
     let flow = flow(&workspace, &config);
     assert_eq!(Graph::of(&flow).unwrap().edges(), 122_500);
-    let took = cpu() - start;
+    let took = cpu().saturating_sub(start);
     assert!(took < SOON, "{took:?}");
 }

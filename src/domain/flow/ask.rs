@@ -157,9 +157,22 @@ pub enum FlowReply {
 /// A run with what belongs to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shown {
-    #[serde(flatten)]
     pub run: RunRecord,
     pub branches: Vec<BranchView>,
+}
+
+/// As `show --json` prints it: one object.
+#[derive(Debug, Serialize)]
+pub struct Flat<'a> {
+    #[serde(flatten)]
+    run: &'a RunRecord,
+    branches: &'a [BranchView],
+}
+
+impl Shown {
+    pub fn flat(&self) -> Flat<'_> {
+        Flat { run: &self.run, branches: &self.branches }
+    }
 }
 
 /// The head of a branch, and whether `continue` would go on from it.

@@ -57,7 +57,8 @@ pub struct Change {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    /// Takes the lock of its lineage and branch where the status holds it, gives it back where it does not.
+    /// Absolute: what is `None` becomes null. Takes the lock of its lineage and branch where the status holds it, gives it
+    /// back where it does not.
     Run {
         status: RunStatus,
         error: Option<String>,

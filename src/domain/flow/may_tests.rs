@@ -1,1 +1,219 @@
+use super::super::testing::{branch, checkpoint, flow, graph, lists, name};
+use super::*;
+use crate::domain::json::Json;
 
+const CHECKPOINTS: &str = "script@1\n storyboard@1 pending under=script@1\n voice@1 under=script@1";
+const WAITS: &str =
+    "12 waiting script=succeeded@1 storyboard=waiting@1 voice=succeeded@1 render=pending extra=skipped";
+
+fn told<T: std::fmt::Debug>(answer: Result<T, Refusal>, show: impl Fn(T) -> String) -> String {
+    match answer {
+        Ok(value) => show(value),
+        Err(refusal) => format!("{} {refusal} | {}", refusal.code(), refusal.hint()),
+    }
+}
+
+#[test]
+fn who_may_be_approved() {
+    let several = "12 running script=waiting@1 storyboard=waiting@1";
+    for (checkpoints, run, stage, answer) in [
+        (CHECKPOINTS, WAITS, None, "storyboard@1 true"),
+        (CHECKPOINTS, WAITS, Some("storyboard"), "storyboard@1 true"),
+        (
+            CHECKPOINTS,
+            WAITS,
+            Some("script"),
+            "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint script@1 --force-retry (or restage retry f-12)",
+        ),
+        (CHECKPOINTS, WAITS, Some("render"), "1 render of f-12 is pending | its stages: restage show f-12"),
+        (
+            CHECKPOINTS,
+            WAITS,
+            Some("cut"),
+            "3 f-12 has no stage cut | there are: script, storyboard, voice, render, extra",
+        ),
+        (
+            CHECKPOINTS,
+            "12 running script=succeeded@1 voice=running",
+            None,
+            "17 f-12 does not wait for anybody | what it does: restage show f-12",
+        ),
+        (
+            "script@1 pending\n storyboard@1 pending",
+            several,
+            None,
+            "2 several stages of f-12 wait: script, storyboard | name one: restage approve f-12 script",
+        ),
+        ("script@1 pending\n storyboard@1 pending", several, Some("storyboard"), "storyboard@1 true"),
+        // An ended run: what was edited since, or what nobody answered.
+        (
+            "script@1\n script@2 pending edits=script@1",
+            "12 failed script=succeeded@1 voice=failed",
+            None,
+            "script@2 false",
+        ),
+        ("script@1 pending", "12 cancelled script=cancelled@1", Some("script"), "script@1 false"),
+        (
+            "script@1",
+            "12 failed script=succeeded@1 voice=failed",
+            None,
+            "17 f-12 does not wait for anybody | what it does: restage show f-12",
+        ),
+        (
+            "script@1 rejected",
+            "12 cancelled script=cancelled@1",
+            Some("script"),
+            "1 script of f-12 is cancelled | its stages: restage show f-12",
+        ),
+    ] {
+        let (checkpoints, branches, runs) = lists(checkpoints, "main", run);
+        let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+        let stage = stage.map(name);
+        let found = may_approve(&lineage, &runs[0], stage.as_ref(), None);
+        assert_eq!(told(found, |one| format!("{} {}", one.checkpoint, one.goes_on)), answer, "{run}");
+    }
+}
+
+#[test]
+fn an_approval_is_bound_to_what_was_looked_at() {
+    let (checkpoints, branches, runs) = lists(CHECKPOINTS, "main", WAITS);
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    let seen = checkpoint("storyboard@1").hash;
+    assert_eq!(may_approve(&lineage, &runs[0], None, Some(&seen)).unwrap().hash, seen);
+    let stale = "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard";
+    let other = checkpoint("storyboard@2").hash;
+    assert_eq!(told(may_approve(&lineage, &runs[0], None, Some(&other)), |_| String::new()), stale);
+    assert_eq!(
+        told(may_edit(&lineage, &runs[0], &name("storyboard"), Some(&other)), |_| String::new()),
+        stale
+    );
+}
+
+#[test]
+fn a_rejection_goes_back_to_the_stage_or_to_one_before_it() {
+    let graph = graph(&flow(
+        "script:\n storyboard: script ?extra\n voice: script\n render: storyboard voice\n extra:",
+    ));
+    let (checkpoints, branches, runs) = lists(CHECKPOINTS, "main", WAITS);
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    for (stage, to, feedback, answer) in [
+        ("storyboard", None, "darker", "storyboard@1 back to storyboard"),
+        ("storyboard", Some("storyboard"), "darker", "storyboard@1 back to storyboard"),
+        ("storyboard", Some("script"), "darker", "storyboard@1 back to script"),
+        (
+            "storyboard",
+            Some("voice"),
+            "darker",
+            "2 voice does not come before storyboard, so nothing would be better by it | the run may go back to: script, extra, storyboard",
+        ),
+        ("storyboard", Some("extra"), "darker", "1 extra of f-12 is skipped | its stages: restage show f-12"),
+        (
+            "storyboard",
+            Some("cut"),
+            "darker",
+            "3 f-12 has no stage cut | there are: script, storyboard, voice, render, extra",
+        ),
+        (
+            "storyboard",
+            None,
+            " \n",
+            "2 storyboard cannot be rejected without a word on what to do better | say it: restage reject f-12 storyboard --feedback TEXT",
+        ),
+        ("render", None, "darker", "1 render of f-12 is pending | its stages: restage show f-12"),
+    ] {
+        let to = to.map(name);
+        let found = may_reject(&lineage, &graph, &runs[0], &name(stage), to.as_ref(), feedback);
+        assert_eq!(told(found, |(judged, to)| format!("{} back to {to}", judged.checkpoint)), answer);
+    }
+}
+
+#[test]
+fn what_may_be_edited() {
+    let edited = "script@1\n script@2 pending edits=script@1\n storyboard@1 pending";
+    for (checkpoints, run, stage, answer) in [
+        (CHECKPOINTS, WAITS, "storyboard", "storyboard@1"),
+        (CHECKPOINTS, WAITS, "script", "script@1"),
+        (CHECKPOINTS, WAITS, "render", "1 render of f-12 is pending | its stages: restage show f-12"),
+        (CHECKPOINTS, "12 running script=succeeded@1 storyboard=waiting@1", "storyboard", "storyboard@1"),
+        (
+            CHECKPOINTS,
+            "12 running script=succeeded@1 storyboard=waiting@1",
+            "script",
+            "10 f-12 is still running | wait for it, or end it: restage cancel f-12",
+        ),
+        (edited, "12 failed script=succeeded@1 voice=failed", "script", "script@2"),
+        (edited, "12 waiting script=succeeded@1 storyboard=waiting@1", "script", "script@1"),
+    ] {
+        let (checkpoints, branches, runs) = lists(checkpoints, "main", run);
+        let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+        let found = may_edit(&lineage, &runs[0], &name(stage), None);
+        assert_eq!(told(found, |one| one.id.to_string()), answer, "{run}");
+    }
+}
+
+#[test]
+fn an_edit_is_a_new_version_only_if_something_differs() {
+    let one = checkpoint("storyboard@1");
+    let set = |key: &str, value: &str| JsonMap::from([(key.to_owned(), Json::string(value))]);
+    let file = |name: &str, bytes: &str, executable| Artifact {
+        name: name.into(),
+        hash: Hash::of([bytes]),
+        size: 1,
+        executable,
+    };
+    let same = edited(&one, &set("key", "storyboard@1"), &[file("file", "storyboard@1", false)]);
+    assert_eq!(same, Ok(None));
+    for (outputs, files) in [
+        (set("key", "better"), vec![]),
+        (JsonMap::new(), vec![file("file", "better", false)]),
+        (JsonMap::new(), vec![file("file", "storyboard@1", true)]),
+    ] {
+        let new = edited(&one, &outputs, &files).unwrap().unwrap();
+        assert_ne!(new.hash, one.hash);
+        assert_eq!(new.hash, hashes::checkpoint(&new.outputs, &new.artifacts));
+        assert_eq!((new.outputs.len(), new.artifacts.len()), (1, 1));
+    }
+    let wrong = |answer: Result<Option<Edited>, Refusal>| told(answer, |_| String::new());
+    assert_eq!(
+        wrong(edited(&one, &set("kez", "x"), &[])),
+        "2 storyboard@1 has no output kez | there are: key"
+    );
+    assert_eq!(
+        wrong(edited(&one, &JsonMap::new(), &[file("x", "x", false)])),
+        "2 storyboard@1 has no artifact x | there are: file"
+    );
+}
+
+#[test]
+fn a_fork_has_a_name_of_its_own_and_something_to_stand_on() {
+    let (checkpoints, _, runs) = lists("script@1\n storyboard@1 rejected", "", WAITS);
+    let branches = [branch("main"), branch("draft from script@1")];
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    for (at, name, answer) in [
+        ("script@1", "fresh", "script@1"),
+        (
+            "script@1",
+            "draft",
+            "2 the lineage of f-12 has a branch draft already | take another name; the tree: restage checkpoints f-12",
+        ),
+        (
+            "script@1",
+            "main",
+            "2 the lineage of f-12 has a branch main already | take another name; the tree: restage checkpoints f-12",
+        ),
+        (
+            "storyboard@1",
+            "fresh",
+            "2 storyboard@1 was rejected, and nothing is built on it | execute it again: restage retry f-12 --from storyboard",
+        ),
+        (
+            "script@2",
+            "fresh",
+            "3 the lineage of f-12 has no checkpoint script@2 | there are: script@1, storyboard@1; the tree: restage checkpoints f-12",
+        ),
+    ] {
+        let id = CheckpointId::parse(at).unwrap();
+        let found = may_fork(&lineage, &runs[0], &id, &BranchName::trusted(name));
+        assert_eq!(told(found, |one| one.id.to_string()), answer);
+    }
+}

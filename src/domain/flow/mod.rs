@@ -3,8 +3,9 @@
 //!
 //! Reading order: [`ids`], [`status`] (the words), [`spec`] (what the user asked for), [`when`] (its expressions),
 //! [`graph`], [`record`] (what is kept), [`inputs`], [`output`] and [`state`] (what passes between stages), [`hashes`],
-//! [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`refusal`] (what is refused, and the way
-//! out), [`ask`] (what can be asked).
+//! [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`plan`] (what a retry
+//! executes and what it reuses), [`tree`], [`may`] and [`proceed`] (checkpoints, and what people do with them),
+//! [`refusal`] (what is refused, and the way out), [`ask`] (what can be asked).
 
 pub mod ask;
 pub mod change;

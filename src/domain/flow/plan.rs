@@ -165,6 +165,10 @@ impl<'a> Known<'a> {
         self.rows[stage].is_some_and(|row| row.status.is_good()) || self.kept(stage)
     }
 
+    fn degraded(&self, stage: usize) -> bool {
+        self.rows[stage].is_some_and(|row| row.status == StageStatus::Degraded)
+    }
+
     /// It waited for a person when its run was ended; what it left is there all the same.
     fn kept(&self, stage: usize) -> bool {
         let left = matches!(self.facts.left[stage], Left::Checkpoint(_) | Left::Unreadable { .. });

@@ -1,1 +1,150 @@
+use super::super::testing::{lists, run_id};
+use super::*;
 
+const STORY: &str = "script@1\n storyboard@1 under=script@1";
+
+struct Case {
+    checkpoints: &'static str,
+    branches: &'static str,
+    runs: &'static str,
+    branch: &'static str,
+    checkpoint: Option<&'static str>,
+    force: bool,
+}
+
+fn case(checkpoints: &'static str, runs: &'static str) -> Case {
+    Case { checkpoints, branches: "main", runs, branch: "main", checkpoint: None, force: false }
+}
+
+impl Case {
+    fn at(self, checkpoint: &'static str) -> Self {
+        Self { checkpoint: Some(checkpoint), ..self }
+    }
+
+    fn forced(self) -> Self {
+        Self { force: true, ..self }
+    }
+
+    fn forked(self, branches: &'static str, branch: &'static str) -> Self {
+        Self { branches, branch, ..self }
+    }
+
+    fn ask(&self, plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>) -> Result<Continuation, Refusal> {
+        let (checkpoints, branches, runs) = lists(self.checkpoints, self.branches, self.runs);
+        let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+        let from = From {
+            branch: BranchName::trusted(self.branch),
+            checkpoint: self.checkpoint.map(|id| CheckpointId::parse(id).unwrap()),
+            force_retry: self.force,
+        };
+        let answer = may_continue(&lineage, &from, plan);
+        // What is shown is what continuing from there then does.
+        for view in branch_views(&lineage, plan) {
+            for checkpoint in [None, view.latest_checkpoint_id.clone()] {
+                let from = From { branch: view.branch.branch_name.clone(), checkpoint, force_retry: false };
+                assert_eq!(view.can_continue, may_continue(&lineage, &from, plan).is_ok(), "{view:?}");
+            }
+            assert!(!view.reason.is_empty());
+        }
+        answer
+    }
+
+    fn told(&self) -> String {
+        match self.ask(&mut |_| Ok(())) {
+            Ok(continuation) => match &continuation {
+                Continuation::Again(again) => format!("{continuation} ({} of {})", again.trigger, again.run),
+                Continuation::Approve { .. } | Continuation::Resume { .. } => continuation.to_string(),
+            },
+            Err(refusal) => format!("{} {refusal} | {}", refusal.code(), refusal.hint()),
+        }
+    }
+}
+
+#[test]
+fn what_continuing_does_in_each_case() {
+    let pending = "script@1\n storyboard@1 pending under=script@1";
+    let edited =
+        "script@1\n storyboard@1 under=script@1\n storyboard@2 pending under=script@1 edits=storyboard@1";
+    let waits = "12 waiting script=succeeded@1 storyboard=waiting@1 render=pending";
+    let failed = "12 failed script=succeeded@1 storyboard=succeeded@1 render=failed";
+    let well = "12 succeeded script=succeeded@1 storyboard=succeeded@1 render=succeeded";
+    let forks = "main\n draft from script@1";
+    for (case, answer) in [
+        (case(pending, waits), "approves storyboard@1, and f-12 goes on"),
+        (case(pending, waits).at("storyboard@1"), "approves storyboard@1, and f-12 goes on"),
+        (case(pending, waits).at("script@1"), "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint script@1 --force-retry (or restage retry f-12)"),
+        (case(pending, waits).forced(), "17 f-12 is waiting, not failed | what it does: restage show f-12"),
+        // What runs beside it does not matter.
+        (case(pending, "12 running script=succeeded@1 storyboard=waiting@1 voice=running"), "approves storyboard@1, and f-12 goes on"),
+        (case(STORY, "12 running script=succeeded@1 storyboard=running"), "10 f-12 is still running | wait for it, or end it: restage cancel f-12"),
+        (case(STORY, "12 interrupted script=succeeded@1 storyboard=running"), "f-12 goes on where it was interrupted"),
+        // An edit has taken the place of what was looked at.
+        (case("script@1\n storyboard@1 pending\n storyboard@2 pending edits=storyboard@1", "12 waiting script=succeeded@1 storyboard=waiting@2").at("storyboard@1"),
+            "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard"),
+        // Failed, and what it is built on is approved.
+        (case(STORY, failed), "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint storyboard@1 --force-retry (or restage retry f-12)"),
+        (case(STORY, failed).at("script@1"), "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint script@1 --force-retry (or restage retry f-12)"),
+        (case(STORY, failed).forced(), "starts a new run from what failed in f-12 (retry of f-12)"),
+        (case(STORY, failed).at("script@1").forced(), "starts a new run on branch main behind script (retry of f-12)"),
+        (case(STORY, well), "17 f-12 is succeeded, not failed | what it does: restage show f-12"),
+        (case(STORY, well).forced(), "17 f-12 is succeeded, not failed | what it does: restage show f-12"),
+        // An edit of an ended run, pending or approved since.
+        (case(edited, failed), "approves storyboard@2, and starts a new run on branch main behind storyboard (continue of f-12)"),
+        (case(edited, well), "approves storyboard@2, and starts a new run on branch main behind storyboard (continue of f-12)"),
+        (case("script@1\n storyboard@1\n storyboard@2 edits=storyboard@1", well), "starts a new run on branch main behind storyboard (continue of f-12)"),
+        (case("script@1\n storyboard@1\n storyboard@2 edits=storyboard@1", "12 succeeded script=succeeded@1 storyboard=succeeded@1\n 13 succeeded of=12 script=succeeded@1 storyboard=succeeded@2"),
+            "17 f-13 is succeeded, not failed | what it does: restage show f-13"),
+        // Cancelled while it waited.
+        (case(pending, "12 cancelled script=succeeded@1 storyboard=cancelled@1"), "approves storyboard@1, and starts a new run on branch main behind storyboard (continue of f-12)"),
+        (case("script@1 rejected", "12 cancelled script=cancelled@1"), "2 script@1 was rejected, and nothing is built on it | execute it again: restage retry f-12 --from script"),
+        (case("", "12 failed script=failed"), "2 there is no checkpoint on branch main to continue from | retry it: restage retry f-12"),
+        (case("", "12 failed script=failed").forced(), "starts a new run from what failed in f-12 (retry of f-12)"),
+        (case(STORY, failed).at("voice@1"), "3 the lineage of f-12 has no checkpoint voice@1 | there are: script@1, storyboard@1; the tree: restage checkpoints f-12"),
+        // The newest run of the branch is what it is about.
+        (case(STORY, "12 failed script=succeeded@1\n 13 running of=12 script=succeeded@1"), "10 f-13 is still running | wait for it, or end it: restage cancel f-13"),
+        // Branches.
+        (case(STORY, failed).forked(forks, "draft"), "starts a new run on branch draft behind script (continue of f-12)"),
+        (case(STORY, "12 running script=succeeded@1").forked(forks, "draft"), "starts a new run on branch draft behind script (continue of f-12)"),
+        (case(STORY, failed).forked(forks, "draft").forced(), "2 nothing has run on branch draft, so there is nothing to retry | begin there: restage continue f-12 --checkpoint script@1"),
+        (case(STORY, failed).forked(forks, "draft").at("storyboard@1"), "2 branch draft stands at script@1, not at storyboard@1 | fork there: restage fork f-12 --at storyboard@1 --branch NAME"),
+        (case(STORY, failed).forked("main", "draft"), "3 the lineage of f-12 has no branch draft | there are: main; the tree: restage checkpoints f-12"),
+        (case("script@1\n storyboard@1\n storyboard@2 of=13 on=draft", "12 succeeded storyboard=succeeded@1\n 13 failed of=12 on=draft storyboard=succeeded@2 render=failed").forked(forks, "draft").forced(),
+            "starts a new run from what failed in f-13 (retry of f-13)"),
+    ] {
+        assert_eq!(case.told(), answer, "{} / {}", case.runs, case.checkpoints);
+    }
+}
+
+#[test]
+fn what_the_plan_refuses_is_refused() {
+    let failed = "12 failed script=succeeded@1 storyboard=succeeded@1 render=failed";
+    let deep = || Refusal::TooDeep { run: run_id(12), depth: 10, max: 10 };
+    for case in [
+        case(STORY, failed).forced(),
+        case("script@1\n storyboard@1 pending", failed),
+        case(STORY, failed).forked("main\n draft from script@1", "draft"),
+    ] {
+        assert_eq!(case.ask(&mut |_| Err(deep())), Err(deep()));
+    }
+    let waits = case("script@1 pending", "12 waiting script=waiting@1");
+    assert!(waits.ask(&mut |_| Err(deep())).is_ok(), "no new run is needed");
+}
+
+#[test]
+fn a_checkpoint_leads_to_a_branch() {
+    let (checkpoints, branches, runs) = lists(
+        "script@1\n storyboard@1 on=draft",
+        "main\n draft from script@1\n fresh from script@1",
+        "12 failed script=succeeded@1\n 13 failed on=draft storyboard=succeeded@1",
+    );
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    let of = |run: usize, checkpoint: Option<&str>, force| {
+        let id = checkpoint.map(|id| CheckpointId::parse(id).unwrap());
+        branch_of(&lineage, &runs[run], id.as_ref(), force).map(|branch| branch.to_string())
+    };
+    assert_eq!(of(1, None, false).unwrap(), "draft");
+    assert_eq!(of(0, Some("storyboard@1"), false).unwrap(), "draft");
+    assert_eq!(of(0, Some("script@1"), false).unwrap(), "fresh");
+    assert_eq!(of(0, Some("script@1"), true).unwrap(), "main");
+    assert_eq!(of(0, Some("x@1"), true).unwrap_err().code(), 3);
+}

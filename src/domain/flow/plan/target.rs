@@ -2,6 +2,7 @@
 
 use super::{Known, Left, Start, Wish};
 use crate::domain::flow::ids::StageName;
+use crate::domain::flow::record::StageRecord;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{Reason, StageStatus};
 
@@ -57,13 +58,17 @@ fn at(known: &Known<'_>, asked: usize) -> Target {
     let failed = |stage: usize| known.rows[stage].is_some_and(|row| row.status == StageStatus::Failed);
     let answered = failed(asked) || known.good(asked);
     let stage = graph.target(asked).filter(|stage| answered || !known.good(*stage)).unwrap_or(asked);
-    let failed_validator = || graph.validators(stage).iter().find(|one| failed(**one));
+    // A validator that is named need not have failed altogether.
+    let degraded =
+        |one: usize| one == asked && known.rows[one].is_some_and(|row| row.status == StageStatus::Degraded);
+    let against = || graph.validators(stage).iter().copied().find(|one| failed(*one) || degraded(*one));
     let (reason, detail) = match known.rows[stage].map(|row| row.status) {
         None => (Reason::NeverRan, None),
         Some(StageStatus::Failed) => (Reason::Failed, None),
         Some(status @ (StageStatus::Succeeded | StageStatus::Degraded)) => {
-            if let Some(validator) = failed_validator() {
-                (Reason::Validated, Some(format!("{} failed", known.name(*validator))))
+            if let Some(validator) = against() {
+                let how = if failed(validator) { "failed" } else { "was degraded" };
+                (Reason::Validated, Some(format!("{} {how}", known.name(validator))))
             } else if status == StageStatus::Degraded {
                 (Reason::Failed, Some("it was degraded".into()))
             } else if known.lost(stage).is_some() {
@@ -95,12 +100,10 @@ pub(super) fn unfinished(known: &Known<'_>, stage: usize, status: StageStatus) -
 }
 
 fn ran(known: &Known<'_>, stage: usize) -> bool {
-    known.rows[stage].is_some_and(|row| {
-        row.status.is_good()
-            || row.status == StageStatus::Failed
-            || !row.attempts.is_empty()
-            || row.started_at.is_some()
-    })
+    let began = |row: &StageRecord| {
+        row.status == StageStatus::Failed || !row.attempts.is_empty() || row.started_at.is_some()
+    };
+    known.good(stage) || known.rows[stage].is_some_and(began)
 }
 
 /// What failed first, by the clock; else what was stopped while it ran; else where the run came to an end; else what is
@@ -109,10 +112,12 @@ fn first_failure(known: &Known<'_>, among: impl Fn(usize) -> bool) -> Option<usi
     let order = || known.facts.graph.order().iter().copied().filter(|stage| among(*stage));
     let status = |stage: usize| known.rows[stage].map(|row| row.status);
     let first_ended = |wanted: StageStatus| {
-        order().filter(|stage| status(*stage) == Some(wanted) && ran(known, *stage)).min_by_key(|stage| {
-            let ended_at = known.rows[*stage].and_then(|row| row.ended_at);
-            (ended_at.is_none(), ended_at)
-        })
+        order()
+            .filter(|stage| status(*stage) == Some(wanted) && ran(known, *stage) && !known.kept(*stage))
+            .min_by_key(|stage| {
+                let ended_at = known.rows[*stage].and_then(|row| row.ended_at);
+                (ended_at.is_none(), ended_at)
+            })
     };
     // A stage that is new in the file is no failure of this run.
     let open = |stage: &usize| {

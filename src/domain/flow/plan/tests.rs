@@ -6,13 +6,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::flow::hashes::{self, Chain, Ended};
-use crate::domain::flow::ids::{BranchName, FlowName};
+use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::record::CheckpointRef;
 use crate::domain::flow::state::State;
-use crate::domain::flow::status::{Approval, StageStatus, Trigger};
-use crate::domain::flow::testing::{flow, graph, name};
+use crate::domain::flow::status::{Approval, StageStatus};
+use crate::domain::flow::testing::{at, flow, graph, name, record, row, run_id};
 use crate::domain::json::Json;
-use crate::domain::time::Timestamp;
 
 /// A run that took place, and what may have happened since.
 struct World {
@@ -32,41 +31,6 @@ struct World {
 
 fn map(text: &str) -> JsonMap {
     serde_json::from_str(text).unwrap()
-}
-
-fn run_id(number: u64) -> RunId {
-    RunId::new(&FlowName::trusted("f"), number)
-}
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_700_000_000 + second).unwrap()
-}
-
-fn record(number: u64, status: RunStatus, parent: Option<u64>) -> RunRecord {
-    RunRecord {
-        run_id: run_id(number),
-        run_number: number,
-        flow: FlowName::trusted("f"),
-        def_hash: Hash::of(["definition"]),
-        status,
-        trigger: Trigger::Manual,
-        inputs: map(r#"{"q": 1}"#),
-        error: None,
-        started_at: Some(at(0)),
-        ended_at: None,
-        duration_seconds: None,
-        cost: None,
-        parent_run_id: parent.map(run_id),
-        root_run_id: run_id(12),
-        caller_run_id: None,
-        retry_from_stage: None,
-        retry_depth: 0,
-        idempotency_key: None,
-        deadline: None,
-        branch: BranchName::main(),
-        created_at: at(0),
-        stages: None,
-    }
 }
 
 fn recipe(stage: &StageName) -> Hash {
@@ -102,24 +66,8 @@ fn world_of<'e>(flow: FlowSpec, end: impl Fn(&StageName) -> &'e str) -> World {
         let spec = &flow.stages[stage];
         let (word, second) = end(&spec.name).split_once('@').unwrap_or((end(&spec.name), "5"));
         let status = StageStatus::parse(word).unwrap_or(StageStatus::Succeeded);
-        let mut row = StageRecord {
-            name: spec.name.clone(),
-            order: u32::try_from(graph.position(stage)).unwrap(),
-            status,
-            decision: Decision::Execute,
-            reason: None,
-            source_run_id: None,
-            error: (status == StageStatus::Failed).then(|| "exit 1".into()),
-            started_at: matches!(status, StageStatus::Failed | StageStatus::Cancelled).then(|| at(0)),
-            ended_at: status.is_final().then(|| at(second.parse().unwrap())),
-            outputs: None,
-            artifacts: Vec::new(),
-            checkpoint: None,
-            attempts: Vec::new(),
-            retry_at: None,
-            items: None,
-            feedback: None,
-        };
+        let mut row = row(spec.name.as_str(), graph.position(stage), status);
+        row.ended_at = status.is_final().then(|| at(second.parse().unwrap()));
         left.insert(spec.name.clone(), Left::Nothing);
         if status.is_good() {
             let required: Vec<(&str, Option<Hash>)> = spec
@@ -371,6 +319,16 @@ fn a_validator_that_gave_no_answer_says_nothing_against_its_target() {
         world.told(&first()),
         "from v: a: reuse a@1; b: reuse b@1; v: never ran; c: descendant (of v)"
     );
+}
+
+#[test]
+fn a_degraded_validator_is_a_reason_to_start_at_its_target() {
+    let mut world = world("a:\n b: a\n v: !b\n w: !b\n c: b", "v=degraded");
+    let plan = "from b: a: reuse a@1; b: its validator failed (v was degraded); v: failed (it was degraded); \
+        w: descendant (of b); c: descendant (of b)";
+    assert_eq!(world.told(&first()), plan);
+    assert_eq!(world.told(&from("v")), plan);
+    assert!(world.told(&from("b")).starts_with("12 b of f-12 succeeded"));
 }
 
 #[test]

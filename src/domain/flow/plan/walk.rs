@@ -66,29 +66,31 @@ impl<'a> Walk<'a> {
         let (facts, graph) = (known.facts, known.facts.graph);
         let mut seeds = vec![None; graph.len()];
         let mut before_target = vec![false; graph.len()];
-        let base =
-            match target {
-                Target::Stage { stage, asked, reason, detail } => {
-                    seeds[*stage] = Some((*reason, detail.clone()));
-                    if *reason == Reason::Validated {
-                        for validator in graph.validators(*stage).iter().filter(|one| {
-                            known.rows[**one].is_some_and(|row| row.status == StageStatus::Failed)
-                        }) {
-                            seeds[*validator] = Some((Reason::Failed, None));
+        let base = match target {
+            Target::Stage { stage, asked, reason, detail } => {
+                seeds[*stage] = Some((*reason, detail.clone()));
+                if *reason == Reason::Validated {
+                    let failed =
+                        |one: usize| known.rows[one].is_some_and(|row| row.status == StageStatus::Failed);
+                    for one in graph.validators(*stage).iter().copied() {
+                        let how = (!failed(one)).then(|| "it was degraded".to_owned());
+                        if failed(one) || (one == *asked && known.degraded(one)) {
+                            seeds[one] = Some((Reason::Failed, how));
                         }
-                    } else if asked != stage && *reason == Reason::Forced {
-                        seeds[*asked] = Some((Reason::Forced, None));
                     }
-                    Some(*stage)
+                } else if asked != stage && *reason == Reason::Forced {
+                    seeds[*asked] = Some((Reason::Forced, None));
                 }
-                Target::After(stage) => {
-                    for next in graph.downstream(*stage) {
-                        seeds[*next] = Some((Reason::Descendant, Some(format!("of {}", known.name(*stage)))));
-                    }
-                    Some(*stage)
+                Some(*stage)
+            }
+            Target::After(stage) => {
+                for next in graph.downstream(*stage) {
+                    seeds[*next] = Some((Reason::Descendant, Some(format!("of {}", known.name(*stage)))));
                 }
-                Target::Changes => None,
-            };
+                Some(*stage)
+            }
+            Target::Changes => None,
+        };
         for ancestor in graph.ancestors(base.as_slice()) {
             before_target[ancestor] = true;
         }

@@ -1,0 +1,206 @@
+//! The rows below a run: its stages, their attempts and items.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::checkpoints::artifact;
+use super::commit::NO_ITEM;
+use super::fail::{Fail, broken};
+use super::pack::{Packed, unpack};
+use super::values::{Nanos, int, uint};
+use crate::domain::flow::change::ItemRecord;
+use crate::domain::flow::ids::{CheckpointId, RunId, StageName};
+use crate::domain::flow::record::{Artifact, AttemptRecord, CheckpointRef, ItemCount, StageRecord};
+use crate::domain::flow::status::{Decision, Trigger};
+use crate::domain::time::Timestamp;
+
+pub(super) const STAGES: &str = "SELECT name, ord, stages.status, decision, reason, source, error, started_at, ended_at, \
+     retry_at, items, feedback, checkpoints.id, checkpoints.stage, version, parent, branch, approval, outputs, outputs_size \
+     FROM stages LEFT JOIN checkpoints ON checkpoints.id = checkpoint WHERE stages.run = ?";
+
+/// In order, with all that belongs to them.
+pub(super) fn of_run(connection: &Connection, run: i64) -> Result<Vec<StageRecord>, Fail> {
+    let mut attempts = attempts(connection, run)?;
+    let mut artifacts = artifacts(connection, run)?;
+    let done = items_done(connection, run)?;
+    let mut stages = Vec::new();
+    let mut query = connection.prepare_cached(STAGES)?;
+    let mut rows = query.query([run])?;
+    while let Some(row) = rows.next()? {
+        let mut stage = stage(row)?;
+        stage.attempts = attempts.remove(&stage.name).unwrap_or_default();
+        stage.artifacts = artifacts.remove(&stage.name).unwrap_or_default();
+        if let Some(items) = &mut stage.items {
+            items.done = done.get(&stage.name).copied().unwrap_or_default();
+        }
+        stages.push(stage);
+    }
+    stages.sort_by_key(|stage| stage.order);
+    Ok(stages)
+}
+
+fn stage(row: &Row<'_>) -> rusqlite::Result<StageRecord> {
+    let checkpoint = match row.get::<_, Option<i64>>(12)? {
+        None => None,
+        Some(_) => Some(CheckpointRef {
+            id: CheckpointId { stage: row.get(13)?, version: row.get(14)? },
+            version: row.get(14)?,
+            parent: row.get(15)?,
+            branch: row.get(16)?,
+            approval: row.get(17)?,
+        }),
+    };
+    Ok(StageRecord {
+        name: row.get(0)?,
+        order: row.get(1)?,
+        status: row.get(2)?,
+        decision: row.get(3)?,
+        reason: row.get(4)?,
+        source_run_id: row.get(5)?,
+        error: row.get(6)?,
+        started_at: time(row, 7)?,
+        ended_at: time(row, 8)?,
+        retry_at: time(row, 9)?,
+        // Outputs that cannot be read are told where the checkpoint itself is asked for.
+        outputs: if checkpoint.is_some() { unpack(row, 18).ok() } else { None },
+        artifacts: Vec::new(),
+        checkpoint,
+        attempts: Vec::new(),
+        items: row.get::<_, Option<u32>>(10)?.map(|all| ItemCount { done: 0, all }),
+        feedback: row.get(11)?,
+    })
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<Nanos>>(column)?.map(|nanos| nanos.0))
+}
+
+fn attempts(connection: &Connection, run: i64) -> Result<HashMap<StageName, Vec<AttemptRecord>>, Fail> {
+    let mut query = connection.prepare_cached(
+        "SELECT stage, item, number, verdict, exit_code, signal, error, started_at, ended_at, cpu_seconds, \
+         peak_rss_bytes, cost, log, blameless FROM attempts WHERE run = ? ORDER BY stage, item, number",
+    )?;
+    let mut rows = query.query([run])?;
+    let mut found: HashMap<StageName, Vec<AttemptRecord>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let item: i64 = row.get(1)?;
+        found.entry(row.get(0)?).or_default().push(AttemptRecord {
+            number: row.get(2)?,
+            item: if item == NO_ITEM { None } else { Some(row.get(1)?) },
+            verdict: row.get(3)?,
+            exit_code: row.get(4)?,
+            signal: row.get(5)?,
+            error: row.get(6)?,
+            started_at: time(row, 7)?,
+            ended_at: time(row, 8)?,
+            cpu_seconds: row.get(9)?,
+            peak_rss_bytes: row.get::<_, Option<i64>>(10)?.map(uint),
+            cost: row.get(11)?,
+            log: row.get(12)?,
+            blameless: row.get(13)?,
+        });
+    }
+    Ok(found)
+}
+
+fn artifacts(connection: &Connection, run: i64) -> Result<HashMap<StageName, Vec<Artifact>>, Fail> {
+    let mut query = connection.prepare_cached(
+        "SELECT stages.name, artifacts.name, hash, size, executable FROM stages \
+         CROSS JOIN artifacts ON artifacts.checkpoint = stages.checkpoint WHERE run = ?",
+    )?;
+    let mut rows = query.query([run])?;
+    let mut found: HashMap<StageName, Vec<Artifact>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        found.entry(row.get(0)?).or_default().push(artifact(row, 1)?);
+    }
+    Ok(found)
+}
+
+fn items_done(connection: &Connection, run: i64) -> Result<HashMap<StageName, u32>, Fail> {
+    let mut query =
+        connection.prepare_cached("SELECT stage, count(*) FROM items WHERE run = ? GROUP BY stage")?;
+    let found = query.query_map([run], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn set_item(
+    connection: &Connection,
+    run: i64,
+    stage: &StageName,
+    item: &ItemRecord,
+) -> Result<(), Fail> {
+    let outputs = Packed::json(&item.outputs, &format!("the outputs of {stage}, item {}", item.item))?;
+    let id: i64 = connection
+        .prepare_cached(
+            "INSERT INTO items (run, stage, item, input, status, outputs, outputs_size) VALUES (?, ?, ?, ?, ?, ?, ?) \
+             ON CONFLICT (run, stage, item) DO UPDATE SET input = excluded.input, status = excluded.status, \
+             outputs = excluded.outputs, outputs_size = excluded.outputs_size RETURNING id",
+        )?
+        .query_row(
+            params![run, stage, item.item, item.input, item.status, outputs.data(), outputs.size()],
+            |row| row.get(0),
+        )?;
+    connection.prepare_cached("DELETE FROM item_artifacts WHERE item = ?")?.execute([id])?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO item_artifacts (item, ord, name, hash, size, executable) VALUES (?, ?, ?, ?, ?, ?)",
+    )?;
+    for (order, one) in (0_i64..).zip(&item.artifacts) {
+        insert.execute(params![id, order, one.name, one.hash, int(one.size), one.executable])?;
+    }
+    Ok(())
+}
+
+/// One that cannot be read is left out, so that it is made once more.
+pub(super) fn items(
+    connection: &Connection,
+    run: &RunId,
+    stage: &StageName,
+) -> Result<Vec<ItemRecord>, Fail> {
+    let mut artifacts: HashMap<i64, Vec<Artifact>> = HashMap::new();
+    let mut query = connection.prepare_cached(
+        "SELECT item_artifacts.item, item_artifacts.name, hash, size, executable FROM runs \
+         JOIN items ON items.run = runs.id JOIN item_artifacts ON item_artifacts.item = items.id \
+         WHERE run_id = ? AND stage = ?",
+    )?;
+    let mut rows = query.query(params![run, stage])?;
+    while let Some(row) = rows.next()? {
+        artifacts.entry(row.get(0)?).or_default().push(artifact(row, 1)?);
+    }
+    let mut query = connection.prepare_cached(
+        "SELECT items.id, item, input, items.status, outputs, outputs_size FROM runs \
+         JOIN items ON items.run = runs.id WHERE run_id = ? AND stage = ? ORDER BY item",
+    )?;
+    let mut rows = query.query(params![run, stage])?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Ok(outputs) = unpack(row, 4) else { continue };
+        items.push(ItemRecord {
+            item: row.get(1)?,
+            input: row.get(2)?,
+            status: row.get(3)?,
+            outputs,
+            artifacts: artifacts.remove(&row.get(0)?).unwrap_or_default(),
+        });
+    }
+    Ok(items)
+}
+
+pub(super) fn retries_of(
+    connection: &Connection,
+    root: &RunId,
+    checkpoint: &CheckpointId,
+) -> Result<u32, Fail> {
+    connection
+        .prepare_cached(RETRIES)?
+        .query_row(
+            params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Trigger::Retry],
+            |row| row.get(0),
+        )
+        .optional()?
+        .ok_or_else(|| broken(format!("count the retries of {checkpoint}"), "there was no answer"))
+}
+
+pub(super) const RETRIES: &str = "SELECT count(*) FROM checkpoints CROSS JOIN stages ON stages.checkpoint = checkpoints.id \
+     CROSS JOIN runs ON runs.id = stages.run \
+     WHERE checkpoints.root = ? AND checkpoints.stage = ? AND version = ? AND decision = ? AND cause = ?";
