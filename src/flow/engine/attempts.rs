@@ -256,11 +256,8 @@ impl Engine {
         let at = self.moment();
         match result {
             Ok(made) => {
-                let key = self.key(&id, unit, end.attempt);
+                self.taken_in.extend(self.key(&id, unit, end.attempt));
                 self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
-                if let Some(key) = key {
-                    self.leave(&key);
-                }
             }
             Err(Trouble::Stage(why)) => self.step(&id, |run| run.settled(unit, &end, Err(why), at)),
             Err(Trouble::Later(why)) => {
@@ -276,13 +273,6 @@ impl Engine {
     pub(super) fn settle_again(&mut self, id: &RunId, unit: UnitKey) {
         if let Some(end) = self.active.get_mut(id).and_then(|active| active.unsettled.remove(&unit)) {
             self.settle(id, unit, end);
-        }
-    }
-
-    /// What it left is safe elsewhere. Should we die first, `gc` finds the folder.
-    fn leave(&self, key: &AttemptKey) {
-        if let Err(error) = self.dirs.remove(key) {
-            tracing::warn!(%error, "remove the folder of an attempt that is done");
         }
     }
 

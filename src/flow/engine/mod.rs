@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::attempt_dir::AttemptDirs;
+use super::attempt_dir::{AttemptDirs, AttemptKey};
 use super::handle::FlowAsk;
 use super::objects::Objects;
 use super::recipe::{Recipe, Recipes};
@@ -119,6 +119,9 @@ pub struct Engine {
     active: BTreeMap<RunId, Active>,
     /// Turns of which the changes are yet to be written down.
     pending: Vec<Pending>,
+    /// What these attempts left is safe elsewhere once the changes that wait are written down; until then a successor
+    /// would take it in anew.
+    taken_in: Vec<AttemptKey>,
     timers: BinaryHeap<Reverse<(Mono, u64, Key)>>,
     timer_count: u64,
     /// `None` until the supervisor has told.
@@ -207,6 +210,7 @@ impl Engine {
             own,
             active: BTreeMap::new(),
             pending: Vec::new(),
+            taken_in: Vec::new(),
             timers: BinaryHeap::new(),
             timer_count: 0,
             inventory: None,

@@ -35,6 +35,7 @@ impl Engine {
     pub(super) fn flush(&mut self) {
         while !self.pending.is_empty() && self.blocked.is_none() {
             let batch = std::mem::take(&mut self.pending);
+            let taken_in = std::mem::take(&mut self.taken_in);
             let mut changes = Vec::new();
             for pending in &batch {
                 let Some(active) = self.active.get(&pending.run) else { continue };
@@ -47,8 +48,14 @@ impl Engine {
             }
             let committed = if changes.is_empty() { Ok(Vec::new()) } else { self.store.commit(&changes) };
             match committed {
-                Ok(named) => self.follow_up(batch, named),
-                Err(error) => self.cannot_write(batch, &error),
+                Ok(named) => {
+                    taken_in.iter().for_each(|key| self.dirs.leave(key));
+                    self.follow_up(batch, named);
+                }
+                Err(error) => {
+                    self.taken_in = taken_in;
+                    self.cannot_write(batch, &error);
+                }
             }
         }
     }
@@ -88,6 +95,7 @@ impl Engine {
         if let Some(run) = lost {
             tracing::warn!(%run, %error, "give up a run");
             batch.retain(|pending| pending.run != run);
+            self.taken_in.retain(|key| key.run != run);
             self.active.remove(&run);
             self.pending.splice(0..0, batch);
             return;
