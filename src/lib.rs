@@ -4,6 +4,7 @@ pub mod config;
 pub mod control;
 pub mod domain;
 pub mod executor;
+pub mod flow;
 pub mod frontend;
 pub mod keeper;
 pub mod logs;

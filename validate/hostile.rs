@@ -149,5 +149,62 @@ pub(crate) fn surroundings() -> Outcome {
     ensure(text.len() < 20_000, || {
         format!("the message about a long command line is {} bytes long", text.len())
     })?;
-    Ok(vec![])
+    few_descriptors()
+}
+
+/// With the limit of open files reached, new work waits without spending retries, what lives can be ended, and what
+/// waits goes on once there are descriptors again.
+fn few_descriptors() -> Outcome {
+    const ALL: usize = 80;
+    // Each pipe costs the keeper a descriptor for as long as its attempt lives.
+    let specs: Vec<(String, _)> = (0..ALL)
+        .map(|index| (format!("pipe-{index:02}"), json!({ "command": ["sleep", "100000"], "stdio": "pipe" })))
+        .collect();
+    let specs: Vec<_> = specs.iter().map(|(name, spec)| (name.as_str(), spec.clone())).collect();
+    let workspace = Workspace::new(&runners(&specs));
+    let plain = workspace.command(&["up", "--detach"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(plain.get_program()).args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        limited.env(name, value.unwrap_or_default());
+    }
+    let output = limited.current_dir(workspace.path("")).output().map_err(|error| error.to_string())?;
+    ensure(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned())?;
+    let count =
+        |rows: &[serde_json::Value], status: &str| rows.iter().filter(|row| row["status"] == status).count();
+    let reached = |least: usize| {
+        wait("the limit is reached", || {
+            let rows = workspace.status().ok()?;
+            let settled = rows.iter().all(|row| row["status"] == "running" || row["status"] == "backoff");
+            (settled && count(&rows, "running") >= least).then_some(rows)
+        })
+    };
+    let rows = reached(10)?;
+    let (run, waiting) = (count(&rows, "running"), count(&rows, "backoff"));
+    ensure(waiting >= 10, || format!("{run} run and {waiting} wait of {ALL} with 64 descriptors"))?;
+    let spent = rows.iter().any(|row| row["retry_count"] != 0);
+    ensure(!spent, || format!("a retry was spent on missing descriptors: {rows:?}"))?;
+    let named = |status: &str| -> Vec<String> {
+        let of = rows.iter().filter(|row| row["status"] == status);
+        of.filter_map(|row| row["name"].as_str().map(str::to_owned)).collect()
+    };
+    let why = workspace.ok(&["why", &named("backoff")[0]])?;
+    ensure(why.contains("Too many open files"), || format!("why does not name the limit: {why}"))?;
+    let first: Vec<String> = named("running").into_iter().take(8).collect();
+    let mut stop = vec!["stop"];
+    stop.extend(first.iter().map(String::as_str));
+    workspace.ok(&stop)?;
+    for name in &first {
+        workspace.wait_runner(name, "stopped at the limit", |row| row["status"] == "stopped")?;
+    }
+    let instead = wait("others run instead", || {
+        let others = (count(&workspace.status().ok()?, "running") + first.len()).checked_sub(run)?;
+        // A descriptor or two are kept ready for the next start.
+        (others >= first.len() / 2).then_some(others)
+    })?;
+    workspace.ok(&["down"])?;
+    Ok(vec![format!(
+        "64 descriptors: {run} of {ALL} run, {waiting} wait, no retry spent; {} stopped, {instead} others run",
+        first.len()
+    )])
 }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -16,6 +17,7 @@ use super::process;
 use super::signals::Signals;
 use crate::control::lock::{Holder, WorkspaceLock};
 use crate::control::serve::{Place, Server};
+use crate::control::socket::Bound;
 use crate::control::wire::{self, Welcome};
 use crate::domain::verdict::signal_name;
 use crate::domain::view::{Notice, NoticeKind, Update};
@@ -47,6 +49,7 @@ pub struct Came {
 /// What an actor is attended with.
 #[derive(Debug)]
 pub struct Scene {
+    pub bound: Bound,
     pub place: Place,
     pub workspace: std::path::PathBuf,
     pub lock: WorkspaceLock,
@@ -57,9 +60,9 @@ pub struct Scene {
 
 /// Once everything stands, what only the start needed is given back.
 async fn settle() {
-    // Twice: threads that helped with the start end some seconds after it.
-    for _ in 0..2 {
-        tokio::time::sleep(SETTLED_AFTER).await;
+    // Again: threads that helped with the start end some seconds after it, and a long state is written with a pause.
+    for pause in [1, 1, 2] {
+        tokio::time::sleep(SETTLED_AFTER * pause).await;
         footprint::give_back();
     }
 }
@@ -73,14 +76,13 @@ pub async fn attend(
     clock: &'static dyn Clock,
     standing: impl FnOnce(),
 ) -> Result<Exit, Failure> {
-    let Scene { place, workspace, mut lock, signals, headless } = scene;
+    let Scene { bound, place, workspace, mut lock, signals, headless } = scene;
     let is_headless = headless.is_some();
     let me = process::me();
     let started_at = clock.now().wall;
     let welcome =
         Welcome { version: wire::VERSION, supervisor_pid: me.pid, workspace, headless: is_headless };
-    let server = Server::bind(place, welcome, handle.clone())
-        .map_err(|error| Failure::new(Exit::Failed, "open the way for other verbs", error))?;
+    let server = Server::new(bound, place, welcome, handle.clone());
     let tell = handle.clone();
     let mut announce = move |socket: &Path| {
         if !lock.is_there() {
@@ -102,9 +104,9 @@ pub async fn attend(
     let (end, ended) = watch::channel(());
     let recording = tokio::spawn(record(handle.subscribe_to_notices(), over(ended.clone())));
     let telling = headless.map(|mut headless| {
-        let (updates, ended) = (handle.subscribe(), over(ended.clone()));
+        let (notices, ended) = (handle.subscribe_to_notices(), over(ended.clone()));
         tokio::spawn(async move {
-            headless.run(updates, ended).await;
+            headless.run(notices, ended).await;
             headless
         })
     });
@@ -139,20 +141,12 @@ async fn over(mut ended: watch::Receiver<()>) {
 }
 
 /// All notices go into the log of restage, too.
-async fn record(mut notices: Notices, ended: impl Future<Output = ()>) {
-    tokio::pin!(ended);
-    loop {
-        let received = tokio::select! {
-            biased;
-            received = notices.recv() => received,
-            () = &mut ended => return,
-        };
-        match received {
-            Ok(notice) => own_log::record(&notice),
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "notices are missing here"),
-            Err(RecvError::Closed) => return,
-        }
-    }
+async fn record(notices: Notices, ended: impl Future<Output = ()>) {
+    let write = |told: Result<Arc<Notice>, u64>| match told {
+        Ok(notice) => own_log::record(&notice),
+        Err(missed) => tracing::warn!(missed, "notices are missing here"),
+    };
+    notices.each(ended, write).await;
 }
 
 /// Resolves when the keeper has told what lives: from then on the runners do what they are to do.

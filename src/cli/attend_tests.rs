@@ -82,8 +82,10 @@ impl Bench {
     fn scene(&self) -> Scene {
         let lock_file = self.workspace.lock_file();
         let format = Format::Human { zone: TimeZone::UTC, colour: false, name_width: 7 };
+        let place = Place { folders: vec![self.workspace.root.join("run")], lock_file: lock_file.clone() };
         Scene {
-            place: Place { folders: vec![self.workspace.root.join("run")], lock_file: lock_file.clone() },
+            bound: Bound::bind(&place.folders).unwrap(),
+            place,
             workspace: self.workspace.root.clone(),
             lock: WorkspaceLock::take(&lock_file, Duration::ZERO, process::lives).unwrap(),
             signals: Signals::listen().unwrap(),

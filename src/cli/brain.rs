@@ -84,6 +84,7 @@ pub fn assemble(plan: Plan<'_>) -> Result<(Handle, impl Future<Output = Came> + 
         config_touched: config_watch.is_some().then_some(touched),
         probe: Arc::new(SystemProbe),
         helpers: Arc::new(SystemHelpers),
+        guests: None,
     };
     let start = chosen.map_or(StartPlan::Autostart, StartPlan::Only);
     let (manager, handle) = RunnerManager::new(spec, recovered, parts, Options { mode, start });

@@ -19,7 +19,7 @@ use crate::control::watch::{Of, Watch};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The keeper starts a successor within a second, later where supervisors keep dying.
-const SUCCESSION: Duration = Duration::from_secs(5);
+const SUCCESSION: Duration = Duration::from_secs(10);
 
 /// Who supervises here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,19 +112,20 @@ pub async fn require(workspace: &Workspace) -> Result<(Client, Updates), Failure
 
 /// After a connection has ended: the successor, once it stands; `None` where the supervisor has ended for good. One that
 /// does not come is started, as by any verb that finds children without a supervisor.
-pub async fn reconnect(workspace: &Workspace, debug: bool) -> Result<Option<(Client, Updates)>, Failure> {
+pub async fn reconnect(workspace: &Workspace) -> Result<Option<(Client, Updates)>, Failure> {
     let deadline = Instant::now() + SUCCESSION;
     let watch = Watch::new();
     loop {
         watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
-        if let Some(connected) = connect(workspace).await? {
-            return Ok(Some(connected));
-        }
-        if !background::is_needed(workspace) {
-            return Ok(None);
+        match connect(workspace).await {
+            Ok(Some(connected)) => return Ok(Some(connected)),
+            // On a busy machine one that has just begun may take its time.
+            Err(failure) if Instant::now() >= deadline => return Err(failure),
+            Ok(None) if !background::is_needed(workspace) => return Ok(None),
+            Ok(None) | Err(_) => {}
         }
         if Instant::now() >= deadline {
-            background::start(workspace, debug, &[])?;
+            background::start(workspace, false, &[])?;
             return require(workspace).await.map(Some);
         }
         tokio::select! {

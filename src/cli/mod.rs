@@ -120,8 +120,7 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
             let workspace = Workspace::find(global)?;
             let name = RunnerName::trusted(name);
             let (log, known) = settings::log_of(&workspace, &name);
-            let options =
-                logs::Options { name, known, attempt, lines, follow, no_color, debug: global.debug };
+            let options = logs::Options { name, known, attempt, lines, follow, no_color };
             block_on(logs::run(&workspace, log, options))?
         }
         Verb::Down { kill } => {
@@ -129,7 +128,7 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
             talk.with(async |workspace, client, updates| down::run(workspace, client, updates, options).await)
         }
         Verb::Status { json: also, watch } => {
-            let options = status::Options { json: json || also, watch, no_color, debug: global.debug };
+            let options = status::Options { json: json || also, watch, no_color };
             let asked = async |workspace: &Workspace, client, updates| {
                 status::run(workspace, client, updates, options).await
             };
@@ -149,7 +148,7 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
             },
         ),
         Verb::Wait { names, goal, timeout } => {
-            let options = wait::Options { names, goal, timeout, json, debug: global.debug };
+            let options = wait::Options { names, goal, timeout, json };
             talk.with(async |workspace, client, updates| wait::run(workspace, client, updates, options).await)
         }
     }

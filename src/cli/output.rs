@@ -67,7 +67,7 @@ pub async fn unread() {
             return;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Where colours may go: to a terminal, unless somebody does not want them.

@@ -20,8 +20,8 @@ const FILE_BYTES: u64 = 5 << 20;
 const MOST_BYTES: usize = 64 << 10;
 /// Room for lines that is kept.
 const KEPT_BYTES: usize = 4 << 10;
-/// Lines that may wait for the disk.
-const WAITING_LINES: usize = 4096;
+/// Lines that may wait for the disk. All places take memory from the beginning.
+const WAITING_LINES: usize = 2048;
 
 /// Lets what waits be written when it is dropped.
 #[derive(Debug)]

@@ -1,10 +1,12 @@
 //! What an edit of the config changes, so that it touches only that: sentences for a person, and for the supervisor
 //! the names of the runners that are concerned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::settings::{self, Applies, Setting};
+use crate::domain::flow::ids::{FlowName, StageName};
+use crate::domain::flow::spec::{FlowSpec, StageSpec};
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::{Reload, RunnerSpec, WorkspaceSpec};
 
@@ -23,10 +25,55 @@ pub enum Change {
         what: Vec<String>,
         reload: Reload,
     },
+    /// Applies to runs that begin from now on, and to retries.
+    Flow {
+        name: FlowName,
+        what: FlowChange,
+    },
     /// Concerns restage as a whole; what has to wait for its next start says so.
     Fleet {
         what: Vec<String>,
     },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FlowChange {
+    Added,
+    Removed,
+    /// Keys of its own, and names of stages.
+    Edited {
+        keys: Vec<&'static str>,
+        added: Vec<StageName>,
+        removed: Vec<StageName>,
+        changed: Vec<StageName>,
+        moved: bool,
+    },
+}
+
+impl fmt::Display for FlowChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Edited { keys, added, removed, changed, moved } = self else {
+            return f.write_str(if *self == Self::Added { "added" } else { "removed from the config" });
+        };
+        let mut parts = Vec::new();
+        if !keys.is_empty() {
+            parts.push(keys.join(", "));
+        }
+        for (what, stages) in [("new", added), ("removed", removed), ("changed", changed)] {
+            const SHOWN: usize = 8;
+            let names: Vec<&str> = stages.iter().take(SHOWN).map(StageName::as_str).collect();
+            let more = stages.len().saturating_sub(SHOWN);
+            match (stages.len(), more) {
+                (0, _) => {}
+                (_, 0) => parts.push(format!("stages {what}: {}", names.join(", "))),
+                _ => parts.push(format!("stages {what}: {} and {more} more", names.join(", "))),
+            }
+        }
+        if *moved {
+            parts.push("the order of the stages".into());
+        }
+        write!(f, "{}, from its next run", parts.join("; "))
+    }
 }
 
 impl fmt::Display for Change {
@@ -42,6 +89,7 @@ impl fmt::Display for Change {
                 };
                 write!(f, "{name}: {} changed, {next}", what.join(", "))
             }
+            Self::Flow { name, what } => write!(f, "flow {name}: {what}"),
             Self::Fleet { what } => write!(f, "restage: {}", what.join(", ")),
         }
     }
@@ -63,10 +111,68 @@ pub fn diff(old: &WorkspaceSpec, new: &WorkspaceSpec) -> Vec<Change> {
             None => changes.push(Change::Added(spec.name.clone())),
         }
     }
-    let kept: std::collections::BTreeSet<&RunnerName> = new.runners.iter().map(|spec| &spec.name).collect();
+    let kept: BTreeSet<&RunnerName> = new.runners.iter().map(|spec| &spec.name).collect();
     let removed = old.runners.iter().filter(|spec| !kept.contains(&spec.name));
     changes.extend(removed.map(|spec| Change::Removed(spec.name.clone())));
+    flows(old, new, &mut changes);
     changes
+}
+
+fn flows(old: &WorkspaceSpec, new: &WorkspaceSpec, changes: &mut Vec<Change>) {
+    let before: BTreeMap<&FlowName, &FlowSpec> = old.flows.iter().map(|flow| (&flow.name, &**flow)).collect();
+    for flow in &new.flows {
+        let what = match before.get(&flow.name) {
+            Some(was) if **was == **flow => continue,
+            Some(was) => edited(was, flow),
+            None => FlowChange::Added,
+        };
+        changes.push(Change::Flow { name: flow.name.clone(), what });
+    }
+    let kept: BTreeSet<&FlowName> = new.flows.iter().map(|flow| &flow.name).collect();
+    for flow in old.flows.iter().filter(|flow| !kept.contains(&flow.name)) {
+        changes.push(Change::Flow { name: flow.name.clone(), what: FlowChange::Removed });
+    }
+}
+
+fn edited(was: &FlowSpec, is: &FlowSpec) -> FlowChange {
+    let keys = [
+        ("inputs", was.inputs != is.inputs),
+        ("timeout_seconds", was.timeout != is.timeout),
+        ("max_parallel", was.max_parallel != is.max_parallel),
+        ("max_retry_depth", was.max_retry_depth != is.max_retry_depth),
+        ("max_retries_per_checkpoint", was.max_retries_per_checkpoint != is.max_retries_per_checkpoint),
+        ("keep_failed_days", was.keep_failed != is.keep_failed),
+        ("on_success", was.on_success != is.on_success),
+        ("on_failure", was.on_failure != is.on_failure),
+        ("concurrency", was.concurrency != is.concurrency),
+        ("env", was.env != is.env),
+    ];
+    let before: BTreeMap<&StageName, &StageSpec> =
+        was.stages.iter().map(|stage| (&stage.name, stage)).collect();
+    let after: BTreeSet<&StageName> = is.stages.iter().map(|stage| &stage.name).collect();
+    let (mut added, mut changed) = (Vec::new(), Vec::new());
+    for stage in &is.stages {
+        match before.get(&stage.name) {
+            Some(was) if *was == stage => {}
+            Some(_) => changed.push(stage.name.clone()),
+            None => added.push(stage.name.clone()),
+        }
+    }
+    let kept = |stage: &&StageSpec| after.contains(&stage.name) && before.contains_key(&stage.name);
+    let order_before = was.stages.iter().filter(kept).map(|stage| &stage.name);
+    let order_after = is.stages.iter().filter(kept).map(|stage| &stage.name);
+    FlowChange::Edited {
+        keys: keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect(),
+        added,
+        removed: was
+            .stages
+            .iter()
+            .filter(|stage| !after.contains(&stage.name))
+            .map(|s| s.name.clone())
+            .collect(),
+        changed,
+        moved: !order_before.eq(order_after),
+    }
 }
 
 fn fleet(old: &WorkspaceSpec, new: &WorkspaceSpec) -> Vec<String> {

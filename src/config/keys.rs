@@ -12,6 +12,13 @@ pub enum Place {
     Health,
     Activity,
     Budget,
+    Flow,
+    /// What a run of a flow may be given.
+    Input,
+    Stage,
+    /// `retry: { … }` of a stage.
+    StageRetry,
+    Foreach,
 }
 
 /// What a key takes. Ranges are inclusive; "or null" means that null turns it off.
@@ -55,6 +62,10 @@ pub enum Kind {
     ObjectOrNull(Place),
     /// Names, each with an object of this place.
     Named(Place),
+    /// A list of objects of this place, at least one.
+    List(Place),
+    /// A key of the state as text, or an object.
+    Foreach,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +87,8 @@ pub const MIN_SECONDS: f64 = 0.001;
 /// Head and tail of a log have to fit.
 pub const MIN_LOG_BYTES: u64 = 4096;
 
+pub const INPUT_TYPES: [&str; 7] = ["any", "string", "number", "integer", "boolean", "object", "array"];
+
 pub const LIMITS: [&str; 9] = ["nofile", "nproc", "as", "core", "cpu", "data", "fsize", "memlock", "stack"];
 
 const FILE: &[Place] = &[Place::File];
@@ -84,9 +97,21 @@ const BOTH: &[Place] = &[Place::File, Place::Runner];
 const HEALTH: &[Place] = &[Place::Health];
 const ACTIVITY: &[Place] = &[Place::Activity];
 const BUDGET: &[Place] = &[Place::Budget];
+const FLOW: &[Place] = &[Place::Flow];
+const INPUT: &[Place] = &[Place::Input];
+const STAGE: &[Place] = &[Place::Stage];
+const STAGE_RETRY: &[Place] = &[Place::StageRetry];
+const FOREACH: &[Place] = &[Place::Foreach];
+const RUN: &[Place] = &[Place::Runner, Place::Stage];
+/// A stage gets these from the top of the file, as a runner does.
+const ALL: &[Place] = &[Place::File, Place::Runner, Place::Stage];
 
 const COUNT: Kind = Kind::Whole { min: 0, max: u32::MAX as u64 };
+/// Automatic retries of a stage.
+const FEW: Kind = Kind::Whole { min: 0, max: 10 };
 const AT_LEAST_ONE: Kind = Kind::Whole { min: 1, max: u32::MAX as u64 };
+const MULTIPLIER: Kind = Kind::Number { min: 1.0, max: 1000.0 };
+const JITTER: Kind = Kind::Word(&["none", "equal", "full"]);
 const SECONDS: Kind = Kind::Seconds { min: 0.0 };
 const SOME_SECONDS: Kind = Kind::Seconds { min: MIN_SECONDS };
 const SECONDS_OR_OFF: Kind = Kind::SecondsOrNull { min: MIN_SECONDS };
@@ -115,9 +140,10 @@ const fn retry(
 pub const KEYS: &[Key] = &[
     key("$schema", FILE, Kind::Any, "", "For editors; restage does not read it."),
     key("runners", FILE, Kind::Named(Place::Runner), "", "The commands to supervise, by name."),
+    key("flows", FILE, Kind::Named(Place::Flow), "", "Stages that are run in their order, with checkpoints, by name."),
 
-    key("command", RUNNER, Kind::Command, "", "A list of program and arguments, or a text for sh -c."),
-    key("cwd", RUNNER, Kind::Text, "the workspace", "The folder to run in; relative to the workspace."),
+    key("command", RUN, Kind::Command, "", "A list of program and arguments, or a text for sh -c."),
+    key("cwd", RUN, Kind::Text, "the workspace", "The folder to run in; relative to the workspace."),
     key("restart", RUNNER, Kind::Word(&["on_crash", "always", "never"]), "on_crash", "What is started again: what ended badly, everything, nothing. A good end under always spends no retry and waits as for a first retry, at least 1 second where the attempt lived less."),
     key("group", RUNNER, Kind::Text, "none", "A heading to list it under."),
     key("autostart", RUNNER, Kind::Bool, "true", "Whether it starts with restage."),
@@ -129,9 +155,9 @@ pub const KEYS: &[Key] = &[
     retry("retry_on_crash", "enabled", Kind::Bool, "true", "Whether what ended badly is started again."),
     retry("retry_max_retries", "count", COUNT, "3", "Retries after a fresh start."),
     retry("retry_backoff_seconds", "backoff_seconds", SECONDS, "5", "The wait before the first retry."),
-    retry("retry_backoff_multiplier", "multiplier", Kind::Number { min: 1.0, max: 1000.0 }, "2", "Each further wait is this many times longer."),
+    retry("retry_backoff_multiplier", "multiplier", MULTIPLIER, "2", "Each further wait is this many times longer."),
     retry("retry_max_backoff_seconds", "max_backoff_seconds", SECONDS, "300", "The longest wait."),
-    retry("retry_jitter", "jitter", Kind::Word(&["none", "equal", "full"]), "none", "How much of the wait is random: nothing, half, all."),
+    retry("retry_jitter", "jitter", JITTER, "none", "How much of the wait is random: nothing, half, all."),
     retry("retry_reset_after_seconds", "reset_after_seconds", SECONDS_OR_OFF, "off; 600 under restart: always", "Healthy this long, and the retry count is 0 again."),
     retry("retry_on_exit_codes", "on_exit_codes", Kind::Codes, "all", "Only these exit codes are retried."),
     retry("no_retry_exit_codes", "not_on_exit_codes", Kind::Codes, "none", "These exit codes are not retried."),
@@ -141,18 +167,18 @@ pub const KEYS: &[Key] = &[
 
     key("activity_timeout_seconds", BOTH, SECONDS_OR_OFF, "off", "An attempt without a sign of life for this long is ended."),
     key("timeout_seconds", BOTH, SECONDS_OR_OFF, "off", "The longest that one attempt may take."),
-    key("stop_signal", BOTH, Kind::Signal, "TERM", "What a process is sent to end it."),
-    key("stop_grace_seconds", BOTH, SECONDS, "10", "How long it may take to end before it is killed."),
-    key("stop_command", BOTH, Kind::CommandOrNull, "off", "Run instead of sending the signal, with RESTAGE_PID set; what it prints last is told in the log of restage."),
+    key("stop_signal", ALL, Kind::Signal, "TERM", "What a process is sent to end it."),
+    key("stop_grace_seconds", ALL, SECONDS, "10", "How long it may take to end before it is killed."),
+    key("stop_command", ALL, Kind::CommandOrNull, "off", "Run instead of sending the signal, with RESTAGE_PID set; what it prints last is told in the log of restage."),
     key("log_file_template", BOTH, Kind::Text, "{name}_{index}.log", "The name of an attempt's log."),
     key("log_dir_name", BOTH, Kind::Text, "logs", "The folder of the logs; relative to .restage/ in the workspace."),
-    key("log_max_bytes", BOTH, Kind::SizeOrNull, "off", "The most that one log may take on disk; its head and tail are kept."),
+    key("log_max_bytes", ALL, Kind::SizeOrNull, "off", "The most that one log may take on disk; its head and tail are kept."),
     key("log_keep_attempts", BOTH, AT_LEAST_ONE, "100", "How many attempts of a runner keep their log."),
-    key("stdio", BOTH, Kind::Word(&["auto", "file", "pipe", "tty"]), "auto", "How output reaches the log: written straight into the file, or through a pipe or a terminal of restage; auto is file, or pipe where the command mentions /dev/stdout or /dev/stderr."),
-    key("env", BOTH, Kind::Env, "none", "Variables for the command; a runner's are added to those of the file."),
-    key("env_file", BOTH, Kind::Texts, "none", "Files with variables, read at each start; a runner's come after those of the file."),
-    key("umask", BOTH, Kind::Umask, "inherited", "The file mode mask, octal, as text: \"022\"."),
-    key("limits", BOTH, Kind::Limits, "inherited", "Resource limits by name; a runner's are added to those of the file."),
+    key("stdio", ALL, Kind::Word(&["auto", "file", "pipe", "tty"]), "auto", "How output reaches the log: written straight into the file, or through a pipe or a terminal of restage; auto is file, or pipe where the command mentions /dev/stdout or /dev/stderr."),
+    key("env", &[Place::File, Place::Runner, Place::Flow, Place::Stage], Kind::Env, "none", "Variables for the command; those of the file, of a flow and of a runner or stage add up."),
+    key("env_file", ALL, Kind::Texts, "none", "Files with variables, read at each start; those of a runner or stage come after those of the file."),
+    key("umask", ALL, Kind::Umask, "inherited", "The file mode mask, octal, as text: \"022\"."),
+    key("limits", ALL, Kind::Limits, "inherited", "Resource limits by name; those of a runner or stage are added to those of the file."),
     key("leftovers", BOTH, Kind::Word(&["kill", "keep"]), "kill", "What happens to processes that the command leaves behind when it ends."),
     key("reload", BOTH, Kind::Word(&["manual", "restart"]), "manual", "What an edit of the command does to a running process: nothing before its next start, or a restart."),
 
@@ -178,6 +204,53 @@ pub const KEYS: &[Key] = &[
 
     key("max", BUDGET, AT_LEAST_ONE, "", "So many retries at most."),
     key("per_seconds", BUDGET, SOME_SECONDS, "", "In this time."),
+
+    key("stages", FLOW, Kind::List(Place::Stage), "", "What is run. The order says nothing of who waits for whom; it decides where there is a choice."),
+    key("inputs", FLOW, Kind::Named(Place::Input), "none", "What a run may be given, by name; part of its state from the start."),
+    key("retry_on_failure", FLOW, Kind::Bool, "false", "Whether a stage that failed is started again."),
+    key("retry_count", FLOW, FEW, "0", "Retries of a stage after its first attempt."),
+    key("retry_backoff_seconds", FLOW, SECONDS, "1", "The wait before the first retry of a stage."),
+    key("retry_backoff_multiplier", FLOW, MULTIPLIER, "2", "Each further wait is this many times longer."),
+    key("retry_max_backoff_seconds", FLOW, SECONDS, "300", "The longest wait."),
+    key("retry_jitter", FLOW, JITTER, "none", "How much of the wait is random: nothing, half, all."),
+    key("timeout_seconds", FLOW, SECONDS_OR_OFF, "off", "The longest that a whole run may take."),
+    key("max_parallel", FLOW, AT_LEAST_ONE, "no limit", "How many stages of a run may be under way at once."),
+    key("concurrency", FLOW, Kind::Word(&["allow", "queue", "refuse"]), "allow", "What a second run does while one is under way."),
+    key("max_retry_depth", FLOW, AT_LEAST_ONE, "10", "How many retries of retries a run may have."),
+    key("max_retries_per_checkpoint", FLOW, AT_LEAST_ONE, "5", "How many retries may be built on one checkpoint."),
+    key("keep_failed_days", FLOW, Kind::Number { min: 0.0, max: 3650.0 }, "7", "How long the files of failed attempts are kept."),
+    key("on_success", FLOW, Kind::CommandOrNull, "off", "Run after a run that went well."),
+    key("on_failure", FLOW, Kind::CommandOrNull, "off", "Run after a run that failed."),
+
+    key("required", INPUT, Kind::Bool, "false", "Whether a run is refused without it."),
+    key("default", INPUT, Kind::Any, "none", "Its value where a run is not given one."),
+    key("type", INPUT, Kind::Word(&INPUT_TYPES), "any", "What it has to be."),
+
+    key("name", STAGE, Kind::Text, "", "Unique in its flow, and fit for a file name."),
+    key("needs", STAGE, Kind::Texts, "none", "Stages that have to end well before this one starts."),
+    key("optional_needs", STAGE, Kind::Texts, "none", "The same, but one of these that is skipped does not skip this stage."),
+    key("validates", STAGE, Kind::Text, "none", "The stage that this one checks. It needs it, and whatever needs that stage waits for this one, too."),
+    key("requires", STAGE, Kind::Texts, "whatever is there", "Keys of the state that it reads; a change of others does not concern it."),
+    key("outputs", STAGE, Kind::Texts, "none", "Keys of the state that it writes."),
+    key("artifacts", STAGE, Kind::Texts, "none", "Files that it leaves behind, as patterns within its artifact folder."),
+    key("when", STAGE, Kind::Text, "always", "A condition on the state; where it does not hold, the stage is skipped."),
+    key("foreach", STAGE, Kind::Foreach, "off", "A key of the state that holds a list; the stage runs once for each item."),
+    key("approve", STAGE, Kind::Word(&["auto", "manual"]), "auto", "Whether what it made waits for a person before the run goes on."),
+    key("retry", STAGE, Kind::Object(Place::StageRetry), "", "Its own retries, where they differ from those of the flow."),
+    key("timeout_seconds", STAGE, SECONDS_OR_OFF, "off", "The longest that one attempt may take."),
+    key("activity_timeout_seconds", STAGE, SECONDS_OR_OFF, "off", "An attempt without a sign of life for this long is ended."),
+    key("degraded_exit_codes", STAGE, Kind::Codes, "none", "Exit codes that mean usable, but not whole."),
+    key("allow_degraded", STAGE, Kind::Bool, "false", "Whether it may say so itself, by \"status\": \"degraded\" in its output."),
+
+    key("enabled", STAGE_RETRY, Kind::Bool, "that of the flow", "Whether it is started again; a count turns it on, too."),
+    key("count", STAGE_RETRY, FEW, "that of the flow", "Retries after the first attempt."),
+    key("backoff_seconds", STAGE_RETRY, SECONDS, "that of the flow", "The wait before the first retry."),
+    key("multiplier", STAGE_RETRY, MULTIPLIER, "that of the flow", "Each further wait is this many times longer."),
+    key("max_backoff_seconds", STAGE_RETRY, SECONDS, "that of the flow", "The longest wait."),
+    key("jitter", STAGE_RETRY, JITTER, "that of the flow", "How much of the wait is random: nothing, half, all."),
+
+    key("key", FOREACH, Kind::Text, "", "The key of the state that holds the list."),
+    key("max_parallel", FOREACH, AT_LEAST_ONE, "that of the flow", "How many items may be under way at once."),
 ];
 
 impl Kind {
@@ -216,18 +289,58 @@ impl Kind {
             Self::Object(_) => "an object".into(),
             Self::ObjectOrNull(_) => "an object; `null`".into(),
             Self::Named(_) => "an object: `{\"name\": { … }}`".into(),
+            Self::List(_) => "a list of objects".into(),
+            Self::Foreach => "text, or an object".into(),
         }
     }
 }
 
 impl Place {
+    pub const ALL: [Self; 11] = [
+        Self::File,
+        Self::Runner,
+        Self::Retry,
+        Self::Health,
+        Self::Activity,
+        Self::Budget,
+        Self::Flow,
+        Self::Input,
+        Self::Stage,
+        Self::StageRetry,
+        Self::Foreach,
+    ];
+
+    /// How the table of the README calls it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::File => "top",
+            Self::Runner => "runner",
+            Self::Retry => "`retry` of a runner",
+            Self::StageRetry => "`retry` of a stage",
+            Self::Health => "`health`",
+            Self::Activity => "`activity`",
+            Self::Budget => "`retry_budget`",
+            Self::Flow => "flow",
+            Self::Input => "input",
+            Self::Stage => "stage",
+            Self::Foreach => "`foreach`",
+        }
+    }
+
     /// The keys that may stand here, as they are written here.
     pub fn keys(self) -> impl Iterator<Item = (&'static str, &'static Key)> {
         KEYS.iter().filter_map(move |key| match self {
             Self::Retry => key.short.map(|short| (short, key)),
-            Self::File | Self::Runner | Self::Health | Self::Activity | Self::Budget => {
-                key.places.contains(&self).then_some((key.name, key))
-            }
+            Self::File
+            | Self::Runner
+            | Self::Health
+            | Self::Activity
+            | Self::Budget
+            | Self::Flow
+            | Self::Input
+            | Self::Stage
+            | Self::StageRetry
+            | Self::Foreach => key.places.contains(&self).then_some((key.name, key)),
         })
     }
 
@@ -251,11 +364,39 @@ pub(super) fn suggest(place: Place, wrong: &str) -> Option<String> {
     {
         return Some(format!("did you mean \"{here}\"?"));
     }
-    for (elsewhere, of) in [(Place::Runner, "a runner"), (Place::File, "the top of the file")] {
-        if elsewhere != place
-            && matches!(place, Place::File | Place::Runner | Place::Retry)
-            && elsewhere.has(wrong)
-        {
+    if place == Place::Stage
+        && Place::Flow.has(wrong)
+        && let Some(short) = wrong.strip_prefix("retry_")
+    {
+        let short = match short {
+            "on_failure" => "enabled",
+            "backoff_multiplier" => "multiplier",
+            other => other,
+        };
+        return Some(format!("a stage has it in \"retry\": {{ … }}, as \"{short}\""));
+    }
+    if place == Place::StageRetry
+        && let Some(short) = wrong.strip_prefix("retry_").filter(|short| place.has(short))
+    {
+        return Some(format!("did you mean \"{short}\"?"));
+    }
+    let elsewhere: &[(Place, &str)] = match place {
+        Place::File | Place::Runner | Place::Retry => &[
+            (Place::Runner, "a runner"),
+            (Place::File, "the top of the file"),
+            (Place::Flow, "a flow"),
+            (Place::Stage, "a stage"),
+        ],
+        Place::Flow | Place::Stage | Place::StageRetry => &[
+            (Place::Flow, "a flow"),
+            (Place::Stage, "a stage"),
+            (Place::Runner, "a runner"),
+            (Place::File, "the top of the file"),
+        ],
+        Place::Health | Place::Activity | Place::Budget | Place::Input | Place::Foreach => &[],
+    };
+    for (elsewhere, of) in elsewhere {
+        if *elsewhere != place && elsewhere.has(wrong) {
             return Some(format!("\"{wrong}\" belongs to {of}"));
         }
     }
@@ -315,8 +456,7 @@ mod tests {
 
     #[test]
     fn a_key_stands_once_at_each_place() {
-        for place in [Place::File, Place::Runner, Place::Retry, Place::Health, Place::Activity, Place::Budget]
-        {
+        for place in Place::ALL {
             let mut names: Vec<_> = place.keys().map(|(name, _)| name).collect();
             names.sort_unstable();
             let all = names.len();
@@ -336,6 +476,12 @@ mod tests {
         assert_eq!(likely(Place::Retry, "retry_max_retries"), meant("count"));
         assert_eq!(likely(Place::Runner, "cgroup"), Some("\"cgroup\" belongs to the top of the file".into()));
         assert_eq!(likely(Place::File, "command"), Some("\"command\" belongs to a runner".into()));
+        assert_eq!(likely(Place::Stage, "need"), meant("needs"));
+        assert_eq!(likely(Place::Stage, "output"), meant("outputs"));
+        let inside = Some("a stage has it in \"retry\": { … }, as \"count\"".into());
+        assert_eq!(likely(Place::Stage, "retry_count"), inside);
+        assert_eq!(likely(Place::Flow, "when"), Some("\"when\" belongs to a stage".into()));
+        assert_eq!(likely(Place::Runner, "stages"), Some("\"stages\" belongs to a flow".into()));
         assert_eq!(likely(Place::Runner, "working-dir"), None);
         assert_eq!(likely(Place::Runner, "zzz"), None);
     }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod command;
+mod flow;
+mod links;
 mod retry;
 
 use super::collide;
@@ -50,6 +52,7 @@ pub(super) fn lower(
     let log_dir = lowering.log_dir(file.common.log_dir.as_ref(), outer);
     let runners: Vec<RunnerSpec> =
         file.runners.iter().filter_map(|runner| lowering.runner(runner, &file_env, &log_dir)).collect();
+    let flows = file.flows.iter().filter_map(|flow| lowering.flow(flow, &file_env)).map(Arc::new).collect();
     let cache_dir = lowering.made_dir(file.cache_dir.as_ref());
     let retry_log_dir = lowering.made_dir(file.retry_log_dir.as_ref());
     let theme = lowering.theme(file.theme.as_ref());
@@ -71,7 +74,7 @@ pub(super) fn lower(
             clipboard: value(file.clipboard.as_ref(), Clipboard::Osc52),
         },
         runners,
-        flows: Vec::new(),
+        flows,
         data_dir,
     }
 }
@@ -108,23 +111,13 @@ impl Lowering<'_> {
         env.extend(self.env(own.env.as_ref(), outer));
         let scope = Scope { env: self.env, own: Some(&env) };
 
-        let cwd = match &raw.cwd {
-            Some(at) => self.path(at, scope, self.root),
-            None => Some(self.root.to_owned()),
-        };
-        let entered = match (&cwd, &raw.cwd) {
-            (Some(path), Some(at)) => self.there(at, disk::folder(path)),
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
+        let (cwd, entered) = self.cwd(raw.cwd.as_ref(), scope);
         let env_files = self.env_files(own, scope);
         let stdin = self.stdin(raw, scope);
         let world =
             World { scope, cwd: cwd.as_deref().filter(|_| entered), vague_path: !env_files.is_empty() };
         let command = raw.command.as_ref().and_then(|at| self.command(&at.value, &world));
-        let stop_command = own.stop_command.as_ref().or(file.stop_command.as_ref());
-        let stop_command =
-            stop_command.and_then(|at| at.value.as_ref()).and_then(|raw| self.command(raw, &world));
+        let stop = self.stop(own, &world);
         let health = self.health(raw, &world);
         let log_dir = match &own.log_dir {
             Some(at) => self.log_dir(Some(at), scope),
@@ -134,8 +127,6 @@ impl Lowering<'_> {
         let activity = self.activity(raw);
         let retry = self.retry(&own.retry, restart);
 
-        let mut limits = self.limits(file.limits.as_ref());
-        limits.extend(self.limits(own.limits.as_ref()));
         Some(RunnerSpec {
             name: raw.name.clone(),
             group: raw.group.as_ref().map(|at| at.value.clone()),
@@ -144,11 +135,7 @@ impl Lowering<'_> {
             timeout: pick(own.timeout.as_ref(), file.timeout.as_ref(), None),
             activity,
             health,
-            stop: StopSpec {
-                signal: pick(own.stop_signal.as_ref(), file.stop_signal.as_ref(), SIGTERM),
-                grace: pick(own.stop_grace.as_ref(), file.stop_grace.as_ref(), Duration::from_secs(10)),
-                command: stop_command,
-            },
+            stop,
             autostart: value(raw.autostart.as_ref(), true),
             leftovers: pick(own.leftovers.as_ref(), file.leftovers.as_ref(), Leftovers::Kill),
             reload: pick(own.reload.as_ref(), file.reload.as_ref(), Reload::Manual),
@@ -169,10 +156,35 @@ impl Lowering<'_> {
                 stdin,
                 stdio: pick(own.stdio.as_ref(), file.stdio.as_ref(), Stdio::Auto),
                 umask: own.umask.as_ref().or(file.umask.as_ref()).map(|at| at.value),
-                limits,
+                limits: self.limits(own),
                 env,
             },
         })
+    }
+
+    /// The folder to run in, and whether it may be entered.
+    fn cwd(&mut self, at: Option<&At<String>>, scope: Scope<'_>) -> (Option<PathBuf>, bool) {
+        let Some(at) = at else { return (Some(self.root.to_owned()), true) };
+        let path = self.path(at, scope, self.root);
+        let entered = path.as_ref().is_some_and(|path| self.there(at, disk::folder(path)));
+        (path, entered)
+    }
+
+    fn stop(&mut self, own: &RawCommon, world: &World<'_>) -> StopSpec {
+        let file = &self.file.common;
+        let command = own.stop_command.as_ref().or(file.stop_command.as_ref());
+        let command = command.and_then(|at| at.value.as_ref()).and_then(|raw| self.command(raw, world));
+        StopSpec {
+            signal: pick(own.stop_signal.as_ref(), file.stop_signal.as_ref(), SIGTERM),
+            grace: pick(own.stop_grace.as_ref(), file.stop_grace.as_ref(), Duration::from_secs(10)),
+            command,
+        }
+    }
+
+    fn limits(&mut self, own: &RawCommon) -> BTreeMap<Limit, LimitValue> {
+        let mut limits = self.allowed(self.file.common.limits.as_ref());
+        limits.extend(self.allowed(own.limits.as_ref()));
+        limits
     }
 
     fn env(
@@ -212,7 +224,7 @@ impl Lowering<'_> {
     }
 
     /// One above what this machine allows would fail at every start.
-    fn limits(
+    fn allowed(
         &mut self,
         limits: Option<&At<BTreeMap<Limit, At<LimitValue>>>>,
     ) -> BTreeMap<Limit, LimitValue> {

@@ -9,6 +9,8 @@
 //! - JSON with `//` and `/* */` comments, and with a comma behind the last item.
 //! - A key at the top that a runner also takes is the default for all runners. `env`, `env_file` and `limits` add up,
 //!   with the runner's winning; everything else is replaced. `null` turns off what a runner would inherit.
+//! - A stage of a flow gets `env` from the file and its flow, `env_file`, `limits`, `umask`, `stdio`, `stop_*` and
+//!   `log_max_bytes` from the file, and its retries from its flow; the `retry_*` keys of the file are for runners.
 //! - Variables and `~` are filled in (see [`Environment`]) in `cwd`, `env`, `env_file`, `stdin`, `log_dir_name`,
 //!   `retry_log_dir`, `cache_dir` and the items of a command list; not in a command that is one text, nor in the
 //!   script of `["bash", "-c", "…"]`: there the shell does it.
@@ -38,7 +40,7 @@ mod tree;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Position, Severity};
-pub use diff::{Change, diff};
+pub use diff::{Change, FlowChange, diff};
 pub use expand::Environment;
 pub use origins::{Origin, Origins};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::dashboard;
-use super::keys::{self, Place};
+use super::keys::{self, Kind, Place};
 use super::read::{At, Fields, Item, Reader, Spot};
-use super::tree::{Node, join};
+use super::tree::{Node, Value, join};
 use super::values::{self, RawCommand};
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Overrides;
@@ -15,6 +15,10 @@ use crate::domain::spec::{
     CgroupUse, Clipboard, Jitter, Leftovers, Limit, LimitValue, Notifications, Pattern, Reload,
     RestartPolicy, Stdio,
 };
+
+mod flow;
+
+pub(super) use flow::{RawFlow, RawInput, RawStage, RawStageRetry};
 
 const PATH_OR_NULL: &str = "a path as text, or null";
 
@@ -101,6 +105,7 @@ pub(super) struct RawFile {
     pub clipboard: Maybe<Clipboard>,
     pub cgroup: Maybe<CgroupUse>,
     pub runners: Vec<RawRunner>,
+    pub flows: Vec<RawFlow>,
     /// The line of each key that is set: at the top, and on each runner.
     pub set: Set,
 }
@@ -137,18 +142,24 @@ impl RawFile {
             ..Self::default()
         };
         note(&fields, &mut file.set.file);
+        let flows = fields.item("flows");
+        if let Some(item) = &flows {
+            file.flows = flow::flows(reader, item);
+        }
+        let flows =
+            flows.is_some_and(|item| !matches!(&item.node.value, Value::Object(all) if all.is_empty()));
         if let Some(item) = fields.item("runners") {
-            file.read_runners(reader, &item);
-        } else {
+            file.read_runners(reader, &item, flows);
+        } else if !flows {
             let spot = Spot { path: "runners".into(), span: root.span.start..root.span.start + 1 };
             reader.error(spot, "there are no runners", Some(super::syntax::BEGIN.into()));
         }
         file
     }
 
-    fn read_runners(&mut self, reader: &mut Reader, item: &Item<'_>) {
+    fn read_runners(&mut self, reader: &mut Reader, item: &Item<'_>, flows: bool) {
         let Some(members) = reader.members(item, "an object with a name for each runner") else { return };
-        if members.is_empty() {
+        if members.is_empty() && !flows {
             reader.warn(item.spot(), "there is nothing to run", Some(super::syntax::BEGIN.into()));
         }
         for member in members {
@@ -185,7 +196,7 @@ fn note(fields: &Fields<'_>, set: &mut Vec<(&'static str, usize)>) {
         }
         if fields.place == Place::Runner
             && member.key == "retry"
-            && let super::tree::Value::Object(inner) = &member.value.value
+            && let Value::Object(inner) = &member.value.value
         {
             for member in inner {
                 if let Some((_, key)) = Place::Retry.keys().find(|(short, _)| *short == member.key) {
@@ -241,13 +252,7 @@ impl RawRetry {
             backoff: fields.take(key("retry_backoff_seconds"), |item, kind| reader.seconds(item, kind)),
             multiplier: fields.take(key("retry_backoff_multiplier"), |item, kind| reader.number(item, kind)),
             cap: fields.take(key("retry_max_backoff_seconds"), |item, kind| reader.seconds(item, kind)),
-            jitter: fields.take(key("retry_jitter"), |item, kind| {
-                Some(match reader.word(item, kind)? {
-                    "equal" => Jitter::Equal,
-                    "full" => Jitter::Full,
-                    _ => Jitter::None,
-                })
-            }),
+            jitter: fields.take(key("retry_jitter"), |item, kind| jitter(reader, item, kind)),
             reset_after: fields
                 .take_or_off(key("retry_reset_after_seconds"), |item, kind| reader.seconds(item, kind)),
             on_exit_codes: fields.take(key("retry_on_exit_codes"), |item, _| values::codes(reader, item)),
@@ -257,6 +262,14 @@ impl RawRetry {
             not_on_output: fields.take(key("no_retry_on_output"), |item, _| values::patterns(reader, item)),
         }
     }
+}
+
+fn jitter(reader: &mut Reader, item: &Item<'_>, kind: Kind) -> Option<Jitter> {
+    Some(match reader.word(item, kind)? {
+        "equal" => Jitter::Equal,
+        "full" => Jitter::Full,
+        _ => Jitter::None,
+    })
 }
 
 /// Either the flat keys or `retry: { … }`; both at once would leave open which of them counts.
@@ -269,7 +282,7 @@ fn retry(reader: &mut Reader, fields: &Fields<'_>) -> RawRetry {
         let hint = format!("move it into retry, as \"{short}\"");
         reader.error(spot, "a retry key beside \"retry\": { … } on one runner", Some(hint));
     }
-    if let super::tree::Value::Bool(value) = item.node.value {
+    if let Value::Bool(value) = item.node.value {
         let hint = format!("write {{ \"enabled\": {value} }}");
         reader.expected_with::<()>(&item, "an object { … }", Some(hint));
         return flat;
@@ -337,7 +350,6 @@ fn health(reader: &mut Reader, item: &Item<'_>) -> Option<RawHealth> {
 }
 
 fn activity(reader: &mut Reader, item: &Item<'_>) -> Option<RawActivity> {
-    use super::tree::Value;
     if let Value::Object(_) = item.node.value {
         let fields = reader.object(item, Place::Activity)?;
         let output = fields.take("output", |item, _| reader.boolean(item));

@@ -60,19 +60,19 @@ impl<'a> Fields<'a> {
         self.members
     }
 
-    /// What the table says about a key of this object.
-    pub(super) fn kind(&self, key: &str) -> Kind {
-        self.place.keys().find(|(name, _)| *name == key).map_or(Kind::Any, |(_, key)| key.kind)
+    /// What the table says about a key of this object; nothing of one that does not belong here.
+    fn kind(&self, key: &str) -> Option<Kind> {
+        self.place.keys().find(|(name, _)| *name == key).map(|(_, key)| key.kind)
     }
 
-    /// Reads the value of a key, where it is set.
+    /// Reads the value of a key, where it is set and may stand.
     pub(super) fn take<T>(
         &self,
         key: &str,
         read: impl FnOnce(&Item<'a>, Kind) -> Option<T>,
     ) -> Option<At<T>> {
         let item = self.item(key)?;
-        let value = read(&item, self.kind(key))?;
+        let value = read(&item, self.kind(key)?)?;
         Some(At { value, spot: item.spot() })
     }
 

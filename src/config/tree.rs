@@ -35,6 +35,28 @@ pub(super) struct Member {
     pub value: Node,
 }
 
+impl Value {
+    /// As JSON again, without comments and white space.
+    pub(super) fn json(&self) -> String {
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        match self {
+            Self::Null => "null".into(),
+            Self::Bool(value) => value.to_string(),
+            Self::Number(literal) => literal.clone(),
+            Self::Text(value) => text(value),
+            Self::List(items) => {
+                let items: Vec<String> = items.iter().map(|item| item.value.json()).collect();
+                format!("[{}]", items.join(","))
+            }
+            Self::Object(members) => {
+                let one = |member: &Member| format!("{}:{}", text(&member.key), member.value.value.json());
+                let members: Vec<String> = members.iter().map(one).collect();
+                format!("{{{}}}", members.join(","))
+            }
+        }
+    }
+}
+
 /// The tree, as far as there is one, and every slip.
 pub(super) fn parse(text: &str) -> (Option<Node>, Vec<Problem>) {
     if let Some(slip) = syntax::line_break_in_text(text) {
@@ -126,7 +148,11 @@ impl Builder<'_> {
             let value = self.node(&property.value, &path);
             if let Some(first) = seen.get(&key) {
                 let line = self.source.position(*first).line;
-                let what = if path == format!("runners.{key}") { "runner" } else { "key" };
+                let what = match path.strip_suffix(&key) {
+                    Some("runners.") => "runner",
+                    Some("flows.") => "flow",
+                    Some(_) | None => "key",
+                };
                 self.slip(
                     &path,
                     key_span,

@@ -168,17 +168,19 @@ fn regex_hint(text: &str) -> Option<String> {
 }
 
 pub(super) fn globs(reader: &mut Reader, item: &Item<'_>) -> Option<Vec<String>> {
-    reader.list(item, |reader, item| {
-        let text = reader.filled(item, "a file pattern such as \"out/**/*.png\"")?;
-        match globset::Glob::new(&text) {
-            Ok(_) => Some(text),
-            Err(error) => {
-                let message = format!("bad file pattern {}: {}", quoted(&text), error.kind());
-                reader.error(item.spot(), message, None);
-                None
-            }
+    reader.list(item, glob)
+}
+
+pub(super) fn glob(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+    let text = reader.filled(item, "a file pattern such as \"out/**/*.png\"")?;
+    match globset::Glob::new(&text) {
+        Ok(_) => Some(text),
+        Err(error) => {
+            let message = format!("bad file pattern {}: {}", quoted(&text), error.kind());
+            reader.error(item.spot(), message, None);
+            None
         }
-    })
+    }
 }
 
 pub(super) fn texts(reader: &mut Reader, item: &Item<'_>, what: &str) -> Option<Vec<At<String>>> {

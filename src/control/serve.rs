@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::lines::{Line, read_line};
 use super::lock::file_id;
 use super::outbox::{Outbox, Waiting, outbox};
-use super::socket::{Bound, SocketError};
+use super::socket::Bound;
 use super::watch::{Of, Watch};
 use super::wire::{self, Answer, ClientLine, Command, MAX_CLIENT_LINE, ServerLine, Welcome};
 use crate::domain::view::Update;
@@ -65,15 +65,15 @@ struct About {
 }
 
 impl Server {
-    pub fn bind(place: Place, welcome: Welcome, handle: Handle) -> Result<Self, SocketError> {
-        let bound = Bound::bind(&place.folders)?;
+    /// On a socket that was bound in one of the folders of the place.
+    pub fn new(bound: Bound, place: Place, welcome: Welcome, handle: Handle) -> Self {
         let watch = Watch::new();
         watch.add(&place.lock_file, &[Of::Knocks]);
         let lock_id = file_id(&place.lock_file);
         let about = About { welcome: Arc::new(welcome), handle };
         let server = Self { bound, place, watch, lock_id, about };
         server.watch_folder();
-        Ok(server)
+        server
     }
 
     /// Where clients find it now.

@@ -60,7 +60,8 @@ fn bench() -> Bench {
     let place = Place { folders: vec![dir.path().join("run")], lock_file };
     let welcome =
         Welcome { version: wire::VERSION, supervisor_pid: 7, workspace: "/film".into(), headless: true };
-    let server = Server::bind(place, welcome, Handle::new(requests, updates.clone())).unwrap();
+    let bound = Bound::bind(&place.folders).unwrap();
+    let server = Server::new(bound, place, welcome, Handle::new(requests, updates.clone()));
     let path = server.path().to_owned();
     let (end, ending) = oneshot::channel::<()>();
     let server = tokio::spawn(server.run(async move { ending.await.unwrap_or(()) }, |_| true));

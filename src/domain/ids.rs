@@ -44,6 +44,11 @@ impl RunnerName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name of a stage under way, such as `video-12/render`. No runner of a config can have one with a `/`.
+    pub fn is_guest(&self) -> bool {
+        self.0.contains('/')
+    }
 }
 
 impl fmt::Display for RunnerName {

@@ -1,13 +1,13 @@
 //! Attempts on this machine, through the keeper. One task holds the line to it: starts a keeper where there is none,
 //! says hello, passes orders and reports, and begins again when the line breaks.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
@@ -18,6 +18,9 @@ use crate::keeper::wire::{Order, Policy, Report, VERSION};
 use crate::ports::{ExecEvent, Executor, Launch, StopTree, TerminalSize};
 
 use super::translate;
+
+/// Read at once; most of what the keeper says is much shorter.
+const PORTION: usize = 8 << 10;
 
 /// How this supervisor introduces itself.
 #[derive(Debug, Clone)]
@@ -97,10 +100,36 @@ struct Outgoing {
 
 #[derive(Debug, Default)]
 struct Out {
-    socket: Option<Arc<OwnedWriteHalf>>,
-    backlog: Vec<u8>,
+    socket: Option<Arc<UnixStream>>,
+    backlog: Backlog,
     /// The goodbye is said.
     closing: bool,
+}
+
+/// Bytes that wait, the first of which are sent already.
+#[derive(Debug, Default)]
+struct Backlog {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Backlog {
+    fn waiting(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    fn is_sent(&mut self, more: usize) {
+        self.sent += more;
+        if self.sent >= self.bytes.len() {
+            self.clear();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.sent = 0;
+        self.bytes.clear();
+        self.bytes.shrink_to(PORTION);
+    }
 }
 
 impl Outgoing {
@@ -110,19 +139,21 @@ impl Outgoing {
     }
 
     fn order(&self, order: &Order) {
+        // Behind what the socket does not take for now, there is nothing to try.
+        let is_full = self.out().backlog.waiting().len() > PORTION;
         self.append(order);
         let mut out = self.out();
-        if let Some(socket) = out.socket.clone() {
+        if let Some(socket) = out.socket.clone().filter(|_| !is_full) {
             // What does not go is sent by the task; a broken socket is noticed by the one who reads.
-            let sent = socket.try_write(&out.backlog).unwrap_or(0);
-            out.backlog.drain(..sent);
+            let sent = (&*socket).write(out.backlog.waiting()).unwrap_or(0);
+            out.backlog.is_sent(sent);
         }
     }
 
     fn append(&self, order: &Order) {
         let mut out = self.out();
         if out.socket.is_some() {
-            out.backlog.extend_from_slice(&encode(order));
+            out.backlog.bytes.extend_from_slice(&encode(order));
             self.waiting.notify_one();
         }
     }
@@ -133,34 +164,75 @@ impl Outgoing {
         self.waiting.notify_one();
     }
 
-    fn connect(&self, socket: Option<Arc<OwnedWriteHalf>>) {
-        let mut out = self.out();
-        out.backlog.clear();
-        out.socket = socket;
-        if out.closing {
-            drop(out);
+    /// The hello is the first that goes.
+    fn connect(&self, socket: Arc<UnixStream>, hello: &Order) {
+        {
+            let mut out = self.out();
+            out.backlog.clear();
+            out.socket = Some(socket);
+        }
+        self.order(hello);
+        if self.out().closing {
             self.close();
         }
     }
 
+    fn disconnect(&self) {
+        let mut out = self.out();
+        out.backlog.clear();
+        out.socket = None;
+    }
+
     /// Sends what waits; true once the goodbye is out.
-    async fn flush(&self, socket: &OwnedWriteHalf) -> io::Result<bool> {
+    async fn flush(&self, socket: &UnixStream) -> io::Result<bool> {
         loop {
             {
                 let mut out = self.out();
-                if out.backlog.is_empty() {
+                if out.backlog.waiting().is_empty() {
                     return Ok(out.closing);
                 }
-                match socket.try_write(&out.backlog) {
+                match (&*socket).write(out.backlog.waiting()) {
                     Ok(sent) => {
-                        out.backlog.drain(..sent);
+                        out.backlog.is_sent(sent);
                         continue;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error),
                 }
             }
-            socket.writable().await?;
+            room(socket).await?;
+        }
+    }
+}
+
+/// Resolves when the socket takes more. Asked for only where it does not: otherwise each order that the keeper takes
+/// out would wake us.
+async fn room(socket: &UnixStream) -> io::Result<()> {
+    // SAFETY: the value owns its descriptor, which stays open and the same for as long as the value lives.
+    let waiting = unsafe { AsyncFd::register_with_interest(socket.try_clone()?, Interest::WRITABLE) }?;
+    waiting.writable().await?.retain_ready();
+    Ok(())
+}
+
+/// Adds what has come; 0 at the end.
+async fn receive(socket: &AsyncFd<Arc<UnixStream>>, inbox: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        let mut ready = socket.readable().await?;
+        let before = inbox.len();
+        inbox.resize(before + PORTION, 0);
+        let read = ready.try_io(|socket| (&**socket.get_ref()).read(&mut inbox[before..]));
+        inbox.truncate(before + read.as_ref().map_or(0, |read| *read.as_ref().unwrap_or(&0)));
+        match read {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(Ok(length)) => {
+                if length < PORTION {
+                    // That was all; what comes now is told anew.
+                    ready.clear_ready();
+                }
+                return Ok(length);
+            }
+            Ok(error) => return error,
+            Err(_not_ready) => {}
         }
     }
 }
@@ -178,7 +250,7 @@ async fn hold_line(
         let why = match reach(&place).await {
             Ok(stream) => {
                 let talk = talk(stream, &introduction, &outgoing, &events).await;
-                outgoing.connect(None);
+                outgoing.disconnect();
                 match talk {
                     Talk::Over => return,
                     Talk::Broken { welcomed, why } => {
@@ -215,7 +287,7 @@ async fn reach(place: &KeeperPlace) -> Result<UnixStream, String> {
         Err(error) => return Err(error.to_string()),
     };
     stream.set_nonblocking(true).map_err(|error| error.to_string())?;
-    UnixStream::from_std(stream).map_err(|error| error.to_string())
+    Ok(stream)
 }
 
 enum Talk {
@@ -235,53 +307,67 @@ async fn talk(
 ) -> Talk {
     let mut welcomed = false;
     let broken = |welcomed, why: String| Talk::Broken { welcomed, why };
-    let (read, mut write) = stream.into_split();
-    let mut reports = BufReader::with_capacity(32 << 10, read);
+    let socket = Arc::new(stream);
+    // SAFETY: the value shares in owning its descriptor, which stays open and the same for as long as the value lives.
+    let registered = unsafe { AsyncFd::register_with_interest(Arc::clone(&socket), Interest::READABLE) };
+    let reports = match registered {
+        Ok(reports) => reports,
+        Err(error) => return broken(welcomed, error.to_string()),
+    };
     let hello = Order::Hello {
         version: VERSION,
         epoch: introduction.epoch,
         policy: introduction.policy,
         successor: introduction.successor.clone(),
     };
-    if let Err(error) = write.write_all(&encode(&hello)).await {
-        return broken(welcomed, error.to_string());
-    }
-    let write = Arc::new(write);
-    outgoing.connect(Some(Arc::clone(&write)));
-    let mut line = Vec::new();
+    outgoing.connect(Arc::clone(&socket), &hello);
+    let mut inbox = Vec::new();
     loop {
         tokio::select! {
-            () = outgoing.waiting.notified() => match outgoing.flush(&write).await {
+            () = outgoing.waiting.notified() => match outgoing.flush(&socket).await {
                 Ok(true) => return Talk::Over,
                 Ok(false) => {}
                 Err(error) => return broken(welcomed, error.to_string()),
             },
-            // Not cancelled half-way: the bytes read so far stay in `line`.
-            read = reports.read_until(b'\n', &mut line) => {
-                match read {
-                    Ok(0) => return broken(welcomed, "the keeper closed the line".into()),
-                    Err(error) => return broken(welcomed, error.to_string()),
-                    Ok(_) => {}
+            // Not cancelled half-way: what was read so far stays in the inbox.
+            read = receive(&reports, &mut inbox) => match read {
+                Ok(0) => return broken(welcomed, "the keeper closed the line".into()),
+                Err(error) => return broken(welcomed, error.to_string()),
+                Ok(_) => {
+                    for report in whole_lines(&mut inbox) {
+                        match report {
+                            Err(error) => {
+                                return broken(welcomed, format!("the keeper said something unknown: {error}"));
+                            }
+                            Ok(Report::Refused { why }) => {
+                                return broken(welcomed, format!("the keeper refused: {why}"));
+                            }
+                            Ok(report) => {
+                                welcomed = true;
+                                if let Some(event) = translate::event(report) {
+                                    // Nobody listens any more where only the goodbye is left to be said.
+                                    events.send(event).ok();
+                                }
+                            }
+                        }
+                    }
                 }
-                if line.last() != Some(&b'\n') {
-                    continue;
-                }
-                let report: Report = match serde_json::from_slice(&line) {
-                    Ok(report) => report,
-                    Err(error) => return broken(welcomed, format!("the keeper said something unknown: {error}")),
-                };
-                line.clear();
-                if let Report::Refused { why } = report {
-                    return broken(welcomed, format!("the keeper refused: {why}"));
-                }
-                welcomed = true;
-                if let Some(event) = translate::event(report) {
-                    // Nobody listens any more where only the goodbye is left to be said.
-                    events.send(event).ok();
-                }
-            }
+            },
         }
     }
+}
+
+/// Takes the reports out that have come whole.
+fn whole_lines(inbox: &mut Vec<u8>) -> Vec<serde_json::Result<Report>> {
+    let whole = inbox.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let reports = inbox[..whole]
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(serde_json::from_slice)
+        .collect();
+    inbox.drain(..whole);
+    inbox.shrink_to(PORTION);
+    reports
 }
 
 fn encode(order: &Order) -> Vec<u8> {

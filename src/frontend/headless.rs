@@ -4,17 +4,18 @@
 
 use std::future::Future;
 use std::io::Write;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::text::{Tone, one_line};
 use crate::domain::ids::RunnerName;
 use crate::domain::verdict::Verdict;
-use crate::domain::view::{Notice, NoticeKind, Update};
+use crate::domain::view::{Notice, NoticeKind};
+use crate::supervisor::handle::Notices;
 
 /// Lines that may wait for a terminal.
 const WAITING_LINES: usize = 4096;
@@ -91,7 +92,10 @@ fn tone(what: &NoticeKind) -> Tone {
 /// Writes lines to a place that may block for ever, without ever blocking whoever prints.
 #[derive(Debug)]
 pub struct Printer {
-    lines: SyncSender<String>,
+    lines: Sender<String>,
+    /// How many wait; the queue takes no memory for those that do not.
+    waiting: Arc<AtomicUsize>,
+    room: usize,
     done: Receiver<()>,
 }
 
@@ -101,23 +105,31 @@ impl Printer {
     }
 
     fn with_room(mut sink: impl Write + Send + 'static, room: usize) -> Self {
-        let (lines, queue) = sync_channel::<String>(room);
+        let (lines, queue) = channel::<String>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::clone(&waiting);
         let (finished, done) = sync_channel(1);
         std::thread::spawn(move || {
             let mut open = true;
             for line in queue {
+                taken.fetch_sub(1, Ordering::Relaxed);
                 // With nobody left to read, lines are still taken, so that none of them counts as dropped.
                 open = open && sink.write_all(line.as_bytes()).and_then(|()| sink.flush()).is_ok();
             }
             // Whoever waited for the end may have lost patience.
             finished.send(()).ok();
         });
-        Self { lines, done }
+        Self { lines, waiting, room, done }
     }
 
     /// Says whether there was room for it.
     pub fn print(&self, line: String) -> bool {
-        self.lines.try_send(line).is_ok()
+        // Nobody else adds lines, so the count can only fall in between.
+        if self.waiting.load(Ordering::Relaxed) >= self.room {
+            return false;
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.lines.send(line).is_ok()
     }
 
     /// Lets what waits go out, for as long as there is patience. A thread that is stuck in a write ends with the
@@ -160,21 +172,12 @@ impl Headless {
     }
 
     /// Tells every notice until the end, and what was told before it.
-    pub async fn run(&mut self, mut updates: broadcast::Receiver<Update>, ending: impl Future<Output = ()>) {
-        tokio::pin!(ending);
-        loop {
-            let received = tokio::select! {
-                biased;
-                received = updates.recv() => received,
-                () = &mut ending => return,
-            };
-            match received {
-                Ok(Update::Notice(notice)) => self.tell(&notice),
-                Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_)) => {}
-                Err(RecvError::Lagged(missed)) => self.missed += missed,
-                Err(RecvError::Closed) => return,
-            }
-        }
+    pub async fn run(&mut self, notices: Notices, ending: impl Future<Output = ()>) {
+        let tell = |told: Result<Arc<Notice>, u64>| match told {
+            Ok(notice) => self.tell(&notice),
+            Err(missed) => self.missed += missed,
+        };
+        notices.each(ending, tell).await;
     }
 
     pub fn close(self, patience: Duration) {
@@ -185,12 +188,14 @@ impl Headless {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex, mpsc};
+    use std::sync::{Mutex, mpsc};
 
     use super::*;
     use crate::domain::ids::Attempt;
     use crate::domain::time::Timestamp;
     use crate::domain::verdict::Outcome;
+    use crate::domain::view::Update;
+    use crate::supervisor::handle::Handle;
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -319,12 +324,14 @@ mod tests {
     async fn tells_everything_up_to_the_end() {
         let page = Page::default();
         for printer in [Printer::new(page.clone()), Printer::new(Gone)] {
-            let (sender, updates) = broadcast::channel(8);
+            let (sender, _) = tokio::sync::broadcast::channel(8);
+            let handle = Handle::new(tokio::sync::mpsc::channel(1).0, sender.clone());
+            let notices = handle.subscribe_to_notices();
             for text in ["one", "two"] {
                 sender.send(Update::Notice(Arc::new(info(text)))).unwrap();
             }
             let mut headless = Headless::new(printer, human(false));
-            headless.run(updates, async {}).await;
+            headless.run(notices, async {}).await;
             headless.close(SOON);
         }
         assert_eq!(page.text(), "12:41:07 restage  one\n12:41:07 restage  two\n");

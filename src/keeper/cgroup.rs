@@ -53,12 +53,15 @@ impl Cgroups {
     }
 }
 
-/// Whether any process is in it or below; an unreadable one (gone already) is empty.
+/// Whether any process is in it or below. One that is gone is empty; one that cannot be asked is not known to be.
 pub(crate) fn is_populated(dir: &Path) -> bool {
     let mut events = [0_u8; 64];
     let read =
         fs::File::open(dir.join("cgroup.events")).and_then(|mut file| io::Read::read(&mut file, &mut events));
-    read.is_ok() && events.starts_with(b"populated 1")
+    match read {
+        Ok(_) => events.starts_with(b"populated 1"),
+        Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)),
+    }
 }
 
 pub(crate) fn kill(dir: &Path) -> io::Result<()> {
@@ -93,6 +96,14 @@ fn mount_point(mountinfo: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_is_gone_is_empty_and_one_that_cannot_be_asked_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_populated(&dir.path().join("gone")));
+        std::fs::create_dir(dir.path().join("cgroup.events")).unwrap();
+        assert!(is_populated(dir.path()));
+    }
 
     #[test]
     fn finds_the_unified_mount_of_hybrid_and_pure_systems() {

@@ -50,10 +50,11 @@ impl Conn {
                 Ok(0) => result.closed = true,
                 Ok(length) => {
                     self.received.extend_from_slice(buffer.get(..length).unwrap_or_default());
-                    if self.received.len() <= MAX_LINE {
+                    if self.received.len() > MAX_LINE {
+                        result.closed = true;
+                    } else if length == buffer.len() {
                         continue;
                     }
-                    result.closed = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

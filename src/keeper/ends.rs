@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::cgroup;
 use super::journal::Record;
@@ -20,6 +20,8 @@ const DRAIN: u64 = 2_000 * MILLI;
 const PASS: u64 = MILLI / 2;
 /// Between two attempts to kill what does not die.
 const STUCK_PASS: u64 = 1_000 * MILLI;
+/// How long tidying up waits for the spawn that often follows an end.
+const TIDY: u64 = 20 * MILLI;
 /// Between two looks for the orphans of a tree that is not descended from us.
 const LOOK: u64 = 50 * MILLI;
 
@@ -29,6 +31,7 @@ impl Keeper {
         while let Some(ended) = next_ended() {
             if let Some(key) = self.mains.get(&ended.pid).cloned() {
                 self.main_ended(&key, ended.status, ended.cpu_ms, ended.max_rss_kb);
+                self.write_down();
                 reap_one(ended.pid);
             } else if self.relays.contains_key(&ended.pid) {
                 reap_one(ended.pid);
@@ -171,7 +174,7 @@ impl Keeper {
     }
 
     fn census_of(&self, key: &str, full: bool) -> (Census, usize) {
-        let trees: Vec<&Tree> = self.trees.values().collect();
+        let trees: Vec<&Tree> = self.trees.values().map(|tree| &**tree).collect();
         let index = trees.iter().position(|tree| tree.key() == key).unwrap_or(usize::MAX);
         (sweep::census(&trees, &|tree| tree.key() == key, &self.spared(), full), index)
     }
@@ -199,7 +202,7 @@ impl Keeper {
         if tree.foreign {
             return !self.census_of(key, true).0.has_any();
         }
-        let trees: Vec<&Tree> = self.trees.values().collect();
+        let trees: Vec<&Tree> = self.trees.values().map(|tree| &**tree).collect();
         let index = trees.iter().position(|other| other.key() == key).unwrap_or(usize::MAX);
         !sweep::has_orphans(&trees, index, &self.spared())
     }
@@ -248,7 +251,7 @@ impl Keeper {
     /// One pass over all trees that are due: simultaneous ends share the look at the processes.
     fn sweep(&mut self, now: u64) {
         let is_due = |tree: &Tree| matches!(&tree.ending, Ending::Sweep(sweep) if sweep.next_pass <= now);
-        if !self.trees.values().any(is_due) {
+        if !self.trees.values().any(|tree| is_due(tree)) {
             return;
         }
         for tree in self.trees.values().filter(|tree| is_due(tree)) {
@@ -263,7 +266,7 @@ impl Keeper {
             }
             Ending::Not | Ending::Grace { .. } | Ending::Drain { .. } => false,
         });
-        let trees: Vec<&Tree> = self.trees.values().collect();
+        let trees: Vec<&Tree> = self.trees.values().map(|tree| &**tree).collect();
         let census = sweep::census(&trees, &is_due, &self.spared(), full);
         let mut found: Vec<(String, Vec<i32>)> = Vec::new();
         for (index, tree) in trees.iter().enumerate().filter(|(_, tree)| is_due(tree)) {
@@ -331,14 +334,16 @@ impl Keeper {
     pub(super) fn gone(&mut self, key: &str) {
         let Some(tree) = self.trees.remove(key) else { return };
         self.mains.remove(&tree.pid);
+        // Most attempts go with the exit of their main process: both records are one write, both reports one message.
         self.record(&Record::Gone { key: key.to_owned() });
         self.send(&Report::Gone { key: key.to_owned() });
         if let Some((pid, _)) = tree.holder.filter(|(pid, start)| proc::is_alive(*pid, *start)) {
             // SAFETY: plain numbers; that very process was just seen alive.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
-        // After the report is out: somebody waits for that.
+        // After the report is out, and after the next spawn that it may bring: somebody waits for these.
         self.empty_cgroups.extend(tree.cgroup());
+        self.tidies_at.get_or_insert(proc::monotonic() + TIDY);
     }
 
     /// A main process or a relay that is not our child has ended.
@@ -384,7 +389,7 @@ fn is_whole(tree: &Tree, census: &Census, index: usize, member: &sweep::Member) 
 }
 
 /// Whether anybody has the file open for writing: a read lease is refused then.
-fn has_writer(log: &PathBuf) -> bool {
+fn has_writer(log: &Path) -> bool {
     let Ok(file) = std::fs::File::open(log) else { return false };
     // SAFETY: the descriptor is open; a lease that was given ends with it.
     let refused = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } != 0;

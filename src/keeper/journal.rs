@@ -1,7 +1,8 @@
 //! What the keeper must still know after it was killed: which attempts live, and which ends nobody has acknowledged.
 //!
-//! A file of lines `checksum json`, appended with one write each. Room for the records that will have to be written
-//! later (an exit for every live attempt) is reserved before a spawn, so a full disk stops new work and nothing else.
+//! A file of lines `checksum json`. Records of one moment are written together, before anything follows from them: a
+//! reaping, a spawn, a word to the supervisor. Room for the records that will have to be written later (an exit for
+//! every live attempt) is reserved before a spawn, so a full disk stops new work and nothing else.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -18,6 +19,10 @@ use super::wire::{Exit, Policy, StdioKind};
 const RESERVE_PER_RECORD: u64 = 512;
 const RESERVE_STEP: u64 = 64 << 10;
 const COMPACT_ABOVE: u64 = 256 << 10;
+/// Room for lines that is kept.
+const KEPT_BYTES: usize = 4 << 10;
+/// A checksum and a blank.
+const SUM: usize = 17;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
@@ -65,9 +70,9 @@ pub(crate) struct Head {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intent {
-    pub(crate) key: String,
+    pub(crate) key: Rc<str>,
     pub(crate) token: u64,
-    pub(crate) log: PathBuf,
+    pub(crate) log: Box<Path>,
     pub(crate) stdio: StdioKind,
     pub(crate) stop_signal: i32,
     pub(crate) grace_ms: u64,
@@ -102,6 +107,10 @@ pub(crate) struct Journal {
     file: File,
     size: u64,
     reserved_until: u64,
+    /// Whole lines that are yet to be written.
+    waiting: Vec<u8>,
+    /// The size at which the next compaction is worth its while.
+    compact_above: u64,
 }
 
 impl Journal {
@@ -114,17 +123,27 @@ impl Journal {
         };
         let recovered = recover(&bytes);
         let file = open_append(path)?;
-        let mut journal = Self { path: path.to_owned(), file, size: bytes.len() as u64, reserved_until: 0 };
+        let mut journal = Self::new(path, file);
+        journal.size = bytes.len() as u64;
         if !bytes.is_empty() && bytes.last() != Some(&b'\n') {
             // A torn tail must not swallow the next record.
-            journal.write_line(b"\n")?;
+            journal.write(b"\n")?;
         }
         Ok((journal, recovered))
     }
 
+    fn new(path: &Path, file: File) -> Self {
+        let path = path.to_owned();
+        Self { path, file, size: 0, reserved_until: 0, waiting: Vec::new(), compact_above: COMPACT_ABOVE }
+    }
+
     /// Makes sure that `records` more will fit whatever happens to the disk.
     pub(crate) fn reserve(&mut self, records: usize) -> io::Result<()> {
-        let wanted = self.size + records as u64 * RESERVE_PER_RECORD;
+        self.reserve_bytes(self.waiting.len() as u64 + records as u64 * RESERVE_PER_RECORD)
+    }
+
+    fn reserve_bytes(&mut self, bytes: u64) -> io::Result<()> {
+        let wanted = self.size + bytes;
         if wanted <= self.reserved_until {
             return Ok(());
         }
@@ -145,38 +164,67 @@ impl Journal {
         Ok(())
     }
 
-    pub(crate) fn append(&mut self, record: &Record) -> io::Result<()> {
-        let line = encode(record)?;
-        self.write_line(&line)
+    /// To be written with what comes next, at the latest when [`Journal::write_down`] is called.
+    pub(crate) fn note(&mut self, record: &Record) -> io::Result<()> {
+        encode(record, &mut self.waiting)
     }
 
+    /// Writes a record, and what waits before it.
+    pub(crate) fn append(&mut self, record: &Record) -> io::Result<()> {
+        self.note(record)?;
+        self.write_down()
+    }
+
+    pub(crate) fn write_down(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let mut lines = std::mem::take(&mut self.waiting);
+        let written = self.write(&lines);
+        lines.clear();
+        lines.shrink_to(KEPT_BYTES);
+        self.waiting = lines;
+        written
+    }
+
+    /// What lives makes the file as long as it is; only when twice of that has come together, it is worth it.
     pub(crate) fn wants_compaction(&self) -> bool {
-        self.size > COMPACT_ABOVE
+        self.size > self.compact_above
     }
 
     /// Replaces the file by one that holds just `records`. On any failure the old one stays in use.
-    pub(crate) fn compact(&mut self, records: &[Record], reserve: usize) -> io::Result<()> {
+    pub(crate) fn compact(
+        &mut self,
+        records: impl Iterator<Item = Record>,
+        reserve: usize,
+    ) -> io::Result<()> {
+        // Where it fails, the next try comes when the file has grown as much again.
+        self.compact_above = (self.size * 2).max(COMPACT_ABOVE);
+        // The old file stays in use until the new one is complete, and may stay so; where it cannot take what waits, the
+        // new one holds that all the same.
+        self.write_down().ok();
+        let mut lines = Vec::new();
+        for record in records {
+            encode(&record, &mut lines)?;
+        }
         let beside = self.path.with_extension("new");
         match std::fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let mut fresh =
-            Self { path: beside.clone(), file: open_append(&beside)?, size: 0, reserved_until: 0 };
-        fresh.reserve(records.len() * 2 + reserve)?;
-        for record in records {
-            fresh.append(record)?;
-        }
+        let mut fresh = Self::new(&self.path, open_append(&beside)?);
+        fresh.reserve_bytes(lines.len() as u64 + reserve as u64 * RESERVE_PER_RECORD)?;
+        fresh.write(&lines)?;
+        fresh.compact_above = (fresh.size * 2).max(COMPACT_ABOVE);
         std::fs::rename(&beside, &self.path)?;
-        fresh.path.clone_from(&self.path);
         *self = fresh;
         Ok(())
     }
 
-    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        let written = self.file.write(line)?;
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let written = self.file.write(lines)?;
         self.size += written as u64;
-        if written == line.len() {
+        if written == lines.len() {
             return Ok(());
         }
         // Short: the disk is full in the middle of a record. Its checksum fails, and the next one starts a new line.
@@ -196,16 +244,24 @@ fn open_append(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn encode(record: &Record) -> io::Result<Vec<u8>> {
-    let json = serde_json::to_vec(record).map_err(io::Error::other)?;
-    let mut line = format!("{:016x} ", checksum(&json)).into_bytes();
-    line.extend_from_slice(&json);
-    line.push(b'\n');
-    Ok(line)
+/// Adds a line; the file knows only whole ones.
+fn encode(record: &Record, lines: &mut Vec<u8>) -> io::Result<()> {
+    let begin = lines.len();
+    lines.extend_from_slice(&[b' '; SUM]);
+    if let Err(error) = serde_json::to_writer(&mut *lines, record) {
+        lines.truncate(begin);
+        return Err(io::Error::other(error));
+    }
+    let sum = format!("{:016x} ", checksum(lines.get(begin + SUM..).unwrap_or_default()));
+    if let Some(place) = lines.get_mut(begin..begin + SUM) {
+        place.copy_from_slice(sum.as_bytes());
+    }
+    lines.push(b'\n');
+    Ok(())
 }
 
 fn decode(line: &[u8]) -> Option<Record> {
-    let (sum, json) = line.split_at_checked(17)?;
+    let (sum, json) = line.split_at_checked(SUM)?;
     let sum = u64::from_str_radix(std::str::from_utf8(sum).ok()?.trim_end(), 16).ok()?;
     if sum != checksum(json) {
         return None;
@@ -263,12 +319,12 @@ impl Recovered {
                 }
             }
             Record::Ack { seq } => self.exits.retain(|exit| exit.seq > seq),
-            Record::Gone { key } => self.known.retain(|known| known.intent.key != key),
+            Record::Gone { key } => self.known.retain(|known| *known.intent.key != *key),
         }
     }
 
     fn find(&mut self, key: &str) -> Option<&mut Known> {
-        self.known.iter_mut().rev().find(|known| known.intent.key == key)
+        self.known.iter_mut().rev().find(|known| *known.intent.key == *key)
     }
 }
 
@@ -281,7 +337,7 @@ mod tests {
         Record::Intent(Intent {
             key: key.into(),
             token: 7,
-            log: "/l".into(),
+            log: Path::new("/l").into(),
             stdio: StdioKind::File,
             stop_signal: 15,
             grace_ms: 100,
@@ -324,7 +380,7 @@ mod tests {
             let (mut journal, _) = Journal::open(&path).unwrap();
             journal.append(&intent("b#1")).unwrap();
             let (_, told) = Journal::open(&path).unwrap();
-            assert_eq!(told.known.last().unwrap().intent.key, "b#1", "cut at {cut}");
+            assert_eq!(&*told.known.last().unwrap().intent.key, "b#1", "cut at {cut}");
             let complete = whole[..cut].split(|byte| *byte == b'\n').count() - 1;
             assert_eq!(
                 told.exits.len(),
@@ -355,9 +411,39 @@ mod tests {
         for seq in 0..100 {
             journal.append(&exit(seq, "x#1")).unwrap();
         }
-        journal.compact(&[intent("a#1"), exit(100, "a#1")], 4).unwrap();
+        journal.compact([intent("a#1"), exit(100, "a#1")].into_iter(), 4).unwrap();
         journal.append(&Record::Ack { seq: 100 }).unwrap();
         let (_, told) = Journal::open(&path).unwrap();
         assert_eq!((told.known.len(), told.exits.len(), told.damaged), (1, 0, 0));
+    }
+
+    #[test]
+    fn what_waits_goes_first_and_is_not_lost_in_a_compaction() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        journal.note(&exit(1, "a#1")).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+        journal.append(&exit(2, "b#1")).unwrap();
+        journal.note(&exit(3, "c#1")).unwrap();
+        let seqs = || Journal::open(&path).unwrap().1.exits.iter().map(|exit| exit.seq).collect::<Vec<_>>();
+        assert_eq!(seqs(), [1, 2]);
+        // One that fails must leave everything in the old file.
+        std::fs::create_dir(path.with_extension("new")).unwrap();
+        journal.compact(std::iter::empty(), 0).unwrap_err();
+        assert_eq!(seqs(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_long_file_of_what_lives_is_not_written_anew_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(&dir.path().join("journal")).unwrap();
+        let records = || (0..4000).map(|seq| exit(seq, "x#1"));
+        for record in records() {
+            journal.append(&record).unwrap();
+        }
+        assert!(journal.wants_compaction());
+        journal.compact(records(), 0).unwrap();
+        assert!(journal.size > COMPACT_ABOVE && !journal.wants_compaction());
     }
 }

@@ -1,30 +1,37 @@
 //! From a spawn order to a process: opens each thing by itself, so that what fails has a name, and records the intent
 //! before there is a process.
 
-use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{self, Cgroups};
+use super::environment::Environment;
 use super::journal::{Intent, Journal, Record};
 use super::proc;
 use super::relay::{self, Source};
+use super::spares::{Log, Nest, Spares};
 use super::spawn::{self, Child, ChildStdio, Stack};
-use super::sweep::{MARKER, marker};
 use super::tree::{Main, Relay, Tree};
 use super::wire::{SpawnSpec, SpawnStep, StdioKind};
+
+/// So many descriptors are left free for ending what lives.
+const DESCRIPTORS: u64 = 32;
 
 /// What every child inherits, taken once when the guard starts.
 #[derive(Debug)]
 pub(crate) struct Inheritance {
-    env: BTreeMap<OsString, OsString>,
+    env: Environment,
     umask: u32,
     nofile: (u64, u64),
+    /// Whether the soft limit of the resident set, which means nothing, may be anything.
+    token_fits: bool,
+    /// The stdin of most.
+    null: Option<OwnedFd>,
     stack: Stack,
 }
 
@@ -53,10 +60,15 @@ impl Inheritance {
             let most = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const most);
         }
+        let mut resident = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the struct is valid; the call cannot fail with this resource.
+        unsafe { libc::getrlimit(libc::RLIMIT_RSS, &raw mut resident) };
         Self {
-            env: std::env::vars_os().collect(),
+            env: Environment::take(),
             umask,
             nofile: (limit.rlim_cur, limit.rlim_max),
+            token_fits: resident.rlim_max == libc::RLIM_INFINITY,
+            null: fs::File::open("/dev/null").ok().map(OwnedFd::from),
             stack: Stack::new(),
         }
     }
@@ -68,26 +80,30 @@ impl Inheritance {
         spec: &SpawnSpec,
         journal: &mut Journal,
         cgroups: Option<&Cgroups>,
+        spares: &mut Spares,
     ) -> Result<Tree, Failure> {
         let cwd = open_dir(&spec.cwd).map_err(Failure::at(SpawnStep::Cwd, shown(&spec.cwd)))?;
-        let stdin = open_stdin(spec.stdin.as_deref())?;
-        let log = open_log(&spec.log)?;
-        let env = self.environment(spec);
-        let program = resolve(spec, &env)?;
-        let token = token().map_err(Failure::at(SpawnStep::Fork, "a random token"))?;
-        let outputs = Outputs::make(spec)?;
-        let cgroup = match cgroups {
-            Some(cgroups) => Some(
-                cgroups
-                    .add(&marker(token))
-                    .map_err(Failure::at(SpawnStep::Cgroup, "a cgroup for the attempt"))?,
-            ),
-            None => None,
+        let given;
+        let stdin = match (&spec.stdin, &self.null) {
+            (None, Some(null)) => null,
+            (path, _) => {
+                given = open_stdin(path.as_deref())?;
+                &given
+            }
         };
+        let log = match spares.take_log(&spec.log) {
+            Some(log) => log,
+            None => open_log(&spec.log)?,
+        };
+        let program = resolve(spec, self.env.value(&spec.env, "PATH"))?;
+        let outputs = Outputs::make(spec, |source| self.may_keep(source))?;
+        let nest = spares.take_nest(cgroups);
+        let Nest { token, cgroup } =
+            nest.map_err(Failure::at(SpawnStep::Cgroup, "a place for the attempt"))?;
         let intent = Intent {
-            key: key.to_owned(),
+            key: key.into(),
             token,
-            log: spec.log.clone(),
+            log: spec.log.as_path().into(),
             stdio: spec.stdio,
             stop_signal: spec.stop_signal,
             grace_ms: spec.grace_ms,
@@ -95,10 +111,15 @@ impl Inheritance {
             cgroups: cgroups.map(Cgroups::base),
             relay: outputs.relay_id(),
         };
-        let record = |journal: &mut Journal| journal.append(&Record::Intent(intent.clone()));
-        record(journal).map_err(Failure::at(SpawnStep::Journal, "the keeper's journal"))?;
+        if let Err(error) = journal.append(&Record::Intent(intent.clone())) {
+            if let Some((path, _)) = &cgroup {
+                cgroup::remove(path);
+            }
+            return Err(Failure::at(SpawnStep::Journal, "the keeper's journal")(error));
+        }
 
-        let env = finish_env(env, token);
+        let own = self.env.own(&spec.env, token);
+        let env = self.env.merged(&spec.env, &own);
         let argv = c_strings(spec.argv.iter().map(String::as_bytes))?;
         let limits = self.limits(spec, token);
         let log_name = c_path(&spec.log).map_err(Failure::at(SpawnStep::Log, shown(&spec.log)))?;
@@ -107,7 +128,7 @@ impl Inheritance {
             argv: &argv,
             env: &env,
             cwd: &cwd,
-            stdio: outputs.child_stdio(&log, &stdin, spec.stdin.is_some(), &log_name),
+            stdio: outputs.child_stdio(&log.fd, stdin, spec.stdin.is_some(), &log_name),
             umask: spec.umask.unwrap_or(self.umask),
             limits: &limits,
             cgroup: cgroup.as_ref().map(|(_, fd)| fd),
@@ -132,9 +153,10 @@ impl Inheritance {
         let start_of = |pid| proc::stat(pid).map_or(0, |stat| stat.start);
         let start = start_of(born.pid);
         let holder = born.holder.map(|pid| (pid, start_of(pid)));
-        journal.append(&Record::Spawned { key: key.to_owned(), pid: born.pid, start, holder }).ok();
+        // Until it is written, the token tells whose process this is.
+        journal.note(&Record::Spawned { key: key.to_owned(), pid: born.pid, start, holder }).ok();
 
-        let mut tree = Tree::new(intent, born.pid, start, Main::Child);
+        let mut tree = Tree::new(intent, born.pid, start, Main::Child, Some(log.file));
         tree.holder = holder;
         (tree.relay, tree.source) = outputs.into_relay();
         Ok(tree)
@@ -148,8 +170,7 @@ impl Inheritance {
         let argv =
             c_strings(std::iter::once("restage".as_bytes()).chain(arguments.iter().map(String::as_bytes)))
                 .map_err(|failure| failure.subject)?;
-        let env =
-            c_strings(joined(&self.env).iter().map(Vec::as_slice)).map_err(|failure| failure.subject)?;
+        let env = self.env.whole();
         let child = Child {
             program: c"/proc/self/exe",
             argv: &argv,
@@ -165,23 +186,17 @@ impl Inheritance {
             .map_err(|failed| io::Error::from_raw_os_error(failed.errno).to_string())
     }
 
-    fn environment(&self, spec: &SpawnSpec) -> BTreeMap<OsString, OsString> {
-        let mut env = self.env.clone();
-        for (name, value) in &spec.env {
-            match value {
-                Some(value) => env.insert(name.into(), value.into()),
-                None => env.remove(OsStr::new(name)),
-            };
-        }
-        env
+    /// Descriptors are given out from the lowest. One that is kept must not lie among the last, for without any we could
+    /// neither see who lives nor kill.
+    fn may_keep(&self, source: Source) -> io::Result<Source> {
+        let kept_free = DESCRIPTORS.min(self.nofile.1 / 4);
+        let left = self.nofile.1.saturating_sub(u64::from(source.highest().unsigned_abs()));
+        if left > kept_free { Ok(source) } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) }
     }
 
     fn limits(&self, spec: &SpawnSpec, token: u64) -> Vec<(u32, u64, u64)> {
-        let mut hard = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: the struct is valid; the call cannot fail with this resource.
-        unsafe { libc::getrlimit(libc::RLIMIT_RSS, &raw mut hard) };
         let mut limits = Vec::with_capacity(spec.limits.len() + 2);
-        if hard.rlim_max == libc::RLIM_INFINITY {
+        if self.token_fits {
             limits.push((libc::RLIMIT_RSS, token, libc::RLIM_INFINITY));
         }
         limits.push((libc::RLIMIT_NOFILE, self.nofile.0, self.nofile.1));
@@ -198,7 +213,7 @@ enum Outputs {
 }
 
 impl Outputs {
-    fn make(spec: &SpawnSpec) -> Result<Self, Failure> {
+    fn make(spec: &SpawnSpec, may_keep: impl FnOnce(Source) -> io::Result<Source>) -> Result<Self, Failure> {
         let start = |source: &Source| {
             let pid = relay::start(source, &spec.log).map_err(Failure::at(SpawnStep::Relay, "a relay"))?;
             Ok(Relay { pid, start: proc::stat(pid).map_or(0, |stat| stat.start), _pidfd: None })
@@ -206,13 +221,14 @@ impl Outputs {
         match spec.stdio {
             StdioKind::File => Ok(Self::Log),
             StdioKind::Pipe => {
-                let (write_end, source) = relay::pipe().map_err(Failure::at(SpawnStep::Relay, "a pipe"))?;
+                let made = relay::pipe().and_then(|(end, source)| Ok((end, may_keep(source)?)));
+                let (write_end, source) = made.map_err(Failure::at(SpawnStep::Relay, "a pipe"))?;
                 let relay = start(&source)?;
                 Ok(Self::Pipe { write_end, source, relay })
             }
             StdioKind::Tty => {
-                let (path, source) =
-                    relay::terminal().map_err(Failure::at(SpawnStep::Pty, "a pseudo-terminal"))?;
+                let made = relay::terminal().and_then(|(path, source)| Ok((path, may_keep(source)?)));
+                let (path, source) = made.map_err(Failure::at(SpawnStep::Pty, "a pseudo-terminal"))?;
                 let relay = start(&source)?;
                 Ok(Self::Terminal { path, source, relay })
             }
@@ -257,12 +273,7 @@ fn open_dir(path: &Path) -> io::Result<OwnedFd> {
         .read(true)
         .custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC | libc::O_PATH)
         .open(path)?;
-    // A folder that may not be entered fails only in the child's fchdir, too late for a good message.
-    let path = c_path(path)?;
-    // SAFETY: the path is a valid C string.
-    if unsafe { libc::access(path.as_ptr(), libc::X_OK) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // One that may not be entered fails in the child's fchdir, which says so.
     Ok(OwnedFd::from(file))
 }
 
@@ -287,7 +298,7 @@ fn open_stdin(path: Option<&Path>) -> Result<OwnedFd, Failure> {
 }
 
 /// The log is appended to, never truncated; a link, a FIFO or a device in its place is refused.
-fn open_log(path: &Path) -> Result<OwnedFd, Failure> {
+fn open_log(path: &Path) -> Result<Log, Failure> {
     let at = || Failure::at(SpawnStep::Log, shown(path));
     let open = || {
         OpenOptions::new()
@@ -305,21 +316,21 @@ fn open_log(path: &Path) -> Result<OwnedFd, Failure> {
         }
         other => other.map_err(at())?,
     };
-    if !file.metadata().map_err(at())?.is_file() {
-        return Err(at()(io::Error::from_raw_os_error(libc::EINVAL)));
-    }
-    Ok(OwnedFd::from(file))
+    Log::of(file).map_err(at())
+}
+
+fn program_name(spec: &SpawnSpec) -> &str {
+    spec.argv.first().map_or("", String::as_str)
 }
 
 /// The program that `argv[0]` means: a path, or the first match in the child's own `PATH`.
-fn resolve(spec: &SpawnSpec, env: &BTreeMap<OsString, OsString>) -> Result<CString, Failure> {
-    let name = spec.argv.first().map_or("", String::as_str);
+fn resolve(spec: &SpawnSpec, path: Option<&OsStr>) -> Result<CString, Failure> {
+    let name = program_name(spec);
     let at = || Failure::at(SpawnStep::Executable, name);
     if name.contains('/') {
         return c_path(&spec.cwd.join(name)).map_err(at());
     }
-    let default = OsString::from("/usr/local/bin:/usr/bin:/bin");
-    let path = env.get(OsStr::new("PATH")).unwrap_or(&default);
+    let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
     let mut denied = false;
     for dir in std::env::split_paths(path) {
         let candidate = spec.cwd.join(dir).join(name);
@@ -390,31 +401,6 @@ fn interpreter(path: &Path) -> Option<String> {
     line.split_ascii_whitespace().next().map(str::to_owned)
 }
 
-/// The marker goes behind those of the attempts that we are inside of.
-fn finish_env(mut env: BTreeMap<OsString, OsString>, token: u64) -> Vec<CString> {
-    let outer = env.remove(OsStr::new(MARKER)).unwrap_or_default();
-    let mut path = outer.into_vec();
-    if !path.is_empty() {
-        path.push(b'/');
-    }
-    path.extend_from_slice(marker(token).as_bytes());
-    env.insert(MARKER.into(), OsString::from_vec(path));
-    // A NUL cannot be in what the kernel handed us, and the config refuses it elsewhere.
-    joined(&env).into_iter().filter_map(|entry| CString::new(entry).ok()).collect()
-}
-
-fn joined(env: &BTreeMap<OsString, OsString>) -> Vec<Vec<u8>> {
-    env.iter()
-        .map(|(name, value)| {
-            let mut entry = Vec::with_capacity(name.len() + value.len() + 2);
-            entry.extend_from_slice(name.as_bytes());
-            entry.push(b'=');
-            entry.extend_from_slice(value.as_bytes());
-            entry
-        })
-        .collect()
-}
-
 fn c_strings<'a>(strings: impl Iterator<Item = &'a [u8]>) -> Result<Vec<CString>, Failure> {
     strings
         .map(|string| {
@@ -431,14 +417,4 @@ fn c_path(path: &Path) -> io::Result<CString> {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// Never 0 and never "unlimited"; 62 random bits.
-fn token() -> io::Result<u64> {
-    let mut bytes = [0_u8; 8];
-    // SAFETY: the buffer is valid for its length.
-    if unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } != 8 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(u64::from_ne_bytes(bytes) >> 2 | 1)
 }

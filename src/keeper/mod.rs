@@ -6,14 +6,15 @@
 //! goodbye the keeper follows its policy: start a successor, or stop everything.
 //!
 //! Reading order: [`wire`] (what is said), [`link`] (how the supervisor finds and starts it), `guard` (how it begins
-//! and survives), `serve` and `orders` (its loop), `launch` and `spawn` (how a process comes to be), `ends` (how it ends), `sweep`
-//! (who belongs to an attempt), `relay` and `relays` (pipes and terminals), `terminal` (what is
-//! typed), `journal` (what outlives it).
+//! and survives), `serve` and `orders` (its loop), `launch`, `environment`, `spares` and `spawn` (how a
+//! process comes to be), `ends` (how it ends), `sweep` (who belongs to an attempt), `relay` and `relays` (pipes and
+//! terminals), `terminal` (what is typed), `journal` (what outlives it).
 
 mod cgroup;
 mod conn;
 mod door;
 mod ends;
+mod environment;
 pub mod footprint;
 mod guard;
 mod holder;
@@ -26,6 +27,7 @@ mod proc;
 mod relay;
 mod relays;
 mod serve;
+mod spares;
 mod spawn;
 mod successor;
 mod sweep;

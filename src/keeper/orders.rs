@@ -1,12 +1,17 @@
 //! What the supervisor orders, from its hello to its goodbye; and what its death without one means.
 
+use std::ops::Bound;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use super::journal::Record;
 use super::proc;
 use super::serve::{Keeper, SETTLED_AFTER, SUPERVISOR, add};
-use super::tree::{Tree, runner_of};
+use super::tree::runner_of;
 use super::wire::{LiveAttempt, Order, Policy, Report, SpawnSpec, SpawnStep, VERSION};
+
+/// What is known is told at least this often while there is more to do.
+const FLUSH: u64 = 1_000_000;
 
 impl Keeper {
     pub(super) fn on_order(&mut self, order: Order) {
@@ -20,8 +25,10 @@ impl Keeper {
             Order::Hello { .. } => {}
             Order::Spawn { key, spec } => {
                 self.on_spawn(&key, &spec);
-                // Others may wait behind this one.
-                self.flush();
+                // Others may wait behind this one, and somebody for the answer to it.
+                if proc::monotonic() > self.flushed + FLUSH {
+                    self.flush();
+                }
             }
             Order::Stop { key, signal, grace_ms } => self.stop(&key, signal, grace_ms),
             Order::Input { key, text } => self.on_input(&key, &text),
@@ -76,7 +83,7 @@ impl Keeper {
         if !same {
             self.watch_supervisor(peer);
         }
-        let live: Vec<LiveAttempt> = self.trees.values().map(Tree::view).collect();
+        let live: Vec<LiveAttempt> = self.trees.values().map(|tree| tree.view()).collect();
         self.send(&Report::Welcome {
             version: VERSION,
             keeper_pid: std::process::id().cast_signed(),
@@ -136,11 +143,15 @@ impl Keeper {
                 subject: "the keeper's journal".into(),
             });
         }
-        match self.inheritance.launch(key, spec, &mut self.journal, self.cgroups.as_ref()) {
+        let (cgroups, spares) = (self.cgroups.as_ref(), &mut self.spares);
+        match self.inheritance.launch(key, spec, &mut self.journal, cgroups, spares) {
             Ok(tree) => {
                 let report = Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start };
                 self.index(tree);
                 self.settles_at = Some(proc::monotonic() + SETTLED_AFTER);
+                self.log_dir = spec.log.parent().map(Path::to_owned);
+                // Before the answer: what wakes now takes the processor from the child that just begins.
+                self.tidies_at = Some(0);
                 self.send(&report);
             }
             Err(failure) => self.send(&Report::SpawnFailed {
@@ -156,7 +167,7 @@ impl Keeper {
     fn lives(&self, runner: &str) -> bool {
         let from = format!("{runner}#");
         self.trees
-            .range(from.clone()..)
+            .range::<str, _>((Bound::Included(&*from), Bound::Unbounded))
             .next()
             .is_some_and(|(key, _)| key.strip_prefix(&from).is_some_and(|number| !number.contains('#')))
     }

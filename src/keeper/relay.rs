@@ -26,6 +26,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// The highest of its descriptors.
+    pub(crate) fn highest(&self) -> RawFd {
+        let stage = self.stage.as_ref().map_or(-1, |(read, write)| read.as_raw_fd().max(write.as_raw_fd()));
+        self.input.as_raw_fd().max(stage)
+    }
+
     /// The master, where it is a terminal.
     pub(crate) fn terminal(&self) -> Option<&OwnedFd> {
         self.stage.as_ref().map(|_| &self.input)

@@ -1,6 +1,8 @@
 //! Looking after relays: starting one anew where it died, taking over those of an earlier keeper, cutting off one that
 //! has nothing left to wait for.
 
+use std::rc::Rc;
+
 use super::journal::Record;
 use super::proc;
 use super::relay;
@@ -47,7 +49,7 @@ impl Keeper {
                 let start = proc::stat(pid).map_or(0, |stat| stat.start);
                 tree.relay = Some(Relay { pid, start, _pidfd: None });
                 tree.intent.relay = Some((pid, start));
-                self.relays.insert(pid, tree.key().to_owned());
+                self.relays.insert(pid, Rc::clone(&tree.intent.key));
                 self.record(&Record::Relay { key: tree.key().to_owned(), relay: (pid, start) });
             }
             Err(error) => {

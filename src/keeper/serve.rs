@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -18,6 +19,7 @@ use super::footprint;
 use super::journal::{Head, Journal, Record, Recovered};
 use super::launch::Inheritance;
 use super::proc;
+use super::spares::Spares;
 use super::successor::Successor;
 use super::tree::{Ending, Main, Tree};
 use super::wire::{Exit, Policy, Report};
@@ -64,17 +66,26 @@ pub(crate) struct Keeper {
     pub(super) goodbye: bool,
     /// Everything is being stopped for good: nothing is spawned any more.
     pub(super) ending: bool,
-    pub(super) trees: BTreeMap<String, Tree>,
-    pub(super) mains: HashMap<i32, String>,
-    pub(super) relays: HashMap<i32, String>,
+    /// Boxed, so that the gaps of the map are small.
+    pub(super) trees: BTreeMap<Rc<str>, Box<Tree>>,
+    pub(super) mains: HashMap<i32, Rc<str>>,
+    pub(super) relays: HashMap<i32, Rc<str>>,
     /// Relays of attempts whose leftovers live on.
     pub(super) loose_relays: HashSet<i32>,
     /// Ended, not acknowledged, in order.
     pub(super) exits: BTreeMap<u64, Exit>,
     /// When what starting needed is given back.
     pub(super) settles_at: Option<u64>,
+    /// For the next spawn.
+    pub(super) spares: Spares,
+    /// Where the log of the last spawn lies.
+    pub(super) log_dir: Option<PathBuf>,
     /// To be removed when there is time.
     pub(super) empty_cgroups: Vec<PathBuf>,
+    /// When there is time at the latest.
+    pub(super) tidies_at: Option<u64>,
+    /// Since when the supervisor has been told nothing, while there is something to tell.
+    pub(super) flushed: u64,
     /// A child that is nobody's main process has ended since the last look.
     pub(super) orphan_ended: bool,
 }
@@ -133,7 +144,11 @@ impl Keeper {
             loose_relays: HashSet::new(),
             exits: BTreeMap::new(),
             settles_at: Some(proc::monotonic() + SETTLED_AFTER),
+            spares: Spares::default(),
+            log_dir: None,
             empty_cgroups: Vec::new(),
+            tidies_at: None,
+            flushed: 0,
             orphan_ended: false,
         };
         keeper.inherit(recovered);
@@ -175,16 +190,16 @@ impl Keeper {
             let now = proc::monotonic();
             self.on_time(now);
             self.write_typed(now);
-            if self.settles_at.is_some_and(|at| at <= now) {
-                self.settles_at = None;
-                footprint::give_back();
+            if self.tidies_at.is_some_and(|at| at <= now) {
+                self.tidy();
             }
+            self.flush();
             if self.journal.wants_compaction() {
                 self.compact();
             }
-            self.flush();
-            for dir in self.empty_cgroups.drain(..) {
-                cgroup::remove(&dir);
+            if self.settles_at.is_some_and(|at| at <= now) {
+                self.settles_at = None;
+                footprint::give_back();
             }
             if self.is_done() {
                 return Ok(());
@@ -196,7 +211,9 @@ impl Keeper {
         match event.data() {
             SIGNALS => {
                 // Only the ends of children matter; whoever asks the keeper to end by a signal is not heard.
-                while let Ok(Some(_)) = self.signals.read_signal() {}
+                // One read takes many; should there be more, we are woken again.
+                let mut told = [0_u8; 16 * size_of::<libc::signalfd_siginfo>()];
+                nix::unistd::read(&self.signals, &mut told).ok();
                 self.reap();
             }
             LISTENER => self.accept(),
@@ -226,6 +243,7 @@ impl Keeper {
     fn on_conn(&mut self) {
         let Some(conn) = &mut self.conn else { return };
         let received = conn.receive();
+        self.flushed = proc::monotonic();
         for order in received.orders {
             self.on_order(order);
         }
@@ -234,15 +252,26 @@ impl Keeper {
         }
     }
 
+    /// Clears up after those that are gone, and gets ready for the next.
+    fn tidy(&mut self) {
+        self.tidies_at = None;
+        for dir in self.empty_cgroups.drain(..) {
+            cgroup::remove(&dir);
+        }
+        let in_use = |dir: &PathBuf| self.trees.values().any(|tree| tree.intent.log.parent() == Some(dir));
+        let log_dir = self.log_dir.as_ref().filter(|dir| in_use(dir));
+        self.spares.prepare(self.cgroups.as_ref(), log_dir.map(PathBuf::as_path));
+    }
+
     pub(super) fn index(&mut self, tree: Tree) {
-        let key = tree.key().to_owned();
+        let key = Rc::clone(&tree.intent.key);
         if tree.main_lives() {
-            self.mains.insert(tree.pid, key.clone());
+            self.mains.insert(tree.pid, Rc::clone(&key));
         }
         if let Some(relay) = &tree.relay {
-            self.relays.insert(relay.pid, key.clone());
+            self.relays.insert(relay.pid, Rc::clone(&key));
         }
-        self.trees.insert(key, tree);
+        self.trees.insert(key, Box::new(tree));
     }
 
     /// A tree of an earlier keeper: watched by pidfd where it is not our child, with its relay and its pipe.
@@ -253,7 +282,7 @@ impl Keeper {
             tree.main = Main::Ended;
         }
         self.revive_relay(&mut tree);
-        let (key, lives) = (tree.key().to_owned(), tree.main_lives());
+        let (key, lives) = (Rc::clone(&tree.intent.key), tree.main_lives());
         self.index(tree);
         if !lives {
             if exit_is_known {
@@ -294,7 +323,10 @@ impl Keeper {
         }
     }
 
+    /// Says what there is to be said, after it is on record.
     pub(super) fn flush(&mut self) {
+        self.write_down();
+        self.flushed = proc::monotonic();
         let Some(conn) = &mut self.conn else { return };
         if !conn.flush() {
             self.conn = None;
@@ -311,38 +343,46 @@ impl Keeper {
     /// A record that is not essential at once: room was reserved, and where the write fails all the same, what lives
     /// in memory stays true for as long as we live.
     pub(super) fn record(&mut self, record: &Record) {
-        if let Err(error) = self.journal.append(record) {
-            self.send(&Report::Warning { key: None, text: format!("write the keeper's journal: {error}") });
+        if let Err(error) = self.journal.note(record) {
+            self.journal_failed(&error);
         }
     }
 
-    fn compact(&mut self) {
-        let mut records = vec![Record::Head(self.head.clone())];
-        for tree in self.trees.values() {
-            records.push(Record::Intent(tree.intent.clone()));
-            records.push(Record::Spawned {
-                key: tree.key().to_owned(),
-                pid: tree.pid,
-                start: tree.start,
-                holder: tree.holder,
-            });
-            if !tree.main_lives() {
-                records.push(Record::Ended { key: tree.key().to_owned() });
-            }
+    /// To be called before anything is done that must not be without its record.
+    pub(super) fn write_down(&mut self) {
+        if let Err(error) = self.journal.write_down() {
+            self.journal_failed(&error);
         }
-        records.extend(self.exits.values().cloned().map(Record::Exit));
+    }
+
+    fn journal_failed(&mut self, error: &io::Error) {
+        self.send(&Report::Warning { key: None, text: format!("write the keeper's journal: {error}") });
+    }
+
+    fn compact(&mut self) {
+        let trees = self.trees.values().flat_map(|tree| {
+            let key = || tree.key().to_owned();
+            let (pid, start, holder) = (tree.pid, tree.start, tree.holder);
+            let ended = (!tree.main_lives()).then(|| Record::Ended { key: key() });
+            let born = Record::Spawned { key: key(), pid, start, holder };
+            [Record::Intent(tree.intent.clone()), born].into_iter().chain(ended)
+        });
+        let records = std::iter::once(Record::Head(self.head.clone()))
+            .chain(trees)
+            .chain(self.exits.values().cloned().map(Record::Exit));
         let reserve = self.trees.len() * 3 + self.exits.len() + 64;
-        // On failure the old file stays in use; the next round tries again.
-        self.journal.compact(&records, reserve).ok();
+        // On failure the old file stays in use.
+        self.journal.compact(records, reserve).ok();
     }
 
     fn next_deadline(&self) -> Option<u64> {
         self.trees
             .values()
-            .filter_map(Self::deadline_of)
+            .filter_map(|tree| Self::deadline_of(tree))
             .chain(self.trees.values().filter_map(|tree| tree.typed.as_ref().map(|typed| typed.next)))
             .chain(self.successor.due())
             .chain(self.settles_at)
+            .chain(self.tidies_at)
             .min()
     }
 

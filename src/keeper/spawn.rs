@@ -17,7 +17,7 @@ use super::wire::SpawnStep;
 pub(crate) struct Child<'a> {
     pub(crate) program: &'a CStr,
     pub(crate) argv: &'a [CString],
-    pub(crate) env: &'a [CString],
+    pub(crate) env: &'a [&'a CStr],
     pub(crate) cwd: &'a OwnedFd,
     pub(crate) stdio: ChildStdio<'a>,
     pub(crate) umask: u32,
@@ -58,8 +58,8 @@ impl Failed {
 
 /// Starts the child. The caller has blocked all signals and ignores none, so the child inherits no handler.
 pub(crate) fn spawn(child: &Child<'_>, stack: &mut Stack) -> Result<Born, Failed> {
-    let argv = pointers(child.argv);
-    let env = pointers(child.env);
+    let argv = pointers(child.argv.iter().map(CString::as_c_str));
+    let env = pointers(child.env.iter().copied());
     let (first, second) = stack.0.split_at_mut(STACK_WORDS);
     let mut plan = Plan { child, argv: &argv, env: &env, failed: None, main: 0, terminal: -1, stack: second };
     let pid = match &child.stdio {
@@ -117,8 +117,8 @@ struct Plan<'a> {
     stack: &'a mut [u128],
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_char> {
+    strings.map(CStr::as_ptr).chain([ptr::null()]).collect()
 }
 
 const FLAGS: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK;
@@ -396,7 +396,7 @@ mod tests {
         let stdin = OwnedFd::from(File::open("/dev/null").unwrap());
         let cwd = OwnedFd::from(File::open("/").unwrap());
         let argv: Vec<CString> = argv.iter().map(|arg| CString::new(*arg).unwrap()).collect();
-        let env = [CString::new("A=1").unwrap()];
+        let env = [c"A=1"];
         let child = Child {
             program: &argv[0],
             argv: &argv,

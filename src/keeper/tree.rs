@@ -86,8 +86,13 @@ impl Sweep {
 }
 
 impl Tree {
-    pub(crate) fn new(intent: Intent, pid: i32, start: u64, main: Main) -> Self {
-        let log_file = fs::metadata(&intent.log).ok().map(|meta| (meta.dev(), meta.ino()));
+    pub(crate) fn new(
+        intent: Intent,
+        pid: i32,
+        start: u64,
+        main: Main,
+        log_file: Option<(u64, u64)>,
+    ) -> Self {
         let foreign = !matches!(main, Main::Child);
         Self {
             pid,
@@ -115,7 +120,9 @@ impl Tree {
         } else {
             proc::pidfd_open(pid).map_or(Main::Ended, Main::Foreign)
         };
-        Self { holder: known.holder, ..Self::new(known.intent.clone(), pid, start, main) }
+        let intent = known.intent.clone();
+        let log_file = fs::metadata(&intent.log).ok().map(|meta| (meta.dev(), meta.ino()));
+        Self { holder: known.holder, ..Self::new(intent, pid, start, main, log_file) }
     }
 
     /// The leader of the session that its processes are born into.
@@ -138,7 +145,7 @@ impl Tree {
 
     pub(crate) fn view(&self) -> LiveAttempt {
         LiveAttempt {
-            key: self.intent.key.clone(),
+            key: self.key().to_owned(),
             pid: self.pid,
             start: self.start,
             main_ended: !self.main_lives(),
@@ -146,7 +153,7 @@ impl Tree {
                 Ending::Sweep(sweep) => sweep.stuck.clone(),
                 Ending::Not | Ending::Grace { .. } | Ending::Drain { .. } => Vec::new(),
             },
-            log: self.intent.log.clone(),
+            log: self.intent.log.to_path_buf(),
         }
     }
 }

@@ -1,15 +1,20 @@
 //! How everybody else talks to the actor: requests go in by a channel, each with its own answer; updates come out by a
 //! broadcast, one per change. A listener that fell behind asks for a snapshot and goes on.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::domain::ids::RunnerName;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{Notice, NoticeKind, RunnerView, Snapshot, Update};
+
+/// How long notices are gathered.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What can be asked of the supervisor. An empty list of names means every runner.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +74,7 @@ pub struct Handle {
     requests: mpsc::Sender<Ask>,
     updates: broadcast::Sender<Update>,
     attached: watch::Sender<usize>,
+    busy: watch::Sender<usize>,
     notice_readers: Arc<AtomicUsize>,
 }
 
@@ -80,11 +86,54 @@ pub struct Notices {
 }
 
 impl Notices {
-    pub async fn recv(&mut self) -> Result<Arc<Notice>, RecvError> {
+    /// Hands over every notice until the end, and what was told before it; or how many were missed. What is told in
+    /// one moment comes together and a moment later: whoever writes it is woken once, and not while something starts.
+    pub async fn each(
+        mut self,
+        ending: impl Future<Output = ()>,
+        mut tell: impl FnMut(Result<Arc<Notice>, u64>),
+    ) {
+        tokio::pin!(ending);
         loop {
-            match self.updates.recv().await? {
-                Update::Notice(notice) => return Ok(notice),
-                Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_) => {}
+            let first = tokio::select! {
+                biased;
+                received = self.updates.recv() => Some(received),
+                () = &mut ending => None,
+            };
+            let over = match first {
+                None | Some(Err(RecvError::Closed)) => true,
+                // Nobody is to be told of it.
+                Some(Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_))) => {
+                    continue;
+                }
+                Some(first) => {
+                    let over = tokio::select! {
+                        () = tokio::time::sleep(GATHER) => false,
+                        () = &mut ending => true,
+                    };
+                    match first {
+                        Ok(Update::Notice(notice)) => tell(Ok(notice)),
+                        Err(RecvError::Lagged(missed)) => tell(Err(missed)),
+                        Ok(_) | Err(RecvError::Closed) => {}
+                    }
+                    over
+                }
+            };
+            self.tell_rest(&mut tell);
+            if over {
+                return;
+            }
+        }
+    }
+
+    /// All that is there already.
+    fn tell_rest(&mut self, tell: &mut impl FnMut(Result<Arc<Notice>, u64>)) {
+        loop {
+            match self.updates.try_recv() {
+                Ok(Update::Notice(notice)) => tell(Ok(notice)),
+                Ok(Update::Runner(_) | Update::Removed(_) | Update::Fleet(_) | Update::Flow(_)) => {}
+                Err(TryRecvError::Lagged(missed)) => tell(Err(missed)),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
         }
     }
@@ -106,6 +155,17 @@ impl Drop for Attachment {
     }
 }
 
+/// Work that is under way beside the runners, such as a run of a flow: the supervisor does not end for want of work as
+/// long as this is kept.
+#[derive(Debug)]
+pub struct Busy(watch::Sender<usize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
 /// A request on its way, with the place for its answer.
 #[derive(Debug)]
 pub struct Ask {
@@ -115,7 +175,13 @@ pub struct Ask {
 
 impl Handle {
     pub fn new(requests: mpsc::Sender<Ask>, updates: broadcast::Sender<Update>) -> Self {
-        Self { requests, updates, attached: watch::Sender::new(0), notice_readers: Arc::default() }
+        Self {
+            requests,
+            updates,
+            attached: watch::Sender::new(0),
+            busy: watch::Sender::new(0),
+            notice_readers: Arc::default(),
+        }
     }
 
     pub async fn ask(&self, request: Request) -> Result<Reply, RequestError> {
@@ -158,5 +224,27 @@ impl Handle {
     /// How many are attached, for the actor.
     pub fn attached(&self) -> watch::Receiver<usize> {
         self.attached.subscribe()
+    }
+
+    /// To be kept by whoever has work under way that the actor does not know of.
+    pub fn busy(&self) -> Busy {
+        self.busy.send_modify(|count| *count += 1);
+        Busy(self.busy.clone())
+    }
+
+    /// How much of such work there is, for the actor.
+    pub fn work(&self) -> watch::Receiver<usize> {
+        self.busy.subscribe()
+    }
+
+    /// Whether anybody would hear of it.
+    pub fn has_listeners(&self) -> bool {
+        self.updates.receiver_count() > 0
+    }
+
+    /// Tells everybody who listens of something that is not the actor's.
+    pub fn publish(&self, update: Update) {
+        // The last listener may have left.
+        self.updates.send(update).ok();
     }
 }

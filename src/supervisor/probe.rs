@@ -61,7 +61,7 @@ impl Probe for SystemProbe {
 
     fn no_room(&self, folder: &Path) -> Option<String> {
         // What cannot be asked is left to the spawn, which names what is wrong.
-        let found = statvfs(existing(folder)).ok()?;
+        let found = statvfs(folder).or_else(|_| statvfs(existing(folder))).ok()?;
         let blocks =
             if nix::unistd::geteuid().is_root() { found.blocks_free() } else { found.blocks_available() };
         let room = blocks.saturating_mul(found.fragment_size());

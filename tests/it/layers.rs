@@ -15,7 +15,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("store", &["domain", "ports"]),
     ("logs", &["domain", "ports"]),
     ("supervisor", &["domain", "ports", "logs"]),
-    ("flow", &["domain", "ports", "supervisor::handle", "supervisor::guest"]),
+    // Of logs, the last line of an attempt.
+    ("flow", &["domain", "ports", "logs", "supervisor::handle", "supervisor::guest"]),
     ("control", &["domain", "supervisor::handle", "flow::handle"]),
     // The dashboard is a client, and reads logs as files.
     ("frontend", &["domain", "logs", "control::client", "supervisor::handle", "flow::handle"]),

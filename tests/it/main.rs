@@ -23,5 +23,7 @@ mod layers;
 mod output;
 mod pictures;
 mod readme;
+mod scarce;
+mod stages;
 mod support;
 mod tui;

@@ -1,8 +1,9 @@
 //! The README says what the program does: its tables are held against the code.
 
+use std::fmt::Write;
 use std::process::Command;
 
-use restage::config::keys::{KEYS, Place};
+use restage::config::keys::{KEYS, Key, Place};
 
 use crate::support::RESTAGE;
 
@@ -25,31 +26,39 @@ fn it_begins_with_two_commands() {
 
 const HEAD: &str = "| key | stands in | takes | default | meaning |\n|---|---|---|---|---|\n";
 
-/// `RESTAGE_WRITE_README=1 cargo test readme` writes it anew.
+/// One table for what supervision knows, one for what only flows know.
+///
+/// `RESTAGE_WRITE_README=1 cargo test readme` writes them anew.
 #[test]
-fn the_table_of_keys_is_that_of_the_code() {
+fn the_tables_of_keys_are_those_of_the_code() {
+    let (of_flows, others): (Vec<&Key>, Vec<&Key>) = KEYS.iter().partition(|key| {
+        let place = key.places[0];
+        matches!(place, Place::Flow | Place::Input | Place::Stage | Place::StageRetry | Place::Foreach)
+    });
+    let made = [table(&others), table(&of_flows)];
+    let mut text = readme();
+    let mut from = 0;
+    for table in &made {
+        let start = from + text[from..].find("| key | stands in |").unwrap();
+        let end = start + text[start..].find("\n\n").unwrap() + 1;
+        text.replace_range(start..end, table);
+        from = start + table.len();
+    }
+    if std::env::var_os("RESTAGE_WRITE_README").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"), &text).unwrap();
+    }
+    assert!(readme() == text, "RESTAGE_WRITE_README=1 cargo test readme brings it in step");
+}
+
+fn table(keys: &[&Key]) -> String {
     let mut made = HEAD.to_owned();
-    for key in KEYS {
-        let place = match key.places {
-            [Place::File] => "top",
-            [Place::Runner] => "runner",
-            [Place::Health] => "`health`",
-            [Place::Activity] => "`activity`",
-            [Place::Budget] => "`retry_budget`",
-            _ => "top, runner",
-        };
+    for key in keys {
+        let place = key.places.iter().map(|place| place.label()).collect::<Vec<_>>().join(", ");
         let short = key.short.map(|short| format!("<br>in `retry`: `{short}`")).unwrap_or_default();
         let (takes, default) = (key.kind.takes(), key.default.replace('|', "\\|"));
-        made += &format!("| `{}`{short} | {place} | {takes} | {default} | {} |\n", key.name, key.doc);
+        writeln!(made, "| `{}`{short} | {place} | {takes} | {default} | {} |", key.name, key.doc).unwrap();
     }
-    let text = readme();
-    let (before, rest) = text.split_once("| key | stands in |").unwrap();
-    let (_, after) = rest.split_once("\n\n").unwrap();
-    if std::env::var_os("RESTAGE_WRITE_README").is_some() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-        std::fs::write(path, format!("{before}{made}\n{after}")).unwrap();
-    }
-    assert!(readme().contains(&made), "RESTAGE_WRITE_README=1 cargo test readme brings it in step");
+    made
 }
 
 #[test]

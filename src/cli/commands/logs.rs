@@ -33,7 +33,6 @@ pub struct Options {
     pub lines: Lines,
     pub follow: bool,
     pub no_color: bool,
-    pub debug: bool,
 }
 
 pub async fn run(workspace: &Workspace, log: LogSpec, options: Options) -> Outcome {
@@ -41,7 +40,7 @@ pub async fn run(workspace: &Workspace, log: LogSpec, options: Options) -> Outco
     if !reader.print_end(options.lines)? || !options.follow {
         return Ok(Exit::Completed);
     }
-    let Some(end) = reader.follow(workspace, options.debug).await? else { return Ok(Exit::Completed) };
+    let Some(end) = reader.follow(workspace).await? else { return Ok(Exit::Completed) };
     // What was written before it rested may have come after the last look.
     if reader.print_news()? {
         while reader.turn_over()? {
@@ -53,12 +52,12 @@ pub async fn run(workspace: &Workspace, log: LogSpec, options: Options) -> Outco
 }
 
 /// Resolves with the reason when nothing more will be written: the runner rests, or nobody supervises any more.
-async fn rested(workspace: &Workspace, name: &RunnerName, debug: bool) -> Result<String, Failure> {
+async fn rested(workspace: &Workspace, name: &RunnerName) -> Result<String, Failure> {
     let mut connected = link::connect(workspace).await?;
     while let Some((client, mut updates)) = connected {
         match rested_one(&client, &mut updates, name).await {
             Ok(word) => return Ok(format!("{name} is {word}; `restage start {name}` starts it again")),
-            Err(ClientError::Gone) => connected = link::reconnect(workspace, debug).await?,
+            Err(ClientError::Gone) => connected = link::reconnect(workspace).await?,
             Err(error) => return Err(Failure::of_client(format!("follow {name}"), &error)),
         }
     }
@@ -182,12 +181,12 @@ impl Reader {
 
     /// Goes on until the reader is gone, which is `None`, or nothing more will come, with the reason. A signal ends us
     /// anyway.
-    async fn follow(&mut self, workspace: &Workspace, debug: bool) -> Result<Option<String>, Failure> {
+    async fn follow(&mut self, workspace: &Workspace) -> Result<Option<String>, Failure> {
         let watch = Watch::new();
         watch.add(&self.log.dir, &[Of::Arrivals]);
         watch.add(&self.path, &[Of::Writes]);
         let name = self.name.clone();
-        let rested = rested(workspace, &name, debug);
+        let rested = rested(workspace, &name);
         let unread = output::unread();
         tokio::pin!(rested, unread);
         loop {

@@ -22,7 +22,6 @@ pub struct Options {
     pub json: bool,
     pub watch: bool,
     pub no_color: bool,
-    pub debug: bool,
 }
 
 impl Options {
@@ -83,7 +82,7 @@ async fn watch(workspace: &Workspace, mut client: Client, mut updates: Updates, 
             return Ok(Exit::Completed);
         }
         // A killed one has a successor.
-        match link::reconnect(workspace, options.debug).await? {
+        match link::reconnect(workspace).await? {
             Some(connected) => (client, updates) = connected,
             None => {
                 return Err(Failure::new(Exit::Nothing, "watch the status", "the supervisor has ended")

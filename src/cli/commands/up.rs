@@ -25,6 +25,7 @@ use crate::cli::{output, process, runtime, settings};
 use crate::config::Missing;
 use crate::control::lock::{LOCK_FILE, LockError, WorkspaceLock};
 use crate::control::serve::Place;
+use crate::control::socket::Bound;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::headless::{Format, Headless, Printer, name_width};
@@ -156,11 +157,16 @@ fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: i
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let signals = Signals::listen().map_err(|error| Failure::io("listen to signals", &error))?;
+        // Before the state is taken over: a start that fails here leaves everything as it was.
+        let bound = Bound::bind(&place.folders).map_err(|error| {
+            Failure::new(Exit::Failed, "open the way for other verbs", error)
+                .hint("`restage doctor` looks at the folders and at the limit of open files")
+        })?;
         let successor = background::arguments(workspace, role.debug);
         let plan = Plan { workspace, places: &places, spec, chosen: role.chosen, mode, successor };
         let (handle, actor) = assemble(plan)?;
         let scene =
-            Scene { place, workspace: workspace.root.clone(), lock, signals, headless: role.headless };
+            Scene { bound, place, workspace: workspace.root.clone(), lock, signals, headless: role.headless };
         attend(scene, handle, actor, &SystemClock, standing).await
     });
     runtime.shutdown_timeout(LAST_THREADS);

@@ -31,7 +31,6 @@ pub struct Options {
     /// In seconds.
     pub timeout: Option<f64>,
     pub json: bool,
-    pub debug: bool,
 }
 
 pub async fn run(workspace: &Workspace, client: Client, updates: Updates, options: Options) -> Outcome {
@@ -91,13 +90,11 @@ async fn wait(
             Err(Broken::Client(ClientError::Gone)) => {}
             Err(Broken::Client(error)) => return Err(Failure::of_client(act, &error)),
         }
-        match link::reconnect(workspace, options.debug).await? {
-            Some(connected) => (client, updates) = connected,
-            None => {
-                let recorded = recorded::read(workspace).unwrap_or_default();
-                return Ok((find(&options.names, &recorded)?, Source::Record));
-            }
-        }
+        let Some(connected) = link::reconnect(workspace).await? else {
+            let recorded = recorded::read(workspace).unwrap_or_default();
+            return Ok((find(&options.names, &recorded)?, Source::Record));
+        };
+        (client, updates) = connected;
     }
 }
 

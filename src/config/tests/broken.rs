@@ -4,12 +4,13 @@ use super::Workspace;
 
 const SYNTAX: &str = include_str!("broken_syntax.txt");
 const VALUES: &str = include_str!("broken_values.txt");
+const FLOWS: &str = include_str!("broken_flows.txt");
 
 #[test]
 fn every_broken_config_is_told_exactly() {
     let workspace = Workspace::new();
-    let cases: Vec<&str> = [SYNTAX, VALUES].iter().flat_map(|table| table.split("===\n")).collect();
-    assert!(cases.len() > 80, "{} cases", cases.len());
+    let cases: Vec<&str> = [SYNTAX, VALUES, FLOWS].iter().flat_map(|table| table.split("===\n")).collect();
+    assert!(cases.len() > 110, "{} cases", cases.len());
     for case in cases {
         let (config, expected) = case.split_once("\n---\n").unwrap();
         assert_eq!(told(&workspace, config.as_bytes()), expected.trim_end(), "for {config}");

@@ -14,6 +14,14 @@ const RICH: &str = r#"{
     "retry": { "count": 0, "on_exit_codes": [1, 2], "multiplier": 1.0 }, "health": { "command": "x" }, }, }
 }"#;
 
+const FLOW: &str = r#"{ "env": { "TOKEN": "t" }, "flows": { "f": { "retry_on_failure": true, "retry_count": 2, "max_parallel": 3,
+  "inputs": { "q": { "required": true, "type": "string" }, "n": { "default": [1, { "a": null }] } }, "concurrency": "queue",
+  "stages": [ { "name": "a", "command": ["x", "$TOKEN"], "outputs": ["k", "l"], "artifacts": "**/*.x", "retry": { "count": 3 } },
+    { "name": "b", "needs": "a", "command": "x", "requires": ["q"], "when": "len(k) > 3 and state.l[0].x in ['a']" },
+    { "name": "c", "validates": "b", "command": "x", "degraded_exit_codes": [3], "approve": "manual" },
+    { "name": "d", "needs": ["a"], "optional_needs": ["b"], "command": "x", "foreach": { "key": "n", "max_parallel": 2 } } ],
+  "on_failure": "x", "timeout_seconds": 1 } } }"#;
+
 fn never_panics(bytes: &[u8]) {
     let path = std::path::Path::new("/nowhere/config.json");
     let vars = [("USER".into(), "ada".into())].into();
@@ -67,6 +75,12 @@ fn piece() -> impl Strategy<Value = String> {
         "\"{name}{index}\"",
         "\"a\": ",
         "\"limits\": {",
+        "\"flows\"",
+        "\"needs\": ",
+        "\"validates\": ",
+        "\"when\": ",
+        "\"stages\": [{",
+        "\"b\"",
         "\"activity\": {",
         "\"x$Y${Z:-\"",
         "999999999999",
@@ -89,10 +103,10 @@ proptest! {
 
     #[test]
     fn mutated_configs(
-        rich in any::<bool>(),
+        base in prop::sample::select(&[DEMO, RICH, FLOW][..]),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0..40_usize, piece()), 1..6),
     ) {
-        let mut bytes = if rich { RICH } else { DEMO }.as_bytes().to_vec();
+        let mut bytes = base.as_bytes().to_vec();
         for (at, length, piece) in edits {
             let start = at.index(bytes.len() + 1);
             let end = (start + length).min(bytes.len());
@@ -102,8 +116,11 @@ proptest! {
     }
 
     #[test]
-    fn truncated_configs(at in any::<prop::sample::Index>()) {
-        let bytes = RICH.as_bytes();
+    fn truncated_configs(
+        at in any::<prop::sample::Index>(),
+        base in prop::sample::select(&[RICH, FLOW][..]),
+    ) {
+        let bytes = base.as_bytes();
         never_panics(&bytes[..at.index(bytes.len())]);
     }
 }
@@ -122,4 +139,34 @@ fn a_megabyte_on_one_line_is_no_trouble() {
     never_panics(
         format!("{{\"runners\": {{\"a\": {{\"command\": \"{}\"}}}}}}", "x".repeat(1 << 20)).as_bytes(),
     );
+}
+
+/// Any graph of stages is taken, or told to be none.
+#[test]
+fn random_graphs() {
+    let stage = |(name, links): (usize, Vec<(usize, usize)>)| {
+        const KEYS: [&str; 5] = ["needs", "optional_needs", "validates", "requires", "outputs"];
+        let of = |kind: usize| {
+            let names: Vec<String> =
+                links.iter().filter(|(one, _)| *one == kind).map(|(_, to)| format!("\"s{to}\"")).collect();
+            match (kind, names.first()) {
+                (_, None) => String::new(),
+                (2, Some(first)) => format!(", \"validates\": {first}"),
+                _ => format!(", \"{}\": [{}]", KEYS[kind], names.join(", ")),
+            }
+        };
+        let links: String = (0..KEYS.len()).map(of).collect();
+        format!("{{\"name\": \"s{name}\", \"command\": \"x\"{links}}}")
+    };
+    let links = prop::collection::vec((0..5_usize, 0..7_usize), 0..6);
+    let stages = prop::collection::vec((0..7_usize, links).prop_map(stage), 0..8);
+    let mut runner = proptest::test_runner::TestRunner::default();
+    runner
+        .run(&stages, |stages| {
+            never_panics(
+                format!("{{\"flows\": {{\"f\": {{\"stages\": [{}]}}}}}}", stages.join(", ")).as_bytes(),
+            );
+            Ok(())
+        })
+        .unwrap();
 }

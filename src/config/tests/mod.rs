@@ -3,6 +3,7 @@
 mod broken;
 mod dashboard;
 mod demo;
+mod flows;
 mod fuzz;
 mod reload;
 mod rendering;

@@ -79,3 +79,28 @@ fn the_supervisor_learns_what_to_do() {
     assert_eq!((name.as_str(), other.as_str()), ("agent", "other"));
     assert_eq!((what.join(","), policy.join(",")), ("command".into(), "retry_jitter none -> full".into()));
 }
+
+#[test]
+fn an_edited_flow_is_told_by_its_stages() {
+    let base =
+        r#"{"flows": {"f": {"stages": [{"name": "a", "command": "x"}, {"name": "b", "command": "x"}]}}}"#;
+    for (after, expected) in [
+        (base.to_owned(), &[][..]),
+        (base.replace("\"f\"", "\"g\""), &["flow g: added", "flow f: removed from the config"]),
+        (
+            base.replace("\"stages\"", "\"timeout_seconds\": 5, \"env\": {\"A\": \"s3cret\"}, \"stages\""),
+            &["flow f: timeout_seconds, env; stages changed: a, b, from its next run"],
+        ),
+        (
+            base.replace(r#"{"name": "b", "command": "x"}"#, r#"{"name": "c", "command": "x"}"#)
+                .replace(r#""a", "command": "x""#, r#""a", "command": "y""#),
+            &["flow f: stages new: c; stages removed: b; stages changed: a, from its next run"],
+        ),
+        (
+            base.replace("\"a\"", "\"t\"").replace("\"b\"", "\"a\"").replace("\"t\"", "\"b\""),
+            &["flow f: the order of the stages, from its next run"],
+        ),
+    ] {
+        assert_eq!(told(base, &after), expected, "{after}");
+    }
+}

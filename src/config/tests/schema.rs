@@ -25,8 +25,8 @@ fn the_shipped_schema_is_that_of_the_table() {
 #[test]
 fn every_key_of_the_table_is_read() {
     let workspace = Workspace::new();
-    for place in [Place::File, Place::Runner, Place::Retry, Place::Health, Place::Activity, Place::Budget] {
-        for (name, _) in place.keys().filter(|(name, _)| *name != "$schema") {
+    for place in Place::ALL {
+        for (name, _) in place.keys().filter(|(_, key)| key.kind != Kind::Any) {
             // No key takes a list in a list.
             let bad = format!("\"{name}\": [[[]]]");
             let (config, path) = match place {
@@ -34,6 +34,21 @@ fn every_key_of_the_table_is_read() {
                 Place::Budget => (format!("{{\"retry_budget\": {{{bad}}}}}"), format!("retry_budget.{name}")),
                 Place::Runner => {
                     (format!("{{\"runners\": {{\"a\": {{{bad}}}}}}}"), format!("runners.a.{name}"))
+                }
+                Place::Flow => (format!("{{\"flows\": {{\"f\": {{{bad}}}}}}}"), format!("flows.f.{name}")),
+                Place::Input => (
+                    format!("{{\"flows\": {{\"f\": {{\"inputs\": {{\"i\": {{{bad}}}}}}}}}}}"),
+                    format!("flows.f.inputs.i.{name}"),
+                ),
+                Place::Stage => (
+                    format!("{{\"flows\": {{\"f\": {{\"stages\": [{{{bad}}}]}}}}}}"),
+                    format!("flows.f.stages[0].{name}"),
+                ),
+                Place::StageRetry | Place::Foreach => {
+                    let object = if place == Place::Foreach { "foreach" } else { "retry" };
+                    let config =
+                        format!("{{\"flows\": {{\"f\": {{\"stages\": [{{\"{object}\": {{{bad}}}}}]}}}}}}");
+                    (config, format!("flows.f.stages[0].{object}.{name}"))
                 }
                 Place::Retry | Place::Health | Place::Activity => {
                     let object = format!("{place:?}").to_lowercase();
@@ -66,9 +81,8 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
 }
 
 fn schema() -> Value {
-    let places = [Place::Runner, Place::Retry, Place::Health, Place::Activity, Place::Budget]
-        .map(|place| (name(place), object(place)));
-    let mut defs: Map<String, Value> = places.into_iter().collect();
+    let places = Place::ALL.into_iter().filter(|place| *place != Place::File);
+    let mut defs: Map<String, Value> = places.map(|place| (name(place), object(place))).collect();
     let texts = json!({ "type": "array", "items": { "type": "string" } });
     let code = json!({ "type": "integer", "minimum": 0, "maximum": 255 });
     defs.insert("texts".into(), json!({ "anyOf": [{ "type": "string" }, texts] }));
@@ -82,6 +96,8 @@ fn schema() -> Value {
     );
     let mut root = object(Place::File);
     root["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    let one_of = ["runners", "flows"].map(|key| json!({ "required": [key] }));
+    root["anyOf"] = json!(one_of);
     root["title"] = json!("config.json of restage");
     root["allowComments"] = json!(true);
     root["allowTrailingCommas"] = json!(true);
@@ -97,10 +113,12 @@ fn object(place: Place) -> Value {
     let properties: Map<String, Value> =
         place.keys().map(|(name, key)| (name.to_owned(), property(key))).collect();
     let required: &[&str] = match place {
-        Place::File => &["runners"],
         Place::Runner | Place::Health => &["command"],
         Place::Budget => &["max", "per_seconds"],
-        Place::Retry | Place::Activity => &[],
+        Place::Flow => &["stages"],
+        Place::Stage => &["name", "command"],
+        Place::Foreach => &["key"],
+        Place::File | Place::Retry | Place::Activity | Place::Input | Place::StageRetry => &[],
     };
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
@@ -138,7 +156,9 @@ fn typed_default(key: &Key) -> Option<Value> {
         | Kind::Keys
         | Kind::Object(_)
         | Kind::ObjectOrNull(_)
-        | Kind::Named(_) => None,
+        | Kind::Named(_)
+        | Kind::List(_)
+        | Kind::Foreach => None,
     }
 }
 
@@ -184,6 +204,13 @@ fn shape(kind: Kind) -> Value {
         Kind::Activity => json!({ "anyOf": [defined("texts"), defined("activity")] }),
         Kind::Object(place) => one(&name(place)),
         Kind::ObjectOrNull(place) => or_null(&name(place)),
+        Kind::List(place) => json!({ "type": "array", "items": defined(&name(place)), "minItems": 1 }),
+        Kind::Foreach => json!({ "anyOf": [{ "type": "string", "minLength": 1 }, defined("foreach")] }),
+        Kind::Named(Place::Input) => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[^\\s.\\[\\]=-][^\\s.\\[\\]=]*$" },
+            "additionalProperties": defined("input"),
+        }),
         Kind::Named(place) => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$", "not": { "enum": ["restage", "all"] } },

@@ -234,6 +234,8 @@ impl<'a> Machine<'a> {
     /// Writes down the end of an attempt.
     pub(super) fn note_end(&mut self, attempt: Attempt, outcome: &Outcome, ended: Mono) {
         let at = self.ctx.now.wall_at(ended);
+        // The start is when its answer came here: the end of one that lived for less was seen before that.
+        let at = self.r.started.map_or(at, |started| at.max(started.wall));
         self.r.attempt = self.r.attempt.max(Some(attempt));
         self.r.last = Some(Ended { outcome: outcome.clone(), at });
         self.r.history.push(AttemptView {

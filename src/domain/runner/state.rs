@@ -80,11 +80,22 @@ pub struct RunnerState {
     /// Why the next start waits, where that is no backoff.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
-    /// When the main process ended, and whether the disk was full then; for `next: "decide"`.
+    /// When the main process ended, and whether the disk was full then; for `next: "decide"`, and of a guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_mono_ns: Option<Mono>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disk_full: bool,
+    /// Of a guest: the number under which `attempt` was ordered, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<Attempt>,
+    /// Of a guest: it ended because restage or the machine did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+    /// Of a guest: what its last attempt used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rss_bytes: Option<u64>,
     /// `crashed` with no retries left.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exhausted: bool,
@@ -179,6 +190,10 @@ impl RunnerState {
             waiting: None,
             ended_mono_ns: None,
             disk_full: false,
+            ordered: None,
+            cut: false,
+            cpu_ms: None,
+            max_rss_bytes: None,
             exhausted: false,
             log: None,
             launch_fingerprint: None,

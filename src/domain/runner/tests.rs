@@ -424,3 +424,16 @@ fn a_changed_command_is_told_or_restarts() {
     b.exit(ExitStatus::Signal(15)).gone();
     assert!(b.spawns());
 }
+
+#[test]
+fn nothing_ends_before_it_has_started() {
+    let mut b = Bench::new(spec("a"));
+    b.up();
+    let early = Mono::from_nanos(b.now.mono.as_nanos() - 3_000_000);
+    let attempt = b.runner.live_attempt().unwrap();
+    b.feed(Event::Exited { attempt, seq: 1, status: ExitStatus::Code(0), at: early, disk_full: false });
+    b.feed(Event::Gone { attempt, output: OutputMatch::None });
+    let view = b.runner.to_view(&b.spec, &b.now);
+    assert_eq!(view.status, RunnerStatus::Completed);
+    assert_eq!(view.ended_at, view.started_at);
+}

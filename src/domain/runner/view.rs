@@ -1,6 +1,7 @@
 //! The runner as clients see it.
 
 use super::{ALWAYS, Due, Ending, Next, OVER_BUDGET, Phase, Rest, Runner, Sweeping, Why};
+use crate::domain::ids::Process;
 use crate::domain::spec::RunnerSpec;
 use crate::domain::time::Now;
 use crate::domain::view::{AttemptView, RunnerStatus, RunnerView};
@@ -74,16 +75,31 @@ impl Runner {
         }
     }
 
-    /// Of the main process, while it lives.
-    pub fn pid(&self) -> Option<i32> {
-        let process = match &self.phase {
+    /// While it lives.
+    pub fn main_process(&self) -> Option<Process> {
+        match &self.phase {
             Phase::Running(running) => Some(running.process),
             Phase::Ending(ending) => ending.process,
             Phase::Idle | Phase::Starting(_) | Phase::Sweeping(_) | Phase::Pending(_) | Phase::Resting(_) => {
                 None
             }
-        };
-        process.map(|process| process.pid).filter(|pid| *pid > 0)
+        }
+    }
+
+    /// Of the main process, while it lives.
+    pub fn pid(&self) -> Option<i32> {
+        self.main_process().map(|process| process.pid).filter(|pid| *pid > 0)
+    }
+
+    /// What does not die of an attempt that is being ended.
+    pub fn stuck(&self) -> &[i32] {
+        match &self.phase {
+            Phase::Ending(ending) => &ending.stuck,
+            Phase::Sweeping(sweeping) => &sweeping.stuck,
+            Phase::Idle | Phase::Starting(_) | Phase::Running(_) | Phase::Pending(_) | Phase::Resting(_) => {
+                &[]
+            }
+        }
     }
 
     fn due(&self) -> Option<&Due> {

@@ -7,15 +7,15 @@ use std::thread;
 
 use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
 use crate::domain::flow::change::ItemRecord;
-use crate::domain::flow::ids::{Hash, RunId};
+use crate::domain::flow::ids::{Hash, RunId, StageName};
 use crate::domain::flow::run::{AttemptEnd, Index, Launch, Made, UnitKey, UnitPhase};
-use crate::domain::flow::spec::{EnvValue, StageSpec};
+use crate::domain::flow::spec::{EnvValue, FlowSpec, StageSpec};
 use crate::domain::flow::status::StageStatus;
-use crate::domain::ids::Attempt;
+use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::json::Json;
 use crate::domain::spec::{
-    ActivitySpec, Backoff, Jitter, LaunchSpec, Leftovers, LogSpec, Reload, RestartPolicy, RetryPolicy,
-    RunnerSpec, StdinSpec,
+    ActivitySpec, Backoff, CommandSpec, Jitter, LaunchSpec, Leftovers, LogSpec, Reload, RestartPolicy,
+    RetryPolicy, RunnerSpec, StdinSpec, Stdio, StopSpec,
 };
 use crate::domain::verdict::{Outcome, Verdict};
 use crate::flow::attempt_dir::{AttemptDirs, AttemptError, AttemptKey, Given};
@@ -23,6 +23,10 @@ use crate::flow::objects::Objects;
 use crate::flow::settle;
 use crate::supervisor::guest::GuestOrder;
 use crate::supervisor::handle::Shutdown;
+
+const SIGTERM: i32 = 15;
+/// Of a command after a run.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Why an attempt cannot be prepared or taken in.
 #[derive(Debug)]
@@ -53,7 +57,6 @@ impl Engine {
             recipe: None,
             ordered: false,
             stopping: false,
-            end: None,
             waiting: None,
         };
         active.live.insert(launch.unit, live);
@@ -336,11 +339,11 @@ struct Task {
     key: AttemptKey,
     previous: Option<AttemptKey>,
     state: Vec<u8>,
-    inputs: Vec<(crate::domain::flow::ids::StageName, Arc<[crate::domain::flow::record::Artifact]>)>,
+    inputs: Vec<(StageName, Arc<[crate::domain::flow::record::Artifact]>)>,
     item: Option<Json>,
     feedback: Option<String>,
     parent: Option<RunId>,
-    retry_from: Option<crate::domain::flow::ids::StageName>,
+    retry_from: Option<StageName>,
     idempotency_key: String,
 }
 
@@ -391,39 +394,24 @@ fn guest(
     own: BTreeMap<String, String>,
     runs_dir: &Path,
 ) -> Result<RunnerSpec, String> {
-    let mut env = BTreeMap::new();
-    for (name, value) in &stage.env {
-        let value = match value {
-            EnvValue::Plain(value) | EnvValue::Secret(value) => value.clone(),
-            EnvValue::Hashed(_) => {
-                return Err(format!(
-                    "the value of {name} is a secret that is not recorded, and the config of today has another one; \
-                     start again with `restage retry {run}`"
-                ));
-            }
-        };
-        env.insert(name.clone(), value);
-    }
+    let mut env = plain(run, &stage.env)?;
     env.extend(own);
     let log = match unit.item {
         None => format!("{}_{{index}}.log", stage.name),
         Some(item) => format!("{}.{item}_{{index}}.log", stage.name),
     };
+    let launch = LaunchSpec {
+        command: stage.command.clone(),
+        cwd: stage.cwd.clone(),
+        env,
+        env_files: stage.env_files.clone(),
+        stdin: StdinSpec::Null,
+        stdio: stage.stdio,
+        umask: stage.umask,
+        limits: stage.limits.clone(),
+    };
+    let spec = runner(run.guest(&stage.name, unit.item), launch, runs_dir.join(run.as_str()).join("logs"), log);
     Ok(RunnerSpec {
-        name: run.guest(&stage.name, unit.item),
-        group: None,
-        launch: LaunchSpec {
-            command: stage.command.clone(),
-            cwd: stage.cwd.clone(),
-            env,
-            env_files: stage.env_files.clone(),
-            stdin: StdinSpec::Null,
-            stdio: stage.stdio,
-            umask: stage.umask,
-            limits: stage.limits.clone(),
-        },
-        restart: RestartPolicy::Never,
-        retry: Arc::new(no_retry()),
         timeout: stage.timeout,
         activity: stage.activity_timeout.map(|timeout| ActivitySpec {
             timeout,
@@ -431,18 +419,65 @@ fn guest(
             cpu: true,
             files: Vec::new(),
         }),
-        health: None,
         stop: stage.stop.clone(),
+        log: LogSpec { max_bytes: stage.log_max_bytes, ..spec.log },
+        ..spec
+    })
+}
+
+/// The runner that a command after a run is executed as.
+pub(super) fn hook(
+    run: &RunId,
+    name: &StageName,
+    command: CommandSpec,
+    flow: &FlowSpec,
+    own: [(&str, String); 3],
+    runs_dir: &Path,
+) -> Result<RunnerSpec, String> {
+    let mut env = plain(run, &flow.env)?;
+    env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    let launch = LaunchSpec {
+        command,
+        cwd: flow.root.clone(),
+        env,
+        env_files: Vec::new(),
+        stdin: StdinSpec::Null,
+        stdio: Stdio::Auto,
+        umask: None,
+        limits: BTreeMap::new(),
+    };
+    let log = format!("{}_{{index}}.log", name.as_str().trim_start_matches('-'));
+    Ok(runner(run.guest(name, None), launch, runs_dir.join(run.as_str()).join("logs"), log))
+}
+
+/// As it is kept in records, a secret is not known.
+fn plain(run: &RunId, env: &BTreeMap<String, EnvValue>) -> Result<BTreeMap<String, String>, String> {
+    let value = |(name, value): (&String, &EnvValue)| match value {
+        EnvValue::Plain(value) | EnvValue::Secret(value) => Ok((name.clone(), value.clone())),
+        EnvValue::Hashed(_) => Err(format!(
+            "the value of {name} is a secret that is not recorded, and the config of today has another one; start \
+             again with `restage retry {run}`"
+        )),
+    };
+    env.iter().map(value).collect()
+}
+
+fn runner(name: RunnerName, launch: LaunchSpec, logs: std::path::PathBuf, log: String) -> RunnerSpec {
+    RunnerSpec {
+        name,
+        group: None,
+        launch,
+        restart: RestartPolicy::Never,
+        retry: Arc::new(no_retry()),
+        timeout: None,
+        activity: None,
+        health: None,
+        stop: StopSpec { signal: SIGTERM, grace: GRACE, command: None },
         autostart: false,
         leftovers: Leftovers::Kill,
         reload: Reload::Manual,
-        log: LogSpec {
-            dir: runs_dir.join(run.as_str()).join("logs"),
-            template: log,
-            max_bytes: stage.log_max_bytes,
-            keep_attempts: u32::MAX,
-        },
-    })
+        log: LogSpec { dir: logs, template: log, max_bytes: None, keep_attempts: u32::MAX },
+    }
 }
 
 /// Whether a stage is tried again is decided here, not by supervision.

@@ -164,8 +164,8 @@ impl Engine {
 
     /// A queued run whose time has come is set going; one that waited for a failure that did not come is cancelled.
     pub(super) fn start_if_free(&mut self, id: &RunId) {
-        let Some(active) = self.active.get(id) else { return };
         let at = self.moment();
+        let Some(active) = self.active.get(id) else { return };
         let (flow, root, branch) =
             (active.record.flow.clone(), active.record.root_run_id.clone(), active.record.branch.clone());
         let is_retry = active.record.parent_run_id.is_some();

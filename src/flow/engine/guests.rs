@@ -11,7 +11,7 @@ use crate::domain::flow::news::News;
 use crate::domain::flow::run::{AttemptEnd, UnitKey};
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::verdict::Verdict;
-use crate::logs::sanitize;
+use crate::logs::sanitize::{self, Keep};
 use crate::supervisor::guest::{GuestEnd, GuestEvent, GuestOrder};
 
 /// Where the last line of a log is looked for.
@@ -137,7 +137,7 @@ fn last_line(log: &Path) -> Option<String> {
     let line = tail.split(|byte| matches!(byte, b'\n' | b'\r')).rfind(|line| {
         line.iter().any(|byte| !byte.is_ascii_whitespace())
     })?;
-    let plain = sanitize::plain(line);
+    let plain = sanitize::sanitize(sanitize::last_drawn(line), Keep::Nothing);
     let plain = plain.trim();
     let mut cut: String = plain.chars().take(MOST_CHARS).collect();
     if cut.len() < plain.len() {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::{Active, Engine, MAX_PARALLEL};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::hashes;
-use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId, parse_guest};
+use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, parse_guest};
 use crate::domain::flow::record::{Checkpoint, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Restored, RestoredStage, Run, UnitKey};
-use crate::domain::flow::spec::{EnvValue, FlowSpec};
+use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::domain::ids::RunnerName;
 use crate::flow::recipe::Recipes;
@@ -246,9 +246,4 @@ pub(super) fn fresh_row(name: crate::domain::flow::ids::StageName, order: usize,
         items: None,
         feedback: None,
     }
-}
-
-/// The hash of a definition that is kept with it.
-pub(super) fn def_hash(text: &str) -> Hash {
-    Hash::of([text])
 }

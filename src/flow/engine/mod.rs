@@ -11,12 +11,15 @@ mod asks;
 mod attempts;
 mod begin;
 mod guests;
+mod hooks;
 mod load;
+mod people;
+mod retry;
 mod show;
 mod turns;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -147,6 +150,8 @@ struct Active {
     /// Keeps the supervisor there.
     busy: Option<Busy>,
     recipes: Recipes,
+    /// Ended well, and could not be taken in for now.
+    unsettled: BTreeMap<UnitKey, AttemptEnd>,
 }
 
 #[derive(Debug)]
@@ -159,9 +164,13 @@ struct Live {
     /// The supervisor has been asked to start it.
     ordered: bool,
     stopping: bool,
-    /// Its process has ended; what it left is being taken in.
-    end: Option<AttemptEnd>,
     waiting: Option<String>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("place", &self.place).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Engine {
@@ -288,6 +297,3 @@ impl Engine {
 fn by_name(flows: Vec<Arc<FlowSpec>>) -> BTreeMap<FlowName, Arc<FlowSpec>> {
     flows.into_iter().map(|flow| (flow.name.clone(), flow)).collect()
 }
-
-/// The runs and stages that are named by guests.
-type Guests = HashSet<RunnerName>;

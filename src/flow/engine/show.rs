@@ -3,7 +3,7 @@
 use super::{Active, Engine};
 use crate::domain::flow::ask::{FlowReply, Shown};
 use crate::domain::flow::ids::RunId;
-use crate::domain::flow::record::{AttemptRecord, ItemCount, StageRecord};
+use crate::domain::flow::record::{AttemptRecord, ItemCount, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Index, UnitPhase};
 use crate::domain::flow::status::StageStatus;
@@ -14,21 +14,22 @@ const NAMED: usize = 3;
 
 impl Engine {
     pub(super) fn show(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
-        let mut stored = self.stored(id)?;
-        if let Some(active) = self.active.get(id) {
-            stored.record.status = active.run.status;
-            for row in stored.record.stages.iter_mut().flatten() {
-                if let Some(index) = active.run.find(&row.name) {
-                    active.overlay(index, row);
-                }
-            }
-        }
-        let branches = self.branch_views(&stored.record)?;
-        Ok(FlowReply::Shown(Box::new(Shown { run: stored.record, branches })))
+        let run = self.now(id)?;
+        let branches = self.branch_views(&run)?;
+        Ok(FlowReply::Shown(Box::new(Shown { run, branches })))
     }
 }
 
 impl Active {
+    pub(super) fn overlay_all(&self, record: &mut RunRecord) {
+        record.status = self.run.status;
+        for row in record.stages.iter_mut().flatten() {
+            if let Some(index) = self.run.find(&row.name) {
+                self.overlay(index, row);
+            }
+        }
+    }
+
     /// What lives is not on record.
     fn overlay(&self, index: Index, row: &mut StageRecord) {
         let stage = &self.run.stages[index];

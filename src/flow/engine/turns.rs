@@ -77,7 +77,7 @@ impl Engine {
     fn cannot_write(&mut self, mut batch: Vec<Pending>, error: StoreError) {
         let lost = match &error {
             StoreError::Fenced { run } | StoreError::Ended { run } => Some(run.clone()),
-            StoreError::Held(held) => Some(held.run.clone()),
+            StoreError::Held { run, .. } => Some(run.clone()),
             StoreError::Later { .. }
             | StoreError::Broken { .. }
             | StoreError::Stale { .. }

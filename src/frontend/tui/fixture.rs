@@ -286,13 +286,12 @@ pub(super) fn feed(model: &mut Model, event: Event) -> Vec<Cmd> {
     let mut todo = VecDeque::from(update(model, event, at));
     let mut others = Vec::new();
     while let Some(cmd) = todo.pop_front() {
-        match cmd {
-            Cmd::Log(cmd) => {
-                for news in log::tests::answered(&cmd, &printed()) {
-                    todo.extend(update(model, Event::Log(news), at));
-                }
-            }
-            other => others.push(other),
+        let Cmd::Log(cmd) = cmd else {
+            others.push(cmd);
+            continue;
+        };
+        for news in log::tests::answered(&cmd, &printed()) {
+            todo.extend(update(model, Event::Log(news), at));
         }
     }
     others

@@ -12,8 +12,12 @@
 //! terminal ([`term`]), the connection ([`link`]) and the workers, and never waits for any of them. So a key is answered
 //! at once whatever the supervisor does, and every test drives the real thing without a terminal.
 //!
+//! What may take long has a thread of its own: the connection ([`link`]), whoever reads a file ([`reader`]), and whoever
+//! writes to the terminal ([`writer`]).
+//!
 //! Reading order: [`event`], [`model`], [`update`], [`rows`], [`layout`], [`view`], [`theme`], [`run`]. The table of keys
-//! is [`crate::domain::keys`].
+//! is [`crate::domain::keys`]. A new screen is a variant of [`model::Screen`], a file in [`view`], a place of the key
+//! table, and its lines in `can` (what its keys may do now) and `update::act` (what they do); the compiler names them.
 //!
 //! A pane with state of its own ([`log`], [`attach`]) follows one form: `act(action)`, `press(key)`, `news(…)` and
 //! `resize(…)` change it and return [`event::Cmd`]s; `draw(frame, area, &pane, …)` shows it; a worker beside it performs

@@ -32,7 +32,8 @@ use crate::domain::ids::RunnerName;
 use crate::domain::spec::{Clipboard, Notifications};
 use crate::domain::view::AttemptView;
 
-/// No more than 60 frames a second.
+/// No more than 60 frames a second. The answer to a key may come one frame early, and then the next one waits longer:
+/// whoever types waits for no log that was drawn a moment ago.
 const FRAME: Duration = Duration::from_micros(16_600);
 /// Events that wait for their turn; who sends more waits, and the supervisor does not notice.
 const WAITING_EVENTS: usize = 1024;
@@ -101,6 +102,8 @@ pub async fn run(setup: Setup, host: Arc<dyn Host>) -> io::Result<Left> {
         link,
         log,
         attach,
+        pressed: false,
+        next_frame: Instant::now(),
         end: None,
     };
     let end = looping.run(inbox, signals).await?;
@@ -117,6 +120,10 @@ struct Loop {
     link: Link,
     log: log::Worker,
     attach: attach::Worker,
+    /// A key has come since the last frame.
+    pressed: bool,
+    /// When the next frame may come.
+    next_frame: Instant,
     end: Option<End>,
 }
 
@@ -135,17 +142,16 @@ impl Loop {
     async fn run(&mut self, mut inbox: mpsc::Receiver<Event>, mut signals: Signals) -> io::Result<End> {
         let first = self.model.setup.trouble.take().map_or(Event::Tick, Event::Trouble);
         self.happen(first).await?;
-        let mut next_frame = Instant::now();
         loop {
             if let Some(end) = self.end {
                 return Ok(end);
             }
-            if self.model.dirty && self.term.is_free() && Instant::now() >= next_frame {
-                self.model.dirty = false;
+            if self.model.dirty && self.term.is_free() && Instant::now() >= self.due() {
+                (self.model.dirty, self.pressed) = (false, false);
                 self.term.draw(&self.model)?;
-                next_frame = Instant::now() + FRAME;
+                self.next_frame = self.next_frame.max(Instant::now()) + FRAME;
             }
-            match self.wait(&mut inbox, &mut signals, next_frame).await {
+            match self.wait(&mut inbox, &mut signals).await {
                 Woken::Happened(event) => self.happen(event).await?,
                 Woken::Nothing => {}
                 Woken::Signal(signal) => return Ok(End::Signal(signal)),
@@ -159,13 +165,14 @@ impl Loop {
         }
     }
 
+    fn due(&self) -> Instant {
+        let early = if self.pressed { FRAME } else { Duration::ZERO };
+        self.next_frame.checked_sub(early).unwrap_or(self.next_frame)
+    }
+
     /// Keys before everything else: they are what somebody waits for.
-    async fn wait(
-        &mut self,
-        inbox: &mut mpsc::Receiver<Event>,
-        signals: &mut Signals,
-        next_frame: Instant,
-    ) -> Woken {
+    async fn wait(&mut self, inbox: &mut mpsc::Receiver<Event>, signals: &mut Signals) -> Woken {
+        let due = self.due();
         let wake = self.model.wake.map(|at| {
             let left = at.duration_since(self.host.now());
             Duration::try_from(left).unwrap_or_default()
@@ -178,7 +185,7 @@ impl Loop {
             },
             key = next_key(&mut self.keys) => key,
             Some(event) = inbox.recv() => Woken::Happened(event),
-            () = sleep_until(next_frame), if self.model.dirty && self.term.is_free() => Woken::Nothing,
+            () = sleep_until(due), if self.model.dirty && self.term.is_free() => Woken::Nothing,
             () = self.term.freed(), if self.model.dirty && !self.term.is_free() => Woken::Nothing,
             () = sleep(wake.unwrap_or_default()), if wake.is_some() => Woken::Happened(Event::Tick),
         }
@@ -209,6 +216,7 @@ impl Loop {
     }
 
     async fn happen(&mut self, event: Event) -> io::Result<()> {
+        self.pressed |= matches!(event, Event::Key(_) | Event::Mouse(_) | Event::Paste(_));
         let cmds = update(&mut self.model, event, self.host.now());
         for cmd in cmds {
             self.perform(cmd).await?;

@@ -43,7 +43,9 @@ impl RunnerManager {
         }
         for (name, state) in states {
             let runner = Runner::from_state(&state, now);
-            if recovered.same_boot && runner.live_attempt().is_some() {
+            if name.is_guest() {
+                self.restore_guest(orphan(&name, Some(&state), &self.workspace.log_dir), runner, &state);
+            } else if recovered.same_boot && runner.live_attempt().is_some() {
                 let id = self.roster.insert(orphan(&name, Some(&state), &self.workspace.log_dir), runner);
                 self.queue.push_back((id, Event::Removed));
             } else if let Err(error) = self.store.remove(&name) {
@@ -83,14 +85,15 @@ impl RunnerManager {
             for id in self.roster.ids() {
                 self.apply(id, Event::Rebooted);
             }
+            self.guests_rebooted();
         }
     }
 
     /// The executor is there, or there again: what is believed and what is are made to agree.
     pub(super) fn on_connected(&mut self, inventory: Inventory) {
         // It may have been away before it has answered for the first time.
-        let first = !self.met;
-        (self.met, self.link) = (true, Link::Connected);
+        let first = !self.met();
+        self.link = Link::Connected;
         if !first {
             self.publish_fleet();
         }
@@ -102,7 +105,8 @@ impl RunnerManager {
         let mut exits = inventory.exits;
         exits.sort_unstable_by_key(|exit| exit.seq);
         for exit in &exits {
-            self.on_exit(exit);
+            // What lives is told by the inventory.
+            self.on_exit(exit, false);
         }
         let mut live: HashMap<RunnerName, Vec<LiveAttempt>> = HashMap::new();
         for attempt in inventory.live {
@@ -114,14 +118,21 @@ impl RunnerManager {
                 self.apply_removed_alive(id);
             }
         }
-        for id in self.roster.ids() {
+        for id in self.roster.all_ids() {
             let Some(entry) = self.roster.get(id) else { continue };
             let attempts = live.remove(&entry.spec.name).unwrap_or_default();
             let found = self.choose(id, attempts);
+            if first && found.is_none() && self.forget_intent(id) {
+                continue;
+            }
             let output = self.output_of(id);
             self.apply(id, Event::Inventory { found, first, output });
+            if first {
+                self.forget_intent(id);
+            }
         }
         if first {
+            self.tell_inventory();
             self.beginnings = self.roster.ids().into();
             self.begin_some();
         }
@@ -129,7 +140,9 @@ impl RunnerManager {
 
     /// Something lives of a runner that neither the config nor any record knows.
     fn apply_removed_alive(&mut self, id: Id) {
-        if let Some(entry) = self.roster.get_mut(id) {
+        if let Some(entry) = self.roster.get_mut(id)
+            && entry.guest.is_none()
+        {
             entry.runner.removed = true;
             entry.runner.note = Some("it runs, but is not in the config".into());
         }

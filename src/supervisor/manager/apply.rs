@@ -1,4 +1,5 @@
-//! The course of one event: step, persist, act, publish.
+//! The course of one event: step, persist, act, publish. What follows from it in the same moment, with nothing to wait
+//! for, takes the same course: a crash whose retry is due at once is one record and one spawn.
 //!
 //! A spawn is asked for only after the intent is on record. Where it cannot be recorded, or where there is no room for
 //! a log, the runner waits, visibly, and no retry is spent; stops and kills wait for nothing.
@@ -9,14 +10,19 @@ use std::path::Path;
 use super::super::launch::{self, Turn};
 use super::roster::Id;
 use super::{Key, Link, RunnerManager};
+use crate::domain::ids::Attempt;
 use crate::domain::retry::OutputMatch;
 use crate::domain::runner::event::Failure;
 use crate::domain::runner::{Context, Effect, Event, Next, POLL, Phase, Runner, step};
 use crate::domain::spec::{RunnerSpec, Stdio};
-use crate::domain::time::Now;
+use crate::domain::time::{Mono, Now};
 use crate::domain::verdict::ExitStatus;
 use crate::logs::{names, output_match};
 use crate::ports::{ExecExit, Launch};
+
+/// How long the answer that there is room on a disk counts for what is started, nanoseconds. Where it is wrong, the
+/// record or the log fails, which makes the runner wait as well.
+const ROOM_LASTS: u64 = 50_000_000;
 
 /// Why a spawn is not asked for.
 enum Obstacle {
@@ -29,16 +35,29 @@ enum Obstacle {
 impl RunnerManager {
     pub(super) fn apply(&mut self, id: Id, event: Event) {
         self.queue.push_back((id, event));
+        self.apply_queued();
+    }
+
+    fn apply_queued(&mut self) {
         while let Some((id, event)) = self.queue.pop_front() {
-            self.apply_one(id, event);
+            self.apply_one(id, event, None);
         }
     }
 
-    fn apply_one(&mut self, id: Id, event: Event) {
+    /// `gone`: with the end of its main process nothing of that attempt was left.
+    fn apply_one(&mut self, id: Id, event: Event, gone: Option<Attempt>) {
         let now = self.clock.now();
         let Some(entry) = self.roster.get(id) else { return };
         let mut before = entry.runner.clone();
         let mut effects = self.advance(id, event, now);
+        if let Some(attempt) = gone {
+            let output = self.output_of(id);
+            effects.extend(self.advance(id, Event::Gone { attempt, output }, now));
+        }
+        if let Some(due) = self.take_due(id, &mut effects, now) {
+            effects.extend(self.advance(id, due, now));
+        }
+        self.note_wait_ended(id, &before, &now);
         let mut launch = self.take_spawn(id, &mut effects, now);
         if launch.is_some() || self.differs(id, &mut before) {
             // Nothing but a spawn waits for the record.
@@ -58,7 +77,19 @@ impl RunnerManager {
         self.bound_log(id);
         if changed {
             self.publish_runner(id, &now);
+            self.after_guest_step(id, &before);
         }
+    }
+
+    /// The timer among the effects that need not be armed, because its time has come.
+    fn take_due(&self, id: Id, effects: &mut Vec<Effect>, now: Now) -> Option<Event> {
+        let current = self.roster.get(id)?.runner.epoch;
+        let (place, due) = effects.iter().enumerate().find_map(|(place, effect)| {
+            let Effect::ArmTimer { kind, at, epoch } = *effect else { return None };
+            (at <= now.mono && epoch == current).then_some((place, Event::Timer { kind, epoch }))
+        })?;
+        effects.remove(place);
+        Some(due)
     }
 
     /// Whether there is anything to record and to show. An epoch alone is nothing that anybody has to know.
@@ -86,7 +117,7 @@ impl RunnerManager {
         if effects.len() == before || self.link != Link::Connected {
             return None;
         }
-        match self.prepare(id) {
+        match self.prepare(id, now) {
             Ok(launch) => Some(launch),
             Err(Obstacle::NoRoom(reason)) => {
                 effects.extend(self.advance(id, Event::Blocked { reason }, now));
@@ -101,14 +132,31 @@ impl RunnerManager {
         }
     }
 
-    fn prepare(&mut self, id: Id) -> Result<Launch, Obstacle> {
+    /// Why nothing can be written for this runner, neither its log nor its state. An answer that is older than `since`
+    /// does not count.
+    fn no_room_for(&mut self, id: Id, since: Option<Mono>) -> Option<String> {
+        let entry = self.roster.get(id)?;
+        let now = self.clock.now().mono;
+        if let (Some(since), Some((at, dir))) = (since, &self.room)
+            && *at >= since
+            && *dir == entry.spec.log.dir
+        {
+            return None;
+        }
+        let dir = &entry.spec.log.dir;
+        let reason = self.probe.no_room(dir).or_else(|| self.probe.no_room(&self.state_dir));
+        self.room = reason.is_none().then(|| (now, dir.clone()));
+        reason
+    }
+
+    fn prepare(&mut self, id: Id, now: Now) -> Result<Launch, Obstacle> {
         let nobody = || Obstacle::NoRoom("the runner is gone".into());
-        let entry = self.roster.get_mut(id).ok_or_else(nobody)?;
-        let wanted = entry.runner.wants_spawn().ok_or_else(nobody)?;
-        let room = self.probe.no_room(&entry.spec.log.dir).or_else(|| self.probe.no_room(&self.state_dir));
-        if let Some(reason) = room {
+        let recent = Mono::from_nanos(now.mono.as_nanos().saturating_sub(ROOM_LASTS));
+        if let Some(reason) = self.no_room_for(id, Some(recent)) {
             return Err(Obstacle::NoRoom(reason));
         }
+        let entry = self.roster.get_mut(id).ok_or_else(nobody)?;
+        let wanted = entry.runner.wants_spawn().ok_or_else(nobody)?;
         prepare_log_dir(&entry.spec.log.dir)?;
         // No log is ever shared: a number whose log holds anything is passed over.
         let mut attempt = wanted;
@@ -129,7 +177,7 @@ impl RunnerManager {
     /// Writes the state down. The error is why not, for a person.
     fn record(&mut self, id: Id, now: &Now) -> Result<(), String> {
         let Some(entry) = self.roster.get(id) else { return Ok(()) };
-        match self.store.record(&entry.runner.to_state(&entry.spec, now)) {
+        match self.store.record(&entry.to_state(now)) {
             Ok(()) => {
                 self.unrecorded.remove(&id);
                 Ok(())
@@ -182,7 +230,8 @@ impl RunnerManager {
         }
     }
 
-    pub(super) fn on_exit(&mut self, exit: &ExecExit) {
+    /// `gone`: nothing else of the attempt lives either.
+    pub(super) fn on_exit(&mut self, exit: &ExecExit, gone: bool) {
         let Some(id) = self.roster.find(&exit.id.runner) else {
             // It belongs to nobody we know, so there is nothing to record.
             if self.held_ack.is_none() {
@@ -191,27 +240,16 @@ impl RunnerManager {
             return;
         };
         let lived = self.roster.get(id).and_then(|entry| entry.runner.live_attempt());
-        if exit.cut && lived == Some(exit.id.attempt) {
+        if exit.cut && lived == Some(exit.id.attempt) && !exit.id.runner.is_guest() {
             // Nothing of it lives, and it is not to blame: as after a reboot, it goes on as it was.
             self.apply(id, Event::Rebooted);
             return self.acknowledge(id, exit.seq);
         }
-        let disk_full = match (exit.status, self.roster.get(id)) {
-            (ExitStatus::Code(0), _) | (_, None) => false,
-            (_, Some(entry)) => [&entry.spec.log.dir, &self.state_dir]
-                .into_iter()
-                .any(|dir| self.probe.no_room(dir).is_some()),
-        };
-        self.apply(
-            id,
-            Event::Exited {
-                attempt: exit.id.attempt,
-                seq: exit.seq,
-                status: exit.status,
-                at: exit.at,
-                disk_full,
-            },
-        );
+        let disk_full = exit.status != ExitStatus::Code(0) && self.no_room_for(id, None).is_some();
+        let status = self.note_exit(id, exit, disk_full);
+        let event = Event::Exited { attempt: exit.id.attempt, seq: exit.seq, status, at: exit.at, disk_full };
+        self.apply_one(id, event, gone.then_some(exit.id.attempt));
+        self.apply_queued();
     }
 
     /// What the patterns find in the last output, where the machine is about to ask.

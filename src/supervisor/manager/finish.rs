@@ -29,11 +29,14 @@ impl RunnerManager {
         self.begin_all();
         let now = self.clock.now().mono;
         let grace = match how {
-            Shutdown::Graceful => self.roster.iter().map(|entry| entry.spec.stop.grace).max(),
+            Shutdown::Graceful => {
+                self.roster.iter().chain(self.roster.guests()).map(|entry| entry.spec.stop.grace).max()
+            }
             Shutdown::Kill => None,
         };
         self.timers.arm(now, now.plus(grace.unwrap_or_default() + SWEEP), Key::Overdue);
-        for id in self.roster.ids() {
+        for id in self.roster.all_ids() {
+            self.cut_guest(id);
             self.apply(id, event.clone());
         }
     }
@@ -41,19 +44,26 @@ impl RunnerManager {
     /// Whether this was the last turn, and how it all went.
     pub(super) fn ended(&mut self) -> Option<End> {
         let nothing_lives = self.roster.live == 0 && self.beginnings.is_empty();
+        let busy = *self.inputs.work.borrow_and_update() > 0;
         let why = match self.shutdown {
             Some(how) if nothing_lives || (self.overdue && self.nothing_moves()) => EndReason::Shutdown(how),
             None if self.idle && nothing_lives => EndReason::Idle,
-            None if self.options.mode == Mode::Headless && self.met && nothing_lives => {
+            None if self.options.mode == Mode::Headless && self.met() && nothing_lives && !busy => {
                 EndReason::NothingLeft
             }
-            None if self.gave_up && !self.met => EndReason::NoKeeper,
+            None if self.gave_up && !self.met() => EndReason::NoKeeper,
             None if self.gave_up => EndReason::NothingLeft,
             Some(_) | None => return None,
         };
+        self.take_last_orders();
+        if self.shutdown.is_none() && self.roster.live > 0 {
+            return None;
+        }
         self.delete_last_logs();
         let end = self.sum_up(why);
-        if end.alive.is_empty() {
+        let guests = self.roster.guests().filter(|entry| entry.runner.status().is_live());
+        let alive: Vec<_> = end.alive.iter().chain(guests.map(|entry| &entry.spec.name)).cloned().collect();
+        if alive.is_empty() {
             if let Err(error) = self.store.finish() {
                 self.warn(None, format!("the clean end cannot be written down: {error}"));
             }
@@ -63,10 +73,16 @@ impl RunnerManager {
         Some(end)
     }
 
+    /// The keeper has answered once, so the beginning is made.
+    pub(super) fn met(&self) -> bool {
+        !matches!(self.link, Link::Awaited { .. })
+    }
+
     /// `agent (processes of attempt 2 do not die: [4711])`
     fn left_alive(&self) -> Vec<String> {
         let now = self.clock.now();
-        let live = self.roster.iter().filter(|entry| entry.took_part && entry.runner.status().is_live());
+        let runners = self.roster.iter().filter(|entry| entry.took_part).chain(self.roster.guests());
+        let live = runners.filter(|entry| entry.runner.status().is_live());
         live.map(|entry| match entry.runner.to_view(&entry.spec, &now) {
             RunnerView { name, waiting: Some(waiting), .. } => format!("{name} ({waiting})"),
             RunnerView { name, pid: Some(pid), .. } => format!("{name} (pid {pid})"),
@@ -77,7 +93,7 @@ impl RunnerManager {
 
     /// Nobody can say that what lives will be gone: it is stuck, or the keeper is away.
     fn nothing_moves(&self) -> bool {
-        let stuck_only = self.roster.iter().all(|entry| {
+        let stuck_only = self.roster.iter().chain(self.roster.guests()).all(|entry| {
             let status = entry.runner.status();
             !status.is_live() || status == RunnerStatus::Stuck
         });
@@ -107,8 +123,10 @@ impl RunnerManager {
     /// In the background, time without anything live or anybody attached is counted.
     pub(super) fn mind_idleness(&mut self, now: Mono) {
         let attached = *self.inputs.attached.borrow_and_update() > 0;
+        let busy = *self.inputs.work.borrow_and_update() > 0;
         let idle = self.options.mode == Mode::Background
-            && self.met
+            && self.met()
+            && !busy
             && self.roster.live == 0
             && self.beginnings.is_empty()
             && !attached;
@@ -133,9 +151,9 @@ impl RunnerManager {
         let waits = self.options.mode == Mode::Headless && self.shutdown.is_none();
         let stuck =
             self.roster.stuck > 0 && self.roster.stuck == self.roster.live && self.beginnings.is_empty();
-        match (waits && (stuck || !self.met), self.vain_timer) {
+        match (waits && (stuck || !self.met()), self.vain_timer) {
             (true, None) if !self.gave_up => {
-                let patience = if self.met { STUCK } else { NO_KEEPER };
+                let patience = if self.met() { STUCK } else { NO_KEEPER };
                 self.vain_timer = Some(self.timers.arm(now, now.plus(patience), Key::InVain));
             }
             (false, Some(ticket)) => {

@@ -5,7 +5,8 @@
 //! queue, one record is appended, and the view of one runner is built, where anybody listens.
 //!
 //! Nothing here knows a config file's format, a socket's protocol or a keeper. Reading order: this file, [`parts`],
-//! `apply` (the course of an event), `perform` (effects), `adopt` (taking over), `requests`, `reload`, `finish`.
+//! `apply` (the course of an event), `perform` (effects), `adopt` (taking over), `requests`, `reload`, `guests` (stages
+//! of flows), `finish`.
 
 pub mod parts;
 
@@ -13,7 +14,10 @@ mod adopt;
 mod apply;
 mod bounds;
 mod dice;
+mod exec_events;
 mod finish;
+mod guest_fate;
+mod guests;
 mod look_after;
 mod perform;
 mod publish;
@@ -35,6 +39,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::activity;
 use super::figures::{self, Shares};
+use super::guest::GuestOrder;
 use super::handle::{Ask, Handle, Reply, RequestError, Shutdown};
 use super::helper::{HelperEnd, Helpers};
 use super::log_bounds::{LogBounds, LogTrouble};
@@ -51,13 +56,16 @@ use crate::domain::view::{NoticeKind, Update};
 use crate::logs::retention::Retention;
 use crate::ports::{Clock, ExecEvent, Executor};
 use dice::Dice;
+use exec_events::ExecEvents;
+use guests::Desk;
 pub use parts::{ConfigSource, End, EndReason, Exit, Mode, Options, Parts, Reloaded, StartPlan};
 use roster::{Id, Roster};
 
 /// Requests that may wait before those who ask have to.
 const WAITING_REQUESTS: usize = 64;
-/// Updates that a slow listener may lag behind before it has to ask for a snapshot.
-const UPDATES: usize = 4096;
+/// Updates that a slow listener may lag behind before it has to ask for a snapshot: two of each runner, and these at
+/// least. All places take memory from the beginning.
+const UPDATES: usize = 1024;
 /// Edits come in bursts; the config is read when this long nothing more came.
 const SETTLED: Duration = Duration::from_millis(200);
 
@@ -95,7 +103,9 @@ enum Input {
     ConfigTouched,
     /// More of the start plan.
     Begin,
-    /// Somebody came or went.
+    /// The flow engine wants something.
+    Order(GuestOrder),
+    /// Somebody came or went, or work began or ended that is done elsewhere.
     Attached,
 }
 
@@ -157,13 +167,15 @@ pub struct RunnerManager {
     old_logs: Vec<PathBuf>,
     /// Keeps logs within their bound; there from the first log that has one.
     bounds: Option<LogBounds>,
+    /// When there was room on the disks of the state and of this folder of logs.
+    room: Option<(Mono, PathBuf)>,
     shares: Shares,
     retry_log: Option<RetryLog>,
     dice: Dice,
 
     link: Link,
-    /// The executor has answered once, so the beginning is made.
-    met: bool,
+    /// `None`: there are no flows.
+    desk: Option<Desk>,
     past: Past,
     /// The runners of which the record is older than the state.
     unrecorded: BTreeSet<Id>,
@@ -192,8 +204,10 @@ pub struct RunnerManager {
 /// The executor, as far as we know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Link {
-    /// Not heard of yet.
-    Awaited,
+    /// It has not answered yet, so nothing is begun; why, where a try has failed.
+    Awaited {
+        why: Option<String>,
+    },
     Connected,
     Lost {
         why: String,
@@ -212,10 +226,16 @@ struct Past {
 
 struct Inputs {
     asks: mpsc::Receiver<Ask>,
-    exec: mpsc::UnboundedReceiver<ExecEvent>,
+    exec: ExecEvents,
     own: mpsc::UnboundedReceiver<Input>,
     config: Option<mpsc::UnboundedReceiver<()>>,
+    orders: Option<mpsc::UnboundedReceiver<GuestOrder>>,
     attached: watch::Receiver<usize>,
+    work: watch::Receiver<usize>,
+}
+
+async fn next_order(orders: &mut Option<mpsc::UnboundedReceiver<GuestOrder>>) -> Option<GuestOrder> {
+    orders.as_mut()?.recv().await
 }
 
 impl std::fmt::Debug for RunnerManager {
@@ -233,12 +253,18 @@ impl RunnerManager {
         options: Options,
     ) -> (Self, Handle) {
         let (ask, asks) = mpsc::channel(WAITING_REQUESTS);
-        let (updates, _) = broadcast::channel(UPDATES);
+        let (updates, _) = broadcast::channel((workspace.runners.len() * 2).clamp(UPDATES, 64 * UPDATES));
         let (own, own_inputs) = mpsc::unbounded_channel();
         let handle = Handle::new(ask, updates.clone());
+        let (orders, desk) = match parts.guests {
+            Some(line) => (Some(line.orders), Some(Desk::new(line.tell))),
+            None => (None, None),
+        };
         let inputs = Inputs {
+            orders,
+            work: handle.work(),
             asks,
-            exec: parts.exec_events,
+            exec: ExecEvents::new(parts.exec_events),
             own: own_inputs,
             config: parts.config_touched,
             attached: handle.attached(),
@@ -268,11 +294,12 @@ impl RunnerManager {
             retention,
             old_logs: Vec::new(),
             bounds: None,
+            room: None,
             shares: Shares::default(),
             retry_log: None,
             dice: Dice::new(),
-            link: Link::Awaited,
-            met: false,
+            link: Link::Awaited { why: None },
+            desk,
             past: Past::default(),
             unrecorded: BTreeSet::new(),
             held_ack: None,
@@ -333,7 +360,9 @@ impl RunnerManager {
             Some(input) = inputs.own.recv() => input,
             Some(ask) = inputs.asks.recv() => Input::Ask(ask),
             () = touched => Input::ConfigTouched,
+            Some(order) = next_order(&mut inputs.orders) => Input::Order(order),
             Ok(()) = inputs.attached.changed() => Input::Attached,
+            Ok(()) = inputs.work.changed() => Input::Attached,
             () = timer => Input::Tick,
             // Others have their turn before it goes on.
             () = tokio::task::yield_now(), if begins => Input::Begin,
@@ -353,6 +382,7 @@ impl RunnerManager {
             Input::Trouble(text) => self.warn(None, text),
             Input::ConfigTouched => self.on_config_touched(),
             Input::Begin => self.begin_some(),
+            Input::Order(order) => self.on_order(order),
             // Whether it is idle is looked at after every input.
             Input::Attached => {}
         }
@@ -407,14 +437,13 @@ impl RunnerManager {
         match event {
             ExecEvent::Connected(inventory) => self.on_connected(inventory),
             ExecEvent::Disconnected { why } => {
-                let lost = Link::Lost { why };
-                if self.link != lost
-                    && let Link::Lost { why } = &lost
-                {
-                    self.warn(
-                        None,
-                        format!("the keeper is away: {why}; nothing is started before it is back"),
-                    );
+                let text = format!("the keeper is away: {why}; nothing is started before it is back");
+                let lost = match self.link {
+                    Link::Awaited { .. } => Link::Awaited { why: Some(why) },
+                    Link::Connected | Link::Lost { .. } => Link::Lost { why },
+                };
+                if self.link != lost {
+                    self.warn(None, text);
                 }
                 self.link = lost;
                 self.publish_fleet();
@@ -432,7 +461,10 @@ impl RunnerManager {
                     self.apply(at, Event::SpawnFailed { attempt: id.attempt, failure: kind, message });
                 }
             }
-            ExecEvent::Exited(exit) => self.on_exit(&exit),
+            ExecEvent::Exited(exit) => {
+                let gone = self.inputs.exec.take_gone(&exit.id);
+                self.on_exit(&exit, gone);
+            }
             ExecEvent::Gone { id } => {
                 if let Some(at) = self.roster.find(&id.runner) {
                     let output = self.output_of(at);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::super::guest::GuestLine;
 use super::super::handle::Shutdown;
 use super::super::helper::Helpers;
 use super::super::probe::Probe;
@@ -28,6 +29,8 @@ pub struct Parts {
     pub config_touched: Option<mpsc::UnboundedReceiver<()>>,
     pub probe: Arc<dyn Probe>,
     pub helpers: Arc<dyn Helpers>,
+    /// `None`: there are no flows. Guests of an earlier time are kept all the same.
+    pub guests: Option<GuestLine>,
 }
 
 impl std::fmt::Debug for Parts {

@@ -15,17 +15,21 @@ use crate::logs::retention;
 use crate::ports::{Launch, StopTree};
 
 /// Logs beyond what is kept are deleted this long after the first of them is one too many, together: a runner that
-/// restarts without pause costs a wake-up a second, not one each time.
-const OLD_LOGS: Duration = Duration::from_secs(1);
+/// restarts without pause costs a wake-up now and then, not one each time, and making new logs is slow on some file
+/// systems just after others were deleted.
+const OLD_LOGS: Duration = Duration::from_secs(5);
+
+/// At most so much sooner than the grace a stop command has to be done.
+const SOONER: Duration = Duration::from_millis(250);
 
 impl RunnerManager {
-    /// Stops go first, so that nothing is started beside what is to be ended; the spawn goes next, because somebody
-    /// waits for it.
+    /// Stops go first, so that nothing is started beside what is to be ended, and acknowledgements, which travel with
+    /// the next order; the spawn comes then, because somebody waits for it.
     pub(super) fn perform(&mut self, id: Id, effects: Vec<Effect>, launch: Option<Launch>, now: Now) {
-        let is_stop = |effect: &Effect| matches!(effect, Effect::Stop { .. });
-        let (stops, others): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_stop);
-        for stop in stops {
-            self.perform_one(id, stop, now);
+        let goes_first = |effect: &Effect| matches!(effect, Effect::Stop { .. } | Effect::Ack(_));
+        let (first, others): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(goes_first);
+        for effect in first {
+            self.perform_one(id, effect, now);
         }
         if let Some(launch) = launch {
             self.spawn(id, launch);
@@ -80,6 +84,7 @@ impl RunnerManager {
                 let ticket = self.timers.arm(now.mono, at, Key::Runner { id, kind, epoch });
                 entry.timers.push(ticket);
             }
+            Effect::Notice(what) if self.is_guest(id) => self.tell_notice(id, &what),
             Effect::Notice(what) => {
                 self.log_retry(id, &what);
                 let name = self.roster.get(id).map(|entry| entry.spec.name.clone());
@@ -99,7 +104,7 @@ impl RunnerManager {
         }
     }
 
-    fn remove(&mut self, id: Id) {
+    pub(super) fn remove(&mut self, id: Id) {
         self.unwatch(id);
         self.stop_health(id);
         let Some(entry) = self.roster.remove(id) else { return };
@@ -123,7 +128,10 @@ impl RunnerManager {
     fn run_stop_command(&mut self, id: Id, attempt: Attempt) {
         let Some(entry) = self.roster.get(id) else { return };
         let Some(command) = &entry.spec.stop.command else { return };
-        match helper(entry, attempt, Purpose::Stop, command, entry.spec.stop.grace) {
+        // One that hangs is told before the grace ends what it was to end.
+        let grace = entry.spec.stop.grace;
+        let deadline = grace.saturating_sub((grace / 10).min(SOONER));
+        match helper(entry, attempt, Purpose::Stop, command, deadline) {
             Ok(helper) => {
                 let (run, own) = (self.helpers.run(helper), self.own.clone());
                 tokio::spawn(async move {

@@ -18,13 +18,15 @@ impl RunnerManager {
     }
 
     pub(super) fn publish_runner(&self, id: Id, now: &Now) {
-        if let Some(entry) = self.roster.get(id) {
+        if let Some(entry) = self.roster.get(id).filter(|entry| entry.guest.is_none()) {
             self.send(|| Update::Runner(Arc::new(entry.runner.to_view(&entry.spec, now))));
         }
     }
 
     pub(super) fn publish_removed(&self, name: RunnerName) {
-        self.send(|| Update::Removed(name));
+        if !name.is_guest() {
+            self.send(|| Update::Removed(name));
+        }
     }
 
     pub(super) fn publish_fleet(&self) {
@@ -33,6 +35,10 @@ impl RunnerManager {
     }
 
     pub(super) fn notice(&self, runner: Option<RunnerName>, what: NoticeKind) {
+        if let Some(guest) = runner.as_ref().filter(|name| name.is_guest()) {
+            // What clients read of guests comes from the flow engine.
+            return tracing::warn!(%guest, ?what);
+        }
         let at = self.clock.now().wall;
         if self.updates.receiver_count() > 0 {
             // The last listener may leave in between.
@@ -61,8 +67,8 @@ impl RunnerManager {
             config_error: self.config_error.clone(),
             keeper_trouble: match &self.link {
                 Link::Connected => None,
-                Link::Awaited => Some("the keeper has not answered yet".into()),
-                Link::Lost { why } => Some(why.clone()),
+                Link::Awaited { why: None } => Some("the keeper has not answered yet".into()),
+                Link::Awaited { why: Some(why) } | Link::Lost { why } => Some(why.clone()),
             },
         }
     }

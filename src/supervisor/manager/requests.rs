@@ -59,7 +59,10 @@ impl RunnerManager {
 
     /// The attempt that reads what is typed.
     fn terminal_of(&self, name: &RunnerName) -> Result<AttemptId, RequestError> {
-        let id = self.ids_of(std::slice::from_ref(name))?.into_iter().next();
+        let id = match self.roster.find(name) {
+            Some(guest) if name.is_guest() => Some(guest),
+            Some(_) | None => self.ids_of(std::slice::from_ref(name))?.into_iter().next(),
+        };
         let refused = |why: &str| RequestError::NoTerminal { name: name.to_string(), why: why.into() };
         let entry = id.and_then(|id| self.roster.get(id)).ok_or_else(|| refused("it is gone"))?;
         if entry.spec.launch.stdio != Stdio::Tty {
@@ -82,7 +85,8 @@ impl RunnerManager {
         if names.is_empty() {
             return Ok(self.roster.ids());
         }
-        let found: Vec<Option<Id>> = names.iter().map(|name| self.roster.find(name)).collect();
+        let find = |name: &RunnerName| self.roster.find(name).filter(|_| !name.is_guest());
+        let found: Vec<Option<Id>> = names.iter().map(find).collect();
         let unknown: Vec<String> = names
             .iter()
             .zip(&found)

@@ -46,6 +46,7 @@ impl Run {
     pub(super) fn set_going(&mut self, at: Moment, turn: &mut Turn) {
         self.status = RunStatus::Running;
         self.ending = None;
+        self.ended_at = None;
         if self.started.is_none() {
             self.started = Some(at.now);
             self.deadline = self.spec.timeout.map(|timeout| {

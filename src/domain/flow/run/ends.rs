@@ -401,6 +401,7 @@ impl Run {
                 (stage.status == StageStatus::Failed).then(|| format!("{}: {error}", spec.name))
             });
         }
+        self.ended_at = Some(at.now.wall);
         let took = self.started.map(|started| seconds_between(started.wall, at.now.wall));
         turn.changes.push(self.change(Some(at.now.wall), took));
         turn.news.push(News::RunEnded {

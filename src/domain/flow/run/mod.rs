@@ -63,6 +63,7 @@ pub struct Run {
     pub status: RunStatus,
     pub error: Option<String>,
     pub started: Option<Now>,
+    pub ended_at: Option<Timestamp>,
     pub deadline: Option<Deadline>,
     /// Nobody is asked.
     pub approve_all: bool,
@@ -265,9 +266,9 @@ impl Run {
         self.graph.index(name)
     }
 
-    /// Something is under way: it would be lost on sight if the supervisor ended.
-    pub fn is_busy(&self) -> bool {
-        self.status == RunStatus::Running
+    /// Something waits for a person.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting > 0
     }
 
     pub fn unit(&self, key: UnitKey) -> Option<&Unit> {

@@ -4,6 +4,8 @@
 use super::course::When;
 use super::{Effect, Ending, Index, Moment, Run, Turn, UnitKey, UnitPhase};
 use crate::domain::flow::change::{Judgement, What};
+use crate::domain::flow::news::News;
+use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::status::{Reason, RunStatus, StageStatus};
 
 impl Run {
@@ -98,6 +100,22 @@ impl Run {
         self.open_all(due, at, &mut turn);
         self.fill(When::After, at, &mut turn);
         self.rest(at, &mut turn);
+        turn
+    }
+
+    /// A person has put something else in the place of what waits for them; it waits as what it is now.
+    pub fn edited(&mut self, checkpoint: Checkpoint) -> Turn {
+        let mut turn = Turn::default();
+        let Some(index) = self.find(&checkpoint.id.stage) else { return turn };
+        if self.stages[index].status != StageStatus::Waiting {
+            return turn;
+        }
+        let (stage, id) = (checkpoint.id.stage.clone(), checkpoint.id.clone());
+        self.left_behind(index, checkpoint.outputs, checkpoint.artifacts);
+        self.stages[index].checkpoint = Some(id.clone());
+        turn.changes.push(What::Adopt { stage, checkpoint: id.clone() });
+        turn.news.push(News::Asks { run: self.id.clone(), checkpoint: id });
+        turn.touched.push(index);
         turn
     }
 

@@ -57,6 +57,7 @@ impl Run {
             status: record.status,
             error: record.error.filter(|_| record.status != RunStatus::Interrupted),
             started: record.started_at.map(|wall| Now { mono: mono_of(wall, now), wall }),
+            ended_at: record.ended_at,
             deadline: record.deadline.map(|wall| Deadline { at: mono_of(wall, now), wall }),
             approve_all,
             ready: BTreeSet::new(),

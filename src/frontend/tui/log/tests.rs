@@ -499,7 +499,7 @@ pub(crate) fn answered(cmd: &Cmd, content: &[u8]) -> Vec<News> {
     file.write_all(content).unwrap();
     let told = match cmd.clone() {
         Cmd::Open { epoch, .. } => {
-            let lines = content.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let lines = content.split_inclusive(|byte| *byte == b'\n').count() as u64;
             let told = [Told::Opened { len: content.len() as u64 }, Told::Counted { lines }];
             return told.map(|told| News { epoch, told }).to_vec();
         }

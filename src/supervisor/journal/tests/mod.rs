@@ -353,3 +353,43 @@ fn looking_changes_nothing() {
         assert_eq!(fs::read(before.path().join(&name)).unwrap(), fs::read(dir.path().join(&name)).unwrap());
     }
 }
+
+#[test]
+fn a_stage_that_ended_outlives_compactions_kills_and_clean_ends_until_it_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = RunnerName::trusted("video-12/render/3");
+    let ended = RunnerState {
+        status: RunnerStatus::Crashed,
+        verdict: Some(Verdict::Exit),
+        exit_code: Some(3),
+        cpu_ms: Some(1500),
+        max_rss_bytes: Some(1 << 20),
+        cut: true,
+        disk_full: true,
+        ..RunnerState::new(name.clone())
+    };
+    let (mut file, _) = open(&dir);
+    file.record(&ended).unwrap();
+    file.record(&state("a", 1)).unwrap();
+    compact(&mut file);
+    // What comes and goes between two snapshots is in neither.
+    for number in 0..100 {
+        let passing = state(&format!("video-13/{number}"), 0);
+        file.record(&passing).unwrap();
+        file.remove(&passing.runner_id).unwrap();
+    }
+    compact(&mut file);
+    drop(file);
+
+    let (mut file, after_a_kill) = open(&dir);
+    assert_eq!(after_a_kill.states.len(), 2);
+    assert!(after_a_kill.states.contains(&ended));
+    file.finish().unwrap();
+    drop(file);
+    let (mut file, after_an_end) = open(&dir);
+    assert!(after_an_end.clean_end && after_an_end.states.contains(&ended));
+    file.remove(&name).unwrap();
+    compact(&mut file);
+    drop(file);
+    assert_eq!(counts(&open(&dir).1), pairs(&[("a", 1)]));
+}

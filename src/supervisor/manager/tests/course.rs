@@ -38,16 +38,14 @@ async fn what_is_recorded_comes_before_what_is_done() {
     let order = world.shared.order.lock().unwrap().clone();
     assert_eq!(
         order,
-        [
-            "record a starting",
-            "spawn a#1",
-            "record a running",
-            "record a backoff",
-            "ack 1",
-            "record a starting",
-            "spawn a#2"
-        ]
+        ["record a starting", "spawn a#1", "record a running", "record a starting", "ack 1", "spawn a#2"],
+        "an end and the start that follows at once are one record"
     );
+    let view = &world.snapshot().await.runners[0];
+    assert_eq!((view.retry_count, view.attempt), (1, Some(nth(2))));
+    let lines = world.lines();
+    let told: Vec<&str> = lines.iter().rev().take(2).rev().map(String::as_str).collect();
+    assert_eq!(told, ["Ended a (attempt 1): exit 1", "Retrying runner a (retry 1/3) in 0s"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,13 +230,16 @@ async fn a_long_start_is_made_in_the_order_of_the_config_and_comes_before_what_i
 #[tokio::test(start_paused = true)]
 async fn for_somebody_who_only_reads_notices_nothing_else_is_made() {
     let mut world = Setup::new(vec![spec("a")]).start();
-    let mut notices = world.handle.subscribe_to_notices();
+    let notices = world.handle.subscribe_to_notices();
     // From here on there is nobody else, but for one who looks at what is sent without being counted.
     let (_, nobody) = broadcast::channel(1);
     drop(std::mem::replace(&mut world.updates, nobody));
     world.up("a", 100).await;
     assert_eq!(notices.updates.len(), 1);
-    assert_eq!(notices.recv().await.unwrap().to_string(), "Started a (attempt 1, pid 100)");
+    let mut told = Vec::new();
+    let tell = |notice: Result<Arc<Notice>, u64>| told.push(notice.unwrap().to_string());
+    notices.each(std::future::ready(()), tell).await;
+    assert_eq!(told, ["Started a (attempt 1, pid 100)"]);
 
     world.updates = world.handle.subscribe();
     world.exited("a", 1, ExitStatus::Code(0));

@@ -4,6 +4,8 @@ mod adoption;
 mod care;
 mod course;
 mod ends;
+mod guest_takeover;
+mod guests;
 mod reloading;
 mod trouble;
 
@@ -27,6 +29,7 @@ use crate::domain::time::Now;
 use crate::domain::verdict::ExitStatus;
 use crate::domain::view::{Notice, RunnerStatus, RunnerView, Snapshot};
 use crate::ports::{ExecExit, Inventory, Launch, LiveAttempt, StopTree, TerminalSize};
+use crate::supervisor::guest::{GuestEvent, GuestLine};
 use crate::supervisor::handle::Request;
 use crate::supervisor::helper::HelperCommand;
 use crate::supervisor::probe::LogMark;
@@ -71,6 +74,8 @@ struct Shared {
     health: Mutex<Vec<HelperEnd>>,
     helpers: Mutex<Vec<HelperCommand>>,
     config: Mutex<Option<Result<WorkspaceSpec, String>>>,
+    /// What the flow engine was told.
+    told: Mutex<Vec<GuestEvent>>,
 }
 
 struct FakeExecutor(Arc<Shared>);
@@ -175,6 +180,7 @@ struct World {
     updates: broadcast::Receiver<Update>,
     exec: mpsc::UnboundedSender<ExecEvent>,
     touch: mpsc::UnboundedSender<()>,
+    orders: mpsc::UnboundedSender<GuestOrder>,
     shared: Arc<Shared>,
     end: JoinHandle<End>,
     workspace: WorkspaceSpec,
@@ -189,6 +195,8 @@ struct Setup {
     options: Options,
     connect: Option<Inventory>,
     retry_log_dir: Option<PathBuf>,
+    /// There is an engine.
+    flows: bool,
     prepare: fn(&Shared),
 }
 
@@ -200,6 +208,7 @@ impl Setup {
             options: Options { mode: Mode::Background, start: StartPlan::Autostart },
             connect: Some(empty()),
             retry_log_dir: None,
+            flows: true,
             prepare: |_| {},
         }
     }
@@ -236,10 +245,16 @@ impl Setup {
             flows: Vec::new(),
         };
         let shared = Arc::new(Shared::default());
+        let recorded = self.recovered.states.iter().map(|state| (state.runner_id.clone(), state.clone()));
+        *shared.states.lock().unwrap() = recorded.collect();
         (self.prepare)(&shared);
         let (exec, exec_events) = mpsc::unbounded_channel();
         let (touch, touched) = mpsc::unbounded_channel();
+        let (orders, queue) = mpsc::unbounded_channel();
+        let told = Arc::clone(&shared);
+        let tell = Box::new(move |event| told.told.lock().unwrap().push(event));
         let parts = Parts {
+            guests: self.flows.then_some(GuestLine { orders: queue, tell }),
             state_dir: "/state".into(),
             clock: Arc::new(TestClock(tokio::time::Instant::now())),
             executor: Box::new(FakeExecutor(Arc::clone(&shared))),
@@ -256,7 +271,7 @@ impl Setup {
             exec.send(ExecEvent::Connected(inventory)).unwrap();
         }
         let end = tokio::spawn(manager.run());
-        World { handle, updates, exec, touch, shared, end, workspace, seq: 0, logs: Some(logs) }
+        World { handle, updates, exec, touch, orders, shared, end, workspace, seq: 0, logs: Some(logs) }
     }
 }
 

@@ -1,0 +1,430 @@
+//! The mirror of `flows`: what was written of each flow and its stages, each value with its place. Whether names fit
+//! one another is looked at later.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Maybe, RawCommon, jitter};
+use crate::config::diagnostic::quoted;
+use crate::config::keys::{Kind, Place};
+use crate::config::read::{At, Fields, Item, Reader, Spot};
+use crate::config::tree::{Value, join};
+use crate::config::values::{self, RawCommand};
+use crate::domain::flow::ids::{FlowName, RunId, StageName};
+use crate::domain::flow::spec::{Approve, Concurrency, InputKind};
+use crate::domain::flow::when::Expression;
+use crate::domain::json::Json;
+use crate::domain::spec::Jitter;
+
+#[derive(Debug)]
+pub(in crate::config) struct RawFlow {
+    pub name: FlowName,
+    pub stages: Vec<RawStage>,
+    pub inputs: BTreeMap<String, RawInput>,
+    pub retry: RawStageRetry,
+    pub timeout: Maybe<Option<Duration>>,
+    pub max_parallel: Maybe<u32>,
+    pub concurrency: Maybe<Concurrency>,
+    pub max_retry_depth: Maybe<u32>,
+    pub max_retries_per_checkpoint: Maybe<u32>,
+    pub keep_failed_days: Maybe<f64>,
+    pub on_success: Maybe<Option<RawCommand>>,
+    pub on_failure: Maybe<Option<RawCommand>>,
+    pub env: Maybe<BTreeMap<String, At<String>>>,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct RawInput {
+    pub spot: Spot,
+    pub required: Maybe<bool>,
+    pub default: Maybe<Json>,
+    pub kind: InputKind,
+}
+
+/// The same keys on a flow, under long names, and on a stage.
+#[derive(Debug, Default)]
+pub(in crate::config) struct RawStageRetry {
+    pub enabled: Maybe<bool>,
+    pub count: Maybe<u32>,
+    pub backoff: Maybe<Duration>,
+    pub multiplier: Maybe<f64>,
+    pub cap: Maybe<Duration>,
+    pub jitter: Maybe<Jitter>,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct RawStage {
+    pub name: At<StageName>,
+    pub common: RawCommon,
+    pub command: Maybe<RawCommand>,
+    pub cwd: Maybe<String>,
+    pub needs: Vec<At<String>>,
+    pub optional_needs: Vec<At<String>>,
+    pub validates: Maybe<String>,
+    pub requires: Vec<At<String>>,
+    pub outputs: Vec<At<String>>,
+    pub artifacts: Vec<String>,
+    pub when: Maybe<Expression>,
+    pub foreach: Maybe<RawForeach>,
+    pub approve: Maybe<Approve>,
+    pub retry: RawStageRetry,
+    pub degraded_exit_codes: Maybe<Vec<i32>>,
+    pub allow_degraded: Maybe<bool>,
+}
+
+#[derive(Debug)]
+pub(in crate::config) struct RawForeach {
+    pub key: At<String>,
+    pub max_parallel: Maybe<u32>,
+}
+
+/// The names of runs, `FLOW-12`, have to be names, too.
+const LONGEST_FLOW: usize = 80;
+/// Folders that lie beside those of the stages.
+const TAKEN: [&str; 1] = ["logs"];
+const LONGEST_KEY: usize = 100;
+
+pub(super) fn flows(reader: &mut Reader, item: &Item<'_>) -> Vec<RawFlow> {
+    let Some(members) = reader.members(item, "an object with a name for each flow") else {
+        return Vec::new();
+    };
+    let mut flows = Vec::new();
+    for member in members {
+        let item = Item { node: &member.value, path: join(&item.path, &member.key) };
+        let spot = Spot { path: item.path.clone(), span: member.key_span.clone() };
+        let name = match FlowName::parse(&member.key) {
+            Ok(name) if member.key.len() <= LONGEST_FLOW => name,
+            Ok(name) => {
+                let example = RunId::new(&FlowName::trusted("NAME"), 12);
+                let message = format!("the name of a flow may have {LONGEST_FLOW} characters at most");
+                reader.error(spot.clone(), message, Some(format!("its runs are called {example}")));
+                name
+            }
+            Err(why) => {
+                reader.error(spot.clone(), why.replace("a runner", "a flow"), None);
+                // What is inside is looked at all the same.
+                FlowName::trusted(member.key.clone())
+            }
+        };
+        if let Some(fields) = reader.object(&item, Place::Flow) {
+            flows.push(flow(reader, name, &spot, &fields));
+        }
+    }
+    flows
+}
+
+fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -> RawFlow {
+    let stages = match fields.item("stages") {
+        Some(item) => stages(reader, &item),
+        None => {
+            let hint = "add \"stages\": [{ \"name\": \"first\", \"command\": [\"program\", \"argument\"] }]"
+                .to_owned();
+            reader.error(spot.clone(), "a flow needs stages", Some(hint));
+            Vec::new()
+        }
+    };
+    RawFlow {
+        name,
+        stages,
+        inputs: fields.item("inputs").map(|item| inputs(reader, &item)).unwrap_or_default(),
+        retry: RawStageRetry {
+            enabled: fields.take("retry_on_failure", |item, _| reader.boolean(item)),
+            count: fields.take("retry_count", |item, kind| reader.whole(item, kind)),
+            backoff: fields.take("retry_backoff_seconds", |item, kind| reader.seconds(item, kind)),
+            multiplier: fields.take("retry_backoff_multiplier", |item, kind| reader.number(item, kind)),
+            cap: fields.take("retry_max_backoff_seconds", |item, kind| reader.seconds(item, kind)),
+            jitter: fields.take("retry_jitter", |item, kind| jitter(reader, item, kind)),
+        },
+        timeout: fields.take_or_off("timeout_seconds", |item, kind| reader.seconds(item, kind)),
+        max_parallel: fields.take("max_parallel", |item, kind| reader.whole(item, kind)),
+        concurrency: fields.take("concurrency", |item, kind| {
+            Some(match reader.word(item, kind)? {
+                "queue" => Concurrency::Queue,
+                "refuse" => Concurrency::Refuse,
+                _ => Concurrency::Allow,
+            })
+        }),
+        max_retry_depth: fields.take("max_retry_depth", |item, kind| reader.whole(item, kind)),
+        max_retries_per_checkpoint: fields
+            .take("max_retries_per_checkpoint", |item, kind| reader.whole(item, kind)),
+        keep_failed_days: fields.take("keep_failed_days", |item, kind| reader.number(item, kind)),
+        on_success: fields.take_or_off("on_success", |item, _| values::command(reader, item)),
+        on_failure: fields.take_or_off("on_failure", |item, _| values::command(reader, item)),
+        env: fields.take("env", |item, _| values::env(reader, item)),
+    }
+}
+
+fn stages(reader: &mut Reader, item: &Item<'_>) -> Vec<RawStage> {
+    const WHAT: &str = "a list of stages";
+    match &item.node.value {
+        Value::List(nodes) if nodes.is_empty() => {
+            let hint = "add { \"name\": \"first\", \"command\": [\"program\", \"argument\"] }".to_owned();
+            reader.error(item.spot(), "a flow needs at least one stage", Some(hint));
+            Vec::new()
+        }
+        Value::List(nodes) => {
+            let items = nodes.iter().enumerate();
+            let items = items.map(|(at, node)| Item { node, path: format!("{}[{at}]", item.path) });
+            items.filter_map(|item| stage(reader, &item)).collect()
+        }
+        Value::Object(_) => {
+            let hint = "write [{ \"name\": \"first\", … }, …]: the order counts".to_owned();
+            reader.expected_with::<()>(item, WHAT, Some(hint));
+            Vec::new()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
+            reader.expected::<()>(item, WHAT);
+            Vec::new()
+        }
+    }
+}
+
+fn stage(reader: &mut Reader, item: &Item<'_>) -> Option<RawStage> {
+    let fields = reader.object(item, Place::Stage)?;
+    let start = Spot { path: item.path.clone(), span: item.node.span.start..item.node.span.start + 1 };
+    let name = match fields.item("name") {
+        Some(item) => {
+            stage_name(reader, &item).unwrap_or(At { value: nameless(&item.path), spot: item.spot() })
+        }
+        None => {
+            reader.error(start.clone(), "a stage needs a name", Some("add \"name\": \"…\"".into()));
+            At { value: nameless(&item.path), spot: start.clone() }
+        }
+    };
+    if fields.member("command").is_none() {
+        let hint = "add \"command\": [\"program\", \"argument\"], or a text for sh".to_owned();
+        reader.error(start, "a stage needs a command", Some(hint));
+    }
+    let mut names = |key: &str| {
+        let what = "the name of a stage as text";
+        let list = fields.take(key, |item, _| values::texts(reader, item, what));
+        unique(reader, list)
+    };
+    let (needs, optional_needs) = (names("needs"), names("optional_needs"));
+    let mut keys = |key: &str| {
+        let list = fields.take(key, |item, _| reader.list(item, state_key));
+        unique(reader, list)
+    };
+    let (requires, outputs) = (keys("requires"), keys("outputs"));
+    Some(RawStage {
+        name,
+        needs,
+        optional_needs,
+        validates: fields.take("validates", |item, _| reader.filled(item, "the name of a stage as text")),
+        requires,
+        outputs,
+        artifacts: fields
+            .take("artifacts", |item, _| reader.list(item, artifact))
+            .map(|at| at.value)
+            .unwrap_or_default(),
+        when: fields.take("when", |item, _| when(reader, item)),
+        foreach: fields.take("foreach", |item, _| foreach(reader, item)),
+        approve: fields.take("approve", |item, kind| {
+            Some(if reader.word(item, kind)? == "manual" { Approve::Manual } else { Approve::Auto })
+        }),
+        retry: fields.item("retry").map(|item| retry(reader, &item)).unwrap_or_default(),
+        degraded_exit_codes: fields.take("degraded_exit_codes", |item, _| degraded(reader, item)),
+        allow_degraded: fields.take("allow_degraded", |item, _| reader.boolean(item)),
+        command: fields.take("command", |item, _| values::command(reader, item)),
+        cwd: fields.take("cwd", |item, _| reader.filled(item, "a folder as text")),
+        common: RawCommon::read(reader, &fields),
+    })
+}
+
+/// For a stage whose name is wrong: nobody can mean it.
+fn nameless(path: &str) -> StageName {
+    StageName::trusted(format!("({path})"))
+}
+
+fn stage_name(reader: &mut Reader, item: &Item<'_>) -> Option<At<StageName>> {
+    let text = reader.text(item, "a name as text")?;
+    let parsed = StageName::parse(&text).map_err(|why| why.replace("a runner", "a stage"));
+    let parsed = match parsed {
+        Ok(_) if TAKEN.contains(&text.as_str()) => {
+            Err(format!("{} is the name of another folder of each run", quoted(&text)))
+        }
+        other => other,
+    };
+    match parsed {
+        Ok(value) => Some(At { value, spot: item.spot() }),
+        Err(why) => {
+            reader.error(item.spot(), why, None);
+            // Others that name it are right to do so.
+            Some(At { value: StageName::trusted(text), spot: item.spot() })
+        }
+    }
+}
+
+/// What stands twice is told, and taken once.
+fn unique(reader: &mut Reader, list: Maybe<Vec<At<String>>>) -> Vec<At<String>> {
+    let mut seen = std::collections::HashSet::new();
+    let list = list.map(|at| at.value).unwrap_or_default();
+    list.into_iter()
+        .filter(|at| {
+            let new = seen.insert(at.value.clone());
+            if !new {
+                reader.warn(at.spot.clone(), format!("{} stands here twice", quoted(&at.value)), None);
+            }
+            new
+        })
+        .collect()
+}
+
+/// A key of the state: it has to fit into `key=value`, and into an expression.
+fn state_key(reader: &mut Reader, item: &Item<'_>) -> Option<At<String>> {
+    let text = reader.filled(item, "a key of the state as text")?;
+    is_state_key(reader, &text, &item.spot()).then(|| At { value: text, spot: item.spot() })
+}
+
+fn is_state_key(reader: &mut Reader, text: &str, spot: &Spot) -> bool {
+    let bad = text.chars().find(|c| !(c.is_alphanumeric() || matches!(c, '_' | '-')));
+    let trouble = match bad {
+        Some('.' | '[') => Some("a key of the state stands at its top; this leads inside".to_owned()),
+        Some(bad) => Some(format!("a key of the state may hold letters, digits, '_' and '-', not {bad:?}")),
+        None if text.is_empty() => Some("a key of the state needs a name".into()),
+        None if text.starts_with('-') => Some("a key of the state may not start with '-'".into()),
+        None if text.len() > LONGEST_KEY => {
+            Some(format!("a key of the state may have {LONGEST_KEY} bytes at most"))
+        }
+        None => None,
+    };
+    let fine = trouble.is_none();
+    if let Some(trouble) = trouble {
+        reader.error(spot.clone(), trouble, None);
+    }
+    fine
+}
+
+fn artifact(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+    let glob = values::glob(reader, item)?;
+    if glob.starts_with('/') || glob.split('/').any(|part| part == "..") {
+        let message = format!("{} leads out of the artifact folder", quoted(&glob));
+        let hint = "the stage writes into $RESTAGE_ARTIFACTS; the pattern is relative to that".to_owned();
+        reader.error(item.spot(), message, Some(hint));
+        return None;
+    }
+    Some(glob)
+}
+
+fn when(reader: &mut Reader, item: &Item<'_>) -> Option<Expression> {
+    let text = reader.filled(item, "a condition as text, such as \"mode == 'final'\"")?;
+    match Expression::parse(&text) {
+        Ok(expression) => Some(expression),
+        Err(error) => {
+            let hint = "for example \"state.count > 3 and mode in ['a', 'b']\"; exists(key), len(key), not"
+                .to_owned();
+            reader.error(item.spot(), format!("no condition: {error}"), Some(hint));
+            None
+        }
+    }
+}
+
+fn foreach(reader: &mut Reader, item: &Item<'_>) -> Option<RawForeach> {
+    if let Value::Object(_) = item.node.value {
+        let fields = reader.object(item, Place::Foreach)?;
+        let max_parallel = fields.take("max_parallel", |item, kind| reader.whole(item, kind));
+        if fields.member("key").is_none() {
+            let hint = "add \"key\": \"…\", the key of the state that holds the list".to_owned();
+            reader.error(item.spot(), "\"key\" is missing", Some(hint));
+        }
+        let key = fields.take("key", |item, _| state_key(reader, item))?.value;
+        return Some(RawForeach { key, max_parallel });
+    }
+    if let Value::Text(_) = item.node.value {
+        return state_key(reader, item).map(|key| RawForeach { key, max_parallel: None });
+    }
+    reader.expected(
+        item,
+        "a key of the state as text, or an object such as { \"key\": \"scenes\", \"max_parallel\": 4 }",
+    )
+}
+
+fn retry(reader: &mut Reader, item: &Item<'_>) -> RawStageRetry {
+    if let Value::Bool(value) = item.node.value {
+        let hint = format!("write {{ \"enabled\": {value} }}");
+        reader.expected_with::<()>(item, "an object { … }", Some(hint));
+        return RawStageRetry::default();
+    }
+    let Some(fields) = reader.object(item, Place::StageRetry) else { return RawStageRetry::default() };
+    RawStageRetry {
+        enabled: fields.take("enabled", |item, _| reader.boolean(item)),
+        count: fields.take("count", |item, kind| reader.whole(item, kind)),
+        backoff: fields.take("backoff_seconds", |item, kind| reader.seconds(item, kind)),
+        multiplier: fields.take("multiplier", |item, kind| reader.number(item, kind)),
+        cap: fields.take("max_backoff_seconds", |item, kind| reader.seconds(item, kind)),
+        jitter: fields.take("jitter", |item, kind| jitter(reader, item, kind)),
+    }
+}
+
+fn degraded(reader: &mut Reader, item: &Item<'_>) -> Option<Vec<i32>> {
+    let codes = values::codes(reader, item)?;
+    if codes.contains(&0) {
+        let hint =
+            "a stage that ends with 0 says so by \"status\": \"degraded\" in its output; set allow_degraded"
+                .to_owned();
+        reader.error(item.spot(), "exit code 0 is a good end, not a degraded one", Some(hint));
+        return None;
+    }
+    Some(codes)
+}
+
+fn inputs(reader: &mut Reader, item: &Item<'_>) -> BTreeMap<String, RawInput> {
+    let mut inputs = BTreeMap::new();
+    let Some(members) = reader.members(item, "an object with a name for each input") else { return inputs };
+    for member in members {
+        let item = Item { node: &member.value, path: join(&item.path, &member.key) };
+        let spot = Spot { path: item.path.clone(), span: member.key_span.clone() };
+        is_state_key(reader, &member.key, &spot);
+        let Some(fields) = reader.object(&item, Place::Input) else { continue };
+        let kind = fields.take("type", |item, kind| input_kind(reader, item, kind));
+        let kind = kind.map_or(InputKind::Any, |at| at.value);
+        let required = fields.take("required", |item, _| reader.boolean(item));
+        let default = fields.take("default", |item, _| default(reader, item, kind));
+        if let (Some(At { value: true, .. }), Some(at)) = (&required, &default) {
+            let hint = "take one of the two away".to_owned();
+            reader.warn(at.spot.clone(), "a required input with a default is never missing", Some(hint));
+        }
+        inputs.insert(member.key.clone(), RawInput { spot, required, default, kind });
+    }
+    inputs
+}
+
+fn input_kind(reader: &mut Reader, item: &Item<'_>, kind: Kind) -> Option<InputKind> {
+    Some(match reader.word(item, kind)? {
+        "string" => InputKind::String,
+        "number" => InputKind::Number,
+        "integer" => InputKind::Integer,
+        "boolean" => InputKind::Boolean,
+        "object" => InputKind::Object,
+        "array" => InputKind::Array,
+        _ => InputKind::Any,
+    })
+}
+
+fn default(reader: &mut Reader, item: &Item<'_>, kind: InputKind) -> Option<Json> {
+    let text = item.node.value.json();
+    let Ok(json) = Json::parse(&text) else { return reader.expected(item, "a value of JSON") };
+    let (fits, what) = match kind {
+        InputKind::Any => (true, ""),
+        InputKind::String => {
+            (matches!(item.node.value, Value::Text(_)), "text, which is the type of this input")
+        }
+        InputKind::Number => {
+            (matches!(item.node.value, Value::Number(_)), "a number, which is the type of this input")
+        }
+        InputKind::Integer => {
+            let whole = matches!(&item.node.value, Value::Number(text) if text.parse::<f64>().is_ok_and(|n| n.fract() == 0.0));
+            (whole, "a whole number, which is the type of this input")
+        }
+        InputKind::Boolean => {
+            (matches!(item.node.value, Value::Bool(_)), "true or false, which is the type of this input")
+        }
+        InputKind::Object => {
+            (matches!(item.node.value, Value::Object(_)), "an object, which is the type of this input")
+        }
+        InputKind::Array => {
+            (matches!(item.node.value, Value::List(_)), "a list, which is the type of this input")
+        }
+    };
+    if fits { Some(json) } else { reader.expected(item, what) }
+}

@@ -1,0 +1,233 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::thread;
+
+use super::super::testing::{Place, given, key, tree};
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    path.symlink_metadata().unwrap().permissions().mode() & 0o777
+}
+
+fn artifact(place: &Place, name: &str, bytes: &str) -> Artifact {
+    place.import(name, bytes)
+}
+
+#[test]
+fn an_attempt_finds_what_its_environment_names() {
+    let place = Place::new();
+    let key = key("render", 2);
+    let env = place.dirs.prepare(&place.objects, &Given { state: b"{\"a\":1}", ..given(&key) }).unwrap();
+    let folder = place.path(".restage/runs/video-12/render/2");
+    assert_eq!(folder, place.dirs.path(&key));
+    assert_eq!(tree(&folder), ["artifacts/", "inputs/", "state.json"]);
+    let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let expected = [
+        ("RESTAGE_ARTIFACTS", at("artifacts")),
+        ("RESTAGE_ATTEMPT", "2".into()),
+        ("RESTAGE_IDEMPOTENCY_KEY", "video-12/render".into()),
+        ("RESTAGE_INPUTS", at("inputs")),
+        ("RESTAGE_OUTPUT", at("output")),
+        ("RESTAGE_RUN_ID", "video-12".into()),
+        ("RESTAGE_STAGE", "render".into()),
+        ("RESTAGE_STATE", at("state.json")),
+    ];
+    assert_eq!(env, expected.map(|(name, value)| (name.to_owned(), value)).into());
+    assert_eq!(fs::read(folder.join("state.json")).unwrap(), b"{\"a\":1}");
+    assert_eq!((mode(&folder), mode(&folder.join("state.json"))), (0o700, 0o600));
+}
+
+#[test]
+fn what_a_retry_a_person_and_a_fan_out_bring_is_there_too() {
+    let place = Place::new();
+    let before = key("render", 1);
+    place.write(".restage/runs/video-12/render/1/artifacts/half.png", "half");
+    let (run, stage, item) = (RunId::trusted("video-9"), StageName::trusted("draw"), Json::string("x"));
+    let feedback = format!("zero\0byte {}", "é".repeat(FEEDBACK_MAX));
+    let key = AttemptKey { item: Some(3), ..key("render", 7) };
+    let given = Given {
+        item: Some(&item),
+        previous: Some(&before),
+        feedback: Some(&feedback),
+        parent_run: Some(&run),
+        retry_from: Some(&stage),
+        ..given(&key)
+    };
+    let env = place.dirs.prepare(&place.objects, &given).unwrap();
+    assert!(place.dirs.path(&key).ends_with("video-12/render/3/7"));
+    assert_eq!(env["RESTAGE_PARENT_RUN_ID"], "video-9");
+    assert_eq!(env["RESTAGE_RETRY_FROM"], "draw");
+    assert_eq!(env["RESTAGE_ITEM_INDEX"], "3");
+    assert_eq!(fs::read_to_string(&env["RESTAGE_ITEM"]).unwrap(), "\"x\"");
+    assert_eq!(fs::read(Path::new(&env["RESTAGE_PREVIOUS"]).join("artifacts/half.png")).unwrap(), b"half");
+    // A variable has no zero byte, and an end.
+    assert!(env["RESTAGE_FEEDBACK"].starts_with("zero\u{fffd}byte éé"));
+    assert!((FEEDBACK_MAX - 8..FEEDBACK_MAX + 8).contains(&env["RESTAGE_FEEDBACK"].len()));
+    assert_eq!(fs::read_to_string(&env["RESTAGE_FEEDBACK_FILE"]).unwrap(), feedback);
+    // A program can be started with it.
+    assert!(std::process::Command::new("true").envs(&env).status().unwrap().success());
+
+    fs::remove_dir_all(place.dirs.path(&before)).unwrap();
+    let env = place.dirs.prepare(&place.objects, &given).unwrap();
+    assert!(!env.contains_key("RESTAGE_PREVIOUS"));
+}
+
+#[test]
+fn artifacts_of_ancestors_are_copies_that_only_look_writable_to_nobody() {
+    let place = Place::new();
+    let (script, odd) = (artifact(&place, "a/b/go.sh", "run"), artifact(&place, "it's \"odd\"\n.txt", "odd"));
+    let script = Artifact { executable: true, ..script };
+    let stages = ["draw", "write", "idle"].map(StageName::trusted);
+    let (drawn, written) = ([script.clone(), odd.clone()], [odd.clone()]);
+    let inputs: [(&StageName, &[Artifact]); 3] =
+        [(&stages[0], &drawn), (&stages[1], &written), (&stages[2], &[])];
+    let key = key("render", 1);
+    place.dirs.prepare(&place.objects, &Given { inputs: &inputs, ..given(&key) }).unwrap();
+    let folder = place.dirs.path(&key).join("inputs");
+    let files = ["draw/", "draw/a/", "draw/a/b/", "draw/a/b/go.sh", "draw/it's \"odd\"\n.txt", "write/"];
+    assert_eq!(tree(&folder)[..6], files);
+    assert_eq!(fs::read(folder.join("draw/a/b/go.sh")).unwrap(), b"run");
+    assert_eq!(mode(&folder.join("draw/a/b/go.sh")), 0o555);
+    assert_eq!(mode(&folder.join("write/it's \"odd\"\n.txt")), 0o444);
+    for name in ["", "draw", "draw/a", "draw/a/b", "write"] {
+        assert_eq!(mode(&folder.join(name)), 0o555, "{name}");
+    }
+    // A stage that takes the right all the same harms nobody else.
+    let copy = folder.join("write/it's \"odd\"\n.txt");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&copy, "scribble").unwrap();
+    place.objects.verify(&odd).unwrap();
+
+    place.dirs.drop_inputs(&key).unwrap();
+    assert_eq!(tree(&place.dirs.path(&key)), ["artifacts/", "state.json"]);
+    place.dirs.drop_inputs(&key).unwrap();
+}
+
+#[test]
+fn nothing_of_a_supervisor_that_died_is_left_in_a_new_folder() {
+    let place = Place::new();
+    let outside = place.write("outside/precious", "x");
+    let key = key("render", 1);
+    let folder = place.dirs.path(&key);
+    let leave: [&dyn Fn(); 3] = [
+        &|| {
+            place.write(".restage/runs/video-12/render/1/artifacts/old/deep", "x");
+            place.write(".restage/runs/video-12/render/1/output", "old=1");
+            symlink(place.path("outside"), folder.join("inputs")).unwrap();
+            fs::set_permissions(folder.join("artifacts/old"), fs::Permissions::from_mode(0o500)).unwrap();
+        },
+        &|| symlink(place.path("outside"), &folder).unwrap(),
+        &|| fs::write(&folder, "a file").unwrap(),
+    ];
+    for leave in leave {
+        fs::remove_dir_all(place.path(".restage")).ok();
+        fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        leave();
+        place.prepare(&key);
+        assert_eq!(tree(&folder), ["artifacts/", "inputs/", "state.json"]);
+        assert!(outside.exists());
+    }
+}
+
+#[test]
+fn a_link_on_the_way_leads_nowhere() {
+    let place = Place::new();
+    let precious = place.write("outside/1/state.json", "x");
+    fs::create_dir_all(place.path(".restage/runs/video-12")).unwrap();
+    symlink(place.path("outside"), place.path(".restage/runs/video-12/render")).unwrap();
+    let key = key("render", 1);
+    let error = place.dirs.prepare(&place.objects, &given(&key)).unwrap_err();
+    assert!(error.to_string().starts_with("make the folder "), "{error}");
+    place.dirs.remove(&key).unwrap_err();
+    place.dirs.drop_inputs(&key).unwrap_err();
+    assert!(precious.exists());
+}
+
+#[test]
+fn one_that_cannot_be_prepared_leaves_no_folder() {
+    let place = Place::new();
+    let good = artifact(&place, "good", "good");
+    let stage = StageName::trusted("draw");
+    let key = key("render", 1);
+    let try_with = |other: Artifact| {
+        let artifacts = [good.clone(), other];
+        let inputs: [(&StageName, &[Artifact]); 1] = [(&stage, &artifacts)];
+        let error =
+            place.dirs.prepare(&place.objects, &Given { inputs: &inputs, ..given(&key) }).unwrap_err();
+        assert!(!place.dirs.path(&key).exists());
+        let AttemptError::Files(FileError::Lost { .. }) = &error else { panic!("{error}") };
+        error.to_string()
+    };
+    let gone = Artifact { hash: crate::domain::flow::ids::Hash::of(["gone"]), ..good.clone() };
+    assert!(try_with(gone).contains("artifact good: its bytes are gone"));
+    for name in ["../out", "/etc/x", "a//b", "a/./b", "", "a\0b", ".."] {
+        let error = try_with(Artifact { name: name.into(), ..good.clone() });
+        assert!(error.contains("its name leads out of its folder"), "{error}");
+    }
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn on_a_full_disk_it_waits_and_leaves_nothing() {
+    let Some(place) = Place::small(256 << 10) else { return };
+    place.prepare(&key("draw", 1));
+    let before = tree(place.dir.path());
+    let state = vec![b' '; 300 << 10];
+    let key = key("render", 1);
+    let error = place.dirs.prepare(&place.objects, &Given { state: &state, ..given(&key) }).unwrap_err();
+    let AttemptError::Files(error) = error else { panic!("{error}") };
+    assert!(error.is_later() && error.to_string().contains("state.json: No space left"), "{error}");
+    let mut after = tree(place.dir.path());
+    after.retain(|path| path != ".restage/runs/video-12/render/");
+    assert_eq!(after, before);
+    place.prepare(&key);
+}
+
+#[test]
+fn removing_takes_the_attempt_and_the_folders_that_held_nothing_else() {
+    let place = Place::new();
+    let (first, second) = (key("render", 1), key("render", 2));
+    let item = AttemptKey { item: Some(0), ..key("fan", 1) };
+    let precious = place.write("outside/precious", "x");
+    for key in [&first, &second, &item] {
+        place.prepare(key);
+    }
+    place.write(".restage/runs/video-12/logs/render_1.log", "log");
+    place.write(".restage/runs/video-12/render/1/artifacts/a/b/c", "x");
+    place.write(".restage/runs/video-12/render/1/other", "x");
+    symlink(place.path("outside"), place.dirs.path(&first).join("artifacts/link")).unwrap();
+    place.dirs.remove(&first).unwrap();
+    place.dirs.remove(&first).unwrap();
+    assert!(!place.dirs.path(&first).exists() && place.dirs.path(&second).exists());
+    place.dirs.remove(&second).unwrap();
+    place.dirs.remove(&item).unwrap();
+    assert_eq!(
+        tree(&place.path(".restage/runs")),
+        ["video-12/", "video-12/logs/", "video-12/logs/render_1.log"]
+    );
+    assert!(precious.exists());
+
+    // What a stage put in the place of its folder goes, and what that means stays.
+    place.prepare(&first);
+    fs::remove_dir_all(place.dirs.path(&first)).unwrap();
+    symlink(place.path("outside"), place.dirs.path(&first)).unwrap();
+    place.dirs.remove(&first).unwrap();
+    assert!(!place.path(".restage/runs/video-12/render").exists() && precious.exists());
+}
+
+#[test]
+fn attempts_of_one_stage_come_and_go_at_once() {
+    let place = Place::new();
+    thread::scope(|scope| {
+        for item in 0..4 {
+            let place = &place;
+            scope.spawn(move || {
+                for attempt in 1..=50 {
+                    let key = AttemptKey { item: Some(item), ..key("fan", attempt) };
+                    place.prepare(&key);
+                    place.dirs.remove(&key).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(tree(&place.path(".restage/runs")), ["video-12/"]);
+}

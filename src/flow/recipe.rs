@@ -1,0 +1,253 @@
+//! What a stage is made by: its command, folder, environment, what it is to leave, and the files of the workspace that
+//! its command names. Where any of these is another today, its checkpoint is not reused.
+//!
+//! Paths within the workspace count relative to it, so that one that is moved as a whole keeps its checkpoints. What
+//! a file contains counts, not when it was written.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::objects::{Stamp, hash_of};
+use crate::domain::flow::ids::Hash;
+use crate::domain::flow::spec::{EnvValue, StageSpec};
+use crate::domain::spec::CommandSpec;
+
+/// Of a longer file its ends, its size and the time of its last change stand for the whole.
+const WHOLE: u64 = 64 << 20;
+const END: u64 = 1 << 20;
+
+/// What a stage is made by, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    configured: blake3::Hash,
+    /// Of the files that its command names and that are there, by the words of the command.
+    files: BTreeMap<String, blake3::Hash>,
+}
+
+impl Recipe {
+    pub fn hash(&self) -> Hash {
+        let files = self.files.iter().flat_map(|(name, hash)| [name.as_bytes(), hash.as_bytes()]);
+        Hash::of(std::iter::once(self.configured.as_bytes().as_slice()).chain(files))
+    }
+
+    /// What to keep of an attempt that began with `self` and ended with `end`: files as they were when it began, since
+    /// these it has read; and those that were not there then, since these it has written.
+    #[must_use]
+    pub fn and_made(mut self, end: &Self) -> Self {
+        for (name, hash) in &end.files {
+            self.files.entry(name.clone()).or_insert(*hash);
+        }
+        self
+    }
+
+    /// The files that count, as the command names them.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+}
+
+/// Tells recipes, and reads no file twice while it lives: one for each plan, since it does not see a later change.
+#[derive(Debug)]
+pub struct Recipes {
+    root: PathBuf,
+    /// As the kernel names it.
+    real_root: PathBuf,
+    /// By path; `None` is what does not count.
+    named: HashMap<PathBuf, Option<blake3::Hash>>,
+    read: HashMap<Stamp, blake3::Hash>,
+}
+
+impl Recipes {
+    /// The folder of the config.
+    pub fn new(root: &Path) -> Self {
+        let real_root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        Self { root: root.to_owned(), real_root, named: HashMap::new(), read: HashMap::new() }
+    }
+
+    /// As it is now.
+    pub fn of(&mut self, stage: &StageSpec) -> Recipe {
+        let mut whole = Parts(blake3::Hasher::new());
+        configured(&self.root, stage, &mut |kind, name, values| whole.add(kind, name, values));
+        let mut files = BTreeMap::new();
+        for word in named_files(&stage.command) {
+            if let Some(hash) = self.file(&stage.cwd.join(word), Whose::Workspace) {
+                files.insert(word.to_owned(), hash);
+            }
+        }
+        for path in &stage.env_files {
+            if let Some(hash) = self.file(path, Whose::Anybody) {
+                files.insert(below(&self.root, path), hash);
+            }
+        }
+        Recipe { configured: whole.0.finalize(), files }
+    }
+
+    fn file(&mut self, path: &Path, whose: Whose) -> Option<blake3::Hash> {
+        if let Some(known) = self.named.get(path) {
+            return *known;
+        }
+        let hash = self.look(path, whose);
+        self.named.insert(path.to_owned(), hash);
+        hash
+    }
+
+    fn look(&mut self, path: &Path, whose: Whose) -> Option<blake3::Hash> {
+        let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
+        if whose == Whose::Workspace && !path.canonicalize().ok()?.starts_with(&self.real_root) {
+            return None;
+        }
+        let stamp = Stamp::of(&meta);
+        if let Some(known) = self.read.get(&stamp) {
+            return Some(*known);
+        }
+        // One that we may not read is one that differs from any that we may.
+        let hash = content(path).unwrap_or_else(|error| blake3::hash(error.kind().to_string().as_bytes()));
+        self.read.insert(stamp, hash);
+        Some(hash)
+    }
+}
+
+/// Files elsewhere count only where the config itself says that they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Workspace,
+    Anybody,
+}
+
+/// What differs between what was configured then and is now, in the words of the config. Where nothing of it does, and
+/// the recipe is another all the same, it is a file that the command names: no record says which, where it names more
+/// than one.
+pub fn what_changed(root: &Path, then: &StageSpec, now: &StageSpec, recipe: &Recipe) -> String {
+    let (then, now) = (parts(root, then), parts(root, now));
+    let labels = then.keys().chain(now.keys().filter(|label| !then.contains_key(*label)));
+    let mut changed: Vec<&str> =
+        labels.filter(|label| then.get(*label) != now.get(*label)).map(String::as_str).collect();
+    changed.sort_unstable();
+    let files: Vec<&str> = recipe.files().collect();
+    match (changed.as_slice(), files.as_slice()) {
+        ([], []) => "a file that its command names is gone".into(),
+        ([], [file]) => format!("file {file}"),
+        ([], _) => format!("one of the files {}", files.join(", ")),
+        _ => changed.join(", "),
+    }
+}
+
+fn parts(root: &Path, stage: &StageSpec) -> BTreeMap<String, blake3::Hash> {
+    let mut parts = BTreeMap::new();
+    configured(root, stage, &mut |kind, name, values| {
+        let mut part = Parts(blake3::Hasher::new());
+        part.add(kind, name, values);
+        let label = if name.is_empty() { kind.to_owned() } else { format!("{kind} {name}") };
+        parts.insert(label, part.0.finalize());
+    });
+    parts
+}
+
+struct Parts(blake3::Hasher);
+
+impl Parts {
+    fn add(&mut self, kind: &str, name: &str, values: &[&[u8]]) {
+        self.0.update(&(values.len() as u64).to_le_bytes());
+        for value in [kind.as_bytes(), name.as_bytes()].iter().chain(values) {
+            self.0.update(&(value.len() as u64).to_le_bytes());
+            self.0.update(value);
+        }
+    }
+}
+
+/// The kind of a part, its name where there are several of the kind, and its values.
+type EachPart<'a> = dyn FnMut(&str, &str, &[&[u8]]) + 'a;
+
+/// What the config says, part by part.
+fn configured(root: &Path, stage: &StageSpec, each: &mut EachPart<'_>) {
+    match &stage.command {
+        CommandSpec::Argv(argv) => {
+            each("command", "", &argv.iter().map(String::as_bytes).collect::<Vec<_>>());
+        }
+        // No argument list has a word with a zero byte.
+        CommandSpec::Shell(line) => each("command", "", &[b"\0shell", line.as_bytes()]),
+    }
+    each("cwd", "", &[below(root, &stage.cwd).as_bytes()]);
+    for (name, value) in &stage.env {
+        match value {
+            EnvValue::Plain(value) | EnvValue::Secret(value) => {
+                each("env", name, &[Hash::of([value]).as_ref()]);
+            }
+            EnvValue::Hashed(hash) => each("env", name, &[hash.as_ref()]),
+        }
+    }
+    if !stage.env_files.is_empty() {
+        let paths: Vec<String> = stage.env_files.iter().map(|path| below(root, path)).collect();
+        each("env_file", "", &paths.iter().map(String::as_bytes).collect::<Vec<_>>());
+    }
+    for (kind, list) in [("outputs", &stage.outputs), ("artifacts", &stage.artifacts)] {
+        let mut sorted: Vec<&[u8]> = list.iter().map(String::as_bytes).collect();
+        sorted.sort_unstable();
+        each(kind, "", &sorted);
+    }
+    if let Some(foreach) = &stage.foreach {
+        each("foreach", "", &[foreach.key.as_bytes()]);
+    }
+}
+
+fn below(root: &Path, path: &Path) -> String {
+    let path = path.strip_prefix(root).unwrap_or(path);
+    if path.as_os_str().is_empty() { ".".into() } else { path.to_string_lossy().into_owned() }
+}
+
+/// The words of a command that may be files. A program without a `/` is looked for elsewhere, an option is none; and
+/// what a shell writes into is no part of what is executed.
+fn named_files(command: &CommandSpec) -> Vec<&str> {
+    match command {
+        CommandSpec::Argv(argv) => {
+            let program = argv.iter().take(1).filter(|program| program.contains('/'));
+            let others = argv.iter().skip(1).filter(|word| !word.is_empty() && !word.starts_with('-'));
+            program.chain(others).map(String::as_str).collect()
+        }
+        CommandSpec::Shell(line) => {
+            let (mut words, mut written, mut start) = (Vec::new(), false, 0);
+            for (at, c) in line.char_indices().chain([(line.len(), ' ')]) {
+                if !(c.is_whitespace() || ";|&()<>'\"`".contains(c)) {
+                    continue;
+                }
+                let word = &line[start..at];
+                start = at + c.len_utf8();
+                if !word.is_empty() {
+                    if !written && !word.starts_with('-') {
+                        words.push(word);
+                    }
+                    written = false;
+                }
+                written |= c == '>';
+            }
+            words
+        }
+    }
+}
+
+fn content(path: &Path) -> io::Result<blake3::Hash> {
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    if meta.len() <= WHOLE { hash_of(&mut file) } else { ends(&mut file, &meta) }
+}
+
+fn ends(file: &mut File, meta: &Metadata) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&meta.len().to_le_bytes());
+    hasher.update(&meta.mtime().to_le_bytes());
+    hasher.update(&meta.mtime_nsec().to_le_bytes());
+    hasher.update_reader(Read::by_ref(file).take(END))?;
+    file.seek(SeekFrom::End(-i64::try_from(END).unwrap_or(0)))?;
+    hasher.update_reader(file.take(END))?;
+    Ok(hasher.finalize())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! Flows as text.
+
+pub mod export;
+pub mod graph;
+mod picture;
