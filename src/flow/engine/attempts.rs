@@ -133,7 +133,9 @@ impl Engine {
 
     pub(super) fn on_prepared(&mut self, prepared: Prepared) {
         let Prepared { run: id, unit, attempt, result } = prepared;
-        let Some(live) = self.active.get_mut(&id).and_then(|active| active.live.get_mut(&unit)) else { return };
+        let Some(live) = self.active.get_mut(&id).and_then(|active| active.live.get_mut(&unit)) else {
+            return;
+        };
         if live.attempt != attempt || live.ordered {
             return;
         }
@@ -175,7 +177,8 @@ impl Engine {
     fn environment_of(&self, id: &RunId, unit: UnitKey) -> BTreeMap<String, String> {
         let attempt = self.active.get(id).and_then(|active| active.live.get(&unit)).map(|live| live.attempt);
         let key = attempt.and_then(|attempt| self.key(id, unit, attempt));
-        key.map(|key| BTreeMap::from([("RESTAGE_RUN_ID".to_owned(), key.run.to_string())])).unwrap_or_default()
+        key.map(|key| BTreeMap::from([("RESTAGE_RUN_ID".to_owned(), key.run.to_string())]))
+            .unwrap_or_default()
     }
 
     /// Asks the supervisor for the process.
@@ -298,12 +301,15 @@ impl Engine {
         let name = active.run.stage(stage).name.clone();
         let recipe = active.recipes.of(active.run.stage(stage)).hash();
         let Some(input) = active.run.input_of(stage) else { return };
-        let sources: Vec<RunId> = [Some(id.clone()), active.run.parent.clone()].into_iter().flatten().collect();
+        let sources: Vec<RunId> =
+            [Some(id.clone()), active.run.parent.clone()].into_iter().flatten().collect();
         let mut known: Vec<ItemRecord> = Vec::new();
         for source in sources {
             match self.store.items(&source, &name) {
                 Ok(items) => known.extend(items),
-                Err(error) => tracing::warn!(run = %source, stage = %name, %error, "look for items that are done"),
+                Err(error) => {
+                    tracing::warn!(run = %source, stage = %name, %error, "look for items that are done")
+                }
             }
         }
         let done = (0..)
@@ -410,7 +416,8 @@ fn guest(
         umask: stage.umask,
         limits: stage.limits.clone(),
     };
-    let spec = runner(run.guest(&stage.name, unit.item), launch, runs_dir.join(run.as_str()).join("logs"), log);
+    let spec =
+        runner(run.guest(&stage.name, unit.item), launch, runs_dir.join(run.as_str()).join("logs"), log);
     Ok(RunnerSpec {
         timeout: stage.timeout,
         activity: stage.activity_timeout.map(|timeout| ActivitySpec {

@@ -183,7 +183,10 @@ impl Engine {
         }
         if is_retry && let Some(by) = self.succeeded_meanwhile(id) {
             self.step(id, |run| run.cancel(at));
-            self.tell(News::Held { run: id.clone(), why: format!("{by} succeeded; it is not needed any more") });
+            self.tell(News::Held {
+                run: id.clone(),
+                why: format!("{by} succeeded; it is not needed any more"),
+            });
             return;
         }
         self.hold(id);

@@ -43,7 +43,10 @@ impl Engine {
             }
             GuestEvent::Stuck { name, pids } => {
                 if let Some((run, _)) = self.place_of(&name) {
-                    self.tell(News::Held { run, why: format!("{name} has processes that do not die: {pids:?}") });
+                    self.tell(News::Held {
+                        run,
+                        why: format!("{name} has processes that do not die: {pids:?}"),
+                    });
                 }
             }
         }
@@ -58,15 +61,17 @@ impl Engine {
 
     fn on_guest_ended(&mut self, end: GuestEnd) {
         let at = self.moment();
-        let known = self.place_of(&end.name).filter(|(run, unit)| {
-            self.active.get(run).is_some_and(|active| active.live.contains_key(unit))
-        });
+        let known = self
+            .place_of(&end.name)
+            .filter(|(run, unit)| self.active.get(run).is_some_and(|active| active.live.contains_key(unit)));
         let Some((run, unit)) = known else {
             // Of a run that is over, or a hook: nobody waits for it.
             self.guests.send(GuestOrder::Forget { name: end.name }).ok();
             return;
         };
-        let Some(live) = self.active.get_mut(&run).and_then(|active| active.live.get_mut(&unit)) else { return };
+        let Some(live) = self.active.get_mut(&run).and_then(|active| active.live.get_mut(&unit)) else {
+            return;
+        };
         let stopping = live.stopping;
         let blameless = if end.cut {
             Some("restage or the machine ended while it ran".to_owned())
@@ -134,9 +139,9 @@ fn last_line(log: &Path) -> Option<String> {
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
     let mut tail = Vec::new();
     file.take(TAIL).read_to_end(&mut tail).ok()?;
-    let line = tail.split(|byte| matches!(byte, b'\n' | b'\r')).rfind(|line| {
-        line.iter().any(|byte| !byte.is_ascii_whitespace())
-    })?;
+    let line = tail
+        .split(|byte| matches!(byte, b'\n' | b'\r'))
+        .rfind(|line| line.iter().any(|byte| !byte.is_ascii_whitespace()))?;
     let plain = sanitize::sanitize(sanitize::last_drawn(line), Keep::Nothing);
     let plain = plain.trim();
     let mut cut: String = plain.chars().take(MOST_CHARS).collect();

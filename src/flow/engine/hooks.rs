@@ -18,11 +18,8 @@ impl Engine {
     pub(super) fn run_hook(&mut self, id: &RunId, succeeded: bool) {
         let Some(active) = self.active.get(id) else { return };
         let spec = &active.run.spec;
-        let (command, which) = if succeeded {
-            (&spec.on_success, "-on_success")
-        } else {
-            (&spec.on_failure, "-on_failure")
-        };
+        let (command, which) =
+            if succeeded { (&spec.on_success, "-on_success") } else { (&spec.on_failure, "-on_failure") };
         let Some(command) = command.clone() else { return };
         let env = [
             ("RESTAGE_RUN_ID", id.to_string()),
@@ -34,7 +31,9 @@ impl Engine {
         let guest = super::attempts::hook(id, &name, command, spec, env, &self.runs_dir);
         match guest {
             // The supervisor is gone only at the end.
-            Ok(guest) => drop(self.guests.send(GuestOrder::Launch { spec: Box::new(guest), attempt: Attempt::FIRST })),
+            Ok(guest) => {
+                drop(self.guests.send(GuestOrder::Launch { spec: Box::new(guest), attempt: Attempt::FIRST }))
+            }
             Err(why) => tracing::warn!(run = %id, %why, "run the command after a run"),
         }
     }

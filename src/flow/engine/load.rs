@@ -53,10 +53,10 @@ impl Engine {
     }
 
     pub(super) fn stored(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
-        self.store.run(id).map_err(|error| store(&error))?.ok_or_else(|| Refusal::UnknownRun {
-            run: id.to_string(),
-            near: self.near(id),
-        })
+        self.store
+            .run(id)
+            .map_err(|error| store(&error))?
+            .ok_or_else(|| Refusal::UnknownRun { run: id.to_string(), near: self.near(id) })
     }
 
     fn assemble(
@@ -158,7 +158,12 @@ impl Engine {
     }
 
     /// A run that has just been written down, without asking the store for it again.
-    pub(super) fn adopt_new(&mut self, record: RunRecord, epoch: u64, new: NewRunParts) -> Result<(), Refusal> {
+    pub(super) fn adopt_new(
+        &mut self,
+        record: RunRecord,
+        epoch: u64,
+        new: NewRunParts,
+    ) -> Result<(), Refusal> {
         let NewRunParts { spec, graph, stages, approve_all } = new;
         let restored = Restored {
             record: record.clone(),
@@ -227,7 +232,11 @@ fn record_id(stage: &crate::domain::flow::ids::StageName) -> RunId {
 }
 
 /// A row of a stage that has not begun.
-pub(super) fn fresh_row(name: crate::domain::flow::ids::StageName, order: usize, decision: Decision) -> StageRecord {
+pub(super) fn fresh_row(
+    name: crate::domain::flow::ids::StageName,
+    order: usize,
+    decision: Decision,
+) -> StageRecord {
     StageRecord {
         name,
         order: u32::try_from(order).unwrap_or(u32::MAX),

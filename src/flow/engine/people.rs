@@ -59,7 +59,8 @@ impl Engine {
         let record = self.now(&wish.run)?;
         let whole = self.whole(&record)?;
         let judged = may::may_approve(&whole.lineage(), &record, wish.stage.as_ref(), wish.hash.as_ref())?;
-        let judgement = self.judgement(judged.checkpoint, judged.hash, Approval::Approved, wish.who, wish.note);
+        let judgement =
+            self.judgement(judged.checkpoint, judged.hash, Approval::Approved, wish.who, wish.note);
         self.judge(&record, judgement, judged.goes_on)?;
         Ok(FlowReply::Run { run: record.run_id, existing: true })
     }
@@ -68,7 +69,8 @@ impl Engine {
         let record = self.now(&wish.run)?;
         let whole = self.whole(&record)?;
         let spec = self.definition(&record)?;
-        let graph = Graph::of(&spec).map_err(|error| super::load::unusable(&record.run_id, &error.to_string()))?;
+        let graph =
+            Graph::of(&spec).map_err(|error| super::load::unusable(&record.run_id, &error.to_string()))?;
         let rewind = wish.rewind_to.as_ref();
         let (judged, to) =
             may::may_reject(&whole.lineage(), &graph, &record, &wish.stage, rewind, &wish.feedback)?;
@@ -224,7 +226,11 @@ impl Engine {
             created_by: Some(wish.who),
         };
         let added = self.store.add_branch(&record.root_run_id, &branch).map_err(|error| store(&error))?;
-        if added { Ok(FlowReply::Done) } else { Err(Refusal::BranchExists { run: wish.run, branch: wish.branch }) }
+        if added {
+            Ok(FlowReply::Done)
+        } else {
+            Err(Refusal::BranchExists { run: wish.run, branch: wish.branch })
+        }
     }
 
     pub(super) fn branch_views(&mut self, record: &RunRecord) -> Result<Vec<BranchView>, Refusal> {
@@ -236,8 +242,7 @@ impl Engine {
     pub(super) fn checkpoints(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
         let record = self.now(id)?;
         let branches = self.branch_views(&record)?;
-        let (checkpoints, _) =
-            self.store.checkpoints(&record.root_run_id).map_err(|error| store(&error))?;
+        let (checkpoints, _) = self.store.checkpoints(&record.root_run_id).map_err(|error| store(&error))?;
         Ok(FlowReply::Checkpoints { checkpoints, branches })
     }
 

@@ -149,7 +149,8 @@ impl Engine {
             let Some(planned) = planned.remove(&spec.name) else { continue };
             let place = graph.index(&spec.name);
             let left = place.and_then(|place| left.get(place));
-            let row = self.row_of(order, planned, parent_rows.get(&spec.name).copied(), left, &parent, &again)?;
+            let row =
+                self.row_of(order, planned, parent_rows.get(&spec.name).copied(), left, &parent, &again)?;
             stages.push(NewStage {
                 name: row.record.name.clone(),
                 decision: row.record.decision,
@@ -195,12 +196,16 @@ impl Engine {
         let checkpoint = match left {
             Some(Left::Checkpoint(checkpoint)) => Some(Checkpoint::clone(checkpoint)),
             Some(Left::Unreadable { previous, .. }) => previous.as_deref().cloned(),
-            Some(Left::Outputs { outputs, artifacts }) => Some(self.rebuild(parent, &planned, outputs, artifacts)?),
+            Some(Left::Outputs { outputs, artifacts }) => {
+                Some(self.rebuild(parent, &planned, outputs, artifacts)?)
+            }
             Some(Left::Nothing) | None => None,
         };
         record.source_run_id = planned.source_run_id.or_else(|| Some(parent.run_id.clone()));
         record.status = match &checkpoint {
-            Some(checkpoint) if checkpoint.approval == Approval::Pending => self.take_on(checkpoint, again)?,
+            Some(checkpoint) if checkpoint.approval == Approval::Pending => {
+                self.take_on(checkpoint, again)?
+            }
             Some(checkpoint) => checkpoint.status,
             None => before.map_or(StageStatus::Skipped, |before| before.status),
         };

@@ -93,7 +93,8 @@ impl Engine {
         }
         let why = format!("{error}; nothing new is started before that is over");
         tracing::error!(%error, "write down what became of a run");
-        let runs: std::collections::BTreeSet<RunId> = batch.iter().map(|pending| pending.run.clone()).collect();
+        let runs: std::collections::BTreeSet<RunId> =
+            batch.iter().map(|pending| pending.run.clone()).collect();
         for run in runs {
             self.tell(News::Held { run, why: why.clone() });
         }
