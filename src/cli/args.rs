@@ -121,6 +121,17 @@ pub enum Verb {
         #[arg(long, value_name = "S", value_parser = seconds)]
         timeout: Option<f64>,
     },
+    /// Run a flow, and follow it; exit 1 when it failed, 4 degraded, 75 when it waits for you, 124 timed out
+    Run(RunArgs),
+    /// Run again from the stage that failed, with nothing done twice
+    Retry(RetryArgs),
+    /// Go on with a run that waits, was interrupted, or stands at a checkpoint
+    Continue(ContinueArgs),
+    /// End a run, with everything that it has started
+    Cancel {
+        #[arg(value_name = "RUN")]
+        run: String,
+    },
     /// Everything that is wrong with the config
     Check {
         /// An array of problems
@@ -134,6 +145,87 @@ pub enum Verb {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+}
+
+/// What is done once a run is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Follow {
+    /// Only say its name; it goes on in the background
+    #[arg(short, long, conflicts_with = "watch")]
+    pub detach: bool,
+    /// Follow it to its end (the default)
+    #[arg(short, long)]
+    pub watch: bool,
+    /// What a checkpoint does that asks a person [default: wait on a terminal, else exit]
+    #[arg(long, value_enum)]
+    pub approve: Option<ApproveMode>,
+    /// A degraded run is a good one
+    #[arg(long)]
+    pub allow_degraded: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ApproveMode {
+    /// Everything is approved unseen
+    Auto,
+    /// The run waits, and the verb ends with 75
+    Exit,
+    /// The verb waits with the run
+    Wait,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RunArgs {
+    #[arg(value_name = "FLOW")]
+    pub flow: String,
+    /// An input of the flow; again for each
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub input: Vec<String>,
+    /// A JSON object with inputs, from a file, or `-` from stdin
+    #[arg(long, value_name = "FILE")]
+    pub inputs: Option<String>,
+    /// The same key again returns the first run
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RetryArgs {
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// The stage to begin with [default: the one that failed first]
+    #[arg(long, value_name = "STAGE")]
+    pub from: Option<String>,
+    /// Another value for an input; again for each
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Also what has succeeded
+    #[arg(long)]
+    pub force: bool,
+    /// Where another retry is under way: wait for it, and run only if it fails
+    #[arg(long)]
+    pub queue: bool,
+    /// Only say what would be executed and what reused, and why
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ContinueArgs {
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Take this one on [default: where the branch of the run stands]
+    #[arg(long, value_name = "STAGE@VERSION")]
+    pub checkpoint: Option<String>,
+    /// Run again behind a checkpoint that is approved already
+    #[arg(long)]
+    pub force_retry: bool,
+    #[command(flatten)]
+    pub follow: Follow,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]

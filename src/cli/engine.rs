@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::link::{self, Found};
 use super::workspace::Workspace;
-use super::{background, block_on, settings};
+use super::{background, block_on, output, settings};
 use crate::config::Missing;
 use crate::control::client::{Client, ClientError, Incoming, Updates};
 use crate::domain::flow::ask::{FlowReply, FlowRequest};
@@ -28,6 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// So often may a start fail while nobody is there who could be the reason.
 const FAILURES: u32 = 2;
 
+/// Who lives longer, where nobody supervises yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// The verb waits for what it has set going; on a terminal that goes on without it, too.
+    Verb,
+    /// What it has set going goes on without it.
+    Background,
+}
+
 /// Where the supervisor lives that a verb brings along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -37,14 +46,24 @@ enum Stage {
     Here,
 }
 
-/// For a verb that sets something going. Whether the supervisor ends with us is told by [`is_hosted`].
+/// For a verb that sets something going. Whether the supervisor ends with it is told by [`is_hosted`].
 pub fn with(
     global: &Global,
     workspace: &Workspace,
+    host: Host,
     verb: impl AsyncFnOnce(Client, Updates) -> Outcome,
 ) -> Outcome {
-    let stage = if io::stdout().is_terminal() { Stage::Background } else { Stage::Here };
+    let background = host == Host::Background || io::stdout().is_terminal();
+    let stage = if background { Stage::Background } else { Stage::Here };
     play(global, workspace, stage, verb)
+}
+
+/// Whoever judges, by name.
+pub fn who() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
+    user.map(|user| user.name)
+        .or_else(|| std::env::var("USER").ok())
+        .unwrap_or_else(|| nix::unistd::getuid().to_string())
 }
 
 /// One request of a verb that sets nothing going. A supervisor that it brings along ends at once, unless a run lay
@@ -105,10 +124,11 @@ fn play(
         }
         // What runs without a supervisor must not end with this verb.
         let begun = if stage == Stage::Background || background::is_needed(workspace) {
-            background::start_for_runs(workspace, global.debug).map(drop)
+            let started = background::start_for_runs(workspace, global.debug);
+            started.map(|pid| output::remark(&format!("restage: supervisor {pid} works in the background")))
         } else {
             footprint::keep_little();
-            let spec = settings::load(workspace, Missing::Warning)?;
+            let spec = settings::load(workspace, Missing::Error)?;
             let hosted = up::host(workspace, spec, global.debug, async || {
                 let (client, updates) = link::require(workspace).await?;
                 match verb.take() {

@@ -34,7 +34,7 @@ use tokio::runtime::{Builder, Runtime};
 use args::{Cli, Global, Mode, Output, Verb};
 use commands::order::Order;
 use commands::{
-    check, completions, dashboard, doctor as doctor_verb, down, logs, order, status, up, wait, why,
+    check, completions, dashboard, doctor as doctor_verb, down, flow_run, logs, order, status, up, wait, why,
 };
 use exit::Exit;
 use failure::{Failure, Outcome};
@@ -142,6 +142,15 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
         Verb::Stop(names) => talk.order(Order::Stop, &names),
         Verb::Restart(names) => talk.order(Order::Restart, &names),
         Verb::Kill(names) => talk.order(Order::Kill, &names),
+        Verb::Run(args) => flow_run::run(global, &Workspace::find(global)?, args),
+        Verb::Retry(args) => flow_run::retry(global, &Workspace::find(global)?, args),
+        Verb::Continue(args) => flow_run::proceed(global, &Workspace::find(global)?, args),
+        Verb::Cancel { run } => {
+            let workspace = Workspace::find(global)?;
+            engine::with(global, &workspace, engine::Host::Verb, async |client, updates| {
+                flow_run::cancel(client, updates, &run, global).await
+            })
+        }
         Verb::Why { name } => talk.with_or(
             async |_, client, _| why::run(client, &name, json).await,
             |workspace| {

@@ -70,6 +70,12 @@ pub async fn unread() {
     std::future::pending::<()>().await;
 }
 
+/// Something that is drawn anew in its place. What cannot be written is not worth failing for.
+pub fn draw(text: &str) {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()).ok();
+}
+
 /// Where colours may go: to a terminal, unless somebody does not want them.
 pub fn colours(stream: &impl IsTerminal, no_color: bool) -> bool {
     let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -2,4 +2,6 @@
 
 pub mod export;
 pub mod graph;
+pub mod live;
 mod picture;
+pub mod plan;

@@ -1,0 +1,201 @@
+//! Follows a run to its end: lines for people, a live tree on a terminal, or JSON lines.
+
+use std::io::IsTerminal;
+
+use crate::cli::args::Output;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output;
+use crate::control::client::{Client, ClientError, Incoming, Updates};
+use crate::domain::flow::ask::{FlowReply, FlowRequest, Shown};
+use crate::domain::flow::ids::RunId;
+use crate::domain::flow::status::{RunStatus, StageStatus};
+use crate::domain::flow::view::FlowUpdate;
+use crate::domain::view::Update;
+use crate::frontend::flow::live::Live;
+use crate::frontend::text::one_line;
+
+/// A run that has timed out is told from one that failed in another way.
+const TIMED_OUT: &str = "Flow execution timed out after ";
+
+/// How somebody follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    pub output: Output,
+    pub no_color: bool,
+    /// What a checkpoint that asks does: waited for, or exit 75.
+    pub wait_for_people: bool,
+    /// A degraded run counts as a good one.
+    pub allow_degraded: bool,
+}
+
+/// To be called before the run is asked for, so that nothing of it is missed.
+pub async fn listen(client: &Client) -> Result<(), Failure> {
+    client.subscribe().await.map_err(|error| Failure::of_client("follow runs", &error))
+}
+
+pub async fn follow(client: &Client, updates: &mut Updates, run: &RunId, manner: Manner) -> Outcome {
+    let mut screen = Screen::new(manner);
+    let mut shown = show(client, run).await?;
+    screen.begin(&shown);
+    while !rests(&shown, manner) {
+        match updates.next().await {
+            Some(Incoming::Update(Update::Flow(update))) => match update.as_ref() {
+                FlowUpdate::Run(view) if view.run_id == *run => {
+                    let over = view.status.is_final()
+                        || matches!(view.status, RunStatus::Waiting | RunStatus::Interrupted);
+                    if over {
+                        shown = show(client, run).await?;
+                    }
+                    screen.run(view);
+                }
+                FlowUpdate::Stage(view) if view.run_id == *run => screen.stage(view),
+                FlowUpdate::News(notice) if notice.what.run() == run => screen.news(notice),
+                FlowUpdate::Run(_) | FlowUpdate::Stage(_) | FlowUpdate::News(_) => {}
+            },
+            Some(Incoming::Update(_)) => {}
+            Some(Incoming::Lagged) => {
+                shown = show(client, run).await?;
+                screen.begin(&shown);
+            }
+            None => {
+                return Err(Failure::new(Exit::Failed, format!("follow {run}"), "the supervisor has ended")
+                    .hint(format!("it goes on with the next one; `restage show {run}` tells")));
+            }
+        }
+    }
+    // What was told of the end is printed before it.
+    while let Some(news) = screen.pending(updates).await {
+        screen.news(&news);
+    }
+    screen.end(&shown);
+    Ok(exit(&shown, manner))
+}
+
+async fn show(client: &Client, run: &RunId) -> Result<Box<Shown>, Failure> {
+    match client.flow(FlowRequest::Show { run: run.clone() }).await {
+        Ok(FlowReply::Shown(shown)) => Ok(shown),
+        Ok(other) => {
+            let error = ClientError::Nonsense(format!("{other:?}"));
+            Err(Failure::of_client(format!("show {run}"), &error))
+        }
+        Err(error) => Err(Failure::of_client(format!("show {run}"), &error)),
+    }
+}
+
+fn rests(shown: &Shown, manner: Manner) -> bool {
+    match shown.run.status {
+        RunStatus::Succeeded
+        | RunStatus::Degraded
+        | RunStatus::Failed
+        | RunStatus::Cancelled
+        | RunStatus::Interrupted => true,
+        RunStatus::Waiting => !manner.wait_for_people,
+        RunStatus::Queued | RunStatus::Running => false,
+    }
+}
+
+fn exit(shown: &Shown, manner: Manner) -> Exit {
+    let timed_out = shown.run.error.as_ref().is_some_and(|error| error.starts_with(TIMED_OUT));
+    match shown.run.status {
+        RunStatus::Succeeded => Exit::Completed,
+        RunStatus::Degraded if manner.allow_degraded => Exit::Completed,
+        RunStatus::Degraded => Exit::Code(4),
+        RunStatus::Waiting => Exit::Code(75),
+        RunStatus::Failed if timed_out => Exit::Code(124),
+        RunStatus::Failed
+        | RunStatus::Cancelled
+        | RunStatus::Interrupted
+        | RunStatus::Queued
+        | RunStatus::Running => Exit::Failed,
+    }
+}
+
+/// Where it is told.
+enum Screen {
+    /// JSON lines on stdout.
+    Json,
+    /// Lines on stderr.
+    Lines,
+    /// A tree that is drawn anew, on stderr.
+    Tree(Live),
+}
+
+impl Screen {
+    fn new(manner: Manner) -> Self {
+        match manner.output {
+            Output::Json => Self::Json,
+            Output::Human if std::io::stderr().is_terminal() => {
+                let colour = output::colours(&std::io::stderr(), manner.no_color);
+                Self::Tree(Live::new(output::look(manner.no_color).width, colour))
+            }
+            Output::Human => Self::Lines,
+        }
+    }
+
+    fn begin(&mut self, shown: &Shown) {
+        if let Self::Tree(live) = self {
+            output::draw(&live.begin(&shown.run));
+        }
+    }
+
+    fn run(&mut self, view: &crate::domain::flow::view::RunView) {
+        if let Self::Tree(live) = self {
+            output::draw(&live.run(view));
+        }
+    }
+
+    fn stage(&mut self, view: &crate::domain::flow::view::StageView) {
+        if let Self::Tree(live) = self {
+            output::draw(&live.stage(view));
+        }
+    }
+
+    fn news(&mut self, notice: &crate::domain::flow::view::FlowNotice) {
+        match self {
+            // A reader that is gone does not end the run.
+            Self::Json => drop(output::print_json(notice)),
+            Self::Lines => output::remark(&one_line(&notice.what.to_string())),
+            Self::Tree(live) => {
+                if matches!(notice.what, crate::domain::flow::news::News::Held { .. }) {
+                    output::draw(&live.above(&one_line(&notice.what.to_string())));
+                }
+            }
+        }
+    }
+
+    /// News of the end may come behind the view that told of it.
+    async fn pending(&self, updates: &mut Updates) -> Option<crate::domain::flow::view::FlowNotice> {
+        loop {
+            let next = tokio::time::timeout(LAST_NEWS, updates.next()).await.ok()??;
+            if let Incoming::Update(Update::Flow(update)) = next
+                && let FlowUpdate::News(notice) = update.as_ref()
+            {
+                return Some(notice.clone());
+            }
+        }
+    }
+
+    fn end(&mut self, shown: &Shown) {
+        match self {
+            Self::Json => {}
+            Self::Lines | Self::Tree(_) => {
+                if let Self::Tree(live) = self {
+                    output::draw(&live.begin(&shown.run));
+                }
+                if shown.run.status == RunStatus::Waiting {
+                    let stages = shown.run.stages.iter().flatten();
+                    for stage in stages.filter(|stage| stage.status == StageStatus::Waiting) {
+                        let run = &shown.run.run_id;
+                        output::remark(&format!(
+                            "{run} waits for you at {name}: restage approve {run} {name}, or restage reject {run} {name} --feedback TEXT",
+                            name = stage.name
+                        ));
+                    }
+                }
+            }
+        }
+    }
+}
+
+const LAST_NEWS: std::time::Duration = std::time::Duration::from_millis(20);
