@@ -10,6 +10,7 @@
 mod asks;
 mod attempts;
 mod begin;
+pub mod desk;
 mod guests;
 mod hooks;
 mod load;
