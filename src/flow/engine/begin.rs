@@ -119,7 +119,7 @@ impl Engine {
         let approve_all = new.approve_all;
         let record = record_of(new, &id, number);
         let parts = NewRunParts { spec: Arc::clone(spec), graph: Arc::new(graph), stages, approve_all };
-        self.adopt_new(record, epoch, parts)?;
+        self.adopt_new(record, epoch, parts);
         if status == RunStatus::Running {
             self.hold(&id);
             let at = self.moment();

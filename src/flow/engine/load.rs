@@ -129,12 +129,7 @@ impl Engine {
     }
 
     /// A run that has just been written down, without asking the store for it again.
-    pub(super) fn adopt_new(
-        &mut self,
-        record: RunRecord,
-        epoch: u64,
-        new: NewRunParts,
-    ) -> Result<(), Refusal> {
+    pub(super) fn adopt_new(&mut self, record: RunRecord, epoch: u64, new: NewRunParts) {
         let NewRunParts { spec, graph, stages, approve_all } = new;
         let restored = Restored {
             record: record.clone(),
@@ -155,7 +150,6 @@ impl Engine {
             record,
         };
         self.active.insert(active.run.id.clone(), active);
-        Ok(())
     }
 
     /// The supervisor does not end for want of work while the run is under way.

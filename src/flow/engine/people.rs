@@ -122,7 +122,7 @@ impl Engine {
                 }
                 let wanted =
                     Wanted { approve_all: wish.approve_all, who: Some(wish.who), ..Wanted::from(&again) };
-                self.run_again(wanted)
+                self.run_again(&wanted)
             }
         }
     }
@@ -215,6 +215,6 @@ impl Engine {
         let from = From { branch: record.branch.clone(), checkpoint: None, force_retry: false };
         let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), false).map(drop);
         let proceed = proceed::may_continue(&lineage, &from, &mut plan).map(drop);
-        Ok(FlowReply::Can(Can { retry, cancel, approve, edit, proceed }))
+        Ok(FlowReply::Can(Box::new(Can { retry, cancel, approve, edit, proceed })))
     }
 }

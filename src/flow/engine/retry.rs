@@ -79,11 +79,11 @@ impl Engine {
         if wish.dry_run {
             return Ok(FlowReply::Plan(self.plan_again(&again, true)?.plan));
         }
-        self.run_again(again)
+        self.run_again(&again)
     }
 
-    pub(super) fn run_again(&mut self, again: Wanted) -> Result<FlowReply, Refusal> {
-        let prepared = self.plan_again(&again, true)?;
+    pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
+        let prepared = self.plan_again(again, true)?;
         let Prepared { parent, flow, graph, inputs, left, plan, held } = prepared;
         let status = if held { RunStatus::Queued } else { RunStatus::Running };
         let mut planned: BTreeMap<StageName, Planned> =
@@ -96,7 +96,7 @@ impl Engine {
             let place = graph.index(&spec.name);
             let left = place.and_then(|place| left.get(place));
             let row =
-                self.row_of(order, planned, parent_rows.get(&spec.name).copied(), left, &parent, &again)?;
+                self.row_of(order, planned, parent_rows.get(&spec.name).copied(), left, &parent, again)?;
             stages.push(NewStage {
                 name: row.record.name.clone(),
                 decision: row.record.decision,
