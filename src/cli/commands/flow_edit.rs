@@ -207,7 +207,20 @@ mod tests {
         let text = r#"{"a":[1e400,{"k":"x\"{,:\\"},[],{}],"b":12345678901234567890123,"c":"\u001b"}"#;
         let map: JsonMap = serde_json::from_str(text).unwrap();
         let shown = pretty(&map);
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @r#"
+        {
+          "a": [
+            1e400,
+            {
+              "k": "x\"{,:\\"
+            },
+            [],
+            {}
+          ],
+          "b": 12345678901234567890123,
+          "c": "\u001b"
+        }
+        "#);
         assert_eq!(serde_json::from_str::<JsonMap>(&shown).unwrap(), map);
         assert_eq!(pretty(&JsonMap::new()), "{}");
     }

@@ -141,7 +141,12 @@ mod tests {
                 ..row("└─ ", "storyboard@2", Approval::Pending)
             },
         ];
-        insta::assert_snapshot!(tree(&rows, &[], at(3700), &LOOK), @"");
+        insta::assert_snapshot!(tree(&rows, &[], at(3700), &LOOK), @r"
+        checkpoint       status     approval  heads  who                              age        run
+        script@1         succeeded  approved         approved by ada                  1h00m ago  video-12
+        ├─ storyboard@1  succeeded  rejected  dark                                    1h00m ago  video-12
+        └─ storyboard@2  succeeded  pending   main   edited by ada from storyboard@1  1h00m ago  video-12
+        ");
     }
 
     #[test]
@@ -161,7 +166,11 @@ mod tests {
                 after: Some(artifact("0123456789abcdef")),
             }],
         };
-        insta::assert_snapshot!(differences(&diff, &LOOK), @"");
+        insta::assert_snapshot!(differences(&diff, &LOOK), @r#"
+        - state title  "a"
+        + state title  "b "
+        + file a.png  0123456789ab 2K
+        "#);
         assert_eq!(differences(&Diff::default(), &LOOK), "nothing differs\n");
     }
 }

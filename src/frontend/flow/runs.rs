@@ -138,12 +138,23 @@ mod tests {
     #[test]
     fn a_list_tells_each_run_on_a_line() {
         let now = Timestamp::from_second(4000).unwrap();
-        insta::assert_snapshot!(table(&runs(), false, now, &LOOK), @"");
+        insta::assert_snapshot!(table(&runs(), false, now, &LOOK), @r"
+        run       status         took    begun       cost  what
+        video-15  running, left  50m00s  50m00s ago        Retry #2 of video-12 from storyboard
+        video-14  failed         12m04s  50m00s ago        continues video-12 from storyboard; branch dark;…
+        video-13  failed         12m04s  50m00s ago        Retry #1 of video-12 from storyboard; storyboard…
+        video-12  failed         12m04s  50m00s ago  1.25  storyboard: exit 1: Connection refused
+        ");
     }
 
     #[test]
     fn a_lineage_is_a_tree() {
         let now = Timestamp::from_second(4000).unwrap();
-        insta::assert_snapshot!(lineage(&runs(), &RunId::trusted("video-13"), true, now, &LOOK), @"");
+        insta::assert_snapshot!(lineage(&runs(), &RunId::trusted("video-13"), true, now, &LOOK), @r"
+        video-12        failed   12m04s  50m00s ago  storyboard: exit 1: Connection refused
+        ├─ video-13 *   failed   12m04s  50m00s ago  Retry #1 of video-12 from storyboard; storyboard: exit…
+        │  └─ video-15  running  50m00s  50m00s ago  Retry #2 of video-12 from storyboard
+        └─ video-14     failed   12m04s  50m00s ago  continues video-12 from storyboard; branch dark; story…
+        ");
     }
 }

@@ -273,7 +273,28 @@ mod tests {
     fn a_run_is_told_whole() {
         let shown = shown();
         let lineage = Totals { runs: 2, attempts: 3, seconds: 30.0, cost: Some(1.5), ..Totals::default() };
-        insta::assert_snapshot!(text(&shown, true, &lineage, at(2000), &LOOK), @"");
+        insta::assert_snapshot!(text(&shown, true, &lineage, at(2000), &LOOK), @r#"
+        video-12   failed   branch main
+          begun 1970-01-01 00:16:40Z, took 12m04s
+          inputs question="why"
+          storyboard: exit 1: Connection refused
+
+           stage       status     decision                        tries  took  left
+        ✔  script      succeeded  reuse: verified, from video-11               script@1 approved
+        ✖  storyboard  failed     execute: first run              2      24s
+             #1 after 12s: exit 1: Connection refused (will retry 1 more time)
+             #2 after 12s: exit 1:  [31mred
+             all 2 attempts failed: #1 exit 1: Connection refused; #2 exit 1:  [31mred
+             feedback: brighter
+        ·  render      not_run    execute: descendant
+
+                  runs  attempts  time  cpu  peak mem  cost
+        this run  1     2         24s   3s   64M       1
+        lineage   2     3         30s                  1.5
+
+        branch  stands at  continue  which
+        main    script@1   no        checkpoint already approved
+        "#);
     }
 
     #[test]

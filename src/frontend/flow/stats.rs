@@ -76,6 +76,14 @@ mod tests {
             recovered_after: vec![12, 0, 1],
         };
         let look = Look { width: 80, colour: false, ascii: false };
-        insta::assert_snapshot!(text(&stats, &look), @"");
+        insta::assert_snapshot!(text(&stats, &look), @r"
+        runs       9, 5 good, 4 failed
+        retries    3, 2 good (66%)
+        time lost  1h02m in attempts that failed
+        good       12 at attempt 1, 1 at attempt 3
+
+        failed  flow   stage       last error
+        4       video  storyboard  exit 1: Connection refused
+        ");
     }
 }
