@@ -17,6 +17,7 @@
 
 mod cli;
 mod clients;
+mod flows_read;
 mod guest;
 mod keeper;
 mod layers;
