@@ -17,6 +17,7 @@
 
 mod cli;
 mod clients;
+mod flows;
 mod guest;
 mod keeper;
 mod layers;
