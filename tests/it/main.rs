@@ -18,6 +18,7 @@
 mod cli;
 mod clients;
 mod flows_read;
+mod flows;
 mod guest;
 mod keeper;
 mod layers;

@@ -43,14 +43,16 @@ impl Run {
             self.set_phase(key, UnitPhase::Ready);
             return turn;
         }
-        if stopping {
+        // One that ended well had done so before it was told to stop.
+        let good = self.ended_well(key.stage, &end);
+        if stopping && !good {
             let mut record = record(&end, key.item);
             record.error = Some(end.outcome.to_string());
             self.note(key, record, &mut turn);
             self.set_phase(key, UnitPhase::Failed);
         } else if let Some(why) = &end.blameless {
             self.try_again_later(key, &end, why, at, &mut turn);
-        } else if self.ended_well(key.stage, &end) {
+        } else if good {
             self.set_phase(key, UnitPhase::Settling);
             turn.now.push(Effect::Settle { unit: key, end: Box::new(end) });
         } else {
@@ -149,10 +151,11 @@ impl Run {
     fn failed(&mut self, key: UnitKey, end: &AttemptEnd, error: &str, at: Moment, turn: &mut Turn) {
         let policy = self.stage(key.stage).retry.clone();
         let mut record = record(end, key.item);
+        let ending = self.ending.is_some();
         let Some(unit) = self.unit_mut(key) else { return };
         unit.failures.push((end.attempt, error.to_owned()));
         let left = policy.count.saturating_sub(unit.used);
-        if left == 0 {
+        if left == 0 || ending {
             unit.phase = UnitPhase::Failed;
             record.error = Some(all_attempts(error, &unit.failures));
             self.note(key, record, turn);
@@ -218,7 +221,7 @@ impl Run {
         if !stage.opened || stage.is_fanning(self.stage(index)) || !over {
             return;
         }
-        if let Some(status) = self.cut_short() {
+        if let Some(status) = self.cut_short(index) {
             let error = self.error.clone();
             self.end_stage(index, status, error, at, turn);
         } else if let Some(error) = self.first_failure(index) {
@@ -232,8 +235,11 @@ impl Run {
         }
     }
 
-    fn cut_short(&self) -> Option<StageStatus> {
+    /// What was done by the time that its run was ended is done.
+    fn cut_short(&self, index: Index) -> Option<StageStatus> {
+        let done = self.stages[index].units.iter().all(|unit| unit.phase == UnitPhase::Done);
         match self.ending {
+            Some(_) if done && !self.asks(index) => None,
             Some(Ending::Cancelled | Ending::TimedOut) => Some(StageStatus::Cancelled),
             Some(Ending::Interrupted) | None => None,
         }
@@ -249,6 +255,10 @@ impl Run {
         })
     }
 
+    fn asks(&self, index: Index) -> bool {
+        self.stage(index).approve == Approve::Manual && !self.approve_all
+    }
+
     /// All units are done: one checkpoint for what they left.
     fn ended_good(&mut self, index: Index, at: Moment, turn: &mut Turn) {
         let spec = Arc::clone(&self.spec);
@@ -261,7 +271,7 @@ impl Run {
         };
         let Some(made) = made else { return };
         let status = made.status;
-        let asks = stage_spec.approve == Approve::Manual && !self.approve_all;
+        let asks = self.asks(index);
         let new = NewCheckpoint {
             stage: stage_spec.name.clone(),
             branch: self.branch.clone(),
