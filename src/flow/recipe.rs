@@ -49,7 +49,7 @@ impl Recipe {
     }
 }
 
-/// Tells recipes, and reads no file twice while it lives: one for each plan, since it does not see a later change.
+/// Tells recipes, and reads no file twice that has not been touched.
 #[derive(Debug)]
 pub struct Recipes {
     root: PathBuf,
@@ -67,7 +67,13 @@ impl Recipes {
         Self { root: root.to_owned(), real_root, named: HashMap::new(), read: HashMap::new() }
     }
 
-    /// As it is now.
+    /// As it is now, at each time that somebody asks; what has not been touched is not read again.
+    pub fn at_this_moment(&mut self, stage: &StageSpec) -> Recipe {
+        self.named.clear();
+        self.of(stage)
+    }
+
+    /// As it is now, or was when an earlier stage was told.
     pub fn of(&mut self, stage: &StageSpec) -> Recipe {
         let mut whole = Parts(blake3::Hasher::new());
         configured(&self.root, stage, &mut |kind, name, values| whole.add(kind, name, values));

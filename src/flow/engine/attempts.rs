@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
@@ -87,7 +87,7 @@ impl Engine {
         let Some(active) = self.active.get_mut(id) else { return };
         let Some(live) = active.live.get_mut(&unit) else { return };
         let (run, spec) = (&active.run, &active.run.spec.stages[unit.stage]);
-        live.recipe = Some(active.recipes.of(spec));
+        live.recipe = Some(active.recipes.at_this_moment(spec));
         let attempt = live.attempt;
         let state = match run.state.file(unit.stage, &spec.name) {
             Ok(state) => state,
@@ -124,10 +124,10 @@ impl Engine {
             (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());
         let copies = !task.inputs.is_empty();
         let work = move || Prepared { run: id, unit, attempt, result: task.perform(&dirs, &objects) };
-        if copies {
-            thread::spawn(move || own.send(Input::Prepared(work())).ok());
-        } else {
-            self.on_prepared(work());
+        let done =
+            if copies { apart(own, move || Input::Prepared(work())) } else { Some(Input::Prepared(work())) };
+        if let Some(done) = done {
+            self.take(done);
         }
     }
 
@@ -235,7 +235,7 @@ impl Engine {
         let Some(key) = self.key(id, unit, end.attempt) else { return };
         let Some(active) = self.active.get_mut(id) else { return };
         let spec = Arc::clone(&active.run.spec);
-        let now = active.recipes.of(&spec.stages[unit.stage]);
+        let now = active.recipes.at_this_moment(&spec.stages[unit.stage]);
         let began = active.live.remove(&unit).and_then(|live| live.recipe);
         let recipe = began.map_or_else(|| now.clone(), |began| began.and_made(&now)).hash();
         let value = active.run.unit(unit).and_then(|unit| unit.value.clone());
@@ -252,10 +252,10 @@ impl Engine {
             let result = take_in(&dirs, &objects, &key, stage, &end, recipe, input);
             Settling { run: id, unit, end, result }
         };
-        if files {
-            thread::spawn(move || own.send(Input::Settled(Box::new(work()))).ok());
-        } else {
-            self.on_settled(work());
+        let work = move || Input::Settled(Box::new(work()));
+        let done = if files { apart(own, work) } else { Some(work()) };
+        if let Some(done) = done {
+            self.take(done);
         }
     }
 
@@ -265,6 +265,9 @@ impl Engine {
         match result {
             Ok(made) => {
                 let key = self.key(&id, unit, end.attempt);
+                if let Some(active) = self.active.get_mut(&id) {
+                    active.told_unsettled = None;
+                }
                 self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
                 if let Some(key) = key {
                     self.leave(&key);
@@ -272,9 +275,12 @@ impl Engine {
             }
             Err(Trouble::Stage(why)) => self.step(&id, |run| run.settled(unit, &end, Err(why), at)),
             Err(Trouble::Later(why)) => {
-                self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
                 if let Some(active) = self.active.get_mut(&id) {
                     active.unsettled.insert(unit, end);
+                    if active.told_unsettled.as_ref() != Some(&why) {
+                        active.told_unsettled = Some(why.clone());
+                        self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
+                    }
                 }
                 self.arm(at.now.mono.plus(AGAIN), Key::Settle(id, unit));
             }
@@ -299,7 +305,7 @@ impl Engine {
         let at = self.moment();
         let Some(active) = self.active.get_mut(id) else { return };
         let name = active.run.stage(stage).name.clone();
-        let recipe = active.recipes.of(active.run.stage(stage)).hash();
+        let recipe = active.recipes.at_this_moment(active.run.stage(stage)).hash();
         let Some(input) = active.run.input_of(stage) else { return };
         let sources: Vec<RunId> =
             [Some(id.clone()), active.run.parent.clone()].into_iter().flatten().collect();
@@ -333,6 +339,20 @@ impl Engine {
             .collect();
         self.step(id, |run| run.fan_out(stage, values, done, recipe, at));
     }
+}
+
+/// By a worker that tells what came of it; where no thread can be had, what came of it is the answer.
+fn apart(own: mpsc::Sender<Input>, work: impl FnOnce() -> Input + Send + 'static) -> Option<Input> {
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let theirs = Arc::clone(&work);
+    let spawned = thread::Builder::new().name("flow-files".into()).spawn(move || {
+        if let Some(work) = take(&theirs) {
+            // The engine is gone only at the end.
+            own.send(work()).ok();
+        }
+    });
+    if spawned.is_ok() { None } else { take(&work).map(|work| work()) }
 }
 
 /// An item that is the same today, made the same way, is not done again, wherever it stands in the list.

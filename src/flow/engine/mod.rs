@@ -16,6 +16,8 @@ mod load;
 mod people;
 mod retry;
 mod show;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::cmp::Reverse;
@@ -47,6 +49,8 @@ use turns::Pending;
 const BATCH: usize = 256;
 /// A store that cannot be written to is tried again this often.
 const AGAIN: Duration = Duration::from_secs(2);
+/// The store tidies up when nothing has happened for so long: in a chain of short stages that is not between two of them.
+const QUIET: Duration = Duration::from_secs(1);
 /// Processes of one run at once, where its flow does not say.
 const MAX_PARALLEL: u32 = 64;
 
@@ -124,6 +128,16 @@ pub struct Engine {
     inventory: Option<HashMap<RunnerName, u32>>,
     /// Writing failed, for a reason that may pass.
     blocked: Option<String>,
+    /// What was told of that.
+    told_blocked: Option<String>,
+    /// Something was written since the store has tidied up.
+    untidy: bool,
+    /// Runs that lay unfinished and cannot be gone on with for now, each with its processes.
+    unresumed: Claims,
+    /// The processes of all runs, while the store does not say which of these lay unfinished.
+    unlooked: Option<Claims>,
+    /// Keeps the supervisor there while there are such.
+    kept: Option<Busy>,
     random: u64,
     ending: Option<oneshot::Sender<()>>,
 }
@@ -136,7 +150,11 @@ enum Key {
     Settle(RunId, UnitKey),
     Launch(RunId, UnitKey),
     Write,
+    Resume,
 }
+
+/// What lives or has ended of each run, by the number under which it was ordered.
+type Claims = BTreeMap<RunId, Vec<(RunnerName, u32)>>;
 
 /// A run that is not over.
 #[derive(Debug)]
@@ -152,6 +170,8 @@ struct Active {
     recipes: Recipes,
     /// Ended well, and could not be taken in for now.
     unsettled: BTreeMap<UnitKey, AttemptEnd>,
+    /// What was told of that.
+    told_unsettled: Option<String>,
 }
 
 #[derive(Debug)]
@@ -202,13 +222,23 @@ impl Engine {
             timer_count: 0,
             inventory: None,
             blocked: None,
+            told_blocked: None,
+            untidy: true,
+            unresumed: Claims::new(),
+            unlooked: None,
+            kept: None,
             random,
             ending: None,
         }
     }
 
     /// Until it is told to end, or everybody who could tell is gone.
-    pub fn run(mut self, inputs: &mpsc::Receiver<Input>) {
+    /// `before`: what came while there was no engine.
+    pub fn run(mut self, before: Vec<Input>, inputs: &mpsc::Receiver<Input>) {
+        for input in before {
+            self.take(input);
+        }
+        self.flush();
         while self.ending.is_none() {
             let Some(first) = self.next(inputs) else { break };
             for input in first.into_iter().chain(inputs.try_iter().take(BATCH)) {
@@ -226,16 +256,22 @@ impl Engine {
 
     /// The next input, nothing where a timer is due first; `None` where there will be none.
     fn next(&mut self, inputs: &mpsc::Receiver<Input>) -> Option<Option<Input>> {
-        let Some(Reverse((at, ..))) = self.timers.peek() else {
-            if let Ok(input) = inputs.try_recv() {
-                return Some(Some(input));
-            }
-            self.store.maintain();
-            return inputs.recv().ok().map(Some);
+        let due = self.timers.peek().map(|Reverse((at, ..))| at.since(self.clock.now().mono));
+        let quiet = self.untidy && self.blocked.is_none() && due.is_none_or(|due| due > QUIET);
+        let wait = if quiet { Some(QUIET) } else { due };
+        let received = match wait {
+            Some(wait) => inputs.recv_timeout(wait),
+            None => inputs.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
         };
-        match inputs.recv_timeout(at.since(self.clock.now().mono)) {
+        match received {
             Ok(input) => Some(Some(input)),
-            Err(mpsc::RecvTimeoutError::Timeout) => Some(None),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if quiet {
+                    self.untidy = false;
+                    self.store.maintain();
+                }
+                Some(None)
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => None,
         }
     }
@@ -278,6 +314,7 @@ impl Engine {
                 Key::Settle(run, unit) => self.settle_again(&run, unit),
                 Key::Launch(run, unit) => self.launch_again(&run, unit),
                 Key::Write => self.blocked = None,
+                Key::Resume => self.resume_waiting(),
             }
         }
     }

@@ -45,9 +45,16 @@ impl Engine {
                 };
                 changes.extend(pending.turn.changes.iter().map(change));
             }
-            let committed = if changes.is_empty() { Ok(Vec::new()) } else { self.store.commit(&changes) };
+            let written = !changes.is_empty();
+            self.untidy |= written;
+            let committed = if written { self.store.commit(&changes) } else { Ok(Vec::new()) };
             match committed {
-                Ok(named) => self.follow_up(batch, named),
+                Ok(named) => {
+                    if written && self.told_blocked.take().is_some() {
+                        tracing::info!("the history of runs is written again");
+                    }
+                    self.follow_up(batch, named);
+                }
                 Err(error) => self.cannot_write(batch, error),
             }
         }
@@ -84,6 +91,15 @@ impl Engine {
             | StoreError::Reused { .. }
             | StoreError::Newer { .. } => None,
         };
+        if lost.is_none() && batch.len() > 1 && !matches!(error, StoreError::Later { .. }) {
+            return self.write_one_by_one(batch);
+        }
+        if let (StoreError::Stale { .. }, Some(pending)) = (&error, batch.first()) {
+            let run = pending.run.clone();
+            tracing::warn!(%run, %error, "take up a run anew");
+            self.pending.retain(|pending| pending.run != run);
+            return self.take_up_anew(&run);
+        }
         if let Some(run) = lost {
             tracing::warn!(%run, %error, "give up a run");
             batch.retain(|pending| pending.run != run);
@@ -92,16 +108,38 @@ impl Engine {
             return;
         }
         let why = format!("{error}; nothing new is started before that is over");
-        tracing::error!(%error, "write down what became of a run");
-        let runs: std::collections::BTreeSet<RunId> =
-            batch.iter().map(|pending| pending.run.clone()).collect();
-        for run in runs {
-            self.tell(News::Held { run, why: why.clone() });
+        if self.told_blocked.as_ref() != Some(&why) {
+            tracing::error!(%error, "write down what became of a run");
+            let runs: std::collections::BTreeSet<RunId> =
+                batch.iter().map(|pending| pending.run.clone()).collect();
+            for run in runs {
+                self.tell(News::Held { run, why: why.clone() });
+            }
+            self.told_blocked = Some(why.clone());
         }
         self.pending.splice(0..0, batch);
         self.blocked = Some(why);
         let at = self.clock.now().mono.plus(AGAIN);
         self.arm(at, Key::Write);
+    }
+
+    /// One of them is the reason why all could not be written; the other runs do not wait for it.
+    fn write_one_by_one(&mut self, batch: Vec<Pending>) {
+        let rest = std::mem::take(&mut self.pending);
+        let mut stuck: Vec<Pending> = Vec::new();
+        let mut why = None;
+        for one in batch.into_iter().chain(rest) {
+            if stuck.iter().any(|earlier| earlier.run == one.run) {
+                stuck.push(one);
+                continue;
+            }
+            self.pending.push(one);
+            self.flush();
+            why = self.blocked.take().or(why);
+            stuck.append(&mut self.pending);
+        }
+        self.pending = stuck;
+        self.blocked = why;
     }
 
     fn perform(&mut self, id: &RunId, effect: Effect) {
