@@ -49,14 +49,14 @@ impl Recipe {
     }
 }
 
-/// Tells recipes, and reads no file twice that has not been touched.
+/// Tells recipes. It looks at each file each time, and reads it when it was touched since it was read last.
 #[derive(Debug)]
 pub struct Recipes {
     root: PathBuf,
     /// As the kernel names it.
     real_root: PathBuf,
-    /// By path; `None` is what does not count.
-    named: HashMap<PathBuf, Option<blake3::Hash>>,
+    /// By path, as it was when it was looked at last; `None` is what does not count.
+    named: HashMap<PathBuf, (Stamp, Option<blake3::Hash>)>,
     read: HashMap<Stamp, blake3::Hash>,
 }
 
@@ -67,13 +67,7 @@ impl Recipes {
         Self { root: root.to_owned(), real_root, named: HashMap::new(), read: HashMap::new() }
     }
 
-    /// As it is now, at each time that somebody asks; what has not been touched is not read again.
-    pub fn at_this_moment(&mut self, stage: &StageSpec) -> Recipe {
-        self.named.clear();
-        self.of(stage)
-    }
-
-    /// As it is now, or was when an earlier stage was told.
+    /// As it is now.
     pub fn of(&mut self, stage: &StageSpec) -> Recipe {
         let mut whole = Parts(blake3::Hasher::new());
         configured(&self.root, stage, &mut |kind, name, values| whole.add(kind, name, values));
@@ -92,20 +86,22 @@ impl Recipes {
     }
 
     fn file(&mut self, path: &Path, whose: Whose) -> Option<blake3::Hash> {
-        if let Some(known) = self.named.get(path) {
-            return *known;
+        let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
+        let stamp = Stamp::of(&meta);
+        match self.named.get(path) {
+            Some((known, hash)) if *known == stamp => *hash,
+            Some(_) | None => {
+                let hash = self.look(path, stamp, whose);
+                self.named.insert(path.to_owned(), (stamp, hash));
+                hash
+            }
         }
-        let hash = self.look(path, whose);
-        self.named.insert(path.to_owned(), hash);
-        hash
     }
 
-    fn look(&mut self, path: &Path, whose: Whose) -> Option<blake3::Hash> {
-        let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
+    fn look(&mut self, path: &Path, stamp: Stamp, whose: Whose) -> Option<blake3::Hash> {
         if whose == Whose::Workspace && !path.canonicalize().ok()?.starts_with(&self.real_root) {
             return None;
         }
-        let stamp = Stamp::of(&meta);
         if let Some(known) = self.read.get(&stamp) {
             return Some(*known);
         }
