@@ -38,6 +38,9 @@ impl Run {
         };
         self.live -= 1;
         turn.touched.push(key.stage);
+        // It may have begun under a supervisor before this one: its attempts are told by that from those before a rejection.
+        let stage = &mut self.stages[key.stage];
+        stage.started_at = stage.started_at.min(Some(end.started_at.unwrap_or(end.ended_at)));
         if self.ending == Some(Ending::Interrupted) {
             // What it did is found out when the run goes on: its runner is not forgotten.
             self.set_phase(key, UnitPhase::Ready);
@@ -85,7 +88,7 @@ impl Run {
             Some(_) | None => return turn,
         }
         turn.touched.push(key.stage);
-        match result {
+        match result.and_then(small_enough) {
             Ok(made) => {
                 let mut record = record(end, key.item);
                 record.cost = made.cost;
@@ -270,6 +273,10 @@ impl Run {
             Some(_) => self.gather(index, parts),
         };
         let Some(made) = made else { return };
+        let made = match small_enough(made) {
+            Ok(made) => made,
+            Err(error) => return self.end_stage(index, StageStatus::Failed, Some(error), at, turn),
+        };
         let status = made.status;
         let asks = self.asks(index);
         let new = NewCheckpoint {
@@ -332,6 +339,9 @@ impl Run {
         let (data, manifest) = (hashes::outputs(&outputs), hashes::manifest(&artifacts));
         self.chain.fill(&self.graph, index, Ended::Good { outputs: &data, manifest: &manifest });
         self.state.put(index, Arc::new(outputs));
+        if !artifacts.is_empty() {
+            self.with_artifacts.insert(self.graph.position(index));
+        }
         self.stages[index].artifacts = artifacts.into();
     }
 
@@ -447,6 +457,19 @@ impl super::Stage {
             retry_at,
         }
     }
+}
+
+/// What is too large for a record is the stage's own affair: a record that can never be written would hold up all others.
+fn small_enough(made: Made) -> Result<Made, String> {
+    // Quotes, colon and comma of each entry.
+    let bytes: usize = made.outputs.iter().map(|(key, value)| key.len() + value.text().len() + 4).sum();
+    if bytes < state::MAX_STATE_BYTES {
+        return Ok(made);
+    }
+    Err(format!(
+        "its outputs have {bytes} bytes as JSON, and {} (64 MiB) is the limit; write large things as artifacts",
+        state::MAX_STATE_BYTES
+    ))
 }
 
 /// What the record of an attempt says before anybody has judged it.

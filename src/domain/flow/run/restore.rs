@@ -64,6 +64,7 @@ impl Run {
             ended_at: record.ended_at,
             deadline: deadline.map(|wall| Deadline { at: mono_of(wall, now), wall }),
             approve_all,
+            with_artifacts: BTreeSet::new(),
             ready: BTreeSet::new(),
             live: 0,
             open: 0,
@@ -157,7 +158,7 @@ fn past(record: &StageRecord, now: Now) -> BTreeMap<Option<u32>, Past> {
 fn counts(attempt: &AttemptRecord, since: Option<Timestamp>) -> bool {
     !attempt.blameless
         && attempt.error.is_some()
-        && since.is_some_and(|since| attempt.started_at >= Some(since))
+        && since.is_some_and(|since| attempt.started_at.or(attempt.ended_at) >= Some(since))
 }
 
 /// When the monotonic clock shows what the wall clock calls `wall`; what lies before this boot is its beginning.
