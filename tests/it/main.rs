@@ -21,6 +21,7 @@ mod guest;
 mod keeper;
 mod layers;
 mod output;
+mod people;
 mod pictures;
 mod readme;
 mod scarce;
