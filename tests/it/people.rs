@@ -1,7 +1,10 @@
 //! People in the loop of a flow, on the built program: approve, edit, reject, continue, fork, retry; one after the other,
 //! on several branches, and many at once while supervisors die.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, RwLock};
 
 use std::time::{Duration, Instant};
 
@@ -385,4 +388,446 @@ fn a_run_is_sent_back_to_an_earlier_stage_with_what_is_to_be_better() {
     assert_eq!(board, [Approval::Rejected, Approval::Rejected, Approval::Approved]);
     let first = checkpoints.iter().find(|one| one.id == at("board@1")).unwrap();
     assert_eq!((first.approved_by.as_deref(), first.note.as_deref()), (Some("ben"), Some("more\nlight")));
+}
+
+/// Ends when it is told to: well or badly, each run by itself.
+const TOLD: &str = r#"echo $RESTAGE_RUN_ID >> render.count
+while ! [ -e go.$RESTAGE_RUN_ID ]; do [ -e fail.$RESTAGE_RUN_ID ] && exit 1; sleep 0.02; done"#;
+
+fn told() -> Value {
+    json!({ "stages": [
+        { "name": "script", "command": SCRIPT, "outputs": ["text"], "artifacts": ["board"], "approve": "manual" },
+        { "name": "render", "needs": ["script"], "command": TOLD },
+    ] })
+}
+
+fn retry(run: &str) -> FlowRequest {
+    FlowRequest::Retry(restage::domain::flow::ask::RetryWish {
+        run: run_id(run),
+        from: None,
+        set: restage::domain::json::JsonMap::new(),
+        force: false,
+        queue: false,
+        dry_run: false,
+        approve_all: false,
+        asker: None,
+    })
+}
+
+#[test]
+fn two_branches_from_one_checkpoint_do_not_disturb_one_another() {
+    let studio = studio(&told());
+    let tell = |what: &str| std::fs::write(studio.path(what), "").unwrap();
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    background(&studio);
+    tell("fail.film-1");
+    done(&studio, approve("film-1", "script", None));
+    until(&studio, "film-1", RunStatus::Failed);
+    done(&studio, fork("film-1", "script@1", "draft"));
+    let twice = refused(&studio, fork("film-1", "script@1", "draft"));
+    assert_eq!(twice, Refusal::BranchExists { run: run_id("film-1"), branch: BranchName::trusted("draft") });
+    assert_eq!(refused(&studio, fork("film-1", "script@7", "other")).code(), 3);
+
+    let draft = new_run(done(&studio, proceed("film-1", Some("script@1"), false)));
+    let main = new_run(done(&studio, retry("film-1")));
+    assert_eq!((draft.as_str(), main.as_str()), ("film-2", "film-3"));
+    let runs = |name| show(&studio, name).run;
+    wait_until("both run at once", || {
+        lines(&studio.path("render.count")) == 3
+            && [&draft, &main].iter().all(|one| runs(one).status == RunStatus::Running)
+    });
+    assert_eq!((runs(&draft).branch.as_str(), runs(&main).branch.as_str()), ("draft", "main"));
+    assert_eq!(refused(&studio, retry("film-1")).code(), 11);
+    assert_eq!(refused(&studio, retry(&draft)).code(), 10);
+
+    tell("fail.film-3");
+    until(&studio, &main, RunStatus::Failed);
+    let again = new_run(done(&studio, retry(&main)));
+    wait_until("the retry runs", || lines(&studio.path("render.count")) == 4);
+    tell("go.film-2");
+    let finished = until(&studio, &draft, RunStatus::Succeeded);
+    assert_eq!(runs(&again).status, RunStatus::Running);
+    tell(&format!("go.{again}"));
+    let last = until(&studio, &again, RunStatus::Succeeded);
+
+    assert_eq!(lines(&studio.path("script.count")), 1);
+    let parents = [&finished, &last].map(|run| {
+        let render = row(run, "render").checkpoint.clone().unwrap();
+        (run.parent_run_id.clone().unwrap().to_string(), render.branch.to_string(), render.parent)
+    });
+    let script = Some(at("script@1"));
+    assert_eq!(
+        parents,
+        [("film-1".into(), "draft".into(), script.clone()), ("film-3".into(), "main".into(), script.clone())]
+    );
+    let (_, branches) = tree(&studio, "film-1");
+    let heads: Vec<_> = branches
+        .iter()
+        .map(|one| {
+            (one.branch.branch_name.to_string(), one.latest_checkpoint_id.clone().unwrap().to_string())
+        })
+        .collect();
+    assert_eq!(heads, [("main".into(), "render@2".into()), ("draft".into(), "render@1".into())]);
+    assert_eq!(branches[1].branch.forked_from, script);
+    assert!(branches.iter().all(|one| !one.can_continue), "{branches:?}");
+    assert_eq!(runs("film-1").status, RunStatus::Failed);
+}
+
+#[test]
+fn what_is_judged_through_one_run_is_judged_for_all_that_wait_for_it() {
+    let studio = studio(&told());
+    for run in 1..=4 {
+        std::fs::write(studio.path(&format!("go.film-{run}")), "").unwrap();
+    }
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    background(&studio);
+    done(&studio, fork("film-1", "script@1", "draft"));
+    let draft = new_run(done(&studio, proceed("film-1", Some("script@1"), false)));
+    until(&studio, &draft, RunStatus::Succeeded);
+    until(&studio, "film-1", RunStatus::Succeeded);
+
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    done(&studio, FlowRequest::Cancel { run: run_id("film-3") });
+    until(&studio, "film-3", RunStatus::Cancelled);
+    let fourth = new_run(done(&studio, retry("film-3")));
+    until(&studio, &fourth, RunStatus::Waiting);
+    // Through the run that has ended.
+    done(&studio, edit("film-3", "script", "text", "better", None));
+    let script = row(&show(&studio, &fourth).run, "script").checkpoint.clone().unwrap();
+    assert_eq!(script.id, at("script@2"));
+    done(&studio, approve("film-3", "script", None));
+    until(&studio, &fourth, RunStatus::Succeeded);
+    assert_eq!(lines(&studio.path("script.count")), 2);
+}
+
+#[test]
+fn files_of_failed_attempts_are_collected_when_their_days_are_over() {
+    let failing = |days: f64| {
+        json!({ "keep_failed_days": days, "stages": [
+            { "name": "script", "command": SCRIPT, "outputs": ["text"], "artifacts": ["board"] },
+            { "name": "render", "needs": ["script"],
+              "command": "[ -e ok ] || { echo half > $RESTAGE_ARTIFACTS/half; exit 1; }; cp $RESTAGE_INPUTS/script/board seen.board" },
+        ] })
+    };
+    let studio = Workspace::new(&json!({}));
+    let flows = json!({ "flows": { "kept": failing(7.0), "dropped": failing(0.0) } });
+    std::fs::write(studio.path("config.json"), flows.to_string()).unwrap();
+    for flow in ["kept", "dropped"] {
+        assert_eq!(studio.run(&["run", flow]).0, Some(1));
+    }
+    background(&studio);
+    let half = |run: &str| studio.path(&format!(".restage/runs/{run}/render/1/artifacts/half"));
+    assert!(half("kept-1").exists() && half("dropped-1").exists());
+    let gc = |dry_run| match done(&studio, FlowRequest::Gc { dry_run }) {
+        FlowReply::Collected(collected) => collected,
+        other => panic!("{other:?}"),
+    };
+    let listed = gc(true);
+    assert!(half("dropped-1").exists());
+    assert_eq!(listed.paths, [studio.path(".restage/runs/dropped-1/render/1")]);
+    assert_eq!(gc(false), listed);
+    assert!(half("kept-1").exists() && !half("dropped-1").exists());
+    assert!(gc(false).paths.is_empty());
+    // What a checkpoint names is there.
+    std::fs::write(studio.path("ok"), "").unwrap();
+    studio.ok(&["retry", "dropped-1"]);
+    assert_eq!(std::fs::read_to_string(studio.path("seen.board")).unwrap(), "drawn\n");
+}
+
+/// What sixteen people found out, for the comparison at the end.
+#[derive(Default)]
+struct Ledger {
+    /// By the note of an approval: the bytes that were looked at, and whether it was answered that it is done.
+    approvals: Mutex<BTreeMap<String, (Hash, bool)>>,
+    rejections: Mutex<Vec<String>>,
+    edits: Mutex<Vec<(RunId, CheckpointId, String)>>,
+    branches: Mutex<Vec<(RunId, String)>>,
+    refusals: Mutex<BTreeMap<u8, u32>>,
+    continued: AtomicU32,
+    compared: AtomicU32,
+}
+
+impl Ledger {
+    /// Whether it was done. What is refused is refused clearly.
+    fn took(&self, answer: Result<FlowReply, Trouble>) -> Option<FlowReply> {
+        match answer {
+            Ok(reply) => Some(reply),
+            Err(Trouble::Lost) => None,
+            Err(Trouble::Refused(refusal)) => {
+                let code = refusal.code();
+                assert!(!matches!(*refusal, Refusal::Store(_) | Refusal::UnknownRun { .. }), "{refusal}");
+                assert!(matches!(code, 1..=3 | 10..=18), "{code}: {refusal}");
+                assert!(!refusal.to_string().is_empty() && !refusal.hint().is_empty(), "{refusal:?}");
+                *self.refusals.lock().unwrap().entry(code).or_default() += 1;
+                None
+            }
+        }
+    }
+}
+
+/// xorshift.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % sides
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        (!from.is_empty()).then(|| &from[self.roll(from.len())])
+    }
+}
+
+struct Crowd<'a> {
+    studio: &'a Workspace,
+    ledger: Ledger,
+    /// Whoever compares what is promised with what is done has it for themselves.
+    quiet: RwLock<()>,
+    over: AtomicBool,
+}
+
+impl Crowd<'_> {
+    fn ask(&self, request: FlowRequest) -> Option<FlowReply> {
+        self.ledger.took(ask(self.studio, request))
+    }
+
+    fn runs(&self, root: Option<RunId>) -> Vec<RunRecord> {
+        match self.ask(FlowRequest::Runs(RunFilter { root, ..RunFilter::default() })) {
+            Some(FlowReply::Runs(runs)) => runs,
+            Some(other) => panic!("{other:?}"),
+            None => Vec::new(),
+        }
+    }
+
+    fn person(&self, number: usize, seed: u64) {
+        let mut dice = Dice(seed.wrapping_mul(2 * number as u64 + 3) | 1);
+        let mut turn = 0;
+        while !self.over.load(Ordering::Relaxed) {
+            turn += 1;
+            let token = format!("p{number}-{turn}");
+            let runs = self.runs(None);
+            let Some(run) = dice.pick(&runs) else { continue };
+            if dice.roll(20) == 0 {
+                self.compare(run, &mut dice);
+                continue;
+            }
+            let _together = self.quiet.read().unwrap();
+            self.act(run, &token, &mut dice);
+        }
+    }
+
+    fn act(&self, run: &RunRecord, token: &str, dice: &mut Dice) {
+        let name = run.run_id.as_str();
+        let Some(FlowReply::Checkpoints { checkpoints, .. }) =
+            self.ask(FlowRequest::Checkpoints { run: run.run_id.clone() })
+        else {
+            return;
+        };
+        let pending: Vec<&Checkpoint> =
+            checkpoints.iter().filter(|one| one.approval == Approval::Pending).collect();
+        match dice.roll(10) {
+            0..=2 => {
+                let Some(seen) = dice.pick(&pending) else { return };
+                let looked = (seen.hash.clone(), false);
+                self.ledger.approvals.lock().unwrap().insert(token.into(), looked);
+                let wish = ApproveWish {
+                    run: run.run_id.clone(),
+                    stage: Some(seen.id.stage.clone()),
+                    hash: Some(seen.hash.clone()),
+                    who: "ann".into(),
+                    note: Some(token.into()),
+                };
+                if self.ask(FlowRequest::Approve(wish)).is_some() {
+                    self.ledger.approvals.lock().unwrap().get_mut(token).unwrap().1 = true;
+                }
+            }
+            3..=4 => {
+                let Some(seen) = dice.pick(&checkpoints).filter(|one| one.id.stage.as_str() != "render")
+                else {
+                    return;
+                };
+                let wish = edit(
+                    name,
+                    seen.id.stage.as_str(),
+                    seen.id.stage.as_str(),
+                    token,
+                    Some(seen.hash.clone()),
+                );
+                if let Some(FlowReply::Edited { checkpoint: Some(made) }) = self.ask(wish) {
+                    let root = run.root_run_id.clone();
+                    self.ledger.edits.lock().unwrap().push((root, made, token.into()));
+                }
+            }
+            5 => {
+                let Some(seen) = dice.pick(&pending) else { return };
+                let to = ["script", "board"][dice.roll(2)];
+                if self.ask(reject(name, seen.id.stage.as_str(), Some(to), token)).is_some() {
+                    self.ledger.rejections.lock().unwrap().push(token.into());
+                }
+            }
+            6 => {
+                let Some(seen) = dice.pick(&checkpoints) else { return };
+                if self.ask(fork(name, &seen.id.to_string(), token)).is_some() {
+                    self.ledger.branches.lock().unwrap().push((run.root_run_id.clone(), token.into()));
+                }
+            }
+            7 => {
+                self.ask(retry(name));
+            }
+            _ => {
+                let named = dice
+                    .pick(&checkpoints)
+                    .filter(|_| dice.0.is_multiple_of(2))
+                    .map(|one| one.id.to_string());
+                if self.ask(proceed(name, named.as_deref(), dice.0.is_multiple_of(3))).is_some() {
+                    self.ledger.continued.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// What is promised of each branch is what continuing there does.
+    fn compare(&self, run: &RunRecord, dice: &mut Dice) {
+        let _alone = self.quiet.write().unwrap();
+        self.settled();
+        let Some(FlowReply::Shown(shown)) = self.ask(FlowRequest::Show { run: run.run_id.clone() }) else {
+            return;
+        };
+        let Some(view) = dice.pick(&shown.branches) else { return };
+        let runs = self.runs(Some(run.root_run_id.clone()));
+        let newest =
+            runs.iter().filter(|one| one.branch == view.branch.branch_name).max_by_key(|one| one.run_number);
+        let request = match (newest, &view.latest_checkpoint_id) {
+            (Some(newest), _) => proceed(newest.run_id.as_str(), None, false),
+            (None, Some(head)) => proceed(run.run_id.as_str(), Some(&head.to_string()), false),
+            (None, None) => return,
+        };
+        match ask(self.studio, request) {
+            Ok(reply) => assert!(view.can_continue, "{view:?}: {reply:?}"),
+            Err(Trouble::Refused(refusal)) => {
+                assert_eq!(
+                    (view.can_continue, &view.reason),
+                    (false, &format!("{refusal}; {}", refusal.hint()))
+                );
+            }
+            Err(Trouble::Lost) => return,
+        }
+        self.ledger.compared.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Nothing moves by itself.
+    fn settled(&self) {
+        wait_until("nothing runs", || {
+            let runs = self.runs(None);
+            !runs.is_empty()
+                && !runs.iter().any(|run| matches!(run.status, RunStatus::Running | RunStatus::Queued))
+        });
+    }
+
+    fn check(&self) {
+        let roots = self.runs(None).into_iter().filter(|run| run.root_run_id == run.run_id);
+        let mut all: Vec<(RunId, Checkpoint)> = Vec::new();
+        let mut names: Vec<(RunId, String)> = Vec::new();
+        for root in roots {
+            let (checkpoints, branches) = tree(self.studio, root.run_id.as_str());
+            names
+                .extend(branches.iter().map(|one| (root.run_id.clone(), one.branch.branch_name.to_string())));
+            all.extend(checkpoints.into_iter().map(|one| (root.run_id.clone(), one)));
+        }
+        let approvals = self.ledger.approvals.lock().unwrap();
+        for (_, one) in all.iter().filter(|(_, one)| one.approved_by.as_deref() == Some("ann")) {
+            // These bytes, and no others, were looked at.
+            assert_eq!(approvals[one.note.as_deref().unwrap()].0, one.hash, "{one:?}");
+        }
+        for (token, _) in approvals.iter().filter(|(_, (_, done))| *done) {
+            let is_there =
+                |one: &Checkpoint| one.note.as_deref() == Some(token) && one.approval == Approval::Approved;
+            assert!(all.iter().any(|(_, one)| is_there(one)), "the approval {token} is lost");
+        }
+        for token in self.ledger.rejections.lock().unwrap().iter() {
+            let is_there =
+                |one: &Checkpoint| one.note.as_deref() == Some(token) && one.approval == Approval::Rejected;
+            assert!(all.iter().any(|(_, one)| is_there(one)), "the rejection {token} is lost");
+        }
+        for (root, id, token) in self.ledger.edits.lock().unwrap().iter() {
+            let (_, made) =
+                all.iter().find(|(of, one)| of == root && one.id == *id).expect("an edit is lost");
+            assert_eq!(made.outputs[made.id.stage.as_str()], Json::string(token.as_str()), "{made:?}");
+        }
+        let mut edited = BTreeSet::new();
+        for (root, one) in &all {
+            if let Some(from) = &one.edited_from {
+                let new = edited.insert((root.clone(), one.branch.to_string(), from.clone()));
+                assert!(new, "{from} was edited twice on {}: one of the edits was lost", one.branch);
+            }
+        }
+        for made in self.ledger.branches.lock().unwrap().iter() {
+            assert!(names.contains(made), "the branch {made:?} is lost");
+        }
+        let mut held = BTreeSet::new();
+        for run in self.runs(None).iter().filter(|run| run.status.holds_lock()) {
+            let place = (run.root_run_id.clone(), run.branch.to_string());
+            assert!(held.insert(place), "two runs at once: {run:?}");
+        }
+    }
+}
+
+/// For so long; more of it with `RESTAGE_TEST_SECONDS`.
+fn seconds() -> Duration {
+    let told = std::env::var("RESTAGE_TEST_SECONDS").ok().and_then(|told| told.parse().ok());
+    Duration::from_secs(told.unwrap_or(8))
+}
+
+#[test]
+fn sixteen_at_once_lose_nothing_and_are_promised_nothing_that_is_refused() {
+    let own = |name: &str| format!("echo {name}=$RESTAGE_RUN_ID-$RESTAGE_ATTEMPT > \"$RESTAGE_OUTPUT\"");
+    let studio = studio(&json!({ "max_retry_depth": 100, "max_retries_per_checkpoint": 20, "stages": [
+        { "name": "script", "command": own("script"), "outputs": ["script"], "approve": "manual" },
+        { "name": "board", "needs": ["script"], "command": own("board"), "outputs": ["board"], "approve": "manual" },
+        { "name": "render", "needs": ["board"], "command": "[ $(($(date +%N | sed 's/^0*//') / 1000 % 3)) -gt 0 ]" },
+    ] }));
+    background(&studio);
+    for _ in 0..3 {
+        assert_eq!(studio.run(&["run", "film"]).0, Some(75));
+    }
+    let (ledger, quiet, over) = (Ledger::default(), RwLock::new(()), AtomicBool::new(false));
+    let crowd = Crowd { studio: &studio, ledger, quiet, over };
+    let seed = u64::from(std::process::id()) << 20 | 0x9e37_79b9;
+    let (began, span) = (Instant::now(), seconds());
+    let mut kills = 0;
+    std::thread::scope(|scope| {
+        let people: Vec<_> = (0..16)
+            .map(|number| {
+                let crowd = &crowd;
+                scope.spawn(move || crowd.person(number, seed))
+            })
+            .collect();
+        let mut dice = Dice(seed);
+        while began.elapsed() < span && !people.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(700 + u64::try_from(dice.roll(1500)).unwrap()));
+            let _together = crowd.quiet.read().unwrap();
+            kill_9(studio.supervisor());
+            kills += 1;
+        }
+        crowd.over.store(true, Ordering::Relaxed);
+    });
+    crowd.settled();
+    crowd.check();
+    let ledger = &crowd.ledger;
+    let approved = ledger.approvals.lock().unwrap().values().filter(|(_, done)| *done).count();
+    let compared = ledger.compared.load(Ordering::Relaxed);
+    println!(
+        "{kills} kills; approved {approved}, rejected {}, edited {}, forked {}, continued {}, compared {compared}; \
+         runs {}; refused by code {:?}",
+        ledger.rejections.lock().unwrap().len(),
+        ledger.edits.lock().unwrap().len(),
+        ledger.branches.lock().unwrap().len(),
+        ledger.continued.load(Ordering::Relaxed),
+        crowd.runs(None).len(),
+        ledger.refusals.lock().unwrap(),
+    );
+    assert!(approved > 0 && compared > 0 && !ledger.edits.lock().unwrap().is_empty());
 }

@@ -219,6 +219,11 @@ impl Engine {
                     let judgement =
                         self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
                     self.take_on_checkpoint(&record, judgement)?;
+                    // The new run is made from what is on record.
+                    self.flush();
+                    if let Some(why) = &self.blocked {
+                        return Err(Refusal::Store(why.clone()));
+                    }
                 }
                 let wanted =
                     Wanted { approve_all: wish.approve_all, who: Some(wish.who), ..Wanted::from(&again) };
