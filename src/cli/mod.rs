@@ -143,8 +143,8 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
         Verb::Restart(names) => talk.order(Order::Restart, &names),
         Verb::Kill(names) => talk.order(Order::Kill, &names),
         Verb::Run(args) => flow_run::run(global, &Workspace::find(global)?, args),
-        Verb::Retry(args) => flow_run::retry(global, &Workspace::find(global)?, args),
-        Verb::Continue(args) => flow_run::proceed(global, &Workspace::find(global)?, args),
+        Verb::Retry(args) => flow_run::retry(global, &Workspace::find(global)?, &args),
+        Verb::Continue(args) => flow_run::proceed(global, &Workspace::find(global)?, &args),
         Verb::Cancel { run } => {
             let workspace = Workspace::find(global)?;
             engine::with(global, &workspace, engine::Host::Verb, async |client, updates| {

@@ -57,6 +57,7 @@ pub struct RunWish {
     pub approve_all: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the verb, named where it is set")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RetryWish {
     pub run: RunId,
@@ -149,7 +150,7 @@ pub enum FlowReply {
     Edited {
         checkpoint: Option<CheckpointId>,
     },
-    Can(Can),
+    Can(Box<Can>),
     Collected(Collected),
     Done,
 }

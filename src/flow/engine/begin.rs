@@ -19,13 +19,6 @@ use crate::domain::flow::status::{Decision, Reason, RunStatus, StageStatus, Trig
 use crate::ports::store::Begun;
 
 impl Engine {
-    pub(super) fn flow(&self, name: &FlowName) -> Result<Arc<FlowSpec>, Refusal> {
-        self.flows.get(name).cloned().ok_or_else(|| Refusal::UnknownFlow {
-            flow: name.to_string(),
-            known: self.flows.keys().map(ToString::to_string).collect(),
-        })
-    }
-
     pub(super) fn begin_run(&mut self, wish: RunWish) -> Result<FlowReply, Refusal> {
         if let Some(key) = &wish.key
             && let Some(run) = self.store.run_of_key(key).map_err(|error| store(&error))?
@@ -126,7 +119,7 @@ impl Engine {
         let approve_all = new.approve_all;
         let record = record_of(new, &id, number);
         let parts = NewRunParts { spec: Arc::clone(spec), graph: Arc::new(graph), stages, approve_all };
-        self.adopt_new(record, epoch, parts)?;
+        self.adopt_new(record, epoch, parts);
         if status == RunStatus::Running {
             self.hold(&id);
             let at = self.moment();

@@ -28,11 +28,11 @@ impl Engine {
         ];
         // No stage can be called so.
         let name = StageName::trusted(which);
-        let guest = super::attempts::hook(id, &name, command, spec, env, &self.runs_dir);
+        let guest = super::runner::hook(id, &name, command, spec, env, &self.runs_dir);
         match guest {
             // The supervisor is gone only at the end.
             Ok(guest) => {
-                drop(self.guests.send(GuestOrder::Launch { spec: Box::new(guest), attempt: Attempt::FIRST }))
+                self.guests.send(GuestOrder::Launch { spec: Box::new(guest), attempt: Attempt::FIRST }).ok();
             }
             Err(why) => tracing::warn!(run = %id, %why, "run the command after a run"),
         }

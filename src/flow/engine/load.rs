@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::{Active, Engine, MAX_PARALLEL};
 use crate::domain::flow::graph::Graph;
-use crate::domain::flow::hashes;
-use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, parse_guest};
+use crate::domain::flow::ids::{CheckpointId, RunId, parse_guest};
 use crate::domain::flow::record::{Checkpoint, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Restored, RestoredStage, Run, UnitKey};
@@ -50,13 +49,6 @@ impl Engine {
         let stored = self.stored(id)?;
         let epoch = self.store.take_over(id, &self.holder).map_err(|error| store(&error))?;
         self.assemble(stored, epoch, claims)
-    }
-
-    pub(super) fn stored(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
-        self.store
-            .run(id)
-            .map_err(|error| store(&error))?
-            .ok_or_else(|| Refusal::UnknownRun { run: id.to_string(), near: self.near(id) })
     }
 
     fn assemble(
@@ -112,27 +104,6 @@ impl Engine {
         })
     }
 
-    /// The flow as it was when the run began, with the secrets of today where they are the same.
-    pub(super) fn definition(&mut self, record: &RunRecord) -> Result<FlowSpec, Refusal> {
-        let text = self.store.definition(&record.def_hash).map_err(|error| store(&error))?;
-        let text = text.ok_or_else(|| unusable(&record.run_id, "its definition is not on record"))?;
-        let mut spec: FlowSpec = serde_json::from_str(&text)
-            .map_err(|error| unusable(&record.run_id, &format!("its definition cannot be read: {error}")))?;
-        if let Some(today) = self.flows.get(&spec.name) {
-            for stage in &mut spec.stages {
-                let Some(same) = today.stages.iter().find(|one| one.name == stage.name) else { continue };
-                for (name, value) in &mut stage.env {
-                    if let Some(secret) = same.env.get(name)
-                        && hashes::recorded(secret) == *value
-                    {
-                        *value = secret.clone();
-                    }
-                }
-            }
-        }
-        Ok(spec)
-    }
-
     fn checkpoints_of(
         &mut self,
         record: &RunRecord,
@@ -158,12 +129,7 @@ impl Engine {
     }
 
     /// A run that has just been written down, without asking the store for it again.
-    pub(super) fn adopt_new(
-        &mut self,
-        record: RunRecord,
-        epoch: u64,
-        new: NewRunParts,
-    ) -> Result<(), Refusal> {
+    pub(super) fn adopt_new(&mut self, record: RunRecord, epoch: u64, new: NewRunParts) {
         let NewRunParts { spec, graph, stages, approve_all } = new;
         let restored = Restored {
             record: record.clone(),
@@ -184,7 +150,6 @@ impl Engine {
             record,
         };
         self.active.insert(active.run.id.clone(), active);
-        Ok(())
     }
 
     /// The supervisor does not end for want of work while the run is under way.
@@ -193,17 +158,6 @@ impl Engine {
         if let Some(active) = self.active.get_mut(id) {
             active.busy = Some(busy);
         }
-    }
-
-    fn near(&mut self, id: &RunId) -> Vec<RunId> {
-        let flow = id.as_str().rsplit_once('-').map_or(id.as_str(), |(flow, _)| flow);
-        let filter = crate::domain::flow::record::RunFilter {
-            flow: Some(FlowName::trusted(flow)),
-            limit: Some(3),
-            ..Default::default()
-        };
-        let runs = self.store.runs(&filter).unwrap_or_default();
-        runs.into_iter().map(|run| run.run_id).collect()
     }
 }
 

@@ -1,20 +1,22 @@
-//! The FlowEngine: an actor in a thread of its own that carries out runs. It receives, lets the run's machine step,
+//! The engine of flows: an actor in a thread of its own that carries out runs. It receives, lets the run's machine step,
 //! commits what came of it, acts, publishes; what several runs have to write in one moment shares a transaction.
 //! Everything here may wait for the disk, which is why it is not on the supervisor's thread; what may wait for long
 //! (copies of large artifacts) is done by workers.
 //!
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
-//! `turns` (the course of a turn), `attempts` (launch and settle), `guests` (what the supervisor tells), `load` (from
+//! `turns` (the course of a turn), `attempts` (launch and settle) with `runner` (what an attempt is executed as), `guests` (what the supervisor tells), `load` (from
 //! the records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
 
 mod asks;
 mod attempts;
 mod begin;
+pub mod desk;
 mod guests;
 mod hooks;
 mod load;
 mod people;
 mod retry;
+mod runner;
 mod show;
 mod turns;
 
@@ -27,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::attempt_dir::AttemptDirs;
+use super::attempt_dir::{AttemptDirs, AttemptKey};
 use super::handle::FlowAsk;
 use super::objects::Objects;
 use super::recipe::{Recipe, Recipes};
@@ -118,6 +120,9 @@ pub struct Engine {
     active: BTreeMap<RunId, Active>,
     /// Turns of which the changes are yet to be written down.
     pending: Vec<Pending>,
+    /// What these attempts left is safe elsewhere once the changes that wait are written down; until then a successor
+    /// would take it in anew.
+    taken_in: Vec<AttemptKey>,
     timers: BinaryHeap<Reverse<(Mono, u64, Key)>>,
     timer_count: u64,
     /// `None` until the supervisor has told.
@@ -128,6 +133,14 @@ pub struct Engine {
     blocked: Option<String>,
     random: u64,
     ending: Option<oneshot::Sender<()>>,
+}
+
+enum Woken {
+    By(Input),
+    /// A timer is due.
+    InTime,
+    /// Nobody is there any more who could say anything.
+    Alone,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,6 +213,7 @@ impl Engine {
             own,
             active: BTreeMap::new(),
             pending: Vec::new(),
+            taken_in: Vec::new(),
             timers: BinaryHeap::new(),
             timer_count: 0,
             inventory: None,
@@ -213,7 +227,11 @@ impl Engine {
     /// Until it is told to end, or everybody who could tell is gone.
     pub fn run(mut self, inputs: &mpsc::Receiver<Input>) {
         while self.ending.is_none() {
-            let Some(first) = self.next(inputs) else { break };
+            let first = match self.next(inputs) {
+                Woken::By(input) => Some(input),
+                Woken::InTime => None,
+                Woken::Alone => break,
+            };
             for input in first.into_iter().chain(inputs.try_iter().take(BATCH)) {
                 self.take(input);
             }
@@ -227,19 +245,19 @@ impl Engine {
         }
     }
 
-    /// The next input, nothing where a timer is due first; `None` where there will be none.
-    fn next(&mut self, inputs: &mpsc::Receiver<Input>) -> Option<Option<Input>> {
+    /// Waits for the next input, or until a timer is due.
+    fn next(&mut self, inputs: &mpsc::Receiver<Input>) -> Woken {
         let Some(Reverse((at, ..))) = self.timers.peek() else {
             if let Ok(input) = inputs.try_recv() {
-                return Some(Some(input));
+                return Woken::By(input);
             }
             self.store.maintain();
-            return inputs.recv().ok().map(Some);
+            return inputs.recv().map_or(Woken::Alone, Woken::By);
         };
         match inputs.recv_timeout(at.since(self.clock.now().mono)) {
-            Ok(input) => Some(Some(input)),
-            Err(mpsc::RecvTimeoutError::Timeout) => Some(None),
-            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Ok(input) => Woken::By(input),
+            Err(mpsc::RecvTimeoutError::Timeout) => Woken::InTime,
+            Err(mpsc::RecvTimeoutError::Disconnected) => Woken::Alone,
         }
     }
 

@@ -35,6 +35,7 @@ impl Engine {
     pub(super) fn flush(&mut self) {
         while !self.pending.is_empty() && self.blocked.is_none() {
             let batch = std::mem::take(&mut self.pending);
+            let taken_in = std::mem::take(&mut self.taken_in);
             let mut changes = Vec::new();
             for pending in &batch {
                 let Some(active) = self.active.get(&pending.run) else { continue };
@@ -47,8 +48,14 @@ impl Engine {
             }
             let committed = if changes.is_empty() { Ok(Vec::new()) } else { self.store.commit(&changes) };
             match committed {
-                Ok(named) => self.follow_up(batch, named),
-                Err(error) => self.cannot_write(batch, error),
+                Ok(named) => {
+                    taken_in.iter().for_each(|key| self.dirs.leave(key));
+                    self.follow_up(batch, named);
+                }
+                Err(error) => {
+                    self.taken_in = taken_in;
+                    self.cannot_write(batch, &error);
+                }
             }
         }
     }
@@ -74,10 +81,11 @@ impl Engine {
     }
 
     /// Nothing was written. What may be written later waits; a run that is somebody else's is given up.
-    fn cannot_write(&mut self, mut batch: Vec<Pending>, error: StoreError) {
-        let lost = match &error {
-            StoreError::Fenced { run } | StoreError::Ended { run } => Some(run.clone()),
-            StoreError::Held { run, .. } => Some(run.clone()),
+    fn cannot_write(&mut self, mut batch: Vec<Pending>, error: &StoreError) {
+        let lost = match error {
+            StoreError::Fenced { run } | StoreError::Ended { run } | StoreError::Held { run, .. } => {
+                Some(run.clone())
+            }
             StoreError::Later { .. }
             | StoreError::Broken { .. }
             | StoreError::Stale { .. }
@@ -87,6 +95,7 @@ impl Engine {
         if let Some(run) = lost {
             tracing::warn!(%run, %error, "give up a run");
             batch.retain(|pending| pending.run != run);
+            self.taken_in.retain(|key| key.run != run);
             self.active.remove(&run);
             self.pending.splice(0..0, batch);
             return;
@@ -119,13 +128,15 @@ impl Engine {
 
     /// Tells everybody who listens. Where nobody does, nothing is built.
     pub(super) fn publish(&mut self, id: &RunId, touched: &[Index], news: Vec<News>, whole: bool) {
-        if self.handle.has_listeners() && (whole || !touched.is_empty() || !news.is_empty()) {
-            if let Some(active) = self.active.get(id) {
-                for index in touched {
-                    self.handle.publish(Update::Flow(FlowUpdate::Stage(active.stage_view(*index)).into()));
-                }
-                self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
+        let differs = whole || !touched.is_empty() || !news.is_empty();
+        if differs
+            && self.handle.has_listeners()
+            && let Some(active) = self.active.get(id)
+        {
+            for index in touched {
+                self.handle.publish(Update::Flow(FlowUpdate::Stage(active.stage_view(*index)).into()));
             }
+            self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
         }
         for news in news {
             self.tell(news);

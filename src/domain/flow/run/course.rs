@@ -131,7 +131,7 @@ impl Run {
                     return Some((StageStatus::NotRun, Some(why)));
                 }
                 StageStatus::Skipped if self.skip_passes(*other, index) => {
-                    skipped = Some(format!("needs {name}, which is skipped"))
+                    skipped = Some(format!("needs {name}, which is skipped"));
                 }
                 StageStatus::Skipped
                 | StageStatus::Pending

@@ -49,7 +49,7 @@ impl Run {
             self.note(key, record, &mut turn);
             self.set_phase(key, UnitPhase::Failed);
         } else if let Some(why) = &end.blameless {
-            self.try_again_later(key, &end, why.clone(), at, &mut turn);
+            self.try_again_later(key, &end, why, at, &mut turn);
         } else if self.ended_well(key.stage, &end) {
             self.set_phase(key, UnitPhase::Settling);
             turn.now.push(Effect::Settle { unit: key, end: Box::new(end) });
@@ -59,7 +59,7 @@ impl Run {
                 (None, Some(line)) => format!("{}: {line}", end.outcome),
                 (None, None) => end.outcome.to_string(),
             };
-            self.failed(key, &end, error, at, &mut turn);
+            self.failed(key, &end, &error, at, &mut turn);
         }
         // The slot is free, and what was ready before does not wait for the record.
         self.fill(When::Now, at, &mut turn);
@@ -105,7 +105,7 @@ impl Run {
                 }
                 self.leave_seat(key, at, &mut turn);
             }
-            Err(error) => self.failed(key, end, error, at, &mut turn),
+            Err(error) => self.failed(key, end, &error, at, &mut turn),
         }
         self.conclude(key.stage, at, &mut turn);
         self.fill(When::After, at, &mut turn);
@@ -146,15 +146,15 @@ impl Run {
     }
 
     /// A bad end: again, where retries are left.
-    fn failed(&mut self, key: UnitKey, end: &AttemptEnd, error: String, at: Moment, turn: &mut Turn) {
+    fn failed(&mut self, key: UnitKey, end: &AttemptEnd, error: &str, at: Moment, turn: &mut Turn) {
         let policy = self.stage(key.stage).retry.clone();
         let mut record = record(end, key.item);
         let Some(unit) = self.unit_mut(key) else { return };
-        unit.failures.push((end.attempt, error.clone()));
+        unit.failures.push((end.attempt, error.to_owned()));
         let left = policy.count.saturating_sub(unit.used);
         if left == 0 {
             unit.phase = UnitPhase::Failed;
-            record.error = Some(all_attempts(&error, &unit.failures));
+            record.error = Some(all_attempts(error, &unit.failures));
             self.note(key, record, turn);
             self.leave_seat(key, at, turn);
             return;
@@ -175,12 +175,12 @@ impl Run {
         self.back_off(key, delay, Some(told), at, turn);
     }
 
-    fn try_again_later(&mut self, key: UnitKey, end: &AttemptEnd, why: String, at: Moment, turn: &mut Turn) {
+    fn try_again_later(&mut self, key: UnitKey, end: &AttemptEnd, why: &str, at: Moment, turn: &mut Turn) {
         let mut record = record(end, key.item);
         record.error = Some(format!("{}: {why} (not its fault; no retry is spent)", end.outcome));
         record.blameless = true;
         self.note(key, record, turn);
-        self.back_off(key, OBSTACLE, Some(why), at, turn);
+        self.back_off(key, OBSTACLE, Some(why.to_owned()), at, turn);
     }
 
     fn back_off(
