@@ -594,6 +594,28 @@ impl Crowd<'_> {
         self.ledger.took(ask(self.studio, request))
     }
 
+    /// In a process of its own. Whether it was done; what is refused is refused clearly.
+    fn verb(&self, arguments: &[&str]) -> bool {
+        let mut all = vec!["--output", "json"];
+        all.extend(arguments);
+        let (code, _, stderr) = self.studio.run(&all);
+        if code == Some(0) {
+            return true;
+        }
+        let last = stderr.lines().last().unwrap_or_default();
+        let error: Value =
+            serde_json::from_str(last).unwrap_or_else(|_| panic!("{all:?}: {code:?}: {stderr}"));
+        let error = &error["error"];
+        assert_eq!(error["exit"].as_i64(), code.map(i64::from), "{stderr}");
+        for said in ["act", "message", "hint"] {
+            assert!(error[said].as_str().is_some_and(|said| !said.is_empty()), "{said}: {stderr}");
+        }
+        let code = u8::try_from(code.unwrap()).unwrap();
+        assert!(matches!(code, 1..=3 | 10..=18), "{stderr}");
+        *self.ledger.refusals.lock().unwrap().entry(code).or_default() += 1;
+        false
+    }
+
     fn runs(&self, root: Option<RunId>) -> Vec<RunRecord> {
         match self.ask(FlowRequest::Runs(RunFilter { root, ..RunFilter::default() })) {
             Some(FlowReply::Runs(runs)) => runs,
@@ -633,14 +655,8 @@ impl Crowd<'_> {
                 let Some(seen) = dice.pick(&pending) else { return };
                 let looked = (seen.hash.clone(), false);
                 self.ledger.approvals.lock().unwrap().insert(token.into(), looked);
-                let wish = ApproveWish {
-                    run: run.run_id.clone(),
-                    stage: Some(seen.id.stage.clone()),
-                    hash: Some(seen.hash.clone()),
-                    who: "ann".into(),
-                    note: Some(token.into()),
-                };
-                if self.ask(FlowRequest::Approve(wish)).is_some() {
+                let (of, hash) = (seen.id.stage.as_str(), seen.hash.to_string());
+                if self.verb(&["approve", name, of, "--hash", &hash, "--note", token, "--detach"]) {
                     self.ledger.approvals.lock().unwrap().get_mut(token).unwrap().1 = true;
                 }
             }
@@ -670,7 +686,7 @@ impl Crowd<'_> {
             }
             6 => {
                 let Some(seen) = dice.pick(&checkpoints) else { return };
-                if self.ask(fork(name, &seen.id.to_string(), token)).is_some() {
+                if self.verb(&["fork", name, "--at", &seen.id.to_string(), "--branch", token]) {
                     self.ledger.branches.lock().unwrap().push((run.root_run_id.clone(), token.into()));
                 }
             }
@@ -738,9 +754,12 @@ impl Crowd<'_> {
             all.extend(checkpoints.into_iter().map(|one| (root.run_id.clone(), one)));
         }
         let approvals = self.ledger.approvals.lock().unwrap();
-        for (_, one) in all.iter().filter(|(_, one)| one.approved_by.as_deref() == Some("ann")) {
+        for (_, one) in all.iter().filter(|(_, one)| {
+            one.approval == Approval::Approved && one.note.as_ref().is_some_and(|note| note.starts_with('p'))
+        }) {
             // These bytes, and no others, were looked at.
-            assert_eq!(approvals[one.note.as_deref().unwrap()].0, one.hash, "{one:?}");
+            let (looked, _) = one.note.as_ref().and_then(|note| approvals.get(note)).unwrap();
+            assert_eq!(*looked, one.hash, "{one:?}");
         }
         for (token, _) in approvals.iter().filter(|(_, (_, done))| *done) {
             let is_there =
@@ -778,7 +797,7 @@ impl Crowd<'_> {
 /// For so long; more of it with `RESTAGE_TEST_SECONDS`.
 fn seconds() -> Duration {
     let told = std::env::var("RESTAGE_TEST_SECONDS").ok().and_then(|told| told.parse().ok());
-    Duration::from_secs(told.unwrap_or(8))
+    Duration::from_secs(told.unwrap_or(12))
 }
 
 #[test]
@@ -807,7 +826,7 @@ fn sixteen_at_once_lose_nothing_and_are_promised_nothing_that_is_refused() {
             .collect();
         let mut dice = Dice(seed);
         while began.elapsed() < span && !people.iter().any(std::thread::ScopedJoinHandle::is_finished) {
-            std::thread::sleep(Duration::from_millis(700 + u64::try_from(dice.roll(1500)).unwrap()));
+            std::thread::sleep(Duration::from_millis(1500 + u64::try_from(dice.roll(2000)).unwrap()));
             let _together = crowd.quiet.read().unwrap();
             kill_9(studio.supervisor());
             kills += 1;
@@ -830,4 +849,64 @@ fn sixteen_at_once_lose_nothing_and_are_promised_nothing_that_is_refused() {
         ledger.refusals.lock().unwrap(),
     );
     assert!(approved > 0 && compared > 0 && !ledger.edits.lock().unwrap().is_empty());
+}
+
+#[test]
+fn judging_sets_a_run_going_where_nobody_supervises() {
+    let studio = studio(&json!({ "stages": [
+        { "name": "script", "command": SCRIPT, "outputs": ["text"], "artifacts": ["board"], "approve": "manual" },
+        { "name": "board", "needs": ["script"], "command": "true", "approve": "manual" },
+        { "name": "render", "needs": ["board"], "command": RENDER },
+    ] }));
+    std::fs::write(studio.path("ok"), "").unwrap();
+    assert_eq!(studio.run(&["run", "film"]).0, Some(75));
+    wait_until("nobody supervises", || studio.run(&["status"]).0 == Some(3));
+    let (code, _, stderr) = studio.run(&["reject", "film-1", "script", "--feedback", "more light"]);
+    assert_eq!(code, Some(75), "{stderr}");
+    assert_eq!(lines(&studio.path("script.count")), 2);
+    let (code, _, stderr) = studio.run(&["edit", "film-1", "script", "--set", "text=seen"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let (code, _, stderr) = studio.run(&["approve", "film-1", "script", "--note", "so be it"]);
+    assert_eq!(code, Some(75), "{stderr}");
+    assert!(stderr.contains("film-1 waits for you at board"), "{stderr}");
+    // The last word: the verb ends as the run does.
+    let (code, _, stderr) = studio.run(&["approve", "film-1"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!((lines(&studio.path("script.count")), lines(&studio.path("render.count"))), (2, 1));
+    let state: Value = serde_json::from_slice(&std::fs::read(studio.path("seen.state")).unwrap()).unwrap();
+    assert_eq!(state["text"], "seen");
+    let (code, _, stderr) = studio.run(&["approve", "film-1", "board"]);
+    assert_eq!(code, Some(17), "{stderr}");
+
+    // Nobody is asked.
+    studio.ok(&["run", "film", "--approve", "auto"]);
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    studio.ok(&["continue", "film-3", "--approve", "auto"]);
+    assert_eq!(lines(&studio.path("render.count")), 3);
+
+    // Somebody waits with it, and goes on when another one has approved.
+    let mut waits = studio.foreground(&["run", "film", "--approve", "wait"]);
+    wait_until("it asks", || show_row(&studio, "film-4", "script") == Some(StageStatus::Waiting));
+    for (of, next) in [("script", "board"), ("board", "render")] {
+        wait_until(&format!("it asks for {of}"), || {
+            show_row(&studio, "film-4", of) == Some(StageStatus::Waiting)
+        });
+        studio.ok(&["approve", "film-4", of]);
+        wait_until(&format!("{next} comes"), || {
+            show_row(&studio, "film-4", of) == Some(StageStatus::Succeeded)
+        });
+    }
+    let status = wait_for("its end", || waits.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+}
+
+/// From the records, whoever supervises.
+fn show_row(studio: &Workspace, run: &str, name: &str) -> Option<StageStatus> {
+    let (code, stdout, _) = studio.run(&["show", run, "--json"]);
+    if code != Some(0) {
+        return None;
+    }
+    let shown: Value = serde_json::from_str(&stdout).unwrap();
+    let row = shown["stages"].as_array()?.iter().find(|row| row["name"] == name)?;
+    StageStatus::parse(row["status"].as_str()?)
 }

@@ -2,6 +2,7 @@
 //! screens ask, too.
 
 use super::Engine;
+use super::desk::Whole;
 use super::load::store;
 use super::retry::Wanted;
 use crate::domain::flow::ask::{ApproveWish, Can, ContinueWish, EditWish, FlowReply, ForkWish, RejectWish};
@@ -106,7 +107,7 @@ impl Engine {
     /// The runs of a lineage that wait for this checkpoint: on several branches, where it was made before they parted.
     fn waiters(&mut self, whole: &Whole, checkpoint: &CheckpointId) -> Result<Vec<RunId>, Refusal> {
         let mut found = Vec::new();
-        for run in whole.runs.iter().filter(|run| !run.status.is_final()) {
+        for run in whole.runs().iter().filter(|run| !run.status.is_final()) {
             let now = self.now(&run.run_id)?;
             if waiting(&now).any(|row| row.checkpoint.as_ref().is_some_and(|one| one.id == *checkpoint)) {
                 found.push(now.run_id);
@@ -236,7 +237,7 @@ impl Engine {
         let made = self.store.checkpoint(root, &id).map_err(|error| store(&error))?;
         for waiter in self.waiters(&whole, &before.id)? {
             let same_branch =
-                whole.runs.iter().any(|run| run.run_id == waiter && run.branch == record.branch);
+                whole.runs().iter().any(|run| run.run_id == waiter && run.branch == record.branch);
             if let Some(made) = made.clone().filter(|_| same_branch) {
                 self.ready(&waiter)?;
                 self.step(&waiter, |run| run.edited(made));
