@@ -131,6 +131,8 @@ pub struct Engine {
     timer_count: u64,
     /// `None` until the supervisor has told.
     inventory: Option<HashMap<RunnerName, u32>>,
+    /// What was asked before that, and cannot be answered before.
+    early: Vec<FlowAsk>,
     /// Writing failed, for a reason that may pass.
     blocked: Option<String>,
     /// What was told of that.
@@ -235,6 +237,7 @@ impl Engine {
             timers: BinaryHeap::new(),
             timer_count: 0,
             inventory: None,
+            early: Vec::new(),
             blocked: None,
             told_blocked: None,
             untidy: true,

@@ -26,20 +26,20 @@ impl Run {
         let resumed = self.started.is_some();
         self.set_going(at, &mut turn);
         turn.news.push(News::RunStarted { run: self.id.clone(), resumed });
-        let due: Vec<Index> = self
-            .graph
-            .order()
-            .iter()
-            .copied()
-            .filter(|index| {
-                let stage = &self.stages[*index];
-                stage.status == StageStatus::Pending && stage.left == 0 && !stage.opened
-            })
-            .collect();
+        let due = self.due_now();
         self.open_all(due, at, &mut turn);
         self.fill(When::After, at, &mut turn);
         self.rest(at, &mut turn);
         turn
+    }
+
+    /// Stages whose turn has come and that have not begun.
+    pub(super) fn due_now(&self) -> Vec<Index> {
+        let due = |index: &Index| {
+            let stage = &self.stages[*index];
+            stage.status == StageStatus::Pending && stage.left == 0 && !stage.opened
+        };
+        self.graph.order().iter().copied().filter(due).collect()
     }
 
     /// From here on it is running, by the clock of this supervisor.

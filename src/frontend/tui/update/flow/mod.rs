@@ -205,7 +205,7 @@ pub(super) fn replied(
         (FlowRequest::Can { run, stage }, FlowReply::Can(can)) => {
             if let Some(pane) = model.flows.pane.as_mut().filter(|pane| pane.id == run) {
                 pane.load_can.answered(model.now);
-                pane.take_can(stage, can);
+                pane.take_can(stage, *can);
             }
         }
         (FlowRequest::Retry(wish), FlowReply::Plan(plan)) => {
