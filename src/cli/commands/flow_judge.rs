@@ -113,9 +113,12 @@ fn judge(
 
 pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome {
     let act = format!("fork {} at {}", args.run, args.at);
-    let at = CheckpointId::parse(&args.at).map_err(|why| Failure::new(Exit::Usage, &act, why))?;
+    let at = CheckpointId::parse(&args.at).map_err(|why| {
+        Failure::new(Exit::Usage, &act, why).hint(format!("the tree: restage checkpoints {}", args.run))
+    })?;
     let branch = BranchName::parse(&args.branch)
-        .map_err(|why| Failure::new(Exit::Usage, &act, format!("a branch cannot be called so: {why}")))?;
+        .map_err(|why| Failure::new(Exit::Usage, &act, format!("a branch cannot be called so: {why}")))
+        .map_err(|failure| failure.hint("as in --branch darker"))?;
     let run = RunId::trusted(args.run.as_str());
     drop(History::open(workspace)?);
     let wish = ForkWish { run: run.clone(), at: at.clone(), branch: branch.clone(), who: engine::who() };
