@@ -17,11 +17,13 @@
 
 mod cli;
 mod clients;
+mod flows;
 mod flows_read;
 mod guest;
 mod keeper;
 mod layers;
 mod output;
+mod people;
 mod pictures;
 mod readme;
 mod scarce;

@@ -92,7 +92,20 @@ pub fn may_continue(
         RunStatus::Queued | RunStatus::Running | RunStatus::Waiting => under_way(lineage, run, named),
         RunStatus::Interrupted => match named {
             Some(named) if named.approval == Approval::Pending => under_way(lineage, run, Some(named)),
-            Some(_) | None => Ok(Continuation::Resume { run: id }),
+            Some(_) | None => {
+                // An older run may have been set going meanwhile.
+                let on_branch = lineage.runs.iter().filter(|other| other.branch == run.branch);
+                let holder =
+                    on_branch.filter(|other| other.status.holds_lock()).find(|other| other.run_id != id);
+                match holder {
+                    Some(holder) => Err(Refusal::RetryLives {
+                        run: id,
+                        holder: holder.run_id.clone(),
+                        branch: run.branch.clone(),
+                    }),
+                    None => Ok(Continuation::Resume { run: id }),
+                }
+            }
         },
         RunStatus::Succeeded | RunStatus::Degraded | RunStatus::Failed | RunStatus::Cancelled => {
             let again = ended(lineage, run, named, from)?;

@@ -10,10 +10,20 @@ use crate::flow::handle::FlowAsk;
 
 impl Engine {
     /// What it leads to is on record before it is answered.
-    pub(super) fn on_ask(&mut self, FlowAsk { request, answer }: FlowAsk) {
+    pub(super) fn on_ask(&mut self, ask: FlowAsk) {
+        // What lay unfinished goes on first, so that no run is set going twice.
+        if self.inventory.is_none() && self.ending.is_none() && !is_a_look(&ask.request) {
+            self.early.push(ask);
+            return;
+        }
+        let FlowAsk { request, answer } = ask;
         // What came before it counts.
         self.flush();
-        let mut reply = self.answer(request);
+        let mut reply = match &self.blocked {
+            // It would be judged by what is not on record.
+            Some(why) if is_a_judgement(&request) => Err(Refusal::Store(why.clone())),
+            Some(_) | None => self.answer(request),
+        };
         self.flush();
         if let (Ok(FlowReply::Run { .. } | FlowReply::Done), Some(why)) = (&reply, &self.blocked) {
             reply = Err(Refusal::Store(why.clone()));
@@ -78,5 +88,45 @@ impl Engine {
             if run.status == RunStatus::Running { run.interrupt(at) } else { run.cancel(at) }
         });
         Ok(FlowReply::Done)
+    }
+}
+
+/// It changes nothing.
+const fn is_a_look(request: &FlowRequest) -> bool {
+    match request {
+        FlowRequest::Show { .. }
+        | FlowRequest::Runs(_)
+        | FlowRequest::Checkpoints { .. }
+        | FlowRequest::Can { .. }
+        | FlowRequest::Gc { .. } => true,
+        FlowRequest::Run(_)
+        | FlowRequest::Retry(_)
+        | FlowRequest::Cancel { .. }
+        | FlowRequest::Unlock { .. }
+        | FlowRequest::Approve(_)
+        | FlowRequest::Reject(_)
+        | FlowRequest::Continue(_)
+        | FlowRequest::Edit(_)
+        | FlowRequest::Fork(_) => false,
+    }
+}
+
+/// It depends on where the checkpoints stand.
+const fn is_a_judgement(request: &FlowRequest) -> bool {
+    match request {
+        FlowRequest::Approve(_)
+        | FlowRequest::Reject(_)
+        | FlowRequest::Continue(_)
+        | FlowRequest::Edit(_)
+        | FlowRequest::Fork(_)
+        | FlowRequest::Retry(_) => true,
+        FlowRequest::Run(_)
+        | FlowRequest::Cancel { .. }
+        | FlowRequest::Unlock { .. }
+        | FlowRequest::Show { .. }
+        | FlowRequest::Runs(_)
+        | FlowRequest::Checkpoints { .. }
+        | FlowRequest::Can { .. }
+        | FlowRequest::Gc { .. } => false,
     }
 }

@@ -54,6 +54,10 @@ impl Whole {
     pub fn lineage(&self) -> Lineage<'_> {
         Lineage { checkpoints: &self.checkpoints, branches: &self.branches, runs: &self.runs }
     }
+
+    pub(super) fn runs(&self) -> &[RunRecord] {
+        &self.runs
+    }
 }
 
 /// Everything that a plan is made from, and the plan.

@@ -1,14 +1,14 @@
 //! What the supervisor tells of the processes of stages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::Engine;
+use super::{Claims, Engine};
 use crate::domain::flow::ids::{RunId, parse_guest};
 use crate::domain::flow::news::News;
-use crate::domain::flow::run::{AttemptEnd, UnitKey};
+use crate::domain::flow::run::{AttemptEnd, UnitKey, UnitPhase};
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::verdict::Verdict;
 use crate::logs::sanitize::{self, Keep};
@@ -72,6 +72,10 @@ impl Engine {
         let Some(live) = self.active.get_mut(&run).and_then(|active| active.live.get_mut(&unit)) else {
             return;
         };
+        if end.attempt.get() < live.attempt {
+            // Of one that the run was sent back over; the next attempt has taken its place.
+            return;
+        }
         let stopping = live.stopping;
         let blameless = if end.cut {
             Some("restage or the machine ended while it ran".to_owned())
@@ -95,12 +99,20 @@ impl Engine {
             log: log.map(|log| log.display().to_string()),
             blameless,
         };
+        let awaited =
+            self.active.get(&run).and_then(|active| active.run.unit(unit)).is_some_and(|unit| {
+                unit.attempt == end.attempt && matches!(unit.phase, UnitPhase::Live { .. })
+            });
         self.step(&run, |run| run.ended(unit, end, at));
         if let Some(active) = self.active.get_mut(&run)
             && !active.is_settling(unit)
             && active.live.get(&unit).is_some_and(|live| live.ordered)
         {
             active.live.remove(&unit);
+            if !awaited {
+                // The run was sent back over it; nothing more is to come of it.
+                self.forget(&run, unit);
+            }
         }
     }
 
@@ -108,26 +120,35 @@ impl Engine {
     fn on_inventory(&mut self, guests: Vec<(RunnerName, Attempt)>) {
         let inventory: HashMap<RunnerName, u32> =
             guests.into_iter().map(|(name, attempt)| (name, attempt.get())).collect();
-        let mut claims: BTreeMap<RunId, Vec<(RunnerName, u32)>> = BTreeMap::new();
+        let mut claims = Claims::new();
         for (name, attempt) in &inventory {
             if let Some((run, ..)) = parse_guest(name) {
                 claims.entry(run).or_default().push((name.clone(), *attempt));
             }
         }
         self.inventory = Some(inventory);
-        let unfinished = match self.store.unfinished() {
-            Ok(unfinished) => unfinished,
+        self.resume_unfinished(claims);
+    }
+
+    pub(super) fn resume_unfinished(&mut self, mut claims: Claims) {
+        match self.store.unfinished() {
+            Ok(unfinished) => {
+                for run in unfinished {
+                    let claimed = claims.remove(&run).unwrap_or_default();
+                    self.resume(&run, &claimed);
+                }
+                for (name, _) in claims.into_values().flatten() {
+                    self.guests.send(GuestOrder::Forget { name }).ok();
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "look for runs that lay unfinished");
-                return;
+                self.unlooked = Some(claims);
+                self.try_later();
             }
-        };
-        for run in unfinished {
-            let claimed = claims.remove(&run).unwrap_or_default();
-            self.resume(&run, &claimed);
         }
-        for (name, _) in claims.into_values().flatten() {
-            self.guests.send(GuestOrder::Forget { name }).ok();
+        for ask in std::mem::take(&mut self.early) {
+            self.on_ask(ask);
         }
     }
 }

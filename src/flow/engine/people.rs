@@ -2,6 +2,7 @@
 //! screens ask, too.
 
 use super::Engine;
+use super::desk::Whole;
 use super::load::store;
 use super::retry::Wanted;
 use crate::domain::flow::ask::{ApproveWish, Can, ContinueWish, EditWish, FlowReply, ForkWish, RejectWish};
@@ -14,6 +15,7 @@ use crate::domain::flow::proceed::{self, Continuation, From};
 use crate::domain::flow::record::{Branch, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::Approval;
+use crate::domain::flow::tree::waiting;
 
 impl Engine {
     pub(super) fn approve(&mut self, wish: ApproveWish) -> Result<FlowReply, Refusal> {
@@ -22,7 +24,7 @@ impl Engine {
         let judged = may::may_approve(&whole.lineage(), &record, wish.stage.as_ref(), wish.hash.as_ref())?;
         let judgement =
             self.judgement(judged.checkpoint, judged.hash, Approval::Approved, wish.who, wish.note);
-        self.judge(&record, judgement, judged.goes_on)?;
+        self.take_on_checkpoint(&record, judgement)?;
         Ok(FlowReply::Run { run: record.run_id, existing: true })
     }
 
@@ -37,19 +39,24 @@ impl Engine {
             may::may_reject(&whole.lineage(), &graph, &record, &wish.stage, rewind, &wish.feedback)?;
         let note = Some(wish.feedback.clone());
         let judgement = self.judgement(judged.checkpoint, judged.hash, Approval::Rejected, wish.who, note);
-        if !judged.goes_on {
-            self.judge(&record, judgement, false)?;
+        let waiters = self.waiters(&whole, &judgement.checkpoint)?;
+        if waiters.is_empty() {
+            self.judge_at_rest(&record, &judgement)?;
             return Ok(FlowReply::Done);
         }
-        self.ready(&record.run_id)?;
-        let at = self.moment();
-        let id = record.run_id;
-        self.hold(&id);
-        self.step(&id, |run| match (run.find(&wish.stage), run.find(&to)) {
-            (Some(stage), Some(to)) => run.reject(stage, to, judgement, &wish.feedback, at),
-            (Some(_) | None, _) => crate::domain::flow::run::Turn::default(),
-        });
-        Ok(FlowReply::Run { run: id, existing: true })
+        let mut judgement = Some(judgement);
+        for id in &waiters {
+            self.ready(id)?;
+        }
+        for id in waiters {
+            let (at, judgement) = (self.moment(), judgement.take());
+            self.hold(&id);
+            self.step(&id, |run| match (run.find(&wish.stage), run.find(&to)) {
+                (Some(stage), Some(to)) => run.reject(stage, to, judgement, &wish.feedback, at),
+                (Some(_) | None, _) => crate::domain::flow::run::Turn::default(),
+            });
+        }
+        Ok(FlowReply::Run { run: record.run_id, existing: true })
     }
 
     fn judgement(
@@ -64,29 +71,71 @@ impl Engine {
         Judgement { checkpoint, hash, from: Approval::Pending, to, who, at, note }
     }
 
-    /// With the run that waits for it, where one does.
-    fn judge(&mut self, record: &RunRecord, judgement: Judgement, goes_on: bool) -> Result<(), Refusal> {
-        let id = record.run_id.clone();
-        if goes_on {
-            self.ready(&id)?;
-            let at = self.moment();
+    /// Approves it, and every run that waits for it goes on.
+    fn take_on_checkpoint(&mut self, record: &RunRecord, judgement: Judgement) -> Result<(), Refusal> {
+        let whole = self.whole(record)?;
+        let waiters = self.waiters(&whole, &judgement.checkpoint)?;
+        if waiters.is_empty() {
+            return self.judge_at_rest(record, &judgement);
+        }
+        for id in &waiters {
+            self.ready(id)?;
+        }
+        let stage = judgement.checkpoint.stage.clone();
+        let mut judgement = Some(judgement);
+        for id in waiters {
+            let (at, judgement) = (self.moment(), judgement.take());
             self.hold(&id);
-            self.step(&id, |run| match run.find(&judgement.checkpoint.stage) {
+            self.step(&id, |run| match run.find(&stage) {
                 Some(index) => run.approve(index, judgement, at),
                 None => crate::domain::flow::run::Turn::default(),
             });
-            return Ok(());
         }
-        let checkpoint = judgement.checkpoint.clone();
-        let done = self.store.judge(&record.root_run_id, &judgement).map_err(|error| store(&error))?;
-        if done { Ok(()) } else { Err(Refusal::Stale { run: id, checkpoint }) }
+        Ok(())
+    }
+
+    /// No run waits for it.
+    fn judge_at_rest(&mut self, record: &RunRecord, judgement: &Judgement) -> Result<(), Refusal> {
+        let done = self.store.judge(&record.root_run_id, judgement).map_err(|error| store(&error))?;
+        if done {
+            Ok(())
+        } else {
+            Err(Refusal::Stale { run: record.run_id.clone(), checkpoint: judgement.checkpoint.clone() })
+        }
+    }
+
+    /// The runs of a lineage that wait for this checkpoint: on several branches, where it was made before they parted.
+    fn waiters(&mut self, whole: &Whole, checkpoint: &CheckpointId) -> Result<Vec<RunId>, Refusal> {
+        let mut found = Vec::new();
+        for run in whole.runs().iter().filter(|run| !run.status.is_final()) {
+            let now = self.now(&run.run_id)?;
+            if waiting(&now).any(|row| row.checkpoint.as_ref().is_some_and(|one| one.id == *checkpoint)) {
+                found.push(now.run_id);
+            }
+        }
+        Ok(found)
     }
 
     /// A run that a person sets going is written by us from here on.
     fn ready(&mut self, id: &RunId) -> Result<(), Refusal> {
-        if !self.active.contains_key(id) {
-            let active = self.load(id, &[])?;
-            self.active.insert(id.clone(), active);
+        if self.active.contains_key(id) {
+            return Ok(());
+        }
+        let record = self.stored(id)?.record;
+        let held = self.store.lock(&record.root_run_id, &record.branch).map_err(|error| store(&error))?;
+        if let Some(held) = held.filter(|held| held.run != *id) {
+            return Err(Refusal::RetryLives { run: record.run_id, holder: held.run, branch: record.branch });
+        }
+        let active = self.load(id, &[])?;
+        self.active.insert(id.clone(), active);
+        Ok(())
+    }
+
+    /// From here on nobody is asked in this run.
+    fn approve_unseen(&mut self, id: &RunId) -> Result<(), Refusal> {
+        self.ready(id)?;
+        if let Some(active) = self.active.get_mut(id) {
+            active.run.approve_all = true;
         }
         Ok(())
     }
@@ -102,13 +151,27 @@ impl Engine {
         match proceed::may_continue(&lineage, &from, &mut plan)? {
             Continuation::Approve { run, checkpoint, hash } => {
                 let record = self.now(&run)?;
-                let judgement = self.judgement(checkpoint, hash, Approval::Approved, wish.who, None);
-                self.judge(&record, judgement, true)?;
+                if wish.approve_all {
+                    self.approve_unseen(&run)?;
+                }
+                let others: Vec<(CheckpointId, Hash)> = waiting(&record)
+                    .filter_map(|row| lineage.checkpoint(&row.checkpoint.as_ref()?.id))
+                    .filter(|other| wish.approve_all && other.id != checkpoint)
+                    .map(|other| (other.id.clone(), other.hash.clone()))
+                    .collect();
+                for (checkpoint, hash) in std::iter::once((checkpoint, hash)).chain(others) {
+                    let who = wish.who.clone();
+                    let judgement = self.judgement(checkpoint, hash, Approval::Approved, who, None);
+                    self.take_on_checkpoint(&record, judgement)?;
+                }
                 Ok(FlowReply::Run { run, existing: true })
             }
             Continuation::Resume { run } => {
                 self.active.remove(&run);
                 self.ready(&run)?;
+                if wish.approve_all {
+                    self.approve_unseen(&run)?;
+                }
                 let at = self.moment();
                 self.hold(&run);
                 self.step(&run, |machine| machine.begin(at));
@@ -118,7 +181,12 @@ impl Engine {
                 if let Some((checkpoint, hash)) = again.approve.clone() {
                     let judgement =
                         self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
-                    self.judge(&record, judgement, false)?;
+                    self.take_on_checkpoint(&record, judgement)?;
+                    // The new run is made from what is on record.
+                    self.flush();
+                    if let Some(why) = &self.blocked {
+                        return Err(Refusal::Store(why.clone()));
+                    }
                 }
                 let wanted =
                     Wanted { approve_all: wish.approve_all, who: Some(wish.who), ..Wanted::from(&again) };
@@ -166,11 +234,13 @@ impl Engine {
         };
         let root = &record.root_run_id;
         let id = self.store.add_checkpoint(root, &record.run_id, &new).map_err(|error| store(&error))?;
-        if !record.status.is_final() {
-            self.ready(&record.run_id)?;
-            let made = self.store.checkpoint(root, &id).map_err(|error| store(&error))?;
-            if let Some(made) = made {
-                self.step(&record.run_id, |run| run.edited(made));
+        let made = self.store.checkpoint(root, &id).map_err(|error| store(&error))?;
+        for waiter in self.waiters(&whole, &before.id)? {
+            let same_branch =
+                whole.runs().iter().any(|run| run.run_id == waiter && run.branch == record.branch);
+            if let Some(made) = made.clone().filter(|_| same_branch) {
+                self.ready(&waiter)?;
+                self.step(&waiter, |run| run.edited(made));
             }
         }
         Ok(FlowReply::Edited { checkpoint: Some(id) })

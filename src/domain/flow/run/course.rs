@@ -26,20 +26,20 @@ impl Run {
         let resumed = self.started.is_some();
         self.set_going(at, &mut turn);
         turn.news.push(News::RunStarted { run: self.id.clone(), resumed });
-        let due: Vec<Index> = self
-            .graph
-            .order()
-            .iter()
-            .copied()
-            .filter(|index| {
-                let stage = &self.stages[*index];
-                stage.status == StageStatus::Pending && stage.left == 0 && !stage.opened
-            })
-            .collect();
+        let due = self.due_now();
         self.open_all(due, at, &mut turn);
         self.fill(When::After, at, &mut turn);
         self.rest(at, &mut turn);
         turn
+    }
+
+    /// Stages whose turn has come and that have not begun.
+    pub(super) fn due_now(&self) -> Vec<Index> {
+        let due = |index: &Index| {
+            let stage = &self.stages[*index];
+            stage.status == StageStatus::Pending && stage.left == 0 && !stage.opened
+        };
+        self.graph.order().iter().copied().filter(due).collect()
     }
 
     /// From here on it is running, by the clock of this supervisor.
@@ -280,7 +280,7 @@ impl Run {
         let stage = &mut self.stages[key.stage];
         stage.status = StageStatus::Running;
         stage.started_at.get_or_insert(at.now.wall);
-        let Some(unit) = stage.units.iter_mut().find(|unit| unit.item == key.item) else { return };
+        let Some(unit) = stage.units.get_mut(key.place()) else { return };
         unit.phase = UnitPhase::Live { stopping: false };
         unit.attempt += 1;
         let attempt = unit.attempt;

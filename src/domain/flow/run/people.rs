@@ -2,14 +2,20 @@
 //! when it ends.
 
 use super::course::When;
-use super::{Effect, Ending, Index, Moment, Run, Turn, UnitKey, UnitPhase};
+use super::{Effect, Ending, Index, Moment, Run, Turn, Unit, UnitKey, UnitPhase};
 use crate::domain::flow::change::{Judgement, What};
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::Checkpoint;
-use crate::domain::flow::status::{Reason, RunStatus, StageStatus};
+use crate::domain::flow::record::{AttemptRecord, Checkpoint};
+use crate::domain::flow::status::{Decision, Reason, RunStatus, StageStatus};
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::Verdict;
 
 impl Run {
     pub fn cancel(&mut self, at: Moment) -> Turn {
+        // One that is being ended already keeps its reason.
+        if self.status.is_final() || self.ending.is_some() {
+            return Turn::default();
+        }
         self.error = Some("cancelled".into());
         self.end(Ending::Cancelled, at)
     }
@@ -83,20 +89,23 @@ impl Run {
         self.conclude(index, at, turn);
     }
 
-    /// A person takes on what a stage left; the store refuses where it is not what they saw.
-    pub fn approve(&mut self, index: Index, judgement: Judgement, at: Moment) -> Turn {
+    /// A person takes on what a stage left; the store refuses where it is not what they saw. Without a judgement: it is
+    /// on record already, with another run that waits for the same.
+    pub fn approve(&mut self, index: Index, judgement: Option<Judgement>, at: Moment) -> Turn {
         let mut turn = Turn::default();
         if self.stages[index].status != StageStatus::Waiting {
             return turn;
         }
-        turn.changes.push(What::Judge(judgement));
+        turn.changes.extend(judgement.map(What::Judge));
         if self.status != RunStatus::Running {
             self.set_going(at, &mut turn);
         }
         self.waiting -= 1;
         let status = self.stages[index].good;
         self.end_stage(index, status, None, at, &mut turn);
-        let due = self.pass_on(index);
+        self.pass_on(index);
+        // Where the run was interrupted, more than what waited for this has its turn.
+        let due = self.due_now();
         self.open_all(due, at, &mut turn);
         self.fill(When::After, at, &mut turn);
         self.rest(at, &mut turn);
@@ -124,7 +133,7 @@ impl Run {
         &mut self,
         index: Index,
         to: Index,
-        judgement: Judgement,
+        judgement: Option<Judgement>,
         feedback: &str,
         at: Moment,
     ) -> Turn {
@@ -132,7 +141,7 @@ impl Run {
         if self.stages[index].status != StageStatus::Waiting {
             return turn;
         }
-        turn.changes.push(What::Judge(judgement));
+        turn.changes.extend(judgement.map(What::Judge));
         if self.status != RunStatus::Running {
             self.set_going(at, &mut turn);
         }
@@ -141,14 +150,14 @@ impl Run {
         for one in &again {
             let feedback = (*one == to).then(|| feedback.to_owned());
             let reason = if *one == to { Reason::Rejected } else { Reason::Descendant };
-            self.reset(*one, reason, feedback, &mut turn);
+            self.reset(*one, reason, feedback, at, &mut turn);
         }
         for one in &again {
             let upstream = self.graph.upstream(*one);
             let open = upstream.iter().filter(|other| !self.stages[**other].status.is_final()).count();
             self.stages[*one].left = u32::try_from(open).unwrap_or(u32::MAX);
         }
-        let due: Vec<Index> = again.into_iter().filter(|one| self.stages[*one].left == 0).collect();
+        let due = self.due_now();
         self.open_all(due, at, &mut turn);
         self.fill(When::After, at, &mut turn);
         self.rest(at, &mut turn);
@@ -156,29 +165,60 @@ impl Run {
     }
 
     /// As if it had never begun in this run; its attempts are counted on.
-    fn reset(&mut self, index: Index, reason: Reason, feedback: Option<String>, turn: &mut Turn) {
+    fn reset(&mut self, index: Index, reason: Reason, feedback: Option<String>, at: Moment, turn: &mut Turn) {
         let status = self.stages[index].status;
         self.waiting -= usize::from(status == StageStatus::Waiting);
         self.open += usize::from(status.is_final());
         self.ready.retain(|key| key.stage != index);
         self.state.forget(index);
         self.chain.forget(index);
+        let name = self.spec.stages[index].name.clone();
         let stage = &mut self.stages[index];
         self.active -= usize::from(std::mem::take(&mut stage.opened));
         for unit in stage.retire() {
-            if matches!(unit.phase, UnitPhase::Live { .. }) {
-                self.live -= 1;
-                turn.now.push(Effect::Stop(UnitKey { stage: index, item: unit.item }));
+            let key = UnitKey { stage: index, item: unit.item };
+            match unit.phase {
+                UnitPhase::Live { .. } => {
+                    self.live -= 1;
+                    turn.after.push(Effect::Stop(key));
+                }
+                UnitPhase::Settling => turn.after.push(Effect::Forget(key)),
+                UnitPhase::Ready | UnitPhase::Backoff { .. } | UnitPhase::Done | UnitPhase::Failed => {
+                    continue;
+                }
             }
+            // Its end tells nothing any more, but its number must not be given again.
+            let attempt = cut_short(&unit, stage.started_at, at);
+            turn.changes.push(What::Attempt { stage: name.clone(), attempt });
         }
         stage.status = StageStatus::Pending;
+        stage.decision = Decision::Execute;
         stage.reason = Some(reason);
         stage.feedback.clone_from(&feedback);
         stage.error = None;
         stage.started_at = None;
         stage.ended_at = None;
         stage.checkpoint = None;
-        turn.changes.push(What::Reset { stage: self.spec.stages[index].name.clone(), reason, feedback });
+        turn.changes.push(What::Reset { stage: name, reason, feedback });
         turn.touched.push(index);
+    }
+}
+
+/// An attempt that nobody waits for any more.
+fn cut_short(unit: &Unit, started_at: Option<Timestamp>, at: Moment) -> AttemptRecord {
+    AttemptRecord {
+        number: unit.attempt,
+        item: unit.item,
+        verdict: Some(Verdict::Stopped),
+        exit_code: None,
+        signal: None,
+        error: Some("stopped: the run was sent back to before it".into()),
+        started_at,
+        ended_at: Some(at.now.wall),
+        cpu_seconds: None,
+        peak_rss_bytes: None,
+        cost: None,
+        log: None,
+        blameless: true,
     }
 }
