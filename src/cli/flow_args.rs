@@ -117,6 +117,7 @@ pub struct DiffArgs {
 
 /// What is done once a run goes on again.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct GoOn {
     /// Follow the run to its end; so it is without saying where no supervisor runs and there is no terminal
     #[arg(short, long)]
@@ -172,7 +173,7 @@ pub struct RejectArgs {
     /// The stage to begin again with [default: the rejected one]
     #[arg(long, value_name = "STAGE")]
     pub rewind_to: Option<String>,
-    /// What to do better: the stage reads it in RESTAGE_FEEDBACK; @FILE is what a file says, @- stdin
+    /// What to do better: the stage reads it in `RESTAGE_FEEDBACK`; @FILE is what a file says, @- stdin
     #[arg(long, value_name = "TEXT|@FILE")]
     pub feedback: String,
     #[command(flatten)]

@@ -66,10 +66,10 @@ impl<'w> History<'w> {
             Some(reply) => reply,
             None => self.desk(|desk| desk.checkpoints(run), &act)?,
         };
-        match reply {
-            FlowReply::Checkpoints { checkpoints, branches } => Ok((checkpoints, branches)),
-            other => Err(unexpected(&act, &other)),
-        }
+        let FlowReply::Checkpoints { checkpoints, branches } = reply else {
+            return Err(unexpected(&act, &reply));
+        };
+        Ok((checkpoints, branches))
     }
 
     /// What the engine would say if it had nothing under way.

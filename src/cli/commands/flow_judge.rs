@@ -30,7 +30,7 @@ pub fn approve(global: &Global, workspace: &Workspace, args: &ApproveArgs) -> Ou
         who: engine::who(),
         note: args.note.clone(),
     };
-    judge(global, workspace, &run, &args.go_on, act, FlowRequest::Approve(wish), "approved")
+    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Approve(wish), "approved")
 }
 
 pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outcome {
@@ -43,7 +43,7 @@ pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outc
         feedback: feedback(&args.feedback)?,
         who: engine::who(),
     };
-    judge(global, workspace, &run, &args.go_on, act, FlowRequest::Reject(wish), "rejected")
+    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Reject(wish), "rejected")
 }
 
 /// The text itself, or what a file says.
@@ -65,7 +65,7 @@ fn judge(
     workspace: &Workspace,
     run: &RunId,
     go_on: &GoOn,
-    act: String,
+    act: &str,
     request: FlowRequest,
     done: &str,
 ) -> Outcome {
@@ -92,8 +92,8 @@ fn judge(
         };
         match client.flow(request).await {
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
-            Ok(other) => return Err(unexpected(&act, &other)),
-            Err(error) => return Err(Failure::of_client(&act, &error)),
+            Ok(other) => return Err(unexpected(act, &other)),
+            Err(error) => return Err(Failure::of_client(act, &error)),
         }
         let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&client));
         if !json {
@@ -113,15 +113,18 @@ fn judge(
 
 pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome {
     let act = format!("fork {} at {}", args.run, args.at);
-    let at = CheckpointId::parse(&args.at).map_err(|why| Failure::new(Exit::Usage, &act, why))?;
+    let at = CheckpointId::parse(&args.at).map_err(|why| {
+        Failure::new(Exit::Usage, &act, why).hint(format!("the tree: restage checkpoints {}", args.run))
+    })?;
     let branch = BranchName::parse(&args.branch)
-        .map_err(|why| Failure::new(Exit::Usage, &act, format!("a branch cannot be called so: {why}")))?;
+        .map_err(|why| Failure::new(Exit::Usage, &act, format!("a branch cannot be called so: {why}")))
+        .map_err(|failure| failure.hint("as in --branch darker"))?;
     let run = RunId::trusted(args.run.as_str());
     drop(History::open(workspace)?);
     let wish = ForkWish { run: run.clone(), at: at.clone(), branch: branch.clone(), who: engine::who() };
-    match engine::ask(global, workspace, &act, &FlowRequest::Fork(wish))? {
-        FlowReply::Done => {}
-        other => return Err(unexpected(&act, &other)),
+    let reply = engine::ask(global, workspace, &act, &FlowRequest::Fork(wish))?;
+    if reply != FlowReply::Done {
+        return Err(unexpected(&act, &reply));
     }
     if args.json || global.output == Output::Json {
         output::print_json(&serde_json::json!({ "branch_name": branch, "forked_from": at }))?;
@@ -138,9 +141,9 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
     let act = format!("unlock {}", args.run);
     let run = RunId::trusted(args.run.as_str());
     drop(History::open(workspace)?);
-    match engine::ask(global, workspace, &act, &FlowRequest::Unlock { run: run.clone() })? {
-        FlowReply::Done => {}
-        other => return Err(unexpected(&act, &other)),
+    let reply = engine::ask(global, workspace, &act, &FlowRequest::Unlock { run: run.clone() })?;
+    if reply != FlowReply::Done {
+        return Err(unexpected(&act, &reply));
     }
     if args.json || global.output == Output::Json {
         output::print_json(&serde_json::json!({ "run_id": run }))?;

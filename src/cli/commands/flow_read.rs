@@ -16,7 +16,7 @@ use crate::cli::history::{History, failed};
 use crate::cli::workspace::Workspace;
 use crate::cli::{output, settings};
 use crate::config::Missing;
-use crate::domain::flow::ask::{BranchView, Shown};
+use crate::domain::flow::ask::BranchView;
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, StageName};
 use crate::domain::flow::record::{Artifact, Checkpoint, RunFilter, RunRecord, StageRecord};
@@ -115,7 +115,8 @@ fn ago(text: &str) -> Option<SignedDuration> {
 #[derive(Debug, Serialize)]
 struct Whole<'a> {
     #[serde(flatten)]
-    shown: &'a Shown,
+    run: &'a RunRecord,
+    branches: &'a [BranchView],
     totals: Spent,
 }
 
@@ -141,7 +142,7 @@ pub fn show(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
     let lineage = Totals::of(&runs);
     if args.json || global.output == Output::Json {
         let totals = Spent { run: Totals::of([&shown.run]), lineage };
-        return done(output::print_json(&Whole { shown, totals }));
+        return done(output::print_json(&Whole { run: &shown.run, branches: &shown.branches, totals }));
     }
     let look = output::look(global.no_color);
     done(output::print(&page::text(shown, seen.supervised, &lineage, now(), &look)))

@@ -119,9 +119,9 @@ async fn rested_one(
 ) -> Result<String, ClientError> {
     client.subscribe().await?;
     loop {
-        let shown = match client.flow(FlowRequest::Show { run: run.clone() }).await? {
-            FlowReply::Shown(shown) => shown,
-            other => return Err(ClientError::Nonsense(format!("{other:?}"))),
+        let reply = client.flow(FlowRequest::Show { run: run.clone() }).await?;
+        let FlowReply::Shown(shown) = reply else {
+            return Err(ClientError::Nonsense(format!("{reply:?}")));
         };
         let row = shown.run.stages.iter().flatten().find(|row| row.name == *stage);
         if let Some(row) = row.filter(|row| row.status.is_final()) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::table::{Cell, Table};
-use super::words::{age, length, origin, run_tone, took};
+use super::words::{age, origin, run_tone, took};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::RunRecord;
 use crate::domain::flow::status::RunStatus;
@@ -87,7 +87,7 @@ pub fn lineage(runs: &[RunRecord], of: &RunId, supervised: bool, now: Timestamp,
             open.push((child, format!("{below}{branch}"), format!("{below}{trunk}")));
         }
         let mark = if run.run_id == *of { " *" } else { "" };
-        let seconds = run.duration_seconds.map(length).unwrap_or_else(|| took(run, now));
+        let seconds = took(run, now);
         table.row([
             format!("{prefix}{}{mark}", run.run_id).into(),
             status(run, supervised),

@@ -74,7 +74,7 @@ pub fn text(shown: &Shown, supervised: bool, lineage: &Totals, now: Timestamp, l
     }
     for (line, stage) in lines.zip(stages) {
         writeln!(text, "{line}").ok();
-        text.push_str(&below(stage, now, look));
+        text.push_str(&below(stage, look));
     }
     text.push_str(&spent(&Totals::of([run]), lineage, look));
     text.push_str(&branches(&shown.branches, look));
@@ -152,7 +152,7 @@ fn row(stage: &StageRecord, now: Timestamp, look: &Look) -> [Cell; 7] {
 }
 
 /// Attempts, where there is more to say of them than that one was made and was good.
-fn below(stage: &StageRecord, _now: Timestamp, look: &Look) -> String {
+fn below(stage: &StageRecord, look: &Look) -> String {
     let mut text = String::new();
     let told: Vec<&AttemptRecord> = stage.attempts.iter().filter(|one| one.error.is_some()).collect();
     let hidden = told.len().saturating_sub(MOST_ATTEMPTS);
@@ -195,18 +195,26 @@ fn spent(run: &Totals, lineage: &Totals, look: &Look) -> String {
     format!("\n{}", table.draw(look))
 }
 
+/// Where each branch stands, and below it what continuing there would do, or why it would not.
 pub fn branches(branches: &[BranchView], look: &Look) -> String {
-    let mut table = Table::new(&["branch", "stands at", "continue", "which"]);
+    let mut table = Table::new(&["branch", "stands at", "continue"]);
     for branch in branches {
         let (word, tone) = if branch.can_continue { ("yes", Tone::Good) } else { ("no", Tone::Quiet) };
         table.row([
             branch.branch.branch_name.as_str().into(),
             branch.latest_checkpoint_id.as_ref().map(ToString::to_string).unwrap_or_default().into(),
             Cell::new(word, tone),
-            branch.reason.as_str().into(),
         ]);
     }
-    if branches.is_empty() { String::new() } else { format!("\n{}", table.draw(look)) }
+    let drawn = table.draw(look);
+    let mut lines = drawn.lines();
+    let Some(titles) = lines.next().filter(|_| !branches.is_empty()) else { return String::new() };
+    let mut text = format!("\n{titles}\n");
+    for (line, branch) in lines.zip(branches) {
+        writeln!(text, "{line}").ok();
+        text.push_str(&wrap(&branch.reason, 2, look, MOST_LINES));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -292,8 +300,9 @@ mod tests {
         this run  1     2         24s   3s   64M       1
         lineage   2     3         30s                  1.5
 
-        branch  stands at  continue  which
-        main    script@1   no        checkpoint already approved
+        branch  stands at  continue
+        main    script@1   no
+          checkpoint already approved
         "#);
     }
 

@@ -152,7 +152,7 @@ pub fn wrap(text: &str, indent: usize, look: &Look, most: usize) -> String {
         lines.push(if look.ascii { "~".into() } else { "…".into() });
     }
     let pad = " ".repeat(indent);
-    lines.iter().map(|line| format!("{pad}{}\n", line.trim_end())).collect()
+    lines.iter().flat_map(|line| [pad.as_str(), line.trim_end(), "\n"]).collect()
 }
 
 #[cfg(test)]
