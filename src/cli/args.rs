@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::flow_args::{
+    ApproveArgs, ArtifactsArgs, DiffArgs, EditArgs, ForkArgs, GcArgs, GraphArgs, RejectArgs, RunArg,
+    RunsArgs, StateArgs, StatsArgs,
+};
+
 /// Keeps long unattended work alive, and goes on from where it failed.
 ///
 /// Without a verb: `up`.
@@ -21,7 +26,7 @@ pub struct Cli {
 impl Cli {
     /// What is written is read by a program, errors included.
     pub fn wants_json(&self) -> bool {
-        let of_verb = matches!(self.verb, Some(Verb::Status { json: true, .. } | Verb::Check { json: true }));
+        let of_verb = self.verb.as_ref().is_some_and(Verb::wants_json);
         self.global.output == Output::Json || of_verb
     }
 }
@@ -92,9 +97,9 @@ pub enum Verb {
     Restart(Names),
     /// Stop without signal and grace; waits until they have ended
     Kill(Names),
-    /// What a runner has printed, also when nothing runs
+    /// What a runner or a stage has printed, also when nothing runs
     Logs {
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME|RUN/STAGE")]
         name: String,
         /// Go on with what comes, also into the next attempt
         #[arg(short, long)]
@@ -105,6 +110,9 @@ pub enum Verb {
         /// Of this attempt [default: the last one]
         #[arg(long, value_name = "N")]
         attempt: Option<u32>,
+        /// Of this item, from 0, of a stage that fans out
+        #[arg(long, value_name = "N")]
+        item: Option<u32>,
     },
     /// Why a runner is, or is not, running
     Why {
@@ -132,6 +140,36 @@ pub enum Verb {
         #[arg(value_name = "RUN")]
         run: String,
     },
+    /// Approve what a stage left, and let its run go on
+    Approve(ApproveArgs),
+    /// Send a run back, with a word on what to do better
+    Reject(RejectArgs),
+    /// Make another version of what a stage left
+    Edit(EditArgs),
+    /// Begin a branch at a checkpoint; `continue` works on it
+    Fork(ForkArgs),
+    /// Runs of flows, the newest first
+    Runs(RunsArgs),
+    /// One run: its stages, what was decided of each and why, its attempts and errors
+    Show(RunArg),
+    /// The retries of a run, as a tree
+    Lineage(RunArg),
+    /// What a run carries, as JSON
+    State(StateArgs),
+    /// The files that stages left
+    Artifacts(ArtifactsArgs),
+    /// What stages left, version by version, as a tree with its branches
+    Checkpoints(RunArg),
+    /// What differs between two checkpoints
+    Diff(DiffArgs),
+    /// The stages of a flow, drawn
+    Graph(GraphArgs),
+    /// How retries went, and which stages fail
+    Stats(StatsArgs),
+    /// Free a run that a dead supervisor holds
+    Unlock(RunArg),
+    /// Delete files that nobody needs any more
+    Gc(GcArgs),
     /// Everything that is wrong with the config
     Check {
         /// An array of problems
@@ -145,6 +183,44 @@ pub enum Verb {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+}
+
+impl Verb {
+    /// By an option of its own.
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::Status { json, .. } | Self::Check { json } => *json,
+            Self::Approve(args) => args.go_on.json,
+            Self::Reject(args) => args.go_on.json,
+            Self::Edit(args) => args.json,
+            Self::Fork(args) => args.json,
+            Self::Runs(args) => args.json,
+            Self::Show(args) | Self::Lineage(args) | Self::Checkpoints(args) | Self::Unlock(args) => {
+                args.json
+            }
+            Self::State(args) => args.json,
+            Self::Artifacts(args) => args.json,
+            Self::Diff(args) => args.json,
+            Self::Graph(args) => args.json,
+            Self::Stats(args) => args.json,
+            Self::Gc(args) => args.json,
+            Self::Up { .. }
+            | Self::Down { .. }
+            | Self::Start(_)
+            | Self::Stop(_)
+            | Self::Restart(_)
+            | Self::Kill(_)
+            | Self::Logs { .. }
+            | Self::Why { .. }
+            | Self::Wait { .. }
+            | Self::Run(_)
+            | Self::Retry(_)
+            | Self::Continue(_)
+            | Self::Cancel { .. }
+            | Self::Doctor
+            | Self::Completions { .. } => false,
+        }
+    }
 }
 
 /// What is done once a run is under way.

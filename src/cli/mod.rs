@@ -14,7 +14,9 @@ pub mod editor;
 pub mod engine;
 pub mod exit;
 pub mod failure;
+pub mod flow_args;
 pub mod flows;
+pub mod history;
 pub mod link;
 pub mod output;
 pub mod own_log;
@@ -35,7 +37,8 @@ use tokio::runtime::{Builder, Runtime};
 use args::{Cli, Global, Mode, Output, Verb};
 use commands::order::Order;
 use commands::{
-    check, completions, dashboard, doctor as doctor_verb, down, flow_run, logs, order, status, up, wait, why,
+    check, completions, dashboard, doctor as doctor_verb, down, flow_edit, flow_judge, flow_read, flow_run,
+    logs, order, stage_logs, status, up, wait, why,
 };
 use exit::Exit;
 use failure::{Failure, Outcome};
@@ -119,11 +122,21 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
             dashboard::run(&Workspace::find(global)?, global, &names)
         }
         Verb::Up { mode, names } => up::run(&Workspace::find(global)?, global, mode, &names),
-        Verb::Logs { name, follow, lines, attempt } => {
+        // No runner has a name with a slash.
+        Verb::Logs { name, follow, lines, attempt, item } if name.contains('/') => {
+            let wanted = stage_logs::Wanted { name: &name, item, attempt, lines, follow };
+            stage_logs::run(global, &Workspace::find(global)?, wanted)
+        }
+        Verb::Logs { item: Some(_), .. } => {
+            Err(Failure::new(Exit::Usage, "read the command line", "--item belongs to the log of a stage")
+                .hint("as in restage logs video-12/render --item 3"))
+        }
+        Verb::Logs { name, follow, lines, attempt, item: None } => {
             let workspace = Workspace::find(global)?;
             let name = RunnerName::trusted(name);
             let (log, known) = settings::log_of(&workspace, &name);
-            let options = logs::Options { name, known, attempt, lines, follow, no_color };
+            let options =
+                logs::Options { name, known, of: logs::Whose::Runner, attempt, lines, follow, no_color };
             block_on(logs::run(&workspace, log, options))?
         }
         Verb::Down { kill } => {
@@ -144,14 +157,29 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
         Verb::Restart(names) => talk.order(Order::Restart, &names),
         Verb::Kill(names) => talk.order(Order::Kill, &names),
         Verb::Run(args) => flow_run::run(global, &Workspace::find(global)?, args),
-        Verb::Retry(args) => flow_run::retry(global, &Workspace::find(global)?, args),
-        Verb::Continue(args) => flow_run::proceed(global, &Workspace::find(global)?, args),
+        Verb::Retry(args) => flow_run::retry(global, &Workspace::find(global)?, &args),
+        Verb::Continue(args) => flow_run::proceed(global, &Workspace::find(global)?, &args),
         Verb::Cancel { run } => {
             let workspace = Workspace::find(global)?;
             engine::with(global, &workspace, engine::Host::Verb, async |client, updates| {
                 flow_run::cancel(client, updates, &run, global).await
             })
         }
+        Verb::Approve(args) => flow_judge::approve(global, &Workspace::find(global)?, &args),
+        Verb::Reject(args) => flow_judge::reject(global, &Workspace::find(global)?, &args),
+        Verb::Edit(args) => flow_edit::edit(global, &Workspace::find(global)?, &args),
+        Verb::Fork(args) => flow_judge::fork(global, &Workspace::find(global)?, &args),
+        Verb::Unlock(args) => flow_judge::unlock(global, &Workspace::find(global)?, &args),
+        Verb::Gc(args) => flow_judge::gc(global, &Workspace::find(global)?, &args),
+        Verb::Runs(args) => flow_read::runs(global, &Workspace::find(global)?, &args),
+        Verb::Show(args) => flow_read::show(global, &Workspace::find(global)?, &args),
+        Verb::Lineage(args) => flow_read::lineage(global, &Workspace::find(global)?, &args),
+        Verb::State(args) => flow_read::state(global, &Workspace::find(global)?, &args),
+        Verb::Artifacts(args) => flow_read::artifacts(global, &Workspace::find(global)?, &args),
+        Verb::Checkpoints(args) => flow_read::checkpoints(global, &Workspace::find(global)?, &args),
+        Verb::Diff(args) => flow_read::diff(global, &Workspace::find(global)?, &args),
+        Verb::Graph(args) => flow_read::graph(global, &Workspace::find(global)?, &args),
+        Verb::Stats(args) => flow_read::stats(global, &Workspace::find(global)?, &args),
         Verb::Why { name } => talk.with_or(
             async |_, client, _| why::run(client, &name, json).await,
             |workspace| {

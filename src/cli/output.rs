@@ -30,6 +30,14 @@ pub fn print_bytes(bytes: &[u8]) -> Result<bool, Failure> {
     }
 }
 
+/// Lines of data that may hold what a child wrote: a terminal gets no control character of it, a program everything.
+pub fn harmless(text: &str) -> String {
+    if !io::stdout().is_terminal() {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
 /// One JSON value on one line.
 pub fn print_json(value: &impl Serialize) -> Result<bool, Failure> {
     let mut text = serde_json::to_string(value)

@@ -138,17 +138,15 @@ impl Client {
     }
 
     pub async fn snapshot(&self, figures: bool) -> Result<Box<Snapshot>, ClientError> {
-        match self.ask(Command::Snapshot { figures }).await? {
-            Answer::Snapshot(snapshot) => Ok(snapshot),
-            other => Err(unexpected(&other)),
-        }
+        let answer = self.ask(Command::Snapshot { figures }).await?;
+        let Answer::Snapshot(snapshot) = answer else { return Err(unexpected(&answer)) };
+        Ok(snapshot)
     }
 
     pub async fn flow(&self, request: FlowRequest) -> Result<FlowReply, ClientError> {
-        match self.ask(Command::Flow(Box::new(request))).await? {
-            Answer::Flow(reply) => Ok(*reply),
-            other => Err(unexpected(&other)),
-        }
+        let answer = self.ask(Command::Flow(Box::new(request))).await?;
+        let Answer::Flow(reply) = answer else { return Err(unexpected(&answer)) };
+        Ok(*reply)
     }
 
     pub async fn subscribe(&self) -> Result<(), ClientError> {
@@ -172,10 +170,9 @@ impl Client {
     }
 
     async fn ask_runners(&self, what: Command) -> Result<Vec<Arc<RunnerView>>, ClientError> {
-        match self.ask(what).await? {
-            Answer::Runners(runners) => Ok(runners),
-            other => Err(unexpected(&other)),
-        }
+        let answer = self.ask(what).await?;
+        let Answer::Runners(runners) = answer else { return Err(unexpected(&answer)) };
+        Ok(runners)
     }
 }
 

@@ -1,23 +1,26 @@
-//! The private folder of one attempt: `.restage/runs/<run>/<stage>[/<item>]/<attempt>/`. It is made before the attempt
+//! The private folder of one attempt: `.restage/runs/<run>/<stage>[,<item>]_<attempt>/`. It is made before the attempt
 //! starts, with what the stage may read, and removed once the store names what came of it. The folder of an attempt
 //! that failed stays for the next one to look at, until it is collected.
 //!
-//! Nothing here is fsynced: after a power loss no process is left that could go on in it.
+//! Nothing here is fsynced: after a power loss no process is left that could go on in it. And it does little: for most
+//! stages two folders and a file are all there is to make, and to remove them is left to a broom, beside the work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::beneath::{self, FileError, during, enter};
-use super::objects::Objects;
+use super::broom::Broom;
+use super::objects::{Objects, Stamp};
 use crate::domain::flow::ids::{RunId, StageName};
 use crate::domain::flow::record::Artifact;
 use crate::domain::json::Json;
@@ -25,8 +28,10 @@ use crate::domain::json::Json;
 /// The kernel refuses a variable of more than 128 KiB.
 const FEEDBACK_MAX: usize = 64 << 10;
 
-pub(super) const STATE: &str = "state.json";
-pub(super) const INPUTS: &str = "inputs";
+const STATE: &str = "state.json";
+const INPUTS: &str = "inputs";
+/// In the folder of all runs; no run is called that.
+pub(super) const EMPTY: &str = ".empty";
 pub(super) const OUTPUT: &str = "output";
 pub(super) const ARTIFACTS: &str = "artifacts";
 const ITEM: &str = "item.json";
@@ -75,12 +80,15 @@ pub enum AttemptError {
 #[derive(Debug)]
 pub struct AttemptDirs {
     root: PathBuf,
+    broom: Broom,
+    /// The folder of inputs of all who have none, as it was when it was empty.
+    empty: Mutex<Option<Stamp>>,
 }
 
 impl AttemptDirs {
     /// `.restage/runs`, absolute.
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { broom: Broom::new(root.clone()), root, empty: Mutex::default() }
     }
 
     pub fn root(&self) -> &Path {
@@ -88,10 +96,7 @@ impl AttemptDirs {
     }
 
     pub fn path(&self, key: &AttemptKey) -> PathBuf {
-        let mut path = self.root.join(key.run.as_str());
-        path.extend(key.parts());
-        path.push(key.attempt.to_string());
-        path
+        self.root.join(key.run.as_str()).join(key.folder())
     }
 
     /// Makes the folder, new and with nothing of an earlier one in it, and says what the environment is to name. After
@@ -104,7 +109,7 @@ impl AttemptDirs {
         let path = self.path(given.key);
         let env = self.environment(&path, given)?;
         let (parent, folder) = self.make(given.key).map_err(during("make the folder", &path))?;
-        let filled = fill(&path, &folder, objects, given);
+        let filled = fill(&path, &folder, objects, given).and_then(|()| self.make_inputs(given));
         if filled.is_err() {
             // What stays is removed by whoever makes it next.
             beneath::remove(&parent, &given.key.name()).ok();
@@ -112,49 +117,24 @@ impl AttemptDirs {
         filled.map(|()| env).map_err(AttemptError::from)
     }
 
-    /// Removes the folder of an attempt whose end is on record, and those above it that held nothing else. One that is
-    /// gone is fine.
-    pub fn remove(&self, key: &AttemptKey) -> Result<(), FileError> {
-        let fail = |error: Errno| during("remove", &self.path(key))(error);
-        let above = match self.above(key) {
-            Ok(above) => above,
-            Err(Errno::ENOENT) => return Ok(()),
-            Err(error) => return Err(fail(error)),
-        };
-        let Some(parent) = above.last() else { return Ok(()) };
-        let name = key.name();
-        // Mostly there is nothing but what was made here, and no need to look.
-        if let Ok(folder) = enter(parent, name.as_c_str()) {
-            for file in [STATE, OUTPUT] {
-                unlinkat(&folder, file, UnlinkatFlags::NoRemoveDir).ok();
-            }
-            for below in [ARTIFACTS, INPUTS] {
-                unlinkat(&folder, below, UnlinkatFlags::RemoveDir).ok();
-            }
-        }
-        if unlinkat(parent, name.as_c_str(), UnlinkatFlags::RemoveDir).is_err() {
-            beneath::remove(parent, &name).map_err(fail)?;
-        }
-        let parts: Vec<String> = key.parts().collect();
-        for (at, part) in above[1..].iter().zip(&parts).rev() {
-            // Others lie in it, or come just now.
-            if unlinkat(at, part.as_str(), UnlinkatFlags::RemoveDir).is_err() {
-                break;
-            }
-        }
-        Ok(())
+    /// The end of this attempt is on record, and nobody goes back to its folder: it is removed before long.
+    pub fn leave(&self, key: &AttemptKey) {
+        self.broom.sweep(vec![key.run_name(), key.name()]);
     }
 
     /// Of an attempt that failed, its copies of what it was given, which nobody looks at again.
-    pub fn drop_inputs(&self, key: &AttemptKey) -> Result<(), FileError> {
-        match self.open(key) {
-            Ok(folder) => {
-                beneath::remove(folder, c"inputs").map_err(during("remove", &self.path(key).join(INPUTS)))
-            }
-            // It removed its own folder.
+    pub fn leave_inputs(&self, key: &AttemptKey) {
+        self.broom.sweep(vec![key.run_name(), key.name(), CString::from(c"inputs")]);
+    }
+
+    /// Removes the folder now. One that is gone is fine.
+    pub fn remove(&self, key: &AttemptKey) -> Result<(), FileError> {
+        let removed = match self.top().and_then(|top| enter(top, key.run.as_str())) {
             Err(Errno::ENOENT) => Ok(()),
-            Err(error) => Err(during("open", &self.path(key))(error)),
-        }
+            Err(error) => Err(error),
+            Ok(run) => beneath::remove(run, &key.name()),
+        };
+        removed.map_err(during("remove", &self.path(key)))
     }
 
     /// Whether taking it in may take long.
@@ -164,62 +144,56 @@ impl AttemptDirs {
 
     /// The folder, where it is one and the way there has no link that a stage made.
     pub(super) fn open(&self, key: &AttemptKey) -> nix::Result<OwnedFd> {
-        let above = self.above(key)?;
-        enter(above.last().ok_or(Errno::ENOENT)?, key.name().as_c_str())
+        enter(enter(self.top()?, key.run.as_str())?, key.name().as_c_str())
     }
 
-    /// The folder of all, that of the run, and so on to the one that holds the attempt.
-    fn above(&self, key: &AttemptKey) -> nix::Result<Vec<OwnedFd>> {
-        // Whoever made `.restage/runs` a link to another disk meant it.
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut above = vec![openat(AT_FDCWD, &self.root, flags, Mode::empty())?];
-        let mut at = enter(&above[0], key.run.as_str())?;
-        for part in key.parts() {
-            let next = enter(&at, part.as_str())?;
-            above.push(at);
-            at = next;
-        }
-        above.push(at);
-        Ok(above)
+    /// Whoever made `.restage/runs` a link to another disk meant it.
+    fn top(&self) -> nix::Result<OwnedFd> {
+        openat(AT_FDCWD, &self.root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
     }
 
     fn make(&self, key: &AttemptKey) -> nix::Result<(OwnedFd, OwnedFd)> {
-        let mut tries = 0;
-        loop {
-            match self.try_make(key) {
-                // Another attempt has just gone, and took the empty folder of its stage with it.
-                Err(Errno::ENOENT) if tries < 10 => tries += 1,
-                done => return done,
+        let top = match self.top() {
+            Err(Errno::ENOENT) => {
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+                made.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+                self.top()?
             }
+            top => top?,
+        };
+        let run = match enter(&top, key.run.as_str()) {
+            Err(Errno::ENOENT) => make_one(&top, key.run.as_str())?,
+            run => run?,
+        };
+        let name = key.name();
+        if mkdirat(&run, name.as_c_str(), Mode::S_IRWXU) == Err(Errno::EEXIST) {
+            // Of a supervisor that died before the attempt started.
+            beneath::remove(&run, &name)?;
+            mkdirat(&run, name.as_c_str(), Mode::S_IRWXU)?;
         }
+        let folder = enter(&run, name.as_c_str())?;
+        Ok((run, folder))
     }
 
-    fn try_make(&self, key: &AttemptKey) -> nix::Result<(OwnedFd, OwnedFd)> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let root = match openat(AT_FDCWD, &self.root, flags, Mode::empty()) {
-            Err(Errno::ENOENT) => {
-                use std::os::unix::fs::DirBuilderExt;
-                let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
-                made.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-                openat(AT_FDCWD, &self.root, flags, Mode::empty())?
-            }
-            opened => opened?,
-        };
-        let mut at = match enter(&root, key.run.as_str()) {
-            Err(Errno::ENOENT) => make_one(&root, key.run.as_str())?,
-            entered => entered?,
-        };
-        for part in key.parts() {
-            at = make_one(&at, &part)?;
+    /// Those who are given nothing share a folder, which is made anew where somebody put something into it.
+    fn make_inputs(&self, given: &Given<'_>) -> Result<(), FileError> {
+        if given.has_inputs() {
+            return Ok(());
         }
-        let name = key.name();
-        if mkdirat(&at, name.as_c_str(), Mode::S_IRWXU) == Err(Errno::EEXIST) {
-            // Of a supervisor that died before the attempt started.
-            beneath::remove(&at, &name)?;
-            mkdirat(&at, name.as_c_str(), Mode::S_IRWXU)?;
+        let path = self.root.join(EMPTY);
+        let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = fs::symlink_metadata(&path).ok().map(|meta| Stamp::of(&meta));
+        if now.is_some() && now == *empty {
+            return Ok(());
         }
-        let folder = enter(&at, name.as_c_str())?;
-        Ok((at, folder))
+        let made = self.top().and_then(|top| {
+            beneath::remove(&top, &CString::new(EMPTY).unwrap_or_default())?;
+            mkdirat(&top, EMPTY, Mode::S_IRWXU)?;
+            close(&top, EMPTY)
+        });
+        made.map_err(during("make the folder", &path))?;
+        *empty = fs::symlink_metadata(&path).ok().map(|meta| Stamp::of(&meta));
+        Ok(())
     }
 
     fn environment(&self, path: &Path, given: &Given<'_>) -> Result<BTreeMap<String, String>, AttemptError> {
@@ -235,7 +209,8 @@ impl AttemptDirs {
         let mut env = BTreeMap::new();
         let mut set = |name: &str, value: String| env.insert(format!("RESTAGE_{name}"), value);
         set("STATE", text(path.join(STATE))?);
-        set("INPUTS", text(path.join(INPUTS))?);
+        let inputs = if given.has_inputs() { path.join(INPUTS) } else { self.root.join(EMPTY) };
+        set("INPUTS", text(inputs)?);
         set("OUTPUT", text(path.join(OUTPUT))?);
         set("ARTIFACTS", text(path.join(ARTIFACTS))?);
         set("RUN_ID", key.run.to_string());
@@ -267,14 +242,38 @@ impl AttemptDirs {
 }
 
 impl AttemptKey {
-    /// The folders between that of the run and that of the attempt.
-    fn parts(&self) -> impl Iterator<Item = String> {
-        [Some(self.stage.to_string()), self.item.map(|item| item.to_string())].into_iter().flatten()
+    /// The name of its folder, from which it can be read again: no name of a stage has a comma.
+    pub(super) fn folder(&self) -> String {
+        match self.item {
+            None => format!("{}_{}", self.stage, self.attempt),
+            Some(item) => format!("{},{item}_{}", self.stage, self.attempt),
+        }
     }
 
+    pub(super) fn of_folder(run: &RunId, folder: &str) -> Option<Self> {
+        let (stage, attempt) = folder.rsplit_once('_')?;
+        let (stage, item) = match stage.split_once(',') {
+            None => (stage, None),
+            Some((stage, item)) => (stage, Some(item.parse().ok()?)),
+        };
+        let stage = StageName::parse(stage).ok()?;
+        let key = Self { run: run.clone(), stage, item, attempt: attempt.parse().ok()? };
+        (key.folder() == folder).then_some(key)
+    }
+
+    // Names hold no zero byte.
     fn name(&self) -> CString {
-        // Digits hold no zero byte.
-        CString::new(self.attempt.to_string()).unwrap_or_default()
+        CString::new(self.folder()).unwrap_or_default()
+    }
+
+    fn run_name(&self) -> CString {
+        CString::new(self.run.as_str()).unwrap_or_default()
+    }
+}
+
+impl Given<'_> {
+    fn has_inputs(&self) -> bool {
+        self.inputs.iter().any(|(_, artifacts)| !artifacts.is_empty())
     }
 }
 
@@ -298,19 +297,19 @@ fn fill(path: &Path, folder: &OwnedFd, objects: &Objects, given: &Given<'_>) -> 
     if let Some(feedback) = given.feedback {
         write(path, folder, FEEDBACK, feedback.as_bytes())?;
     }
-    for name in [ARTIFACTS, INPUTS] {
-        mkdirat(folder, name, Mode::S_IRWXU).map_err(during("make the folder", &path.join(name)))?;
+    let make = |name: &str| {
+        mkdirat(folder, name, Mode::S_IRWXU).map_err(during("make the folder", &path.join(name)))
+    };
+    make(ARTIFACTS)?;
+    if !given.has_inputs() {
+        return Ok(());
     }
+    make(INPUTS)?;
     let inputs = path.join(INPUTS);
-    let mut any = false;
     for (stage, artifacts) in given.inputs.iter().filter(|(_, artifacts)| !artifacts.is_empty()) {
-        any = true;
         give(&inputs.join(stage.as_str()), folder, &format!("{INPUTS}/{stage}"), artifacts, objects)?;
     }
-    if any {
-        close(folder, INPUTS).map_err(during("protect", &inputs))?;
-    }
-    Ok(())
+    close(folder, INPUTS).map_err(during("protect", &inputs))
 }
 
 fn write(path: &Path, folder: &OwnedFd, name: &str, bytes: &[u8]) -> Result<(), FileError> {

@@ -125,7 +125,11 @@ pub(super) fn remove(at: impl AsFd, name: &CStr) -> nix::Result<()> {
         Err(Errno::EISDIR) => {}
         Err(error) => return Err(error),
     }
-    let top = enter_unlocked(&at, name)?;
+    let top = match enter_unlocked(&at, name) {
+        // Somebody else removes it, too.
+        Err(Errno::ENOENT) => return Ok(()),
+        entered => entered?.0,
+    };
     let mut moved = 0;
     // What was moved up is found by the next round.
     loop {
@@ -135,7 +139,10 @@ pub(super) fn remove(at: impl AsFd, name: &CStr) -> nix::Result<()> {
             break;
         }
     }
-    unlinkat(&at, name, UnlinkatFlags::RemoveDir)
+    match unlinkat(&at, name, UnlinkatFlags::RemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        removed => removed,
+    }
 }
 
 fn empty(top: &OwnedFd, folder: &OwnedFd, depth: usize, moved: &mut u32) -> nix::Result<()> {
@@ -145,7 +152,7 @@ fn empty(top: &OwnedFd, folder: &OwnedFd, depth: usize, moved: &mut u32) -> nix:
             Err(Errno::EISDIR) => {}
             Err(error) => return Err(error),
         }
-        let below = enter_unlocked(folder, &name)?;
+        let (below, _) = enter_unlocked(folder, &name)?;
         if depth == 0 {
             let aside = format!(".restage-removed-{moved}");
             *moved += 1;
@@ -158,17 +165,18 @@ fn empty(top: &OwnedFd, folder: &OwnedFd, depth: usize, moved: &mut u32) -> nix:
     Ok(())
 }
 
-/// A folder whose content may be changed from now on.
-fn enter_unlocked(at: impl AsFd, name: &CStr) -> nix::Result<OwnedFd> {
+/// A folder whose content may be changed from now on, and whether that was forbidden before.
+pub(super) fn enter_unlocked(at: impl AsFd, name: &CStr) -> nix::Result<(OwnedFd, bool)> {
     let folder = enter(&at, name)?;
     let mode = nix::sys::stat::fstat(&folder)?.st_mode & 0o7777;
-    if mode & 0o700 != 0o700 {
+    let locked = mode & 0o700 != 0o700;
+    if locked {
         // By way of the descriptor, so that it cannot be another one by now.
         let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
             .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
     }
-    Ok(folder)
+    Ok((folder, locked))
 }
 
 #[cfg(test)]

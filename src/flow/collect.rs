@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, DirEntry, Metadata};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,10 +17,11 @@ use nix::sys::stat::SFlag;
 
 use super::attempt_dir::{AttemptDirs, AttemptKey};
 use super::beneath::{self, FileError, during};
+use super::broom::DONE;
 use super::objects::{Objects, UNNAMED};
 use crate::domain::flow::ask::Collected;
-use crate::domain::flow::ids::{Hash, RunId, StageName};
-use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::ids::{Hash, RunId};
+use crate::domain::flow::record::{AttemptRecord, RunRecord, StageRecord};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
@@ -56,16 +58,24 @@ impl Collector<'_> {
     ) -> Result<Collected, E> {
         let mut round = Round { collected: Collected::default(), first_error: None };
         self.objects(&mut round);
+        for entry in round.entries(&self.dirs.root().join(DONE)) {
+            self.tree(&entry, &mut round);
+        }
         for entry in round.entries(self.dirs.root()) {
-            // Runs have names that are texts.
+            // Runs have names that are texts and begin with no dot. What is a link was put there by somebody else.
             let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.starts_with('.') || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
             let run = RunId::trusted(name);
             match known(&run)? {
-                Known::Gone => self.whole_run(&run, &entry, &mut round),
+                Known::Gone if entry.metadata().is_ok_and(|meta| self.is_old(&meta)) => {
+                    self.tree(&entry, &mut round);
+                }
                 Known::Run { record, keep_failed } if record.status.is_final() => {
                     self.ended_run(&record, keep_failed, &mut round);
                 }
-                Known::Run { .. } => {}
+                Known::Gone | Known::Run { .. } => {}
             }
         }
         round.collected.paths.sort();
@@ -96,16 +106,15 @@ impl Collector<'_> {
         }
     }
 
-    fn whole_run(&self, run: &RunId, entry: &DirEntry, round: &mut Round) {
-        if !entry.metadata().is_ok_and(|meta| self.is_old(&meta)) {
-            return;
-        }
+    fn tree(&self, entry: &DirEntry, round: &mut Round) {
         let path = entry.path();
-        let Ok(name) = CString::new(run.as_str()) else { return };
-        let done = fs::File::open(self.dirs.root()).and_then(|root| {
-            let size = size(&root, &name, DEPTH)?;
+        let (Some(above), Ok(name)) = (path.parent(), CString::new(entry.file_name().as_bytes())) else {
+            return;
+        };
+        let done = fs::File::open(above).and_then(|above| {
+            let size = size(&above, &name, DEPTH)?;
             if !self.dry_run {
-                beneath::remove(&root, &name)?;
+                beneath::remove(&above, &name)?;
             }
             Ok(size)
         });
@@ -117,46 +126,30 @@ impl Collector<'_> {
 
     fn ended_run(&self, record: &RunRecord, keep_failed: Duration, round: &mut Round) {
         let folder = self.dirs.root().join(record.run_id.as_str());
-        for stage in record.stages.iter().flatten() {
-            let fans_out = stage.items.is_some() || stage.attempts.iter().any(|one| one.item.is_some());
-            for key in attempts(&record.run_id, &stage.name, &folder, fans_out, round) {
-                let mut of_item = stage.attempts.iter().filter(|one| one.item == key.item);
-                let last = of_item.clone().map(|one| one.number).max();
-                let goes = match of_item.find(|one| one.number == key.attempt) {
-                    // Its end is on record, and with it what it left.
-                    Some(one) if one.error.is_none() && one.verdict == Some(Verdict::Completed) => true,
-                    Some(one) if stage.status.is_good() && last == Some(one.number) => true,
-                    Some(one) => {
-                        let ended = one.ended_at.or(record.ended_at).unwrap_or(record.created_at);
-                        let kept = i64::try_from(keep_failed.as_secs()).unwrap_or(i64::MAX);
-                        ended.as_second().saturating_add(kept) <= self.now.as_second()
-                    }
-                    // It never started.
-                    None => fs::symlink_metadata(self.dirs.path(&key)).is_ok_and(|meta| self.is_old(&meta)),
-                };
-                if goes {
-                    self.attempt(&key, round);
+        for entry in round.entries(&folder) {
+            let name = entry.file_name();
+            let key = name.to_str().and_then(|name| AttemptKey::of_folder(&record.run_id, name));
+            let Some(key) = key else { continue };
+            let stage = record.stages.iter().flatten().find(|stage| stage.name == key.stage);
+            let (good, one) = of_attempt(stage, &key);
+            let goes = match one {
+                // Its end is on record, and with it what it left.
+                Some(_) if good => true,
+                Some(one) => {
+                    let ended = one.ended_at.or(record.ended_at).unwrap_or(record.created_at);
+                    let kept = i64::try_from(keep_failed.as_secs()).unwrap_or(i64::MAX);
+                    ended.as_second().saturating_add(kept) <= self.now.as_second()
                 }
+                // It never started.
+                None => entry.metadata().is_ok_and(|meta| self.is_old(&meta)),
+            };
+            if goes {
+                self.tree(&entry, round);
             }
         }
         if !self.dry_run {
             // Nothing but its logs keeps it.
             fs::remove_dir(&folder).ok();
-        }
-    }
-
-    fn attempt(&self, key: &AttemptKey, round: &mut Round) {
-        let path = self.dirs.path(key);
-        let done = self.dirs.open(key).and_then(|folder| size(&folder, c".", DEPTH));
-        let done = done.map_err(during("read", &path)).and_then(|size| {
-            if !self.dry_run {
-                self.dirs.remove(key)?;
-            }
-            Ok(size)
-        });
-        match done {
-            Ok(size) => round.collected(path, size),
-            Err(error) => round.failed(error),
         }
     }
 
@@ -197,27 +190,14 @@ impl Round {
     }
 }
 
-/// The attempts of a stage that still have a folder.
-fn attempts(
-    run: &RunId,
-    stage: &StageName,
-    folder: &Path,
-    fans_out: bool,
-    round: &mut Round,
-) -> Vec<AttemptKey> {
-    let folder = folder.join(stage.as_str());
-    let mut numbers = |folder: &Path| -> Vec<u32> {
-        let entries = round.entries(folder);
-        entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-    };
-    let key = |item, attempt| AttemptKey { run: run.clone(), stage: stage.clone(), item, attempt };
-    if !fans_out {
-        return numbers(&folder).into_iter().map(|attempt| key(None, attempt)).collect();
-    }
-    let items = numbers(&folder);
-    let of_item = |item: u32| numbers(&folder.join(item.to_string())).into_iter().map(move |n| (item, n));
-    let all: Vec<(u32, u32)> = items.into_iter().flat_map(of_item).collect();
-    all.into_iter().map(|(item, attempt)| key(Some(item), attempt)).collect()
+/// What is on record of an attempt, and whether it ended well: by itself, or as the last one of a stage that did.
+fn of_attempt<'a>(stage: Option<&'a StageRecord>, key: &AttemptKey) -> (bool, Option<&'a AttemptRecord>) {
+    let Some(stage) = stage else { return (false, None) };
+    let of_item = || stage.attempts.iter().filter(|one| one.item == key.item);
+    let one = of_item().find(|one| one.number == key.attempt);
+    let last = of_item().map(|one| one.number).max() == Some(key.attempt);
+    let completed = one.is_some_and(|one| one.error.is_none() && one.verdict == Some(Verdict::Completed));
+    (completed || (last && stage.status.is_good()), one)
 }
 
 #[derive(Debug, Clone, Copy, Default)]

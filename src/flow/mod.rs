@@ -10,6 +10,7 @@
 
 pub mod attempt_dir;
 pub mod beneath;
+mod broom;
 pub mod collect;
 pub mod engine;
 pub mod handle;

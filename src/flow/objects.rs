@@ -127,6 +127,12 @@ impl Objects {
         one.pop().ok_or_else(|| during("read", path)(io::Error::other("nothing was read")))
     }
 
+    /// Whether the object is there, and untouched since this process read it; otherwise it is read. For what is shown
+    /// often; what is about to be reused is verified.
+    pub fn glance(&self, artifact: &Artifact) -> Result<(), FileError> {
+        self.open(artifact, Looked::Once).map(drop)
+    }
+
     /// Reads the object as a whole. An error says what is wrong with it.
     pub fn verify(&self, artifact: &Artifact) -> Result<(), FileError> {
         self.open(artifact, Looked::Whole).map(drop)

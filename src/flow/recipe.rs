@@ -49,14 +49,14 @@ impl Recipe {
     }
 }
 
-/// Tells recipes, and reads no file twice while it lives: one for each plan, since it does not see a later change.
+/// Tells recipes. It looks at each file each time, and reads it when it was touched since it was read last.
 #[derive(Debug)]
 pub struct Recipes {
     root: PathBuf,
     /// As the kernel names it.
     real_root: PathBuf,
-    /// By path; `None` is what does not count.
-    named: HashMap<PathBuf, Option<blake3::Hash>>,
+    /// By path, as it was when it was looked at last; `None` is what does not count.
+    named: HashMap<PathBuf, (Stamp, Option<blake3::Hash>)>,
     read: HashMap<Stamp, blake3::Hash>,
 }
 
@@ -86,20 +86,22 @@ impl Recipes {
     }
 
     fn file(&mut self, path: &Path, whose: Whose) -> Option<blake3::Hash> {
-        if let Some(known) = self.named.get(path) {
-            return *known;
+        let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
+        let stamp = Stamp::of(&meta);
+        match self.named.get(path) {
+            Some((known, hash)) if *known == stamp => *hash,
+            Some(_) | None => {
+                let hash = self.look(path, stamp, whose);
+                self.named.insert(path.to_owned(), (stamp, hash));
+                hash
+            }
         }
-        let hash = self.look(path, whose);
-        self.named.insert(path.to_owned(), hash);
-        hash
     }
 
-    fn look(&mut self, path: &Path, whose: Whose) -> Option<blake3::Hash> {
-        let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
+    fn look(&mut self, path: &Path, stamp: Stamp, whose: Whose) -> Option<blake3::Hash> {
         if whose == Whose::Workspace && !path.canonicalize().ok()?.starts_with(&self.real_root) {
             return None;
         }
-        let stamp = Stamp::of(&meta);
         if let Some(known) = self.read.get(&stamp) {
             return Some(*known);
         }

@@ -42,6 +42,12 @@ impl Place {
         }
     }
 
+    /// Ends the one that was there, and waits until it has done what it was told.
+    pub(super) fn without_dirs(mut self) -> Self {
+        self.dirs = AttemptDirs::new(self.dirs.root().to_owned());
+        self
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

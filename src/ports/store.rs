@@ -5,6 +5,7 @@
 pub use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord, StageRecord};
+pub use crate::domain::flow::stats::{FailingStage, Stats};
 
 /// The most that the outputs of one checkpoint or one item, the inputs of one run, or a definition may be, as JSON.
 pub const MAX_STATE_BYTES: usize = 64 << 20;
@@ -102,32 +103,6 @@ impl StoredRun {
     pub fn stages(&self) -> &[StageRecord] {
         self.record.stages.as_deref().unwrap_or_default()
     }
-}
-
-/// What history says about retries.
-#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Stats {
-    pub runs: u64,
-    /// Degraded ones, too.
-    pub succeeded: u64,
-    pub failed: u64,
-    /// Runs that are retries, and those of them that ended well.
-    pub retries: u64,
-    pub retries_succeeded: u64,
-    /// In attempts that have an error.
-    pub seconds_lost: f64,
-    /// Stages by how often they failed, the most first.
-    pub failing: Vec<FailingStage>,
-    /// How many stages ended well at their nth attempt, from the first on.
-    pub recovered_after: Vec<u64>,
-}
-
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct FailingStage {
-    pub flow: FlowName,
-    pub stage: StageName,
-    pub failures: u64,
-    pub last_error: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,8 @@
 
 mod cli;
 mod clients;
+mod flows_read;
+mod flows;
 mod guest;
 mod keeper;
 mod layers;

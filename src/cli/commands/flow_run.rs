@@ -38,7 +38,7 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
     set_going(global, workspace, &args.follow, act, FlowRequest::Run(wish))
 }
 
-pub fn retry(global: &Global, workspace: &Workspace, args: RetryArgs) -> Outcome {
+pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
     let act = format!("retry {}", args.run);
     let flow = flow_of(workspace, &args.run);
     let wish = RetryWish {
@@ -65,7 +65,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: RetryArgs) -> Outcome
     })
 }
 
-pub fn proceed(global: &Global, workspace: &Workspace, args: ContinueArgs) -> Outcome {
+pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> Outcome {
     let act = format!("continue {}", args.run);
     let checkpoint = args
         .checkpoint

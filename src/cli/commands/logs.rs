@@ -1,16 +1,19 @@
-//! `restage logs NAME`: from the disk, so it works with no supervisor, too.
+//! `restage logs NAME`: from the disk, so it works with no supervisor, too. Of a stage, [`stage_logs`] tells which one.
 
 use std::fs::File;
+use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
+use super::stage_logs;
 use crate::cli::args::Lines;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::workspace::Workspace;
 use crate::cli::{link, output};
 use crate::control::client::{Client, ClientError, Incoming, Updates};
-use crate::control::watch::{Of, Watch};
+use crate::control::watch::{self, Watch};
+use crate::domain::flow::ids::{RunId, StageName};
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::spec::LogSpec;
 use crate::domain::view::Update;
@@ -24,11 +27,20 @@ use crate::logs::tail::{Follow, News, tail};
 /// More is not read for the last lines, however long they are.
 const MAX_TAIL_BYTES: u64 = 256 << 20;
 
+/// Whose log it is.
+#[derive(Debug, Clone)]
+pub enum Whose {
+    Runner,
+    Stage { run: RunId, stage: StageName },
+}
+
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// As the log is named.
     pub name: RunnerName,
     /// Whether the config knows it; otherwise it may have been removed and its logs are still there.
     pub known: bool,
+    pub of: Whose,
     pub attempt: Option<u32>,
     pub lines: Lines,
     pub follow: bool,
@@ -40,7 +52,11 @@ pub async fn run(workspace: &Workspace, log: LogSpec, options: Options) -> Outco
     if !reader.print_end(options.lines)? || !options.follow {
         return Ok(Exit::Completed);
     }
-    let Some(end) = reader.follow(workspace).await? else { return Ok(Exit::Completed) };
+    let end = match &options.of {
+        Whose::Runner => reader.follow(rested(workspace, &options.name)).await?,
+        Whose::Stage { run, stage } => reader.follow(stage_logs::rested(workspace, run, stage)).await?,
+    };
+    let Some(end) = end else { return Ok(Exit::Completed) };
     // What was written before it rested may have come after the last look.
     if reader.print_news()? {
         while reader.turn_over()? {
@@ -102,16 +118,20 @@ struct Reader {
 
 impl Reader {
     fn open(log: LogSpec, options: &Options) -> Result<Self, Failure> {
-        let act = format!("read the log of {}", options.name);
+        let act = match &options.of {
+            Whose::Runner => format!("read the log of {}", options.name),
+            Whose::Stage { run, .. } => format!("read the log of {run}/{}", options.name),
+        };
         let attempts = attempts_of(&log.dir, &log.template, &options.name)
             .map_err(|error| Failure::io(format!("list the logs in {}", log.dir.display()), &error))?;
         let nothing = |cause: String, hint: String| Err(Failure::new(Exit::Nothing, &act, cause).hint(hint));
         let attempt = match (options.attempt, attempts.last()) {
             (_, None) if options.known => {
-                return nothing(
-                    "it has no log yet".into(),
-                    format!("`restage start {}` starts it", options.name),
-                );
+                let hint = match &options.of {
+                    Whose::Runner => format!("`restage start {}` starts it", options.name),
+                    Whose::Stage { run, .. } => format!("what has become of it: restage show {run}"),
+                };
+                return nothing("it has no log yet".into(), hint);
             }
             (_, None) => {
                 return nothing(
@@ -181,12 +201,13 @@ impl Reader {
 
     /// Goes on until the reader is gone, which is `None`, or nothing more will come, with the reason. A signal ends us
     /// anyway.
-    async fn follow(&mut self, workspace: &Workspace) -> Result<Option<String>, Failure> {
+    async fn follow(
+        &mut self,
+        rested: impl Future<Output = Result<String, Failure>>,
+    ) -> Result<Option<String>, Failure> {
         let watch = Watch::new();
-        watch.add(&self.log.dir, &[Of::Arrivals]);
-        watch.add(&self.path, &[Of::Writes]);
-        let name = self.name.clone();
-        let rested = rested(workspace, &name);
+        watch.add(&self.log.dir, &[watch::Of::Arrivals]);
+        watch.add(&self.path, &[watch::Of::Writes]);
         let unread = output::unread();
         tokio::pin!(rested, unread);
         loop {
@@ -195,7 +216,7 @@ impl Reader {
                 return Ok(None);
             }
             if self.turn_over()? {
-                watch.add(&self.path, &[Of::Writes]);
+                watch.add(&self.path, &[watch::Of::Writes]);
                 continue;
             }
             tokio::select! {

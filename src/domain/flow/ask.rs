@@ -57,6 +57,7 @@ pub struct RunWish {
     pub approve_all: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the verb, named where it is set")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RetryWish {
     pub run: RunId,
@@ -149,7 +150,7 @@ pub enum FlowReply {
     Edited {
         checkpoint: Option<CheckpointId>,
     },
-    Can(Can),
+    Can(Box<Can>),
     Collected(Collected),
     Done,
 }
@@ -157,9 +158,22 @@ pub enum FlowReply {
 /// A run with what belongs to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shown {
-    #[serde(flatten)]
     pub run: RunRecord,
     pub branches: Vec<BranchView>,
+}
+
+/// As `show --json` prints it: one object.
+#[derive(Debug, Serialize)]
+pub struct Flat<'a> {
+    #[serde(flatten)]
+    run: &'a RunRecord,
+    branches: &'a [BranchView],
+}
+
+impl Shown {
+    pub fn flat(&self) -> Flat<'_> {
+        Flat { run: &self.run, branches: &self.branches }
+    }
 }
 
 /// The head of a branch, and whether `continue` would go on from it.

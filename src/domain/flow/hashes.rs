@@ -35,10 +35,6 @@ pub fn checkpoint(map: &JsonMap, artifacts: &[Artifact]) -> Hash {
     Hash::of(["checkpoint".as_bytes(), outputs(map).as_ref(), manifest(artifacts).as_ref()])
 }
 
-pub fn inputs(inputs: &JsonMap) -> Hash {
-    Hash::of(["inputs".as_bytes(), outputs(inputs).as_ref()])
-}
-
 pub fn value(value: &Json) -> Hash {
     Hash::of([value.text()])
 }
@@ -73,14 +69,44 @@ pub enum Ended<'a> {
 /// The hashes of one run, filled in topological order.
 #[derive(Debug, Clone)]
 pub struct Chain {
-    inputs: Hash,
-    data: Vec<Option<Hash>>,
-    artifacts: Vec<Option<Hash>>,
+    inputs: Digest,
+    data: Vec<Option<Digest>>,
+    artifacts: Vec<Option<Digest>>,
+    /// What comes directly before each stage, by name: the order in which needs are written down must not matter.
+    upstream: Vec<usize>,
+    /// Where the list of each stage begins, and at last the end.
+    starts: Vec<usize>,
 }
+
+type Digest = [u8; 32];
 
 impl Chain {
     pub fn new(graph: &Graph, given: &JsonMap) -> Self {
-        Self { inputs: inputs(given), data: vec![None; graph.len()], artifacts: vec![None; graph.len()] }
+        let mut starts = vec![0];
+        for stage in 0..graph.len() {
+            starts.push(starts[stage] + graph.upstream(stage).len());
+        }
+        let mut names: Vec<usize> = (0..graph.len()).collect();
+        names.sort_unstable_by(|a, b| StageName::cmp(graph.name(*a), graph.name(*b)));
+        let mut free = starts.clone();
+        let mut upstream = vec![0; graph.edges()];
+        for stage in names {
+            for after in graph.downstream(stage) {
+                upstream[free[*after]] = stage;
+                free[*after] += 1;
+            }
+        }
+        Self {
+            inputs: digest([outputs(given)]),
+            data: vec![None; graph.len()],
+            artifacts: vec![None; graph.len()],
+            upstream,
+            starts,
+        }
+    }
+
+    fn upstream(&self, stage: usize) -> &[usize] {
+        &self.upstream[self.starts[stage]..self.starts[stage + 1]]
     }
 
     /// False: something before it has not ended, so nothing can be said.
@@ -89,13 +115,12 @@ impl Chain {
             Ended::Good { outputs, manifest } => (outputs.as_ref(), manifest.as_ref()),
             Ended::Skipped => (b"skipped".as_slice(), b"skipped".as_slice()),
         };
-        let upstream = by_name(graph, stage);
-        let link = |chain: &[Option<Hash>], own: &[u8]| {
+        let link = |chain: &[Option<Digest>], own: &[u8]| {
             let mut parts: Vec<&[u8]> = vec![graph.name(stage).as_str().as_bytes(), own];
-            for before in &upstream {
-                parts.push(chain[*before].as_ref()?.as_ref());
+            for before in self.upstream(stage) {
+                parts.push(chain[*before].as_ref()?);
             }
-            Some(Hash::of(parts))
+            Some(digest(parts))
         };
         let (data, artifacts) = (link(&self.data, outputs), link(&self.artifacts, manifest));
         let filled = data.is_some() && artifacts.is_some();
@@ -114,12 +139,12 @@ impl Chain {
     /// counts; otherwise the required values do, in `required`, and the artifacts of its ancestors in any case.
     /// `None`: something before it has not ended.
     pub fn input(&self, graph: &Graph, stage: usize, required: &[(&str, Option<Hash>)]) -> Option<Hash> {
-        let upstream = by_name(graph, stage);
+        let upstream = self.upstream(stage);
         let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + 3 * upstream.len() + 2 * required.len());
         if required.is_empty() {
-            parts.extend([b"any".as_slice(), self.inputs.as_ref()]);
-            for before in &upstream {
-                parts.push(self.data[*before].as_ref()?.as_ref());
+            parts.extend([b"any".as_slice(), &self.inputs]);
+            for before in upstream {
+                parts.push(self.data[*before].as_ref()?);
             }
         } else {
             parts.push(b"required");
@@ -127,21 +152,22 @@ impl Chain {
                 parts.extend([key.as_bytes(), value.as_ref().map_or(b"absent".as_slice(), AsRef::as_ref)]);
             }
         }
-        for before in &upstream {
-            parts.extend([
-                graph.name(*before).as_str().as_bytes(),
-                self.artifacts[*before].as_ref()?.as_ref(),
-            ]);
+        for before in upstream {
+            parts.extend([graph.name(*before).as_str().as_bytes(), self.artifacts[*before].as_ref()?]);
         }
         Some(Hash::of(parts))
     }
 }
 
-/// The order in which needs are written down must not matter.
-fn by_name(graph: &Graph, stage: usize) -> Vec<usize> {
-    let mut upstream = graph.upstream(stage).to_vec();
-    upstream.sort_unstable_by(|a, b| StageName::cmp(graph.name(*a), graph.name(*b)));
-    upstream
+/// [`Hash::of`], for what is only passed on.
+fn digest<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        let part = part.as_ref();
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
 }
 
 #[cfg(test)]

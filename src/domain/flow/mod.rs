@@ -23,6 +23,7 @@ pub mod refusal;
 pub mod run;
 pub mod spec;
 pub mod state;
+pub mod stats;
 pub mod status;
 pub mod tree;
 pub mod view;

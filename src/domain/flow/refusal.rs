@@ -96,7 +96,9 @@ impl Refusal {
     /// The way out.
     pub fn hint(&self) -> String {
         match self {
-            Self::StillRuns { run, .. } => format!("wait for it, or end it: restage cancel {run}"),
+            Self::StillRuns { run, .. } | Self::Concurrent { other: run } => {
+                format!("wait for it, or end it: restage cancel {run}")
+            }
             Self::RetryLives { run, holder, .. } => format!(
                 "look at it: restage show {holder}; or run after it, if it fails: restage retry {run} --queue"
             ),
@@ -140,16 +142,16 @@ impl Refusal {
                 format!("take another name; the tree: restage checkpoints {run}")
             }
             Self::Unusable { hint, .. } => hint.clone().unwrap_or_default(),
-            Self::Concurrent { other } => format!("wait for it, or end it: restage cancel {other}"),
             Self::Ended { run, .. } => format!("what it did: restage show {run}"),
-            Self::NotWaiting { run, .. } => format!("what it does: restage show {run}"),
             Self::Stale { run, checkpoint } => {
                 format!("look at it again: restage state {run} {}", checkpoint.stage)
             }
             Self::AlreadyApproved { run, checkpoint } => format!(
                 "to run again from here: restage continue {run} --checkpoint {checkpoint} --force-retry (or restage retry {run})"
             ),
-            Self::NotFailed { run, .. } => format!("what it does: restage show {run}"),
+            Self::NotWaiting { run, .. } | Self::NotFailed { run, .. } => {
+                format!("what it does: restage show {run}")
+            }
             Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),

@@ -17,15 +17,15 @@ fn an_attempt_finds_what_its_environment_names() {
     let place = Place::new();
     let key = key("render", 2);
     let env = place.dirs.prepare(&place.objects, &Given { state: b"{\"a\":1}", ..given(&key) }).unwrap();
-    let folder = place.path(".restage/runs/video-12/render/2");
+    let folder = place.path(".restage/runs/video-12/render_2");
     assert_eq!(folder, place.dirs.path(&key));
-    assert_eq!(tree(&folder), ["artifacts/", "inputs/", "state.json"]);
+    assert_eq!(tree(&folder), ["artifacts/", "state.json"]);
     let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let expected = [
         ("RESTAGE_ARTIFACTS", at("artifacts")),
         ("RESTAGE_ATTEMPT", "2".into()),
         ("RESTAGE_IDEMPOTENCY_KEY", "video-12/render".into()),
-        ("RESTAGE_INPUTS", at("inputs")),
+        ("RESTAGE_INPUTS", place.path(".restage/runs/.empty").to_str().unwrap().to_owned()),
         ("RESTAGE_OUTPUT", at("output")),
         ("RESTAGE_RUN_ID", "video-12".into()),
         ("RESTAGE_STAGE", "render".into()),
@@ -40,7 +40,7 @@ fn an_attempt_finds_what_its_environment_names() {
 fn what_a_retry_a_person_and_a_fan_out_bring_is_there_too() {
     let place = Place::new();
     let before = key("render", 1);
-    place.write(".restage/runs/video-12/render/1/artifacts/half.png", "half");
+    place.write(".restage/runs/video-12/render_1/artifacts/half.png", "half");
     let (run, stage, item) = (RunId::trusted("video-9"), StageName::trusted("draw"), Json::string("x"));
     let feedback = format!("zero\0byte {}", "é".repeat(FEEDBACK_MAX));
     let key = AttemptKey { item: Some(3), ..key("render", 7) };
@@ -53,7 +53,7 @@ fn what_a_retry_a_person_and_a_fan_out_bring_is_there_too() {
         ..given(&key)
     };
     let env = place.dirs.prepare(&place.objects, &given).unwrap();
-    assert!(place.dirs.path(&key).ends_with("video-12/render/3/7"));
+    assert!(place.dirs.path(&key).ends_with("video-12/render,3_7"));
     assert_eq!(env["RESTAGE_PARENT_RUN_ID"], "video-9");
     assert_eq!(env["RESTAGE_RETRY_FROM"], "draw");
     assert_eq!(env["RESTAGE_ITEM_INDEX"], "3");
@@ -97,9 +97,12 @@ fn artifacts_of_ancestors_are_copies_that_only_look_writable_to_nobody() {
     fs::write(&copy, "scribble").unwrap();
     place.objects.verify(&odd).unwrap();
 
-    place.dirs.drop_inputs(&key).unwrap();
-    assert_eq!(tree(&place.dirs.path(&key)), ["artifacts/", "state.json"]);
-    place.dirs.drop_inputs(&key).unwrap();
+    place.dirs.leave_inputs(&key);
+    place.dirs.leave_inputs(&key);
+    let runs = place.dirs.root().to_owned();
+    let place = place.without_dirs();
+    assert_eq!(tree(&runs.join("video-12/render_1")), ["artifacts/", "state.json"]);
+    drop(place);
 }
 
 #[test]
@@ -110,8 +113,8 @@ fn nothing_of_a_supervisor_that_died_is_left_in_a_new_folder() {
     let folder = place.dirs.path(&key);
     let leave: [&dyn Fn(); 3] = [
         &|| {
-            place.write(".restage/runs/video-12/render/1/artifacts/old/deep", "x");
-            place.write(".restage/runs/video-12/render/1/output", "old=1");
+            place.write(".restage/runs/video-12/render_1/artifacts/old/deep", "x");
+            place.write(".restage/runs/video-12/render_1/output", "old=1");
             symlink(place.path("outside"), folder.join("inputs")).unwrap();
             fs::set_permissions(folder.join("artifacts/old"), fs::Permissions::from_mode(0o500)).unwrap();
         },
@@ -123,7 +126,7 @@ fn nothing_of_a_supervisor_that_died_is_left_in_a_new_folder() {
         fs::create_dir_all(folder.parent().unwrap()).unwrap();
         leave();
         place.prepare(&key);
-        assert_eq!(tree(&folder), ["artifacts/", "inputs/", "state.json"]);
+        assert_eq!(tree(&folder), ["artifacts/", "state.json"]);
         assert!(outside.exists());
     }
 }
@@ -131,14 +134,15 @@ fn nothing_of_a_supervisor_that_died_is_left_in_a_new_folder() {
 #[test]
 fn a_link_on_the_way_leads_nowhere() {
     let place = Place::new();
-    let precious = place.write("outside/1/state.json", "x");
-    fs::create_dir_all(place.path(".restage/runs/video-12")).unwrap();
-    symlink(place.path("outside"), place.path(".restage/runs/video-12/render")).unwrap();
+    let precious = place.write("outside/render_1/state.json", "x");
+    fs::create_dir_all(place.path(".restage/runs")).unwrap();
+    symlink(place.path("outside"), place.path(".restage/runs/video-12")).unwrap();
     let key = key("render", 1);
     let error = place.dirs.prepare(&place.objects, &given(&key)).unwrap_err();
     assert!(error.to_string().starts_with("make the folder "), "{error}");
     place.dirs.remove(&key).unwrap_err();
-    place.dirs.drop_inputs(&key).unwrap_err();
+    place.dirs.leave(&key);
+    let _place = place.without_dirs();
     assert!(precious.exists());
 }
 
@@ -176,46 +180,92 @@ fn on_a_full_disk_it_waits_and_leaves_nothing() {
     let error = place.dirs.prepare(&place.objects, &Given { state: &state, ..given(&key) }).unwrap_err();
     let AttemptError::Files(error) = error else { panic!("{error}") };
     assert!(error.is_later() && error.to_string().contains("state.json: No space left"), "{error}");
-    let mut after = tree(place.dir.path());
-    after.retain(|path| path != ".restage/runs/video-12/render/");
-    assert_eq!(after, before);
+    assert_eq!(tree(place.dir.path()), before);
     place.prepare(&key);
 }
 
 #[test]
-fn removing_takes_the_attempt_and_the_folders_that_held_nothing_else() {
+fn what_is_removed_is_gone_and_no_more_than_that() {
     let place = Place::new();
     let (first, second) = (key("render", 1), key("render", 2));
     let item = AttemptKey { item: Some(0), ..key("fan", 1) };
     let precious = place.write("outside/precious", "x");
-    for key in [&first, &second, &item] {
-        place.prepare(key);
-    }
-    place.write(".restage/runs/video-12/logs/render_1.log", "log");
-    place.write(".restage/runs/video-12/render/1/artifacts/a/b/c", "x");
-    place.write(".restage/runs/video-12/render/1/other", "x");
-    symlink(place.path("outside"), place.dirs.path(&first).join("artifacts/link")).unwrap();
+    let make = || {
+        for key in [&first, &second, &item] {
+            place.prepare(key);
+        }
+        place.write(".restage/runs/video-12/render_1/artifacts/a/b/c", "x");
+        place.write(".restage/runs/video-12/render_1/other", "x");
+        symlink(place.path("outside"), place.dirs.path(&first).join("artifacts/link")).unwrap();
+        place.write(".restage/runs/video-12/logs/render_1.log", "log");
+    };
+    make();
     place.dirs.remove(&first).unwrap();
     place.dirs.remove(&first).unwrap();
+    place.dirs.remove(&AttemptKey { run: RunId::trusted("none"), ..first.clone() }).unwrap();
     assert!(!place.dirs.path(&first).exists() && place.dirs.path(&second).exists());
-    place.dirs.remove(&second).unwrap();
-    place.dirs.remove(&item).unwrap();
-    assert_eq!(
-        tree(&place.path(".restage/runs")),
-        ["video-12/", "video-12/logs/", "video-12/logs/render_1.log"]
-    );
-    assert!(precious.exists());
-
     // What a stage put in the place of its folder goes, and what that means stays.
-    place.prepare(&first);
-    fs::remove_dir_all(place.dirs.path(&first)).unwrap();
     symlink(place.path("outside"), place.dirs.path(&first)).unwrap();
     place.dirs.remove(&first).unwrap();
-    assert!(!place.path(".restage/runs/video-12/render").exists() && precious.exists());
+
+    make();
+    for key in [&first, &item, &first] {
+        place.dirs.leave(key);
+    }
+    let place = place.without_dirs();
+    let runs = tree(&place.path(".restage/runs/video-12"));
+    assert_eq!(
+        runs,
+        ["logs/", "logs/render_1.log", "render_2/", "render_2/artifacts/", "render_2/state.json"]
+    );
+    assert!(precious.exists());
 }
 
 #[test]
-fn attempts_of_one_stage_come_and_go_at_once() {
+fn a_folder_tells_whose_it_is() {
+    let item = AttemptKey { item: Some(3), ..key("a.0_1", 12) };
+    for (key, name) in [(key("a_1", 2), "a_1_2"), (item, "a.0_1,3_12")] {
+        assert_eq!(key.folder(), name);
+        assert_eq!(AttemptKey::of_folder(&key.run, name), Some(key));
+    }
+    for name in ["logs", "a", "a_", "a_x", "_1", "a,_1", "a,1", "a_01", "a_+1", "a,1,2_1", ".empty", "a/b_1"]
+    {
+        assert_eq!(AttemptKey::of_folder(&RunId::trusted("r"), name), None, "{name}");
+    }
+}
+
+#[test]
+fn those_without_inputs_share_a_folder_that_stays_empty() {
+    let place = Place::new();
+    place.prepare(&key("render", 1));
+    let empty = place.path(".restage/runs/.empty");
+    assert_eq!(mode(&empty), 0o555);
+    let id = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+    let before = id(&empty);
+    place.prepare(&key("render", 2));
+    assert_eq!(id(&empty), before);
+    let spoil: [&dyn Fn(); 4] = [
+        &|| {
+            fs::set_permissions(&empty, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::write(empty.join("junk"), "x").unwrap();
+        },
+        &|| fs::remove_dir(&empty).unwrap(),
+        &|| {
+            fs::remove_dir(&empty).unwrap();
+            symlink(place.dir.path(), &empty).unwrap();
+        },
+        &|| fs::set_permissions(&empty, fs::Permissions::from_mode(0o755)).unwrap(),
+    ];
+    for (number, spoil) in (3..).zip(spoil) {
+        spoil();
+        place.prepare(&key("render", number));
+        assert_eq!(mode(&empty), 0o555);
+        assert_eq!(tree(&empty), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn attempts_of_one_run_come_and_go_at_once() {
     let place = Place::new();
     thread::scope(|scope| {
         for item in 0..4 {
@@ -223,11 +273,12 @@ fn attempts_of_one_stage_come_and_go_at_once() {
             scope.spawn(move || {
                 for attempt in 1..=50 {
                     let key = AttemptKey { item: Some(item), ..key("fan", attempt) };
-                    place.prepare(&key);
-                    place.dirs.remove(&key).unwrap();
+                    assert!(place.prepare(&key).join("state.json").exists());
+                    place.dirs.leave(&key);
                 }
             });
         }
     });
-    assert_eq!(tree(&place.path(".restage/runs")), ["video-12/"]);
+    let place = place.without_dirs();
+    assert_eq!(tree(&place.path(".restage/runs/video-12")), [] as [&str; 0]);
 }

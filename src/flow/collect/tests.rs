@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::testing::{Place, key, tree};
 use super::*;
-use crate::domain::flow::ids::{BranchName, FlowName};
+use crate::domain::flow::ids::{BranchName, FlowName, StageName};
 use crate::domain::flow::record::{AttemptRecord, ItemCount, StageRecord};
 use crate::domain::flow::status::{Decision, RunStatus, StageStatus, Trigger};
 
@@ -187,6 +187,7 @@ fn folders_of_attempts_go_when_nobody_goes_back_to_them() {
     age(&place.dirs.path(&key("never", 1)), DAY);
     age(&place.dirs.path(&key("never", 2)), 10);
     age(&place.dirs.path(&item(1, 3)), 10);
+    let left = place.write(".restage/runs/.done/4711-0/output", "left");
     age(&place.path(".restage/runs/gone-1"), DAY);
     age(&place.path(".restage/runs/recent-1"), 10);
     let runs = [
@@ -201,10 +202,11 @@ fn folders_of_attempts_go_when_nobody_goes_back_to_them() {
     assert_eq!(did, would);
     let mut paths: Vec<PathBuf> = goes.iter().map(|key| place.dirs.path(key)).collect();
     paths.push(place.path(".restage/runs/gone-1"));
+    paths.push(left.parent().unwrap().to_owned());
     paths.sort();
     assert_eq!(did.paths, paths);
     // Each holds its state and a file; of the run that was deleted, its log goes, too.
-    assert_eq!((did.files, did.bytes), (2 * 7 + 1, 7 * 7 + 3));
+    assert_eq!((did.files, did.bytes), (2 * 7 + 2, 7 * 7 + 3 + 4));
     for path in &paths {
         assert!(!path.exists(), "{}", path.display());
     }
@@ -223,7 +225,7 @@ fn a_run_that_left_nothing_leaves_no_folder_and_an_empty_workspace_is_fine() {
     let stages = vec![stage("good", StageStatus::Succeeded, vec![attempt(1, None, Verdict::Completed, 0)])];
     let runs = [run("video-12", RunStatus::Succeeded, stages)];
     assert_eq!(collect(&place, &[], &runs, false).paths, [place.dirs.path(&key("good", 1))]);
-    assert_eq!(tree(&place.path(".restage/runs")), [] as [&str; 0]);
+    assert_eq!(tree(&place.path(".restage/runs")), [".empty/"]);
 }
 
 #[test]
@@ -231,8 +233,9 @@ fn links_in_the_place_of_folders_are_not_gone_through() {
     let place = Place::new();
     let precious = place.write("outside/1/precious", "x");
     std::fs::create_dir_all(place.path(".restage/runs/video-12")).unwrap();
-    let link = place.path(".restage/runs/video-12/bad");
-    std::os::unix::fs::symlink(place.path("outside"), &link).unwrap();
+    let bad = place.path(".restage/runs/video-12/bad_1");
+    std::os::unix::fs::symlink(place.path("outside/1"), &bad).unwrap();
+    std::os::unix::fs::symlink(place.path("outside"), place.path(".restage/runs/gone-1")).unwrap();
     let stages = vec![stage("bad", StageStatus::Failed, vec![attempt(1, None, Verdict::Exit, 30)])];
     let runs = [run("video-12", RunStatus::Failed, stages)];
     let (named, known) = (HashSet::new(), |_: &RunId| {
@@ -240,6 +243,6 @@ fn links_in_the_place_of_folders_are_not_gone_through() {
     });
     let (objects, dirs) = (&place.objects, &place.dirs);
     let collector = Collector { objects, dirs, named: &named, now: ago(0), young: YOUNG, dry_run: false };
-    collector.collect(known).unwrap_err();
-    assert!(precious.exists());
+    assert_eq!(collector.collect(known).unwrap().paths, std::slice::from_ref(&bad));
+    assert!(precious.exists() && bad.symlink_metadata().is_err());
 }

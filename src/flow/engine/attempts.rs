@@ -1,32 +1,24 @@
 //! One attempt: its private folder, its start as a guest of the supervisor, and after its end what it left behind.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
+use super::runner;
 use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
 use crate::domain::flow::change::ItemRecord;
 use crate::domain::flow::ids::{Hash, RunId, StageName};
 use crate::domain::flow::run::{AttemptEnd, Index, Launch, Made, UnitKey, UnitPhase};
-use crate::domain::flow::spec::{EnvValue, FlowSpec, StageSpec};
+use crate::domain::flow::spec::StageSpec;
 use crate::domain::flow::status::StageStatus;
-use crate::domain::ids::{Attempt, RunnerName};
+use crate::domain::ids::Attempt;
 use crate::domain::json::Json;
-use crate::domain::spec::{
-    ActivitySpec, Backoff, CommandSpec, Jitter, LaunchSpec, Leftovers, LogSpec, Reload, RestartPolicy,
-    RetryPolicy, RunnerSpec, StdinSpec, Stdio, StopSpec,
-};
 use crate::domain::verdict::{Outcome, Verdict};
 use crate::flow::attempt_dir::{AttemptDirs, AttemptError, AttemptKey, Given};
 use crate::flow::objects::Objects;
 use crate::flow::settle;
 use crate::supervisor::guest::GuestOrder;
 use crate::supervisor::handle::Shutdown;
-
-const SIGTERM: i32 = 15;
-/// Of a command after a run.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Why an attempt cannot be prepared or taken in.
 #[derive(Debug)]
@@ -124,10 +116,10 @@ impl Engine {
             (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());
         let copies = !task.inputs.is_empty();
         let work = move || Prepared { run: id, unit, attempt, result: task.perform(&dirs, &objects) };
-        if copies {
-            thread::spawn(move || own.send(Input::Prepared(work())).ok());
-        } else {
-            self.on_prepared(work());
+        let done =
+            if copies { apart(own, move || Input::Prepared(work())) } else { Some(Input::Prepared(work())) };
+        if let Some(done) = done {
+            self.take(done);
         }
     }
 
@@ -187,7 +179,7 @@ impl Engine {
         let Some(live) = active.live.get_mut(&unit) else { return };
         let spec = &active.run.spec.stages[unit.stage];
         let Some(attempt) = Attempt::new(live.attempt) else { return };
-        match guest(id, unit, spec, env, &self.runs_dir) {
+        match runner::guest(id, unit, spec, env, &self.runs_dir) {
             Ok(spec) => {
                 live.ordered = true;
                 // The supervisor is gone only at the end.
@@ -252,10 +244,10 @@ impl Engine {
             let result = take_in(&dirs, &objects, &key, stage, &end, recipe, input);
             Settling { run: id, unit, end, result }
         };
-        if files {
-            thread::spawn(move || own.send(Input::Settled(Box::new(work()))).ok());
-        } else {
-            self.on_settled(work());
+        let work = move || Input::Settled(Box::new(work()));
+        let done = if files { apart(own, work) } else { Some(work()) };
+        if let Some(done) = done {
+            self.take(done);
         }
     }
 
@@ -264,17 +256,20 @@ impl Engine {
         let at = self.moment();
         match result {
             Ok(made) => {
-                let key = self.key(&id, unit, end.attempt);
-                self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
-                if let Some(key) = key {
-                    self.leave(&key);
+                if let Some(active) = self.active.get_mut(&id) {
+                    active.told_unsettled = None;
                 }
+                self.taken_in.extend(self.key(&id, unit, end.attempt));
+                self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
             }
             Err(Trouble::Stage(why)) => self.step(&id, |run| run.settled(unit, &end, Err(why), at)),
             Err(Trouble::Later(why)) => {
-                self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
                 if let Some(active) = self.active.get_mut(&id) {
                     active.unsettled.insert(unit, end);
+                    if active.told_unsettled.as_ref() != Some(&why) {
+                        active.told_unsettled = Some(why.clone());
+                        self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
+                    }
                 }
                 self.arm(at.now.mono.plus(AGAIN), Key::Settle(id, unit));
             }
@@ -284,13 +279,6 @@ impl Engine {
     pub(super) fn settle_again(&mut self, id: &RunId, unit: UnitKey) {
         if let Some(end) = self.active.get_mut(id).and_then(|active| active.unsettled.remove(&unit)) {
             self.settle(id, unit, end);
-        }
-    }
-
-    /// What it left is safe elsewhere. Should we die first, `gc` finds the folder.
-    fn leave(&self, key: &AttemptKey) {
-        if let Err(error) = self.dirs.remove(key) {
-            tracing::warn!(%error, "remove the folder of an attempt that is done");
         }
     }
 
@@ -308,7 +296,7 @@ impl Engine {
             match self.store.items(&source, &name) {
                 Ok(items) => known.extend(items),
                 Err(error) => {
-                    tracing::warn!(run = %source, stage = %name, %error, "look for items that are done")
+                    tracing::warn!(run = %source, stage = %name, %error, "look for items that are done");
                 }
             }
         }
@@ -333,6 +321,20 @@ impl Engine {
             .collect();
         self.step(id, |run| run.fan_out(stage, values, done, recipe, at));
     }
+}
+
+/// By a worker that tells what came of it; where no thread can be had, what came of it is the answer.
+fn apart(own: mpsc::Sender<Input>, work: impl FnOnce() -> Input + Send + 'static) -> Option<Input> {
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let theirs = Arc::clone(&work);
+    let spawned = thread::Builder::new().name("flow-files".into()).spawn(move || {
+        if let Some(work) = take(&theirs) {
+            // The engine is gone only at the end.
+            own.send(work()).ok();
+        }
+    });
+    if spawned.is_ok() { None } else { take(&work).map(|work| work()) }
 }
 
 /// An item that is the same today, made the same way, is not done again, wherever it stands in the list.
@@ -390,121 +392,6 @@ fn take_in(
         recipe,
         input,
     })
-}
-
-/// The runner that an attempt is executed as.
-fn guest(
-    run: &RunId,
-    unit: UnitKey,
-    stage: &StageSpec,
-    own: BTreeMap<String, String>,
-    runs_dir: &Path,
-) -> Result<RunnerSpec, String> {
-    let mut env = plain(run, &stage.env)?;
-    env.extend(own);
-    let log = match unit.item {
-        None => format!("{}_{{index}}.log", stage.name),
-        Some(item) => format!("{}.{item}_{{index}}.log", stage.name),
-    };
-    let launch = LaunchSpec {
-        command: stage.command.clone(),
-        cwd: stage.cwd.clone(),
-        env,
-        env_files: stage.env_files.clone(),
-        stdin: StdinSpec::Null,
-        stdio: stage.stdio,
-        umask: stage.umask,
-        limits: stage.limits.clone(),
-    };
-    let spec =
-        runner(run.guest(&stage.name, unit.item), launch, runs_dir.join(run.as_str()).join("logs"), log);
-    Ok(RunnerSpec {
-        timeout: stage.timeout,
-        activity: stage.activity_timeout.map(|timeout| ActivitySpec {
-            timeout,
-            output: true,
-            cpu: true,
-            files: Vec::new(),
-        }),
-        stop: stage.stop.clone(),
-        log: LogSpec { max_bytes: stage.log_max_bytes, ..spec.log },
-        ..spec
-    })
-}
-
-/// The runner that a command after a run is executed as.
-pub(super) fn hook(
-    run: &RunId,
-    name: &StageName,
-    command: CommandSpec,
-    flow: &FlowSpec,
-    own: [(&str, String); 3],
-    runs_dir: &Path,
-) -> Result<RunnerSpec, String> {
-    let mut env = plain(run, &flow.env)?;
-    env.extend(own.map(|(name, value)| (name.to_owned(), value)));
-    let launch = LaunchSpec {
-        command,
-        cwd: flow.root.clone(),
-        env,
-        env_files: Vec::new(),
-        stdin: StdinSpec::Null,
-        stdio: Stdio::Auto,
-        umask: None,
-        limits: BTreeMap::new(),
-    };
-    let log = format!("{}_{{index}}.log", name.as_str().trim_start_matches('-'));
-    Ok(runner(run.guest(name, None), launch, runs_dir.join(run.as_str()).join("logs"), log))
-}
-
-/// As it is kept in records, a secret is not known.
-fn plain(run: &RunId, env: &BTreeMap<String, EnvValue>) -> Result<BTreeMap<String, String>, String> {
-    let value = |(name, value): (&String, &EnvValue)| match value {
-        EnvValue::Plain(value) | EnvValue::Secret(value) => Ok((name.clone(), value.clone())),
-        EnvValue::Hashed(_) => Err(format!(
-            "the value of {name} is a secret that is not recorded, and the config of today has another one; start \
-             again with `restage retry {run}`"
-        )),
-    };
-    env.iter().map(value).collect()
-}
-
-fn runner(name: RunnerName, launch: LaunchSpec, logs: std::path::PathBuf, log: String) -> RunnerSpec {
-    RunnerSpec {
-        name,
-        group: None,
-        launch,
-        restart: RestartPolicy::Never,
-        retry: Arc::new(no_retry()),
-        timeout: None,
-        activity: None,
-        health: None,
-        stop: StopSpec { signal: SIGTERM, grace: GRACE, command: None },
-        autostart: false,
-        leftovers: Leftovers::Kill,
-        reload: Reload::Manual,
-        log: LogSpec { dir: logs, template: log, max_bytes: None, keep_attempts: u32::MAX },
-    }
-}
-
-/// Whether a stage is tried again is decided here, not by supervision.
-fn no_retry() -> RetryPolicy {
-    RetryPolicy {
-        enabled: false,
-        max_retries: 0,
-        backoff: Backoff {
-            base: std::time::Duration::ZERO,
-            multiplier: 1.0,
-            cap: std::time::Duration::ZERO,
-            jitter: Jitter::None,
-        },
-        reset_after: None,
-        on_exit_codes: None,
-        not_on_exit_codes: Vec::new(),
-        success_exit_codes: vec![0],
-        on_output: Vec::new(),
-        not_on_output: Vec::new(),
-    }
 }
 
 impl Active {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Active, Engine, MAX_PARALLEL};
+use super::{AGAIN, Active, Engine, Key, MAX_PARALLEL};
 use crate::domain::flow::graph::Graph;
-use crate::domain::flow::hashes;
-use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, parse_guest};
+use crate::domain::flow::ids::{CheckpointId, RunId, parse_guest};
+use crate::domain::flow::news::News;
 use crate::domain::flow::record::{Checkpoint, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Restored, RestoredStage, Run, UnitKey};
@@ -15,6 +15,7 @@ use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::domain::ids::RunnerName;
 use crate::flow::recipe::Recipes;
 use crate::ports::store::{StoreError, StoredRun};
+use crate::supervisor::guest::GuestOrder;
 
 /// From so many checkpoints on, all of the lineage are read at once.
 const MANY: usize = 20;
@@ -26,6 +27,7 @@ impl Engine {
         match self.load(id, claims) {
             Ok(active) => {
                 let status = active.run.status;
+                self.unresumed.remove(id);
                 self.active.insert(id.clone(), active);
                 match status {
                     RunStatus::Running => {
@@ -41,8 +43,53 @@ impl Engine {
                     | RunStatus::Interrupted => {}
                 }
             }
+            Err(Refusal::Store(why)) => {
+                if self.unresumed.insert(id.clone(), claims.to_vec()).is_none() {
+                    self.tell(News::Held { run: id.clone(), why });
+                }
+                self.try_later();
+            }
             Err(refusal) => tracing::error!(run = %id, error = %refusal, "go on with a run"),
         }
+    }
+
+    /// Runs that lay unfinished are looked at again before long; the supervisor does not end before.
+    pub(super) fn try_later(&mut self) {
+        if self.kept.is_none() {
+            self.kept = Some(self.handle.busy());
+        }
+        let at = self.clock.now().mono.plus(AGAIN);
+        self.arm(at, Key::Resume);
+    }
+
+    pub(super) fn resume_waiting(&mut self) {
+        if let Some(claims) = self.unlooked.take() {
+            self.resume_unfinished(claims);
+        }
+        let ids: Vec<RunId> = self.unresumed.keys().cloned().collect();
+        for id in ids {
+            if let Some(claims) = self.unresumed.get(&id).cloned() {
+                self.resume(&id, &claims);
+            }
+            if self.active.contains_key(&id) {
+                self.unresumed.remove(&id);
+            }
+        }
+        if self.unlooked.is_none() && self.unresumed.is_empty() {
+            self.kept = None;
+        }
+    }
+
+    /// What we know of a run is not what is on record: it is taken up anew from there, with what lives of it.
+    pub(super) fn take_up_anew(&mut self, id: &RunId) {
+        let Some(active) = self.active.remove(id) else { return };
+        let ordered = active.live.iter().filter(|(_, live)| live.ordered);
+        let claims: Vec<(RunnerName, u32)> = ordered
+            .map(|(unit, live)| (id.guest(&active.run.stage(unit.stage).name, unit.item), live.attempt))
+            .collect();
+        self.inventory.get_or_insert_default().extend(claims.iter().cloned());
+        self.unresumed.insert(id.clone(), claims);
+        self.try_later();
     }
 
     /// The run as its records have it, written by us from here on.
@@ -50,13 +97,6 @@ impl Engine {
         let stored = self.stored(id)?;
         let epoch = self.store.take_over(id, &self.holder).map_err(|error| store(&error))?;
         self.assemble(stored, epoch, claims)
-    }
-
-    pub(super) fn stored(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
-        self.store
-            .run(id)
-            .map_err(|error| store(&error))?
-            .ok_or_else(|| Refusal::UnknownRun { run: id.to_string(), near: self.near(id) })
     }
 
     fn assemble(
@@ -85,13 +125,7 @@ impl Engine {
                 Ok(RestoredStage { record, checkpoint })
             })
             .collect::<Result<Vec<_>, Refusal>>()?;
-        let claims = claims
-            .iter()
-            .filter_map(|(name, attempt)| {
-                let (_, stage, item) = parse_guest(name)?;
-                Some((UnitKey { stage: graph.index(&stage)?, item }, *attempt))
-            })
-            .collect();
+        let claims = self.open_claims(claims, &graph, &stages);
         let restored = Restored {
             record: record.clone(),
             spec,
@@ -107,30 +141,41 @@ impl Engine {
             record,
             live: BTreeMap::new(),
             unsettled: BTreeMap::new(),
+            told_unsettled: None,
             busy: None,
             recipes: Recipes::new(&self.root),
         })
     }
 
-    /// The flow as it was when the run began, with the secrets of today where they are the same.
-    pub(super) fn definition(&mut self, record: &RunRecord) -> Result<FlowSpec, Refusal> {
-        let text = self.store.definition(&record.def_hash).map_err(|error| store(&error))?;
-        let text = text.ok_or_else(|| unusable(&record.run_id, "its definition is not on record"))?;
-        let mut spec: FlowSpec = serde_json::from_str(&text)
-            .map_err(|error| unusable(&record.run_id, &format!("its definition cannot be read: {error}")))?;
-        if let Some(today) = self.flows.get(&spec.name) {
-            for stage in &mut spec.stages {
-                let Some(same) = today.stages.iter().find(|one| one.name == stage.name) else { continue };
-                for (name, value) in &mut stage.env {
-                    if let Some(secret) = same.env.get(name)
-                        && hashes::recorded(secret) == *value
-                    {
-                        *value = secret.clone();
+    /// Of the processes of a run, those whose end is yet to be recorded. Where it was, and we died before we said so, they
+    /// are forgotten now: to be told of it again would spend another retry.
+    fn open_claims(
+        &mut self,
+        claims: &[(RunnerName, u32)],
+        graph: &Graph,
+        stages: &[RestoredStage],
+    ) -> BTreeMap<UnitKey, u32> {
+        let mut open = BTreeMap::new();
+        for (name, attempt) in claims {
+            let Some((_, stage, item)) = parse_guest(name) else { continue };
+            let place = graph.index(&stage);
+            let on_record = |place: usize| {
+                let record = &stages[place].record;
+                let mut attempts = record.attempts.iter();
+                attempts.any(|one| one.item == item && one.number >= *attempt) || record.status.is_final()
+            };
+            match place.filter(|place| !on_record(*place)) {
+                Some(stage) => drop(open.insert(UnitKey { stage, item }, *attempt)),
+                None => {
+                    if let Some(inventory) = &mut self.inventory {
+                        inventory.remove(name);
                     }
+                    // The supervisor is gone only at the end.
+                    self.guests.send(GuestOrder::Forget { name: name.clone() }).ok();
                 }
             }
         }
-        Ok(spec)
+        open
     }
 
     fn checkpoints_of(
@@ -158,12 +203,7 @@ impl Engine {
     }
 
     /// A run that has just been written down, without asking the store for it again.
-    pub(super) fn adopt_new(
-        &mut self,
-        record: RunRecord,
-        epoch: u64,
-        new: NewRunParts,
-    ) -> Result<(), Refusal> {
+    pub(super) fn adopt_new(&mut self, record: RunRecord, epoch: u64, new: NewRunParts) {
         let NewRunParts { spec, graph, stages, approve_all } = new;
         let restored = Restored {
             record: record.clone(),
@@ -179,12 +219,12 @@ impl Engine {
             epoch,
             live: BTreeMap::new(),
             unsettled: BTreeMap::new(),
+            told_unsettled: None,
             busy: None,
             recipes: Recipes::new(&self.root),
             record,
         };
         self.active.insert(active.run.id.clone(), active);
-        Ok(())
     }
 
     /// The supervisor does not end for want of work while the run is under way.
@@ -193,17 +233,6 @@ impl Engine {
         if let Some(active) = self.active.get_mut(id) {
             active.busy = Some(busy);
         }
-    }
-
-    fn near(&mut self, id: &RunId) -> Vec<RunId> {
-        let flow = id.as_str().rsplit_once('-').map_or(id.as_str(), |(flow, _)| flow);
-        let filter = crate::domain::flow::record::RunFilter {
-            flow: Some(FlowName::trusted(flow)),
-            limit: Some(3),
-            ..Default::default()
-        };
-        let runs = self.store.runs(&filter).unwrap_or_default();
-        runs.into_iter().map(|run| run.run_id).collect()
     }
 }
 

@@ -1,21 +1,25 @@
-//! The FlowEngine: an actor in a thread of its own that carries out runs. It receives, lets the run's machine step,
+//! The engine of flows: an actor in a thread of its own that carries out runs. It receives, lets the run's machine step,
 //! commits what came of it, acts, publishes; what several runs have to write in one moment shares a transaction.
 //! Everything here may wait for the disk, which is why it is not on the supervisor's thread; what may wait for long
 //! (copies of large artifacts) is done by workers.
 //!
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
-//! `turns` (the course of a turn), `attempts` (launch and settle), `guests` (what the supervisor tells), `load` (from
+//! `turns` (the course of a turn), `attempts` (launch and settle) with `runner` (what an attempt is executed as), `guests` (what the supervisor tells), `load` (from
 //! the records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
 
 mod asks;
 mod attempts;
 mod begin;
+pub mod desk;
 mod guests;
 mod hooks;
 mod load;
 mod people;
 mod retry;
+mod runner;
 mod show;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::cmp::Reverse;
@@ -27,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::attempt_dir::AttemptDirs;
+use super::attempt_dir::{AttemptDirs, AttemptKey};
 use super::handle::FlowAsk;
 use super::objects::Objects;
 use super::recipe::{Recipe, Recipes};
@@ -47,6 +51,8 @@ use turns::Pending;
 const BATCH: usize = 256;
 /// A store that cannot be written to is tried again this often.
 const AGAIN: Duration = Duration::from_secs(2);
+/// The store tidies up when nothing has happened for so long: in a chain of short stages that is not between two of them.
+const QUIET: Duration = Duration::from_secs(1);
 /// Processes of one run at once, where its flow does not say.
 const MAX_PARALLEL: u32 = 64;
 
@@ -118,14 +124,35 @@ pub struct Engine {
     active: BTreeMap<RunId, Active>,
     /// Turns of which the changes are yet to be written down.
     pending: Vec<Pending>,
+    /// What these attempts left is safe elsewhere once the changes that wait are written down; until then a successor
+    /// would take it in anew.
+    taken_in: Vec<AttemptKey>,
     timers: BinaryHeap<Reverse<(Mono, u64, Key)>>,
     timer_count: u64,
     /// `None` until the supervisor has told.
     inventory: Option<HashMap<RunnerName, u32>>,
     /// Writing failed, for a reason that may pass.
     blocked: Option<String>,
+    /// What was told of that.
+    told_blocked: Option<String>,
+    /// Something was written since the store has tidied up.
+    untidy: bool,
+    /// Runs that lay unfinished and cannot be gone on with for now, each with its processes.
+    unresumed: Claims,
+    /// The processes of all runs, while the store does not say which of these lay unfinished.
+    unlooked: Option<Claims>,
+    /// Keeps the supervisor there while there are such.
+    kept: Option<Busy>,
     random: u64,
     ending: Option<oneshot::Sender<()>>,
+}
+
+enum Woken {
+    By(Input),
+    /// A timer is due.
+    InTime,
+    /// Nobody is there any more who could say anything.
+    Alone,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,7 +163,11 @@ enum Key {
     Settle(RunId, UnitKey),
     Launch(RunId, UnitKey),
     Write,
+    Resume,
 }
+
+/// What lives or has ended of each run, by the number under which it was ordered.
+type Claims = BTreeMap<RunId, Vec<(RunnerName, u32)>>;
 
 /// A run that is not over.
 #[derive(Debug)]
@@ -152,6 +183,8 @@ struct Active {
     recipes: Recipes,
     /// Ended well, and could not be taken in for now.
     unsettled: BTreeMap<UnitKey, AttemptEnd>,
+    /// What was told of that.
+    told_unsettled: Option<String>,
 }
 
 #[derive(Debug)]
@@ -198,19 +231,34 @@ impl Engine {
             own,
             active: BTreeMap::new(),
             pending: Vec::new(),
+            taken_in: Vec::new(),
             timers: BinaryHeap::new(),
             timer_count: 0,
             inventory: None,
             blocked: None,
+            told_blocked: None,
+            untidy: true,
+            unresumed: Claims::new(),
+            unlooked: None,
+            kept: None,
             random,
             ending: None,
         }
     }
 
     /// Until it is told to end, or everybody who could tell is gone.
-    pub fn run(mut self, inputs: &mpsc::Receiver<Input>) {
+    /// `before`: what came while there was no engine.
+    pub fn run(mut self, before: Vec<Input>, inputs: &mpsc::Receiver<Input>) {
+        for input in before {
+            self.take(input);
+        }
+        self.flush();
         while self.ending.is_none() {
-            let Some(first) = self.next(inputs) else { break };
+            let first = match self.next(inputs) {
+                Woken::By(input) => Some(input),
+                Woken::InTime => None,
+                Woken::Alone => break,
+            };
             for input in first.into_iter().chain(inputs.try_iter().take(BATCH)) {
                 self.take(input);
             }
@@ -224,19 +272,25 @@ impl Engine {
         }
     }
 
-    /// The next input, nothing where a timer is due first; `None` where there will be none.
-    fn next(&mut self, inputs: &mpsc::Receiver<Input>) -> Option<Option<Input>> {
-        let Some(Reverse((at, ..))) = self.timers.peek() else {
-            if let Ok(input) = inputs.try_recv() {
-                return Some(Some(input));
-            }
-            self.store.maintain();
-            return inputs.recv().ok().map(Some);
+    /// Waits for the next input, or until a timer is due, or it has been quiet for long enough to tidy up.
+    fn next(&mut self, inputs: &mpsc::Receiver<Input>) -> Woken {
+        let due = self.timers.peek().map(|Reverse((at, ..))| at.since(self.clock.now().mono));
+        let quiet = self.untidy && self.blocked.is_none() && due.is_none_or(|due| due > QUIET);
+        let wait = if quiet { Some(QUIET) } else { due };
+        let received = match wait {
+            Some(wait) => inputs.recv_timeout(wait),
+            None => inputs.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
         };
-        match inputs.recv_timeout(at.since(self.clock.now().mono)) {
-            Ok(input) => Some(Some(input)),
-            Err(mpsc::RecvTimeoutError::Timeout) => Some(None),
-            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+        match received {
+            Ok(input) => Woken::By(input),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if quiet {
+                    self.untidy = false;
+                    self.store.maintain();
+                }
+                Woken::InTime
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => Woken::Alone,
         }
     }
 
@@ -278,6 +332,7 @@ impl Engine {
                 Key::Settle(run, unit) => self.settle_again(&run, unit),
                 Key::Launch(run, unit) => self.launch_again(&run, unit),
                 Key::Write => self.blocked = None,
+                Key::Resume => self.resume_waiting(),
             }
         }
     }

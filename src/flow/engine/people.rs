@@ -4,57 +4,18 @@
 use super::Engine;
 use super::load::store;
 use super::retry::Wanted;
-use crate::domain::flow::ask::{
-    ApproveWish, BranchView, Can, ContinueWish, EditWish, FlowReply, ForkWish, RejectWish,
-};
+use crate::domain::flow::ask::{ApproveWish, Can, ContinueWish, EditWish, FlowReply, ForkWish, RejectWish};
 use crate::domain::flow::change::{Judgement, NewCheckpoint};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::may;
 use crate::domain::flow::plan::Start;
 use crate::domain::flow::proceed::{self, Continuation, From};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord};
+use crate::domain::flow::record::{Branch, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::Approval;
-use crate::domain::flow::tree::Lineage;
-
-/// All that a lineage has, as it is now.
-pub(super) struct Whole {
-    checkpoints: Vec<Checkpoint>,
-    branches: Vec<Branch>,
-    runs: Vec<RunRecord>,
-}
-
-impl Whole {
-    fn lineage(&self) -> Lineage<'_> {
-        Lineage { checkpoints: &self.checkpoints, branches: &self.branches, runs: &self.runs }
-    }
-}
 
 impl Engine {
-    /// The newest run of each branch, and this one, with their stages.
-    fn whole(&mut self, of: &RunRecord) -> Result<Whole, Refusal> {
-        let root = &of.root_run_id;
-        let failed = |error| store(&error);
-        let (checkpoints, _) = self.store.checkpoints(root).map_err(failed)?;
-        let branches = self.store.branches(root).map_err(failed)?;
-        let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
-        let mut runs = self.store.runs(&filter).map_err(failed)?;
-        let mut seen = std::collections::BTreeSet::new();
-        let newest: Vec<RunId> = {
-            let mut sorted: Vec<&RunRecord> = runs.iter().collect();
-            sorted.sort_by_key(|run| std::cmp::Reverse(run.run_number));
-            let newest = sorted.into_iter().filter(|run| seen.insert(run.branch.clone()));
-            newest.map(|run| run.run_id.clone()).collect()
-        };
-        for run in &mut runs {
-            if newest.contains(&run.run_id) || run.run_id == of.run_id {
-                *run = self.now(&run.run_id)?;
-            }
-        }
-        Ok(Whole { checkpoints, branches, runs })
-    }
-
     pub(super) fn approve(&mut self, wish: ApproveWish) -> Result<FlowReply, Refusal> {
         let record = self.now(&wish.run)?;
         let whole = self.whole(&record)?;
@@ -161,7 +122,7 @@ impl Engine {
                 }
                 let wanted =
                     Wanted { approve_all: wish.approve_all, who: Some(wish.who), ..Wanted::from(&again) };
-                self.run_again(wanted)
+                self.run_again(&wanted)
             }
         }
     }
@@ -233,19 +194,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn branch_views(&mut self, record: &RunRecord) -> Result<Vec<BranchView>, Refusal> {
-        let whole = self.whole(record)?;
-        let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), false).map(drop);
-        Ok(proceed::branch_views(&whole.lineage(), &mut plan))
-    }
-
-    pub(super) fn checkpoints(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
-        let record = self.now(id)?;
-        let branches = self.branch_views(&record)?;
-        let (checkpoints, _) = self.store.checkpoints(&record.root_run_id).map_err(|error| store(&error))?;
-        Ok(FlowReply::Checkpoints { checkpoints, branches })
-    }
-
     /// Asked of the functions that decide.
     pub(super) fn can(&mut self, id: &RunId, stage: Option<&StageName>) -> Result<FlowReply, Refusal> {
         let record = self.now(id)?;
@@ -267,15 +215,6 @@ impl Engine {
         let from = From { branch: record.branch.clone(), checkpoint: None, force_retry: false };
         let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), false).map(drop);
         let proceed = proceed::may_continue(&lineage, &from, &mut plan).map(drop);
-        Ok(FlowReply::Can(Can { retry, cancel, approve, edit, proceed }))
-    }
-
-    /// A run as it is at this moment.
-    pub(super) fn now(&mut self, id: &RunId) -> Result<RunRecord, Refusal> {
-        let mut record = self.stored(id)?.record;
-        if let Some(active) = self.active.get(id) {
-            active.overlay_all(&mut record);
-        }
-        Ok(record)
+        Ok(FlowReply::Can(Box::new(Can { retry, cancel, approve, edit, proceed })))
     }
 }

@@ -3,23 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
+use super::desk::Prepared;
 use super::load::{fresh_row, store};
-use crate::domain::flow::ask::{FlowReply, Plan, Planned, RetryWish};
+use crate::domain::flow::ask::{FlowReply, Planned, RetryWish};
 use crate::domain::flow::change::{NewCheckpoint, NewRun, NewStage};
-use crate::domain::flow::graph::Graph;
+use crate::domain::flow::hashes;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
-use crate::domain::flow::plan::{self, Facts, Left, Oracle, Start, Wish};
+use crate::domain::flow::plan::{Left, Start};
 use crate::domain::flow::proceed;
-use crate::domain::flow::record::{Artifact, Checkpoint, CheckpointRef, RunFilter, RunRecord, StageRecord};
+use crate::domain::flow::record::{Artifact, Checkpoint, CheckpointRef, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
-use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::{Approval, Decision, RunStatus, StageStatus, Trigger};
-use crate::domain::flow::{hashes, inputs};
 use crate::domain::json::JsonMap;
-use crate::flow::objects::Objects;
-use crate::flow::recipe::Recipes;
-use crate::ports::store::{Judgement, Store};
+use crate::ports::store::Judgement;
 
 /// A retry as the engine carries it out, whoever wished for it.
 #[derive(Debug)]
@@ -69,17 +66,6 @@ impl Wanted {
     }
 }
 
-/// Everything that a plan is made from, and the plan.
-pub(super) struct Prepared {
-    parent: RunRecord,
-    flow: std::sync::Arc<FlowSpec>,
-    graph: Graph,
-    inputs: JsonMap,
-    left: Vec<Left>,
-    plan: Plan,
-    held: bool,
-}
-
 impl Engine {
     pub(super) fn retry(&mut self, wish: RetryWish) -> Result<FlowReply, Refusal> {
         let again = Wanted {
@@ -93,51 +79,11 @@ impl Engine {
         if wish.dry_run {
             return Ok(FlowReply::Plan(self.plan_again(&again, true)?.plan));
         }
-        self.run_again(again)
+        self.run_again(&again)
     }
 
-    /// `thorough`: the bytes of artifacts are looked at, not only whether they are there.
-    pub(super) fn plan_again(&mut self, again: &Wanted, thorough: bool) -> Result<Prepared, Refusal> {
-        let mut parent = self.now(&again.run)?;
-        let flow = self.flow(&parent.flow)?;
-        let graph = Graph::of(&flow).map_err(|error| Refusal::Unusable {
-            message: format!("retry {}: {error}", again.run),
-            hint: Some("`restage check` shows where".into()),
-        })?;
-        if let Some(branch) = &again.branch {
-            parent.branch = branch.clone();
-        }
-        let inputs = inputs::of_retry(&flow, &parent.inputs, &again.set)?;
-        let root = parent.root_run_id.clone();
-        let left = self.left(&parent, &graph, &again.instead)?;
-        let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
-        let lineage = self.store.runs(&filter).map_err(|error| store(&error))?;
-        let held = self.store.lock(&root, &parent.branch).map_err(|error| store(&error))?;
-        let holder = held.map(|held| held.run).filter(|holder| *holder != parent.run_id);
-        let facts = Facts {
-            flow: &flow,
-            graph: &graph,
-            parent: &parent,
-            inputs: &inputs,
-            left: &left,
-            lineage: &lineage,
-            holder: holder.as_ref().filter(|_| !again.queue),
-        };
-        let wish = Wish { start: again.start.clone(), force: again.force };
-        let mut oracle = Sight {
-            flow: &flow,
-            recipes: Recipes::new(&self.root),
-            objects: &self.objects,
-            store: self.store.as_mut(),
-            root: &root,
-            thorough,
-        };
-        let plan = plan::plan(&facts, &wish, &mut oracle)?;
-        Ok(Prepared { held: holder.is_some(), plan, left, inputs, graph, flow, parent })
-    }
-
-    pub(super) fn run_again(&mut self, again: Wanted) -> Result<FlowReply, Refusal> {
-        let prepared = self.plan_again(&again, true)?;
+    pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
+        let prepared = self.plan_again(again, true)?;
         let Prepared { parent, flow, graph, inputs, left, plan, held } = prepared;
         let status = if held { RunStatus::Queued } else { RunStatus::Running };
         let mut planned: BTreeMap<StageName, Planned> =
@@ -150,7 +96,7 @@ impl Engine {
             let place = graph.index(&spec.name);
             let left = place.and_then(|place| left.get(place));
             let row =
-                self.row_of(order, planned, parent_rows.get(&spec.name).copied(), left, &parent, &again)?;
+                self.row_of(order, planned, parent_rows.get(&spec.name).copied(), left, &parent, again)?;
             stages.push(NewStage {
                 name: row.record.name.clone(),
                 decision: row.record.decision,
@@ -263,67 +209,6 @@ impl Engine {
         let made = self.store.checkpoint(root, &id).map_err(|error| store(&error))?;
         made.ok_or_else(|| Refusal::Store(format!("{id} was written and is not there")))
     }
-
-    /// What the parent left of each of today's stages: what its row names, or the newest edit of that.
-    fn left(
-        &mut self,
-        parent: &RunRecord,
-        graph: &Graph,
-        instead: &[CheckpointId],
-    ) -> Result<Vec<Left>, Refusal> {
-        let root = &parent.root_run_id;
-        let (all, _) = self.store.checkpoints(root).map_err(|error| store(&error))?;
-        let by_id: BTreeMap<&CheckpointId, &Checkpoint> = all.iter().map(|one| (&one.id, one)).collect();
-        let mut edits: BTreeMap<&CheckpointId, &Checkpoint> = BTreeMap::new();
-        for one in all.iter().filter(|one| one.branch == parent.branch) {
-            if let Some(from) = &one.edited_from {
-                edits.insert(from, one);
-            }
-        }
-        let mut left = vec![Left::Nothing; graph.len()];
-        for row in parent.stages.iter().flatten() {
-            let Some(place) = graph.index(&row.name) else { continue };
-            let named = row.checkpoint.as_ref().map(|checkpoint| &checkpoint.id);
-            let named = instead.iter().find(|id| id.stage == row.name).or(named);
-            left[place] = match named {
-                None => match &row.outputs {
-                    Some(outputs) if row.status.is_good() => {
-                        Left::Outputs { outputs: outputs.clone(), artifacts: row.artifacts.clone() }
-                    }
-                    Some(_) | None => Left::Nothing,
-                },
-                Some(id) => {
-                    let mut newest = id;
-                    while let Some(edit) = edits.get(newest) {
-                        newest = &edit.id;
-                    }
-                    match by_id.get(newest) {
-                        Some(found) if found.approval == Approval::Rejected => Left::Nothing,
-                        Some(found) => Left::Checkpoint(Box::new(Checkpoint::clone(found))),
-                        None => Left::Unreadable {
-                            id: newest.clone(),
-                            why: self.why_unreadable(root, newest),
-                            previous: previous(&all, newest).map(Box::new),
-                        },
-                    }
-                }
-            };
-        }
-        Ok(left)
-    }
-
-    fn why_unreadable(&mut self, root: &RunId, id: &CheckpointId) -> String {
-        match self.store.checkpoint(root, id) {
-            Ok(_) => "it is not there".into(),
-            Err(error) => error.to_string(),
-        }
-    }
-}
-
-/// The newest version before one that cannot be read.
-fn previous(all: &[Checkpoint], id: &CheckpointId) -> Option<Checkpoint> {
-    let earlier = all.iter().filter(|one| one.id.stage == id.stage && one.id.version < id.version);
-    earlier.max_by_key(|one| one.id.version).cloned()
 }
 
 pub(super) fn reference(checkpoint: &Checkpoint) -> CheckpointRef {
@@ -333,39 +218,5 @@ pub(super) fn reference(checkpoint: &Checkpoint) -> CheckpointRef {
         version: checkpoint.id.version,
         branch: checkpoint.branch.clone(),
         approval: checkpoint.approval,
-    }
-}
-
-/// The world, as far as a plan has to look at it.
-struct Sight<'a> {
-    flow: &'a FlowSpec,
-    recipes: Recipes,
-    objects: &'a Objects,
-    store: &'a mut dyn Store,
-    root: &'a RunId,
-    thorough: bool,
-}
-
-impl Oracle for Sight<'_> {
-    fn recipe(&mut self, stage: usize) -> Hash {
-        self.recipes.of(&self.flow.stages[stage]).hash()
-    }
-
-    fn verify(&mut self, _stage: usize, artifacts: &[Artifact]) -> Result<(), String> {
-        artifacts.iter().try_for_each(|artifact| {
-            if self.thorough {
-                return self.objects.verify(artifact).map_err(|error| error.to_string());
-            }
-            let found = std::fs::metadata(self.objects.path(&artifact.hash));
-            let whole = found.is_ok_and(|found| found.len() == artifact.size);
-            if whole { Ok(()) } else { Err(format!("{} is not there", artifact.name)) }
-        })
-    }
-
-    fn retries(&mut self, checkpoint: &CheckpointId) -> u32 {
-        self.store.retries_of(self.root, checkpoint).unwrap_or_else(|error| {
-            tracing::warn!(%checkpoint, %error, "count the retries of a checkpoint");
-            0
-        })
     }
 }

@@ -1,24 +1,13 @@
 //! What a run looks like now: its records, and over them what is under way.
 
-use super::{Active, Engine};
-use crate::domain::flow::ask::{FlowReply, Shown};
-use crate::domain::flow::ids::RunId;
+use super::Active;
 use crate::domain::flow::record::{AttemptRecord, ItemCount, RunRecord, StageRecord};
-use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Index, UnitPhase};
 use crate::domain::flow::status::StageStatus;
 use crate::domain::flow::view::{RunView, StageView};
 
 /// So many stages at most are named on a line.
 const NAMED: usize = 3;
-
-impl Engine {
-    pub(super) fn show(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
-        let run = self.now(id)?;
-        let branches = self.branch_views(&run)?;
-        Ok(FlowReply::Shown(Box::new(Shown { run, branches })))
-    }
-}
 
 impl Active {
     pub(super) fn overlay_all(&self, record: &mut RunRecord) {

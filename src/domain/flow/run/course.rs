@@ -131,7 +131,7 @@ impl Run {
                     return Some((StageStatus::NotRun, Some(why)));
                 }
                 StageStatus::Skipped if self.skip_passes(*other, index) => {
-                    skipped = Some(format!("needs {name}, which is skipped"))
+                    skipped = Some(format!("needs {name}, which is skipped"));
                 }
                 StageStatus::Skipped
                 | StageStatus::Pending
@@ -280,7 +280,7 @@ impl Run {
         let stage = &mut self.stages[key.stage];
         stage.status = StageStatus::Running;
         stage.started_at.get_or_insert(at.now.wall);
-        let Some(unit) = stage.units.iter_mut().find(|unit| unit.item == key.item) else { return };
+        let Some(unit) = stage.units.get_mut(key.place()) else { return };
         unit.phase = UnitPhase::Live { stopping: false };
         unit.attempt += 1;
         let attempt = unit.attempt;

@@ -10,6 +10,10 @@ use crate::domain::flow::status::{Reason, RunStatus, StageStatus};
 
 impl Run {
     pub fn cancel(&mut self, at: Moment) -> Turn {
+        // One that is being ended already keeps its reason.
+        if self.status.is_final() || self.ending.is_some() {
+            return Turn::default();
+        }
         self.error = Some("cancelled".into());
         self.end(Ending::Cancelled, at)
     }

@@ -1,0 +1,227 @@
+//! `edit`: another version of what a stage left, by `--set` and `--artifact`, or in an editor.
+
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cli::args::{Global, Output};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::flow_args::EditArgs;
+use crate::cli::history::{History, unexpected};
+use crate::cli::workspace::Workspace;
+use crate::cli::{engine, output};
+use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
+use crate::domain::flow::ids::{RunId, StageName};
+use crate::domain::flow::may;
+use crate::domain::flow::record::Checkpoint;
+use crate::domain::json::{Json, JsonMap};
+
+pub fn edit(global: &Global, workspace: &Workspace, args: &EditArgs) -> Outcome {
+    let (run, stage) = (RunId::trusted(args.run.as_str()), StageName::trusted(args.stage.as_str()));
+    let act = format!("edit {stage} of {run}");
+    if args.set.is_empty() && args.artifact.is_empty() && !args.editor {
+        return Err(Failure::new(Exit::Usage, act, "it is not said what should change")
+            .hint("--set KEY=VALUE, --artifact NAME=FILE or --editor"));
+    }
+    let mut history = History::open(workspace)?;
+    let before = standing(&mut history, &run, &stage, &act)?;
+    let set =
+        if args.editor { in_editor(workspace, &before, &act)? } else { pairs(&before, &args.set, &act)? };
+    let artifacts = args.artifact.iter().map(|pair| file(pair, &act)).collect::<Result<_, _>>()?;
+    let wish = EditWish { run, stage, hash: Some(before.hash.clone()), set, artifacts, who: engine::who() };
+    let reply = engine::ask(global, workspace, &act, &FlowRequest::Edit(wish))?;
+    let FlowReply::Edited { checkpoint } = reply else { return Err(unexpected(&act, &reply)) };
+    if args.json || global.output == Output::Json {
+        output::print_json(&serde_json::json!({ "checkpoint": checkpoint, "edited_from": before.id }))?;
+        return Ok(Exit::Completed);
+    }
+    match checkpoint {
+        Some(made) => {
+            output::print(&format!("{made}\n"))?;
+            output::remark(&format!(
+                "edited from {}; it waits to be approved: restage continue {} --checkpoint {made}",
+                before.id, args.run
+            ));
+        }
+        None => output::remark(&format!("nothing differs from {}, so there is no new version", before.id)),
+    }
+    Ok(Exit::Completed)
+}
+
+/// What would be edited, by the very function that decides whether it may.
+fn standing(
+    history: &mut History<'_>,
+    run: &RunId,
+    stage: &StageName,
+    act: &str,
+) -> Result<Checkpoint, Failure> {
+    let record = history.show(run)?.what.run;
+    let look = |desk: &mut crate::flow::engine::desk::Desk<'_>| {
+        let whole = desk.whole(&record)?;
+        may::may_edit(&whole.lineage(), &record, stage, None).cloned()
+    };
+    history.desk(look, act)
+}
+
+/// `key=value`; a value is read as JSON, unless what was there is a text.
+fn pairs(before: &Checkpoint, given: &[String], act: &str) -> Result<JsonMap, Failure> {
+    let usage = |cause: String, hint: &str| Failure::new(Exit::Usage, act, cause).hint(hint);
+    let mut set = JsonMap::new();
+    for pair in given {
+        let Some((key, text)) = pair.split_once('=') else {
+            return Err(usage(format!("{pair:?} is no KEY=VALUE"), "as in --set title=\"Night\""));
+        };
+        let was_text = before.outputs.get(key).is_some_and(|old| old.as_string().is_some());
+        let value = if was_text {
+            Json::string(text)
+        } else {
+            Json::parse(text).map_err(|error| {
+                let cause = format!("{text:?} is no JSON, which {key} is: {error}");
+                usage(cause, "a text has quotes of its own: --set 'title=\"Night\"'")
+            })?
+        };
+        set.insert(key.to_owned(), value);
+    }
+    Ok(set)
+}
+
+/// The engine may run elsewhere, so the path is told in full.
+fn file(pair: &str, act: &str) -> Result<(String, PathBuf), Failure> {
+    let Some((name, path)) = pair.split_once('=') else {
+        return Err(Failure::new(Exit::Usage, act, format!("{pair:?} is no NAME=FILE"))
+            .hint("as in --artifact board.png=./better.png"));
+    };
+    let full = fs::canonicalize(path).map_err(|error| Failure::io(format!("read {path}"), &error))?;
+    Ok((name.to_owned(), full))
+}
+
+/// The outputs as a file that only we can read, which stays where what was written cannot be used.
+fn in_editor(workspace: &Workspace, before: &Checkpoint, act: &str) -> Result<JsonMap, Failure> {
+    let name = format!("edit-{}-{}.json", before.id, std::process::id());
+    let path = workspace.data_dir().join(name);
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(pretty(&before.outputs).as_bytes())?;
+        file.write_all(b"\n")
+    };
+    write().map_err(|error| Failure::io(format!("write {}", path.display()), &error))?;
+    let read = open(&path, act).and_then(|()| read(&path, before, act));
+    match &read {
+        Ok(_) => {
+            // It is only a copy.
+            fs::remove_file(&path).ok();
+        }
+        Err(_) => output::remark(&format!("restage: what was edited is in {}", path.display())),
+    }
+    read
+}
+
+fn open(path: &Path, act: &str) -> Result<(), Failure> {
+    let editor =
+        ["VISUAL", "EDITOR"].into_iter().find_map(|name| env::var_os(name).filter(|one| !one.is_empty()));
+    let editor = editor.unwrap_or_else(|| "vi".into());
+    let shown = editor.to_string_lossy().into_owned();
+    // An editor may come with arguments: `code --wait`.
+    let status =
+        Command::new("/bin/sh").arg("-c").arg("eval \"$0 \\\"\\$1\\\"\"").arg(&editor).arg(path).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            Err(Failure::new(Exit::Failed, act, format!("{shown} ended with {status}; nothing was changed"))
+                .hint("$VISUAL or $EDITOR names another editor"))
+        }
+        Err(error) => Err(Failure::io(format!("start {shown}"), &error)),
+    }
+}
+
+fn read(path: &Path, before: &Checkpoint, act: &str) -> Result<JsonMap, Failure> {
+    let text =
+        fs::read_to_string(path).map_err(|error| Failure::io(format!("read {}", path.display()), &error))?;
+    let set: JsonMap = serde_json::from_str(&text).map_err(|error| {
+        Failure::new(Exit::Usage, act, format!("what was saved is no JSON object: {error}"))
+            .hint("nothing was changed; mend it, and give its values with --set")
+    })?;
+    if let Some(key) = before.outputs.keys().find(|key| !set.contains_key(*key)) {
+        return Err(Failure::new(Exit::Usage, act, format!("{key} is missing in what was saved"))
+            .hint("a stage leaves all of its outputs; give it another value instead"));
+    }
+    Ok(set)
+}
+
+/// JSON for people: a line a value, with every digit and key as it is.
+pub fn pretty(map: &JsonMap) -> String {
+    let compact = serde_json::to_string(map).unwrap_or_default();
+    let mut out = String::with_capacity(compact.len() * 2);
+    let (mut depth, mut inside, mut escaped) = (0_usize, false, false);
+    let mut chars = compact.chars().peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.push_str(&"  ".repeat(depth));
+    };
+    while let Some(c) = chars.next() {
+        if inside {
+            out.push(c);
+            inside = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+            continue;
+        }
+        match c {
+            '{' | '[' => {
+                out.push(c);
+                if matches!(chars.peek(), Some('}' | ']')) {
+                    out.extend(chars.next());
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c => {
+                out.push(c);
+                inside = c == '"';
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pretty_json_reads_back_as_what_it_was() {
+        let text = r#"{"a":[1e400,{"k":"x\"{,:\\"},[],{}],"b":12345678901234567890123,"c":"\u001b"}"#;
+        let map: JsonMap = serde_json::from_str(text).unwrap();
+        let shown = pretty(&map);
+        insta::assert_snapshot!(shown, @r#"
+        {
+          "a": [
+            1e400,
+            {
+              "k": "x\"{,:\\"
+            },
+            [],
+            {}
+          ],
+          "b": 12345678901234567890123,
+          "c": "\u001b"
+        }
+        "#);
+        assert_eq!(serde_json::from_str::<JsonMap>(&shown).unwrap(), map);
+        assert_eq!(pretty(&JsonMap::new()), "{}");
+    }
+}

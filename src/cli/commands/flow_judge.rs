@@ -1,0 +1,172 @@
+//! Verbs that judge: `approve`, `reject`; and those that set nothing going: `fork`, `unlock`, `gc`.
+
+use std::fs;
+use std::io::{self, Read};
+
+use super::follow::{self, Manner};
+use crate::cli::args::{ApproveMode, Global, Output};
+use crate::cli::engine::{self, Host};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::flow_args::{ApproveArgs, ForkArgs, GcArgs, GoOn, RejectArgs, RunArg};
+use crate::cli::history::{History, unexpected};
+use crate::cli::output;
+use crate::cli::workspace::Workspace;
+use crate::domain::flow::ask::{ApproveWish, FlowReply, FlowRequest, ForkWish, RejectWish};
+use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
+use crate::frontend::text::{bytes, one_line};
+
+pub fn approve(global: &Global, workspace: &Workspace, args: &ApproveArgs) -> Outcome {
+    let run = RunId::trusted(args.run.as_str());
+    let stage = args.stage.as_deref().map(StageName::trusted);
+    let act = match &stage {
+        Some(stage) => format!("approve {stage} of {run}"),
+        None => format!("approve {run}"),
+    };
+    let wish = ApproveWish {
+        run: run.clone(),
+        stage,
+        hash: args.hash.as_deref().map(Hash::trusted),
+        who: engine::who(),
+        note: args.note.clone(),
+    };
+    judge(global, workspace, &run, &args.go_on, act, FlowRequest::Approve(wish), "approved")
+}
+
+pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outcome {
+    let run = RunId::trusted(args.run.as_str());
+    let act = format!("reject {} of {run}", args.stage);
+    let wish = RejectWish {
+        run: run.clone(),
+        stage: StageName::trusted(args.stage.as_str()),
+        rewind_to: args.rewind_to.as_deref().map(StageName::trusted),
+        feedback: feedback(&args.feedback)?,
+        who: engine::who(),
+    };
+    judge(global, workspace, &run, &args.go_on, act, FlowRequest::Reject(wish), "rejected")
+}
+
+/// The text itself, or what a file says.
+fn feedback(given: &str) -> Result<String, Failure> {
+    let Some(path) = given.strip_prefix('@') else { return Ok(given.to_owned()) };
+    let mut text = String::new();
+    let read = if path == "-" {
+        io::stdin().lock().read_to_string(&mut text).map(drop)
+    } else {
+        fs::read_to_string(path).map(|read| text = read)
+    };
+    read.map_err(|error| Failure::io(format!("read the feedback from {path}"), &error))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// A run that waited goes on: in the supervisor that is there, or with this verb, which then waits for it.
+fn judge(
+    global: &Global,
+    workspace: &Workspace,
+    run: &RunId,
+    go_on: &GoOn,
+    act: String,
+    request: FlowRequest,
+    done: &str,
+) -> Outcome {
+    let json = go_on.json || global.output == Output::Json;
+    let wanted = go_on.follow();
+    // Before a supervisor is started in vain.
+    drop(History::open(workspace)?);
+    let manner = Manner {
+        output: if json { Output::Json } else { Output::Human },
+        no_color: global.no_color,
+        wait_for_people: match wanted.approve {
+            Some(ApproveMode::Wait) => true,
+            Some(ApproveMode::Exit | ApproveMode::Auto) => false,
+            None => io::IsTerminal::is_terminal(&io::stdout()),
+        },
+        allow_degraded: wanted.allow_degraded,
+    };
+    let host = if wanted.detach { Host::Background } else { Host::Verb };
+    engine::with(global, workspace, host, async |client, mut updates| {
+        follow::listen(&client).await?;
+        let ended = match client.flow(FlowRequest::Show { run: run.clone() }).await {
+            Ok(FlowReply::Shown(shown)) => shown.run.status.is_final(),
+            Ok(_) | Err(_) => false,
+        };
+        match client.flow(request).await {
+            Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
+            Ok(other) => return Err(unexpected(&act, &other)),
+            Err(error) => return Err(Failure::of_client(&act, &error)),
+        }
+        let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&client));
+        if !json {
+            let next = if ended {
+                format!("; to go on from there: restage continue {run}, or restage retry {run}")
+            } else {
+                String::new()
+            };
+            output::remark(&format!("{done}{next}"));
+            output::print(&format!("{run}\n"))?;
+        } else if !follows {
+            output::print_json(&serde_json::json!({ "run_id": run, "ended": ended }))?;
+        }
+        if follows { follow::follow(&client, &mut updates, run, manner).await } else { Ok(Exit::Completed) }
+    })
+}
+
+pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome {
+    let act = format!("fork {} at {}", args.run, args.at);
+    let at = CheckpointId::parse(&args.at).map_err(|why| Failure::new(Exit::Usage, &act, why))?;
+    let branch = BranchName::parse(&args.branch)
+        .map_err(|why| Failure::new(Exit::Usage, &act, format!("a branch cannot be called so: {why}")))?;
+    let run = RunId::trusted(args.run.as_str());
+    drop(History::open(workspace)?);
+    let wish = ForkWish { run: run.clone(), at: at.clone(), branch: branch.clone(), who: engine::who() };
+    match engine::ask(global, workspace, &act, &FlowRequest::Fork(wish))? {
+        FlowReply::Done => {}
+        other => return Err(unexpected(&act, &other)),
+    }
+    if args.json || global.output == Output::Json {
+        output::print_json(&serde_json::json!({ "branch_name": branch, "forked_from": at }))?;
+    } else {
+        output::print(&format!("{branch}\n"))?;
+        output::remark(&format!(
+            "it leaves at {at}; edit what it stands on, or go on there: restage continue {run} --checkpoint {at}"
+        ));
+    }
+    Ok(Exit::Completed)
+}
+
+pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
+    let act = format!("unlock {}", args.run);
+    let run = RunId::trusted(args.run.as_str());
+    drop(History::open(workspace)?);
+    match engine::ask(global, workspace, &act, &FlowRequest::Unlock { run: run.clone() })? {
+        FlowReply::Done => {}
+        other => return Err(unexpected(&act, &other)),
+    }
+    if args.json || global.output == Output::Json {
+        output::print_json(&serde_json::json!({ "run_id": run }))?;
+    } else {
+        output::remark(&format!(
+            "the lineage of {run} is free: restage retry {run}, or restage continue {run}"
+        ));
+    }
+    Ok(Exit::Completed)
+}
+
+pub fn gc(global: &Global, workspace: &Workspace, args: &GcArgs) -> Outcome {
+    let act = "collect what nobody needs any more";
+    drop(History::open(workspace)?);
+    let reply = engine::ask(global, workspace, act, &FlowRequest::Gc { dry_run: args.dry_run })?;
+    let FlowReply::Collected(collected) = reply else { return Err(unexpected(act, &reply)) };
+    if args.json || global.output == Output::Json {
+        output::print_json(&collected)?;
+        return Ok(Exit::Completed);
+    }
+    let paths = collected.paths.iter().map(|path| {
+        let shown = path.strip_prefix(&workspace.root).unwrap_or(path);
+        one_line(&shown.display().to_string()) + "\n"
+    });
+    output::print(&paths.collect::<String>())?;
+    let (verb, files) = (if args.dry_run { "would delete" } else { "deleted" }, collected.files);
+    output::remark(&format!("{verb} {files} files, {}", bytes(collected.bytes)));
+    Ok(Exit::Completed)
+}

@@ -1,0 +1,152 @@
+//! `restage logs RUN/STAGE`: which log that is, and when nothing more will be written to it.
+
+use super::logs::{self, Options, Whose};
+use crate::cli::args::{Global, Lines};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::history::History;
+use crate::cli::workspace::Workspace;
+use crate::cli::{block_on, link};
+use crate::control::client::{Client, ClientError, Incoming, Updates};
+use crate::domain::flow::ask::{FlowReply, FlowRequest};
+use crate::domain::flow::ids::{RunId, StageName};
+use crate::domain::flow::record::StageRecord;
+use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::status::{Decision, RunStatus};
+use crate::domain::flow::view::FlowUpdate;
+use crate::domain::ids::RunnerName;
+use crate::domain::spec::LogSpec;
+use crate::domain::view::Update;
+
+/// What was typed.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// `video-12/render`
+    pub name: &'a str,
+    pub item: Option<u32>,
+    pub attempt: Option<u32>,
+    pub lines: Lines,
+    pub follow: bool,
+}
+
+pub fn run(global: &Global, workspace: &Workspace, wanted: Wanted<'_>) -> Outcome {
+    let Wanted { name, item, attempt, lines, follow } = wanted;
+    let act = format!("read the log of {name}");
+    // The name of a guest has the item at its end.
+    let mut parts = name.split('/');
+    let (run, stage, last) =
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
+    let last = match last.map(str::parse::<u32>).transpose() {
+        Ok(last) if parts.next().is_none() && !stage.is_empty() => last,
+        Ok(_) | Err(_) => {
+            return Err(Failure::new(Exit::Usage, act, "a log of a stage is named RUN/STAGE")
+                .hint("as in restage logs video-12/render; --item N for one item"));
+        }
+    };
+    let (run, stage, item) = (RunId::trusted(run), StageName::trusted(stage), item.or(last));
+    let mut history = History::open(workspace)?;
+    let record = history.show(&run)?.what.run;
+    let rows = record.stages.as_deref().unwrap_or_default();
+    let Some(row) = rows.iter().find(|row| row.name == stage) else {
+        let known = rows.iter().map(|row| row.name.clone()).collect();
+        let refusal = Refusal::UnknownStage { run, stage: stage.to_string(), known };
+        return Err(Failure::of_refusal(act, &refusal));
+    };
+    look(&run, row, item).map_err(|(cause, hint)| Failure::new(Exit::Nothing, &act, cause).hint(hint))?;
+    let log_name = match item {
+        None => stage.to_string(),
+        Some(item) => format!("{stage}.{item}"),
+    };
+    let dir = workspace.data_dir().join("runs").join(run.as_str()).join("logs");
+    let log =
+        LogSpec { dir, template: "{name}_{index}.log".into(), max_bytes: None, keep_attempts: u32::MAX };
+    let options = Options {
+        name: RunnerName::trusted(log_name),
+        known: true,
+        of: Whose::Stage { run, stage },
+        attempt,
+        lines,
+        follow,
+        no_color: global.no_color,
+    };
+    block_on(logs::run(workspace, log, options))?
+}
+
+/// What is wrong with that, and the way out.
+fn look(run: &RunId, row: &StageRecord, item: Option<u32>) -> Result<(), (String, String)> {
+    let stage = &row.name;
+    if let (Decision::Reuse, Some(source)) = (row.decision, &row.source_run_id)
+        && row.attempts.is_empty()
+    {
+        return Err((
+            format!("it was not executed there, but reused from {source}"),
+            format!("restage logs {source}/{stage}"),
+        ));
+    }
+    match (row.items, item) {
+        (Some(items), None) => Err((
+            "it fans out, and each item has a log of its own".into(),
+            format!(
+                "name one: restage logs {run}/{stage} --item N, from 0 to {}",
+                items.all.saturating_sub(1)
+            ),
+        )),
+        (None, Some(_)) if row.attempts.iter().all(|one| one.item.is_none()) => {
+            Err(("it does not fan out, so it has no items".into(), format!("restage logs {run}/{stage}")))
+        }
+        (Some(_), Some(_)) | (None, _) => Ok(()),
+    }
+}
+
+/// Resolves with the reason when nothing more will be written.
+pub(super) async fn rested(workspace: &Workspace, run: &RunId, stage: &StageName) -> Result<String, Failure> {
+    let mut connected = link::connect(workspace).await?;
+    while let Some((client, mut updates)) = connected {
+        match rested_one(&client, &mut updates, run, stage).await {
+            Ok(why) => return Ok(why),
+            Err(ClientError::Gone) => connected = link::reconnect(workspace).await?,
+            Err(error) => return Err(Failure::of_client(format!("follow {run}/{stage}"), &error)),
+        }
+    }
+    Ok(format!("no supervisor runs, so {run}/{stage} writes nothing more"))
+}
+
+async fn rested_one(
+    client: &Client,
+    updates: &mut Updates,
+    run: &RunId,
+    stage: &StageName,
+) -> Result<String, ClientError> {
+    client.subscribe().await?;
+    loop {
+        let shown = match client.flow(FlowRequest::Show { run: run.clone() }).await? {
+            FlowReply::Shown(shown) => shown,
+            other => return Err(ClientError::Nonsense(format!("{other:?}"))),
+        };
+        let row = shown.run.stages.iter().flatten().find(|row| row.name == *stage);
+        if let Some(row) = row.filter(|row| row.status.is_final()) {
+            return Ok(format!("{run}/{stage} is {}", row.status));
+        }
+        match shown.run.status {
+            RunStatus::Queued | RunStatus::Running => {}
+            status @ (RunStatus::Waiting
+            | RunStatus::Succeeded
+            | RunStatus::Degraded
+            | RunStatus::Failed
+            | RunStatus::Cancelled
+            | RunStatus::Interrupted) => return Ok(format!("{run} is {status}")),
+        }
+        loop {
+            match updates.next().await {
+                Some(Incoming::Update(Update::Flow(update))) => match update.as_ref() {
+                    FlowUpdate::Run(view) if view.run_id == *run => break,
+                    FlowUpdate::Stage(view) if view.run_id == *run && view.name == *stage => break,
+                    FlowUpdate::Run(_) | FlowUpdate::Stage(_) | FlowUpdate::News(_) => {}
+                },
+                Some(Incoming::Update(_)) => {}
+                Some(Incoming::Lagged) => break,
+                None => return Err(ClientError::Gone),
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Runs as they are, for verbs that only look: from the store, which can be read beside whoever writes it; and what is
+//! under way is asked of the engine where one lives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::workspace::Workspace;
+use super::{block_on, flows, link, settings};
+use crate::config::Missing;
+use crate::control::client::ClientError;
+use crate::domain::flow::ask::{BranchView, FlowReply, FlowRequest, Shown};
+use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::record::Checkpoint;
+use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::spec::FlowSpec;
+use crate::flow::engine::desk::Desk;
+use crate::flow::objects::Objects;
+use crate::ports::store::StoreError;
+use crate::store::sqlite::SqliteStore;
+
+#[derive(Debug)]
+pub struct History<'w> {
+    pub store: SqliteStore,
+    pub objects: Objects,
+    workspace: &'w Workspace,
+    flows: Option<BTreeMap<FlowName, Arc<FlowSpec>>>,
+}
+
+/// Something as it is now, and whether somebody supervises.
+#[derive(Debug)]
+pub struct Seen<T> {
+    pub what: T,
+    pub supervised: bool,
+}
+
+impl<'w> History<'w> {
+    pub fn open(workspace: &'w Workspace) -> Result<Self, Failure> {
+        let path = flows::history(workspace);
+        let act = format!("read the history of {}", workspace.root.display());
+        match SqliteStore::open_read(&path) {
+            Ok(Some(store)) => {
+                let objects = Objects::new(workspace.data_dir().join("objects"));
+                Ok(Self { store, objects, workspace, flows: None })
+            }
+            Ok(None) => Err(Failure::new(Exit::Nothing, act, "there are no runs yet")
+                .hint("`restage run FLOW` begins one")),
+            Err(error) => Err(failed(&act, &error)),
+        }
+    }
+
+    pub fn show(&mut self, run: &RunId) -> Result<Seen<Shown>, Failure> {
+        let act = format!("show {run}");
+        match self.ask(&act, FlowRequest::Show { run: run.clone() })? {
+            Some(FlowReply::Shown(shown)) => Ok(Seen { what: *shown, supervised: true }),
+            Some(other) => Err(unexpected(&act, &other)),
+            None => Ok(Seen { what: self.desk(|desk| desk.show(run), &act)?, supervised: false }),
+        }
+    }
+
+    /// Of the whole lineage, with where its branches stand.
+    pub fn checkpoints(&mut self, run: &RunId) -> Result<(Vec<Checkpoint>, Vec<BranchView>), Failure> {
+        let act = format!("list the checkpoints of {run}");
+        let reply = match self.ask(&act, FlowRequest::Checkpoints { run: run.clone() })? {
+            Some(reply) => reply,
+            None => self.desk(|desk| desk.checkpoints(run), &act)?,
+        };
+        match reply {
+            FlowReply::Checkpoints { checkpoints, branches } => Ok((checkpoints, branches)),
+            other => Err(unexpected(&act, &other)),
+        }
+    }
+
+    /// What the engine would say if it had nothing under way.
+    pub fn desk<T>(
+        &mut self,
+        look: impl FnOnce(&mut Desk<'_>) -> Result<T, Refusal>,
+        act: &str,
+    ) -> Result<T, Failure> {
+        let workspace = self.workspace;
+        let flows = self.flows.get_or_insert_with(|| todays(workspace));
+        let mut desk = Desk::alone(&mut self.store, &self.objects, &workspace.root, flows);
+        look(&mut desk).map_err(|refusal| Failure::of_refusal(act, &refusal))
+    }
+
+    /// `None` where nobody supervises. Who is just ending is asked no more.
+    fn ask(&self, act: &str, request: FlowRequest) -> Result<Option<FlowReply>, Failure> {
+        block_on(async {
+            let Some((client, _updates)) = link::connect(self.workspace).await? else { return Ok(None) };
+            match client.flow(request).await {
+                Ok(reply) => Ok(Some(reply)),
+                Err(ClientError::Gone) => Ok(None),
+                Err(ClientError::Declined(refusal)) if *refusal == Refusal::Ending => Ok(None),
+                Err(error) => Err(Failure::of_client(act, &error)),
+            }
+        })?
+    }
+
+    pub fn is_supervised(&self) -> bool {
+        link::who(self.workspace) != link::Found::Nobody
+    }
+}
+
+/// None where the config cannot be read: then nothing can be retried, and that is told.
+fn todays(workspace: &Workspace) -> BTreeMap<FlowName, Arc<FlowSpec>> {
+    let loaded = settings::read(workspace, Missing::Warning).ok();
+    let flows = loaded.into_iter().flat_map(|loaded| loaded.spec.flows);
+    flows.map(|flow| (flow.name.clone(), flow)).collect()
+}
+
+pub fn failed(act: &str, error: &StoreError) -> Failure {
+    Failure::of_refusal(act, &Refusal::Store(error.to_string()))
+}
+
+pub fn unexpected(act: &str, reply: &FlowReply) -> Failure {
+    Failure::of_client(act, &ClientError::Nonsense(format!("{reply:?}")))
+}

@@ -1,0 +1,353 @@
+//! What is known of runs, looked at: their records, what is under way of them, the plan that a retry would make, and
+//! where branches stand. The engine decides by it; a verb that only looks uses it where no engine lives, too, so that both
+//! say the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::load::{store, unusable};
+use super::retry::Wanted;
+use super::{Active, Engine};
+use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
+use crate::domain::flow::graph::Graph;
+use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId};
+use crate::domain::flow::plan::{self, Facts, Left, Oracle, Wish};
+use crate::domain::flow::proceed;
+use crate::domain::flow::record::{Artifact, Branch, Checkpoint, RunFilter, RunRecord};
+use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::status::Approval;
+use crate::domain::flow::tree::Lineage;
+use crate::domain::flow::{hashes, inputs};
+use crate::domain::json::JsonMap;
+use crate::flow::objects::Objects;
+use crate::flow::recipe::Recipes;
+use crate::ports::store::{Store, StoredRun};
+
+/// Where somebody looks from.
+pub struct Desk<'a> {
+    store: &'a mut dyn Store,
+    objects: &'a Objects,
+    root: &'a Path,
+    /// Those of today's config.
+    flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
+    /// None where no engine lives.
+    active: Option<&'a BTreeMap<RunId, Active>>,
+}
+
+impl std::fmt::Debug for Desk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// All that a lineage has, as it is now.
+#[derive(Debug)]
+pub struct Whole {
+    checkpoints: Vec<Checkpoint>,
+    branches: Vec<Branch>,
+    runs: Vec<RunRecord>,
+}
+
+impl Whole {
+    pub fn lineage(&self) -> Lineage<'_> {
+        Lineage { checkpoints: &self.checkpoints, branches: &self.branches, runs: &self.runs }
+    }
+}
+
+/// Everything that a plan is made from, and the plan.
+pub(super) struct Prepared {
+    pub(super) parent: RunRecord,
+    pub(super) flow: Arc<FlowSpec>,
+    pub(super) graph: Graph,
+    pub(super) inputs: JsonMap,
+    pub(super) left: Vec<Left>,
+    pub(super) plan: Plan,
+    pub(super) held: bool,
+}
+
+impl<'a> Desk<'a> {
+    /// While nobody supervises: nothing is under way.
+    pub fn alone(
+        store: &'a mut dyn Store,
+        objects: &'a Objects,
+        root: &'a Path,
+        flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
+    ) -> Self {
+        Self { store, objects, root, flows, active: None }
+    }
+
+    pub fn show(&mut self, id: &RunId) -> Result<Shown, Refusal> {
+        let run = self.now(id)?;
+        let branches = self.branch_views(&run)?;
+        Ok(Shown { run, branches })
+    }
+
+    /// All checkpoints of the lineage.
+    pub fn checkpoints(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
+        let record = self.now(id)?;
+        let branches = self.branch_views(&record)?;
+        let (checkpoints, _) = self.store.checkpoints(&record.root_run_id).map_err(|error| store(&error))?;
+        Ok(FlowReply::Checkpoints { checkpoints, branches })
+    }
+
+    /// A run as it is at this moment.
+    pub fn now(&mut self, id: &RunId) -> Result<RunRecord, Refusal> {
+        let mut record = self.stored(id)?.record;
+        if let Some(active) = self.active.and_then(|active| active.get(id)) {
+            active.overlay_all(&mut record);
+        }
+        Ok(record)
+    }
+
+    fn stored(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
+        self.store
+            .run(id)
+            .map_err(|error| store(&error))?
+            .ok_or_else(|| Refusal::UnknownRun { run: id.to_string(), near: self.near(id) })
+    }
+
+    /// The flow as it was when the run began, with the secrets of today where they are the same.
+    pub fn definition(&mut self, record: &RunRecord) -> Result<FlowSpec, Refusal> {
+        let text = self.store.definition(&record.def_hash).map_err(|error| store(&error))?;
+        let text = text.ok_or_else(|| unusable(&record.run_id, "its definition is not on record"))?;
+        let mut spec: FlowSpec = serde_json::from_str(&text)
+            .map_err(|error| unusable(&record.run_id, &format!("its definition cannot be read: {error}")))?;
+        if let Some(today) = self.flows.get(&spec.name) {
+            for stage in &mut spec.stages {
+                let Some(same) = today.stages.iter().find(|one| one.name == stage.name) else { continue };
+                for (name, value) in &mut stage.env {
+                    if let Some(secret) = same.env.get(name)
+                        && hashes::recorded(secret) == *value
+                    {
+                        *value = secret.clone();
+                    }
+                }
+            }
+        }
+        Ok(spec)
+    }
+
+    /// The newest run of each branch, and this one, with their stages.
+    pub fn whole(&mut self, of: &RunRecord) -> Result<Whole, Refusal> {
+        let root = &of.root_run_id;
+        let failed = |error| store(&error);
+        let (checkpoints, _) = self.store.checkpoints(root).map_err(failed)?;
+        let branches = self.store.branches(root).map_err(failed)?;
+        let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
+        let mut runs = self.store.runs(&filter).map_err(failed)?;
+        let mut seen = BTreeSet::new();
+        let newest: Vec<RunId> = {
+            let mut sorted: Vec<&RunRecord> = runs.iter().collect();
+            sorted.sort_by_key(|run| std::cmp::Reverse(run.run_number));
+            let newest = sorted.into_iter().filter(|run| seen.insert(run.branch.clone()));
+            newest.map(|run| run.run_id.clone()).collect()
+        };
+        for run in &mut runs {
+            if newest.contains(&run.run_id) || run.run_id == of.run_id {
+                *run = self.now(&run.run_id)?;
+            }
+        }
+        Ok(Whole { checkpoints, branches, runs })
+    }
+
+    pub(super) fn branch_views(&mut self, record: &RunRecord) -> Result<Vec<BranchView>, Refusal> {
+        let whole = self.whole(record)?;
+        let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), false).map(drop);
+        Ok(proceed::branch_views(&whole.lineage(), &mut plan))
+    }
+
+    /// `thorough`: the bytes of artifacts are looked at, not only whether they are there.
+    pub(super) fn plan_again(&mut self, again: &Wanted, thorough: bool) -> Result<Prepared, Refusal> {
+        let mut parent = self.now(&again.run)?;
+        let flow = flow(self.flows, &parent.flow)?;
+        let graph = Graph::of(&flow).map_err(|error| Refusal::Unusable {
+            message: format!("retry {}: {error}", again.run),
+            hint: Some("`restage check` shows where".into()),
+        })?;
+        if let Some(branch) = &again.branch {
+            parent.branch = branch.clone();
+        }
+        let inputs = inputs::of_retry(&flow, &parent.inputs, &again.set)?;
+        let root = parent.root_run_id.clone();
+        let left = self.left(&parent, &graph, &again.instead)?;
+        let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
+        let lineage = self.store.runs(&filter).map_err(|error| store(&error))?;
+        let held = self.store.lock(&root, &parent.branch).map_err(|error| store(&error))?;
+        let holder = held.map(|held| held.run).filter(|holder| *holder != parent.run_id);
+        let facts = Facts {
+            flow: &flow,
+            graph: &graph,
+            parent: &parent,
+            inputs: &inputs,
+            left: &left,
+            lineage: &lineage,
+            holder: holder.as_ref().filter(|_| !again.queue),
+        };
+        let wish = Wish { start: again.start.clone(), force: again.force };
+        let mut oracle = Sight {
+            flow: &flow,
+            recipes: Recipes::new(self.root),
+            objects: self.objects,
+            store: &mut *self.store,
+            root: &root,
+            thorough,
+        };
+        let plan = plan::plan(&facts, &wish, &mut oracle)?;
+        Ok(Prepared { held: holder.is_some(), plan, left, inputs, graph, flow, parent })
+    }
+
+    /// What the parent left of each of today's stages: what its row names, or the newest edit of that.
+    fn left(
+        &mut self,
+        parent: &RunRecord,
+        graph: &Graph,
+        instead: &[CheckpointId],
+    ) -> Result<Vec<Left>, Refusal> {
+        let root = &parent.root_run_id;
+        let (all, _) = self.store.checkpoints(root).map_err(|error| store(&error))?;
+        let by_id: BTreeMap<&CheckpointId, &Checkpoint> = all.iter().map(|one| (&one.id, one)).collect();
+        let mut edits: BTreeMap<&CheckpointId, &Checkpoint> = BTreeMap::new();
+        for one in all.iter().filter(|one| one.branch == parent.branch) {
+            if let Some(from) = &one.edited_from {
+                edits.insert(from, one);
+            }
+        }
+        let mut left = vec![Left::Nothing; graph.len()];
+        for row in parent.stages.iter().flatten() {
+            let Some(place) = graph.index(&row.name) else { continue };
+            let named = row.checkpoint.as_ref().map(|checkpoint| &checkpoint.id);
+            let named = instead.iter().find(|id| id.stage == row.name).or(named);
+            left[place] = match named {
+                None => match &row.outputs {
+                    Some(outputs) if row.status.is_good() => {
+                        Left::Outputs { outputs: outputs.clone(), artifacts: row.artifacts.clone() }
+                    }
+                    Some(_) | None => Left::Nothing,
+                },
+                Some(id) => {
+                    let mut newest = id;
+                    while let Some(edit) = edits.get(newest) {
+                        newest = &edit.id;
+                    }
+                    match by_id.get(newest) {
+                        Some(found) if found.approval == Approval::Rejected => Left::Nothing,
+                        Some(found) => Left::Checkpoint(Box::new(Checkpoint::clone(found))),
+                        None => Left::Unreadable {
+                            id: newest.clone(),
+                            why: self.why_unreadable(root, newest),
+                            previous: previous(&all, newest).map(Box::new),
+                        },
+                    }
+                }
+            };
+        }
+        Ok(left)
+    }
+
+    fn why_unreadable(&mut self, root: &RunId, id: &CheckpointId) -> String {
+        match self.store.checkpoint(root, id) {
+            Ok(_) => "it is not there".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn near(&mut self, id: &RunId) -> Vec<RunId> {
+        let flow = id.as_str().rsplit_once('-').map_or(id.as_str(), |(flow, _)| flow);
+        let filter = RunFilter { flow: Some(FlowName::trusted(flow)), limit: Some(3), ..Default::default() };
+        let runs = self.store.runs(&filter).unwrap_or_default();
+        runs.into_iter().map(|run| run.run_id).collect()
+    }
+}
+
+/// The newest version before one that cannot be read.
+fn previous(all: &[Checkpoint], id: &CheckpointId) -> Option<Checkpoint> {
+    let earlier = all.iter().filter(|one| one.id.stage == id.stage && one.id.version < id.version);
+    earlier.max_by_key(|one| one.id.version).cloned()
+}
+
+/// The world, as far as a plan has to look at it.
+struct Sight<'a> {
+    flow: &'a FlowSpec,
+    recipes: Recipes,
+    objects: &'a Objects,
+    store: &'a mut dyn Store,
+    root: &'a RunId,
+    thorough: bool,
+}
+
+impl Oracle for Sight<'_> {
+    fn recipe(&mut self, stage: usize) -> Hash {
+        self.recipes.of(&self.flow.stages[stage]).hash()
+    }
+
+    fn verify(&mut self, _stage: usize, artifacts: &[Artifact]) -> Result<(), String> {
+        artifacts.iter().try_for_each(|artifact| {
+            if self.thorough {
+                return self.objects.verify(artifact).map_err(|error| error.to_string());
+            }
+            let found = std::fs::metadata(self.objects.path(&artifact.hash));
+            let whole = found.is_ok_and(|found| found.len() == artifact.size);
+            if whole { Ok(()) } else { Err(format!("{} is not there", artifact.name)) }
+        })
+    }
+
+    fn retries(&mut self, checkpoint: &CheckpointId) -> u32 {
+        self.store.retries_of(self.root, checkpoint).unwrap_or_else(|error| {
+            tracing::warn!(%checkpoint, %error, "count the retries of a checkpoint");
+            0
+        })
+    }
+}
+
+impl Engine {
+    fn desk(&mut self) -> Desk<'_> {
+        Desk {
+            store: self.store.as_mut(),
+            objects: &self.objects,
+            root: &self.root,
+            flows: &self.flows,
+            active: Some(&self.active),
+        }
+    }
+
+    pub(super) fn show(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
+        Ok(FlowReply::Shown(Box::new(self.desk().show(id)?)))
+    }
+
+    pub(super) fn checkpoints(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
+        self.desk().checkpoints(id)
+    }
+
+    pub(super) fn now(&mut self, id: &RunId) -> Result<RunRecord, Refusal> {
+        self.desk().now(id)
+    }
+
+    pub(super) fn stored(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
+        self.desk().stored(id)
+    }
+
+    pub(super) fn definition(&mut self, record: &RunRecord) -> Result<FlowSpec, Refusal> {
+        self.desk().definition(record)
+    }
+
+    pub(super) fn flow(&self, name: &FlowName) -> Result<Arc<FlowSpec>, Refusal> {
+        flow(&self.flows, name)
+    }
+
+    pub(super) fn whole(&mut self, of: &RunRecord) -> Result<Whole, Refusal> {
+        self.desk().whole(of)
+    }
+
+    pub(super) fn plan_again(&mut self, again: &Wanted, thorough: bool) -> Result<Prepared, Refusal> {
+        self.desk().plan_again(again, thorough)
+    }
+}
+
+fn flow(flows: &BTreeMap<FlowName, Arc<FlowSpec>>, name: &FlowName) -> Result<Arc<FlowSpec>, Refusal> {
+    flows.get(name).cloned().ok_or_else(|| Refusal::UnknownFlow {
+        flow: name.to_string(),
+        known: flows.keys().map(ToString::to_string).collect(),
+    })
+}

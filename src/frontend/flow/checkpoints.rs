@@ -1,0 +1,176 @@
+//! The checkpoints of a lineage as a tree, and what differs between two of them.
+
+use super::table::{Cell, Table, cut};
+use super::words::{age, stage_tone, value_line};
+use crate::domain::flow::ask::BranchView;
+use crate::domain::flow::record::Artifact;
+use crate::domain::flow::status::{Approval, StageStatus};
+use crate::domain::flow::tree::{Diff, Differs, Row};
+use crate::domain::json::Json;
+use crate::domain::time::Timestamp;
+use crate::frontend::status::Look;
+use crate::frontend::text::{Tone, bytes, one_line};
+
+pub fn tree(rows: &[Row], branches: &[BranchView], now: Timestamp, look: &Look) -> String {
+    let mut table = Table::new(&["checkpoint", "status", "approval", "heads", "who", "age", "run"]);
+    for row in rows {
+        let prefix = if look.ascii { ascii(&row.prefix) } else { row.prefix.clone() };
+        let approval = match row.approval {
+            Approval::Pending => Cell::new("pending", Tone::Waiting),
+            Approval::Approved => Cell::new("approved", Tone::Good),
+            Approval::Rejected => Cell::new("rejected", Tone::Bad),
+        };
+        let heads: Vec<String> = row.heads.iter().map(ToString::to_string).collect();
+        let who = match (&row.who, &row.edited_from, &row.approved_by) {
+            (Some(who), Some(from), _) => format!("edited by {who} from {from}"),
+            (Some(who), None, _) => format!("made by {who}"),
+            (None, _, Some(who)) if row.approval == Approval::Approved => format!("approved by {who}"),
+            (None, _, Some(who)) if row.approval == Approval::Rejected => format!("rejected by {who}"),
+            (None, ..) => String::new(),
+        };
+        let status = Cell::new(row.status.word(), stage_tone(row.status));
+        table.row([
+            format!("{prefix}{}", row.id).into(),
+            status,
+            approval,
+            Cell::new(heads.join(", "), Tone::Good),
+            who.into(),
+            Cell::new(age(row.created_at, now), Tone::Quiet),
+            row.run_id.as_str().into(),
+        ]);
+    }
+    if rows.is_empty() {
+        return "no stage has left anything yet\n".into();
+    }
+    table.draw(look) + &super::show::branches(branches, look)
+}
+
+fn ascii(prefix: &str) -> String {
+    prefix.replace("├─", "|-").replace("└─", "`-").replace('│', "|")
+}
+
+/// A line for what was, and one for what is.
+pub fn differences(diff: &Diff, look: &Look) -> String {
+    let state = diff.state.iter().flat_map(|one| lines("state", one, &|value: &Json| value_line(value)));
+    let artifacts = diff.artifacts.iter().flat_map(|one| lines("file", one, &describe));
+    let mut text = String::new();
+    for (line, tone) in state.chain(artifacts) {
+        text.push_str(&tone.paint(&cut(&line, look.width, look.ascii), look.colour));
+        text.push('\n');
+    }
+    if text.is_empty() { "nothing differs\n".into() } else { text }
+}
+
+fn describe(artifact: &Artifact) -> String {
+    let executable = if artifact.executable { ", executable" } else { "" };
+    let hash = artifact.hash.as_str();
+    format!("{} {}{executable}", hash.get(..12).unwrap_or(hash), bytes(artifact.size))
+}
+
+fn lines<T>(kind: &str, one: &Differs<T>, told: &dyn Fn(&T) -> String) -> Vec<(String, Tone)> {
+    let name = one_line(&one.name);
+    let mut lines = Vec::new();
+    if let Some(before) = &one.before {
+        lines.push((format!("- {kind} {name}  {}", told(before)), Tone::Bad));
+    }
+    if let Some(after) = &one.after {
+        lines.push((format!("+ {kind} {name}  {}", told(after)), Tone::Good));
+    }
+    lines
+}
+
+/// One row a file.
+pub fn artifacts<'a>(
+    stages: impl IntoIterator<Item = (&'a str, StageStatus, &'a [Artifact])>,
+    look: &Look,
+) -> String {
+    let mut table = Table::new(&["stage", "name", "size", "hash"]);
+    let mut any = false;
+    for (stage, _, artifacts) in stages {
+        for artifact in artifacts {
+            any = true;
+            let hash = artifact.hash.as_str();
+            table.row([
+                stage.into(),
+                artifact.name.as_str().into(),
+                bytes(artifact.size).into(),
+                Cell::new(hash.get(..12).unwrap_or(hash), Tone::Quiet),
+            ]);
+        }
+    }
+    if any { table.draw(look) } else { "no files\n".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId};
+    use crate::frontend::flow::fixture::at;
+
+    const LOOK: Look = Look { width: 100, colour: false, ascii: false };
+
+    fn row(prefix: &str, id: &str, approval: Approval) -> Row {
+        Row {
+            prefix: prefix.into(),
+            depth: 0,
+            id: CheckpointId::parse(id).unwrap(),
+            status: StageStatus::Succeeded,
+            approval,
+            branch: BranchName::main(),
+            heads: Vec::new(),
+            run_id: RunId::trusted("video-12"),
+            who: None,
+            edited_from: None,
+            approved_by: None,
+            created_at: at(100),
+        }
+    }
+
+    #[test]
+    fn a_tree_tells_heads_and_hands() {
+        let rows = [
+            Row { approved_by: Some("ada".into()), ..row("", "script@1", Approval::Approved) },
+            Row {
+                heads: vec![BranchName::trusted("dark")],
+                ..row("├─ ", "storyboard@1", Approval::Rejected)
+            },
+            Row {
+                heads: vec![BranchName::main()],
+                who: Some("ada".into()),
+                edited_from: Some(CheckpointId::parse("storyboard@1").unwrap()),
+                ..row("└─ ", "storyboard@2", Approval::Pending)
+            },
+        ];
+        insta::assert_snapshot!(tree(&rows, &[], at(3700), &LOOK), @r"
+        checkpoint       status     approval  heads  who                              age        run
+        script@1         succeeded  approved         approved by ada                  1h00m ago  video-12
+        ├─ storyboard@1  succeeded  rejected  dark                                    1h00m ago  video-12
+        └─ storyboard@2  succeeded  pending   main   edited by ada from storyboard@1  1h00m ago  video-12
+        ");
+    }
+
+    #[test]
+    fn differences_are_told_in_pairs() {
+        let artifact = |hash: &str| Artifact {
+            name: "a.png".into(),
+            hash: Hash::trusted(hash),
+            size: 2048,
+            executable: false,
+        };
+        let state = |before, after| Differs { name: "title".into(), before, after };
+        let diff = Diff {
+            state: vec![state(Some(Json::string("a")), Some(Json::string("b\u{9b}")))],
+            artifacts: vec![Differs {
+                name: "a.png".into(),
+                before: None,
+                after: Some(artifact("0123456789abcdef")),
+            }],
+        };
+        insta::assert_snapshot!(differences(&diff, &LOOK), @r#"
+        - state title  "a"
+        + state title  "b "
+        + file a.png  0123456789ab 2K
+        "#);
+        assert_eq!(differences(&Diff::default(), &LOOK), "nothing differs\n");
+    }
+}

@@ -1,0 +1,80 @@
+//! Records for the tests of what is printed.
+
+use crate::domain::flow::ids::{BranchName, FlowName, Hash, RunId, StageName};
+use crate::domain::flow::record::{AttemptRecord, RunRecord, StageRecord};
+use crate::domain::flow::status::{Decision, Reason, RunStatus, StageStatus, Trigger};
+use crate::domain::json::{Json, JsonMap};
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::Verdict;
+
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+pub(super) fn run(number: u64, status: RunStatus) -> RunRecord {
+    let flow = FlowName::trusted("video");
+    let id = RunId::new(&flow, number);
+    RunRecord {
+        run_id: id.clone(),
+        run_number: number,
+        flow,
+        def_hash: Hash::of(["def"]),
+        status,
+        trigger: Trigger::Manual,
+        inputs: JsonMap::from([("question".into(), Json::string("why"))]),
+        error: (status == RunStatus::Failed).then(|| "storyboard: exit 1: Connection refused".into()),
+        started_at: Some(at(1000)),
+        ended_at: Some(at(1724)),
+        duration_seconds: Some(724.0),
+        cost: None,
+        parent_run_id: None,
+        root_run_id: id,
+        caller_run_id: None,
+        retry_from_stage: None,
+        retry_depth: 0,
+        idempotency_key: None,
+        deadline: None,
+        branch: BranchName::main(),
+        created_at: at(1000),
+        stages: None,
+    }
+}
+
+pub(super) fn stage(name: &str, order: u32, status: StageStatus) -> StageRecord {
+    StageRecord {
+        name: StageName::trusted(name),
+        order,
+        status,
+        decision: Decision::Execute,
+        reason: Some(Reason::First),
+        source_run_id: None,
+        error: None,
+        started_at: None,
+        ended_at: None,
+        outputs: None,
+        artifacts: Vec::new(),
+        checkpoint: None,
+        attempts: Vec::new(),
+        retry_at: None,
+        items: None,
+        feedback: None,
+    }
+}
+
+pub(super) fn attempt(number: u32, error: Option<&str>) -> AttemptRecord {
+    AttemptRecord {
+        number,
+        item: None,
+        verdict: Some(if error.is_some() { Verdict::Exit } else { Verdict::Completed }),
+        exit_code: Some(i32::from(error.is_some())),
+        signal: None,
+        error: error.map(Into::into),
+        started_at: Some(at(1000)),
+        ended_at: Some(at(1012)),
+        cpu_seconds: Some(1.5),
+        peak_rss_bytes: Some(64 << 20),
+        cost: Some(0.5),
+        log: None,
+        blameless: false,
+    }
+}
