@@ -17,8 +17,8 @@
 
 mod cli;
 mod clients;
-mod flows_read;
 mod flows;
+mod flows_read;
 mod guest;
 mod keeper;
 mod layers;

@@ -24,9 +24,15 @@ fn every_slip_in_an_output_fails_the_stage_and_says_which() {
         ("printf 'k<<EOF\\nx\\n'", "\"k\" in line 1 of the output never ends: no line is \"EOF\""),
         ("printf 'k=1\\nk=2\\n'", "\"k\" in line 2 of the output is there already, in line 1"),
         ("printf 'k=\\377\\n'", "the output is no UTF-8: the byte at offset 2 (line 1) begins no character"),
-        ("printf 'k=1\\nstatus=degraded\\n'", "the stage calls itself degraded, and only one with \"allow_degraded\": true may"),
+        (
+            "printf 'k=1\\nstatus=degraded\\n'",
+            "the stage calls itself degraded, and only one with \"allow_degraded\": true may",
+        ),
         ("printf 'k=1\\ncost=-2\\n'", "the output's \"cost\" is \"-2\""),
-        ("truncate -s 65M /dev/stdout; truncate -s 65M", "the output has 68157440 bytes, and 67108864 (64 MiB) is the limit"),
+        (
+            "truncate -s 65M /dev/stdout; truncate -s 65M",
+            "the output has 68157440 bytes, and 67108864 (64 MiB) is the limit",
+        ),
     ];
     let stages: Vec<Value> = cases
         .iter()
@@ -81,16 +87,22 @@ fn outputs_of_every_form_pass_as_they_are() {
         stage("end", "cat $RESTAGE_STATE > state", json!({ "needs": ["object", "more"] })),
     ] } }));
     flows.ok(&["run", "f"]);
-    assert_eq!(
-        flows.read("state").trim(),
-        r#"{"a":"1=2 ","b":"x=1\n\n  y","c":"","d":{"z":1.50,"a":[]}}"#
-    );
+    assert_eq!(flows.read("state").trim(), r#"{"a":"1=2 ","b":"x=1\n\n  y","c":"","d":{"z":1.50,"a":[]}}"#);
     assert_eq!(flows.show("f-1")["cost"], 0.75);
 }
 
 #[test]
 fn artifacts_of_every_name_and_content_arrive_as_they_were() {
-    let names = ["plain", "with space", "it's \"quoted\"", "a\\b", "sub/$HOME/`x`", "-rf", "\u{e9}\u{1f600}", "tab\there"];
+    let names = [
+        "plain",
+        "with space",
+        "it's \"quoted\"",
+        "a\\b",
+        "sub/$HOME/`x`",
+        "-rf",
+        "\u{e9}\u{1f600}",
+        "tab\there",
+    ];
     let mut script = String::from("cd \"$RESTAGE_ARTIFACTS\"; mkdir -p 'sub/$HOME'; ");
     for name in names {
         let quoted = name.replace('\'', "'\\''");
@@ -104,7 +116,8 @@ fn artifacts_of_every_name_and_content_arrive_as_they_were() {
         stage("c", "cmp bytes \"$RESTAGE_INPUTS/a/with space\" && cmp bytes \"$RESTAGE_INPUTS/a/plain\"",
             json!({ "needs": ["b"] })),
     ] } }));
-    let bytes: Vec<u8> = (0..300_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes: Vec<u8> =
+        (0..300_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(flows.path("bytes"), &bytes).unwrap();
     flows.ok(&["run", "f"]);
     for name in names {
@@ -134,7 +147,10 @@ fn artifacts_that_are_not_as_declared_fail_the_stage() {
         .iter()
         .enumerate()
         .map(|(index, (script, _))| {
-            (format!("f{index}"), json!({ "stages": [{ "name": "a", "command": script, "artifacts": ["*.png"] }] }))
+            (
+                format!("f{index}"),
+                json!({ "stages": [{ "name": "a", "command": script, "artifacts": ["*.png"] }] }),
+            )
         })
         .collect();
     let flows = Flows::new(&Value::Object(all));
@@ -161,9 +177,8 @@ fn artifacts_that_are_not_as_declared_fail_the_stage() {
 #[test]
 fn a_state_that_grows_too_large_is_told_at_its_cap() {
     // Each below the limit of one output; two of them make more than a state may have.
-    let big = |key: &str| {
-        format!("(printf {key}=; head -c 40000000 /dev/zero | tr '\\0' x) > $RESTAGE_OUTPUT")
-    };
+    let big =
+        |key: &str| format!("(printf {key}=; head -c 40000000 /dev/zero | tr '\\0' x) > $RESTAGE_OUTPUT");
     let flows = Flows::new(&json!({ "f": { "stages": [
         { "name": "a", "command": big("a"), "outputs": ["a"] },
         { "name": "b", "command": big("b"), "outputs": ["b"] },
@@ -187,13 +202,19 @@ fn a_degraded_stage_is_used_downstream_and_can_be_retried() {
     ] } }));
     let told = flows.ends(4, &["run", "f"]);
     assert!(told.contains("Degraded: f-1/a"), "{told}");
-    assert_eq!((flows.show("f-1")["status"].as_str(), flows.read("state").trim()), (Some("degraded"), "{\"k\":1}"));
+    assert_eq!(
+        (flows.show("f-1")["status"].as_str(), flows.read("state").trim()),
+        (Some("degraded"), "{\"k\":1}")
+    );
     flows.ends(0, &["run", "f", "--allow-degraded"]);
     flows.write("whole", "");
     flows.ran();
     // What is degraded may be retried without force, and by default is.
     flows.ends(0, &["retry", "f-1"]);
-    assert_eq!((flows.ran(), flows.read("state").trim().to_owned()), (vec!["a".into(), "b".into()], "{\"k\":2}".into()));
+    assert_eq!(
+        (flows.ran(), flows.read("state").trim().to_owned()),
+        (vec!["a".into(), "b".into()], "{\"k\":2}".into())
+    );
     assert_eq!(flows.show("f-3")["status"], "succeeded");
     flows.ends(0, &["retry", "f-2", "--from", "b", "--force", "--allow-degraded"]);
     assert_eq!((flows.ran(), flows.read("state").trim().to_owned()), (vec!["b".into()], "{\"k\":1}".into()));

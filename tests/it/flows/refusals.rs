@@ -96,7 +96,13 @@ fn each_refusal_tells_its_reason_and_its_way_out() {
     refused(&flows, 3, &["retry", "f-2", "--from", "x"], "f-2 has no stage x", "there are: a, b, c");
     refused(&flows, 3, &["run", "nope"], "no flow is called nope", "there are: f, warm");
     refused(&flows, 2, &["retry", "f-2", "--set", "nope=1", "--force"], "f has no input nope", "q");
-    refused(&flows, 1, &["cancel", "f-1"], "f-1 is succeeded, and has nothing to be cancelled", "restage show f-1");
+    refused(
+        &flows,
+        1,
+        &["cancel", "f-1"],
+        "f-1 is succeeded, and has nothing to be cancelled",
+        "restage show f-1",
+    );
 }
 
 #[test]

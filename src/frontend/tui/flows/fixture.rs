@@ -267,7 +267,7 @@ pub(in crate::frontend::tui) fn serve(model: &mut Model, cmds: Vec<Cmd>, runs: &
                 let (checkpoints, branches) = tree();
                 Some(FlowReply::Checkpoints { checkpoints, branches })
             }
-            FlowRequest::Can { run, .. } => find(run).map(|run| FlowReply::Can(can(&run))),
+            FlowRequest::Can { run, .. } => find(run).map(|run| FlowReply::Can(Box::new(can(&run)))),
             FlowRequest::Retry(wish) if wish.dry_run => Some(FlowReply::Plan(plan())),
             _ => None,
         };

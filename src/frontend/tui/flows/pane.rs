@@ -191,8 +191,8 @@ impl RunPane {
     }
 
     /// `None`: there is no telling.
-    pub fn take_can(&mut self, stage: Option<StageName>, can: Option<Can>) {
-        self.can = Some((stage, can.map(Box::new)));
+    pub fn take_can(&mut self, stage: Option<StageName>, can: Option<Box<Can>>) {
+        self.can = Some((stage, can));
     }
 
     /// The stage that the answers of [`RunPane::can`] are to be about.
