@@ -348,3 +348,86 @@ fn keys_answer_fast_while_much_is_going_on() {
     // Generous, for other tests run at the same time; a wait for anything would be longer.
     assert!(slowest < Duration::from_millis(500), "{slowest:?}");
 }
+
+const FILM: &str = "printf '{\"text\":\"one\"}' > \"$RESTAGE_OUTPUT\"; echo x >> script.ran";
+
+/// A flow that waits for a person and whose second stage fails while there is no `light`.
+fn film() -> Workspace {
+    Workspace::with(&json!({ "flows": { "film": { "stages": [
+        { "name": "script", "command": FILM, "outputs": ["text"], "approve": "manual" },
+        { "name": "render", "needs": ["script"],
+          "command": "grep -o '\"text\":\"[a-z]*\"' \"$RESTAGE_STATE\"; test -e light || { echo no light >&2; exit 1; }" }
+    ] } } }))
+}
+
+#[test]
+fn a_run_waits_goes_on_fails_and_is_retried() {
+    let workspace = film();
+    let mut terminal = workspace.open();
+    terminal.expect("No runs yet");
+    terminal.press(":run film\r");
+    terminal.expect("film-1");
+    terminal.expect("waits for you: script@1");
+    terminal.expect("1 waits for you");
+    terminal.press("a");
+    terminal.expect("Approve script@1?");
+    terminal.expect("text = \"one\"");
+    terminal.press("\r");
+    terminal.expect("✖ failed");
+    terminal.expect("no light");
+    std::fs::write(workspace.path("light"), "").unwrap();
+    terminal.press("r");
+    terminal.expect("Retry film-1 from render?");
+    terminal.expect("reuse     script@1");
+    // A second Enter is for nobody: one new run.
+    terminal.press("\r\r");
+    terminal.expect("film-2");
+    terminal.expect("✔ succeeded");
+    terminal.expect("reused from film-1");
+    terminal.expect("film-1 ─► film-2 (retry #1 from render)");
+    assert_eq!(std::fs::read_to_string(workspace.path("script.ran")).unwrap(), "x\n");
+    // The chain is walked, and the run leads back to the list.
+    terminal.press("[");
+    terminal.expect("✖ failed");
+    terminal.press("l");
+    terminal.expect("\"text\":\"one\"");
+    terminal.press("\x1b\x1b");
+    terminal.expect("failed at render");
+    terminal.expect("1/2");
+    terminal.press("H/succ");
+    terminal.press("eeded\r");
+    terminal.expect("1 run");
+    terminal.expect("retry #1 of film-1 from render");
+}
+
+#[test]
+fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
+    let workspace = film();
+    std::fs::write(workspace.path("light"), "").unwrap();
+    let editor = workspace.path("editor.sh");
+    // It has the terminal: what it prints is seen, and it reads what is typed.
+    let script = "#!/bin/sh\necho EDITING; read line; sed -i \"s/one/$line/\" \"$1\"\n";
+    std::fs::write(&editor, script).unwrap();
+    let mut command = workspace.command();
+    command.env("EDITOR", format!("sh {}", editor.display())).env_remove("VISUAL");
+    let mut terminal = Terminal::start(command, USUAL);
+    terminal.expect("No runs yet");
+    terminal.press(":run film\r");
+    terminal.expect("waits for you: script@1");
+    terminal.press("e");
+    terminal.expect("EDITING");
+    terminal.press("two\r");
+    terminal.expect("script@2 is new");
+    terminal.press("t");
+    terminal.expect("edited by");
+    terminal.press("a");
+    terminal.expect("Approve script@2?");
+    terminal.expect("text = \"two\"");
+    terminal.press("\r");
+    terminal.expect("✔ succeeded");
+    terminal.press("b");
+    terminal.expect("A branch from script@2: its name?");
+    terminal.press("warmer\r");
+    terminal.expect("Branch warmer begins at script@2");
+    terminal.expect("◄ warmer");
+}

@@ -89,11 +89,18 @@ fn manners(tui: &TuiSpec, no_color: bool) -> (Manners, Option<String>) {
 }
 
 fn leave(left: Left) -> Exit {
-    if left.live > 0 {
-        let runners =
-            if left.live == 1 { "one runner goes".to_owned() } else { format!("{} runners go", left.live) };
+    let count = |number: usize, what: &str| match number {
+        0 => None,
+        1 => Some(format!("one {what}")),
+        more => Some(format!("{more} {what}s")),
+    };
+    let parts: Vec<String> =
+        [count(left.live, "runner"), count(left.runs, "run")].into_iter().flatten().collect();
+    if !parts.is_empty() {
+        let go = if left.live + left.runs == 1 { "goes" } else { "go" };
         output::remark(&format!(
-            "restage: {runners} on; `restage` shows them again, `restage down` stops them"
+            "restage: {} {go} on; `restage` shows them again, `restage down` stops them",
+            parts.join(" and ")
         ));
     }
     match left.end {

@@ -100,6 +100,11 @@ impl StageStatus {
         }
     }
 
+    /// Nothing is left to be done of it: it ended well, or was ruled out.
+    pub const fn counts_as_done(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Degraded | Self::Skipped)
+    }
+
     /// It left a checkpoint that others may build on.
     pub const fn is_good(self) -> bool {
         matches!(self, Self::Succeeded | Self::Degraded)

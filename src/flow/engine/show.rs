@@ -100,6 +100,13 @@ impl Active {
             let failed = run.stages.iter().position(|stage| stage.status == StageStatus::Failed);
             at.extend(failed.map(|index| run.stage(index).name.clone()));
         }
+        // What failed or never ran has ended, too, but is not done. Only a run that is over has reason to look at all of
+        // its stages.
+        let done = if run.status.is_final() {
+            run.stages.iter().filter(|stage| stage.status.counts_as_done()).count()
+        } else {
+            all - run.open
+        };
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         RunView {
             run_id: run.id.clone(),
@@ -114,7 +121,7 @@ impl Active {
             ended_at: run.ended_at,
             deadline: run.deadline.map(|deadline| deadline.wall),
             error: run.error.clone(),
-            done: count(all - run.open),
+            done: count(done),
             all: count(all),
             at,
             asks,

@@ -68,7 +68,7 @@ impl Model {
                 self.screen == Screen::History || self.screen == Screen::Main && listed
             }
             Action::Sort | Action::Zoom => self.screen == Screen::Main && any,
-            Action::History => listed || self.config.as_ref().is_some_and(|config| !config.flows.is_empty()),
+            Action::History => self.has_flows(),
             Action::Search
             | Action::SearchNext
             | Action::SearchPrev

@@ -220,9 +220,19 @@ impl Model {
         }
     }
 
-    /// How many go on when the dashboard is left.
+    /// How many runners go on when the dashboard is left.
     pub fn live_after(&self) -> usize {
         if self.stopping { 0 } else { self.fleet.live() }
+    }
+
+    /// And how many runs.
+    pub fn runs_after(&self) -> usize {
+        if self.stopping { 0 } else { self.flows.going() }
+    }
+
+    /// Where there are none, the supervisor is not asked about runs: its part for flows starts with the first question.
+    pub fn has_flows(&self) -> bool {
+        !self.flows.is_empty() || self.config.as_ref().is_some_and(|config| !config.flows.is_empty())
     }
 
     /// The run that is highlighted on the main screen, as it is now.

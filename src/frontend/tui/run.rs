@@ -76,6 +76,7 @@ pub struct Left {
     pub end: End,
     /// Runners that were live then, as far as was known.
     pub live: usize,
+    pub runs: usize,
 }
 
 /// Until it is left. The terminal is given back before this returns.
@@ -110,7 +111,7 @@ pub async fn run(setup: Setup, host: Arc<dyn Host>) -> io::Result<Left> {
         end: None,
     };
     let end = looping.run(inbox, signals).await?;
-    Ok(Left { end, live: looping.model.live_after() })
+    Ok(Left { end, live: looping.model.live_after(), runs: looping.model.runs_after() })
 }
 
 struct Loop {

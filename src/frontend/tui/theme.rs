@@ -177,7 +177,11 @@ impl Theme {
     }
 
     pub fn status_ink(status: RunnerStatus) -> Ink {
-        match tone(status) {
+        Self::ink(tone(status))
+    }
+
+    pub const fn ink(tone: Tone) -> Ink {
+        match tone {
             Tone::Good => Ink::Good,
             Tone::Waiting => Ink::Waiting,
             Tone::Bad => Ink::Bad,

@@ -30,6 +30,11 @@ impl Fresh {
         self.stale = true;
     }
 
+    /// Somebody is looking at something else now, and waits for that.
+    pub const fn hurry(&mut self, now: Timestamp) {
+        (self.stale, self.not_before) = (true, now);
+    }
+
     /// An answer that is awaited will not come.
     pub const fn reset(&mut self, now: Timestamp) {
         (self.stale, self.asked, self.not_before) = (true, None, now);

@@ -11,6 +11,8 @@ use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::RunView;
 use crate::domain::time::Timestamp;
 
+#[cfg(test)]
+pub(super) mod fixture;
 pub mod fresh;
 pub mod history;
 pub mod pane;
@@ -235,7 +237,7 @@ pub fn view_of(record: &RunRecord) -> RunView {
         ended_at: record.ended_at,
         deadline: record.deadline,
         error: record.error.clone(),
-        done: count(stages().filter(|stage| stage.status.is_final()).count()),
+        done: count(stages().filter(|stage| stage.status.counts_as_done()).count()),
         all: count(stages().count()),
         at: at.into(),
         asks: stages().filter_map(waiting_for).collect(),

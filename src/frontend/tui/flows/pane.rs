@@ -27,7 +27,7 @@ pub struct RunPane {
     /// The runs of its lineage, the oldest first.
     pub lineage: Vec<RunRecord>,
     /// What may be done with the run and the stage, as the supervisor said.
-    can: Option<(Option<StageName>, Box<Can>)>,
+    can: Option<(Option<StageName>, Option<Box<Can>>)>,
     /// How its stages hang together, where today's config has the same ones.
     graph: Option<Arc<Graph>>,
     /// The selected stage, by its place.
@@ -187,11 +187,12 @@ impl RunPane {
     /// What the footer and the palette go by; `None` while it is not known.
     pub fn can(&self) -> Option<&Can> {
         let (stage, can) = self.can.as_ref()?;
-        (*stage == self.can_stage()).then_some(&**can)
+        can.as_deref().filter(|_| *stage == self.can_stage())
     }
 
-    pub fn take_can(&mut self, stage: Option<StageName>, can: Can) {
-        self.can = Some((stage, Box::new(can)));
+    /// `None`: there is no telling.
+    pub fn take_can(&mut self, stage: Option<StageName>, can: Option<Box<Can>>) {
+        self.can = Some((stage, can));
     }
 
     /// The stage that the answers of [`RunPane::can`] are to be about.

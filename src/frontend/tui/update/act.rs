@@ -116,7 +116,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
 
 /// Leaves at once where nothing lives: there is nothing to decide, and a supervisor without work ends by itself.
 pub(super) fn quit(model: &mut Model) -> Vec<Cmd> {
-    if model.is_connected() && model.fleet.live() > 0 {
+    if model.is_connected() && model.fleet.live() + model.flows.going() > 0 {
         model.dialog = Some(Dialog::Quit);
         return Vec::new();
     }

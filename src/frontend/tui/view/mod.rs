@@ -20,6 +20,8 @@ pub mod details;
 mod empty;
 mod filter;
 pub mod flow;
+#[cfg(test)]
+mod flow_tests;
 pub mod footer;
 mod header;
 mod help;

@@ -15,8 +15,14 @@ const NAMED: usize = 8;
 pub(super) fn draw_question(frame: &mut Frame<'_>, model: &Model) {
     let theme = model.theme();
     let ground = theme.style(Ink::Dialog);
-    let live = model.fleet.live();
-    let title = if live == 1 { "One runner is live".to_owned() } else { format!("{live} runners are live") };
+    let (live, going) = (model.fleet.live(), model.flows.going());
+    let title = match (live, going) {
+        (1, 0) => "One runner is live".to_owned(),
+        (live, 0) => format!("{live} runners are live"),
+        (0, 1) => "One run is under way".to_owned(),
+        (0, going) => format!("{going} runs are under way"),
+        (live, going) => format!("Live: {}, {}", count(live, "runner"), count(going, "run")),
+    };
     let key = |key: &str, text: &str| {
         Line::from(vec![
             Span::styled(pad(key, 5, theme), on(theme.style(Ink::Key), ground)),
@@ -33,6 +39,10 @@ pub(super) fn draw_question(frame: &mut Frame<'_>, model: &Model) {
     ];
     let inner = open_box(frame, theme, &title, message::size(&lines, 46));
     put_lines(frame, inner, lines, 0);
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 pub(super) fn draw_leaving(frame: &mut Frame<'_>, model: &Model) {

@@ -96,7 +96,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         return;
     }
     let columns = Columns::of(model, usize::from(area.width));
-    put(frame, Rect { height: 1, ..area }, titles(model, columns));
+    if !model.fleet.runners().is_empty() {
+        put(frame, Rect { height: 1, ..area }, titles(model, columns));
+    }
     let visible = model.list.rows.iter().skip(model.list.offset);
     for (y, row) in (area.y + 1..area.bottom()).zip(visible) {
         let line = match row {

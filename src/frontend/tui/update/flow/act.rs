@@ -126,6 +126,9 @@ fn pending(model: &Model) -> Option<(RunId, Box<Checkpoint>)> {
 }
 
 fn approve(model: &mut Model) -> Vec<Cmd> {
+    if model.screen == Screen::History {
+        return look_first(model);
+    }
     match pending(model) {
         Some((run, _)) if is_busy(model, &run) => Vec::new(),
         Some((run, checkpoint)) => question(model, Question::Approve { run, checkpoint, scroll: 0 }),
@@ -133,8 +136,19 @@ fn approve(model: &mut Model) -> Vec<Cmd> {
     }
 }
 
+/// What is judged has to be looked at, and a line of the history does not tell enough.
+fn look_first(model: &mut Model) -> Vec<Cmd> {
+    if let Some(run) = model.target_run() {
+        open_run(model, &run);
+    }
+    Vec::new()
+}
+
 /// Where another stage than the one that waits is selected, the run goes back to that one.
 fn reject(model: &mut Model) -> Vec<Cmd> {
+    if model.screen == Screen::History {
+        return look_first(model);
+    }
     let Some((run, checkpoint)) = pending(model) else {
         return why_not(model, "Reject", |can| &can.approve, "nothing of it is known to wait for you");
     };
@@ -154,7 +168,11 @@ fn proceed(model: &mut Model) -> Vec<Cmd> {
     if is_busy(model, &run) {
         return Vec::new();
     }
-    let Some(pane) = model.flows.pane.as_ref().filter(|pane| pane.id == run) else { return Vec::new() };
+    let Some(pane) =
+        model.flows.pane.as_ref().filter(|pane| pane.id == run && model.screen != Screen::History)
+    else {
+        return look_first(model);
+    };
     let title = format!("Continue {run}");
     let row = pane.selected_row();
     if pane.run().is_some_and(|run| run.status == RunStatus::Waiting) && row.is_none() {

@@ -115,7 +115,7 @@ pub(super) fn feed(model: &mut Model) -> Vec<Cmd> {
         return Vec::new();
     }
     let now = model.now;
-    if has_flows(model) && model.flows.latest.ask(now) {
+    if model.has_flows() && model.flows.latest.ask(now) {
         asks.push(FlowRequest::Runs(Flows::latest_filter()));
     }
     if let (Screen::Main, Some(run)) = (model.screen, model.list.run.clone()) {
@@ -138,7 +138,7 @@ pub(super) fn feed(model: &mut Model) -> Vec<Cmd> {
             asks.push(FlowRequest::Runs(RunFilter { root: Some(root), ..RunFilter::default() }));
         }
         if pane.can_is_of_another() {
-            pane.load_can.touch();
+            pane.load_can.hurry(now);
         }
         if pane.shown.is_some() && pane.load_can.ask(now) {
             asks.push(FlowRequest::Can { run, stage: pane.can_stage() });
@@ -157,20 +157,16 @@ pub(super) fn feed(model: &mut Model) -> Vec<Cmd> {
     asks.into_iter().map(|ask| Cmd::Flow(Box::new(ask))).collect()
 }
 
-/// Where there are none, the supervisor is not asked: its part for flows starts with the first question.
-fn has_flows(model: &Model) -> bool {
-    !model.flows.is_empty() || model.config.as_ref().is_some_and(|config| !config.flows.is_empty())
-}
-
 /// When something is to be asked for next.
 pub(super) fn wake(model: &Model) -> Option<Timestamp> {
     if !model.is_connected() || is_tiny(model.setup.size) {
         return None;
     }
     let flows = &model.flows;
-    let latest = flows.latest.wake().filter(|_| has_flows(model));
+    let latest = flows.latest.wake().filter(|_| model.has_flows());
     let pane = flows.pane.as_ref().filter(|_| is_on_screen(model)).and_then(|pane| {
-        let lineage = pane.load_lineage.wake().filter(|_| model.screen == Screen::Run);
+        let lineage =
+            pane.load_lineage.wake().filter(|_| model.screen == Screen::Run && pane.shown.is_some());
         let tree = pane.load_tree.wake().filter(|_| pane.wants_tree() && pane.shown.is_some());
         let can = pane.load_can.wake().filter(|_| pane.shown.is_some());
         [pane.show.wake(), tree, can, lineage].into_iter().flatten().min()
@@ -205,7 +201,7 @@ pub(super) fn replied(
         (FlowRequest::Can { run, stage }, FlowReply::Can(can)) => {
             if let Some(pane) = model.flows.pane.as_mut().filter(|pane| pane.id == run) {
                 pane.load_can.answered(model.now);
-                pane.take_can(stage, *can);
+                pane.take_can(stage, Some(can));
             }
         }
         (FlowRequest::Retry(wish), FlowReply::Plan(plan)) => {
@@ -341,9 +337,10 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: Declined) {
                 pane.load_tree.answered(now);
             }
         }
-        FlowRequest::Can { run, .. } => {
+        FlowRequest::Can { run, stage } => {
             if let Some(pane) = pane.filter(|pane| pane.id == *run) {
                 pane.load_can.answered(now);
+                pane.take_can(stage.clone(), None);
             }
         }
         FlowRequest::Runs(filter) if filter.root.is_some() => {

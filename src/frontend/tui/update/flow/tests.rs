@@ -1,1 +1,245 @@
 //! What keys come to on the screens of runs.
+
+use super::super::super::dialog::Dialog;
+use super::super::super::event::{Cmd, Declined, EditWhat, Event, LinkNews};
+use super::super::super::fixture::feed;
+use super::super::super::flows::fixture::{
+    failed, id, press, running, serve, settle, tree, view, waiting, with_runs,
+};
+use super::super::super::flows::question::Question;
+use super::super::super::model::{Focus, Model, Screen};
+use crate::domain::flow::ask::{FlowReply, FlowRequest};
+use crate::domain::flow::ids::{CheckpointId, RunId};
+use crate::domain::flow::news::News;
+use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::status::RunStatus;
+use crate::domain::flow::view::{FlowNotice, FlowUpdate};
+use crate::domain::keys::Action;
+use crate::domain::view::Update;
+
+fn all() -> Vec<RunRecord> {
+    vec![failed(), waiting(), running()]
+}
+
+/// The screen of a run, and the runs that there are.
+fn opened(keys: &str) -> (Model, Vec<RunRecord>) {
+    let runs = all();
+    let mut model = with_runs(&runs, (120, 36));
+    press(&mut model, &format!(": s h o w {keys} Enter"), &runs);
+    settle(&mut model, &runs);
+    (model, runs)
+}
+
+/// What was asked of the supervisor, but for what only looks.
+fn asked(cmds: &[Cmd]) -> Vec<FlowRequest> {
+    let request = |cmd: &Cmd| match cmd {
+        Cmd::Flow(request) => Some(FlowRequest::clone(request)),
+        _ => None,
+    };
+    let acts = |request: &FlowRequest| super::thing(request).is_some();
+    cmds.iter().filter_map(request).filter(acts).collect()
+}
+
+fn answer(model: &mut Model, what: FlowRequest, reply: FlowReply) -> Vec<Cmd> {
+    feed(model, Event::Link(LinkNews::Flow { what: Box::new(what), result: Ok(Box::new(reply)) }))
+}
+
+fn shown(model: &Model) -> Option<&RunId> {
+    model.flows.pane.as_ref().filter(|_| model.screen == Screen::Run).map(|pane| &pane.id)
+}
+
+#[test]
+fn a_retry_shows_its_plan_runs_once_and_the_new_run_is_shown() {
+    let (mut model, runs) = opened("1 1");
+    // What failed is selected by itself.
+    assert_eq!(model.flows.pane.as_ref().unwrap().selected().unwrap().name.as_str(), "render");
+    assert_eq!(asked(&press(&mut model, "r", &runs)), [], "a plan changes nothing");
+    let Some(Dialog::Flow(question)) = &model.dialog else { panic!("a question") };
+    assert!(matches!(&**question, Question::Retry { plan, .. } if plan.from.as_str() == "render"));
+    let cmds = asked(&press(&mut model, "Enter", &runs));
+    let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!((wish.dry_run, wish.from.as_ref().unwrap().as_str()), (false, "render"));
+    // It is under way: nothing else is begun with that run.
+    for keys in ["r", "r Enter", "x", "a", "C"] {
+        assert_eq!(asked(&press(&mut model, keys, &runs)), [], "{keys}");
+        assert_eq!(model.dialog.take().filter(|dialog| matches!(dialog, Dialog::Flow(_))), None, "{keys}");
+    }
+    assert!(!model.can(Action::Retry));
+    answer(&mut model, cmds[0].clone(), FlowReply::Run { run: id(14), existing: false });
+    assert_eq!(shown(&model), Some(&id(14)));
+}
+
+#[test]
+fn what_is_not_allowed_is_not_offered_and_says_why() {
+    let (mut model, runs) = opened("1 3");
+    assert!(!model.can(Action::Retry) && model.can(Action::CancelRun) && !model.can(Action::Approve));
+    // The supervisor decides, and its words are shown.
+    let what = super::super::super::fixture::press(&mut model, "r");
+    let [FlowRequest::Retry(wish)] = &asked(&what)[..] else { panic!("{what:?}") };
+    let result = Err(Declined { why: "video-13 is still running".into(), hint: "wait for it".into() });
+    let what = Box::new(FlowRequest::Retry(wish.clone()));
+    feed(&mut model, Event::Link(LinkNews::Flow { what, result }));
+    let Some(Dialog::Message { text, .. }) = &model.dialog else { panic!("a message") };
+    assert_eq!(text, "video-13 is still running\n\nwait for it");
+    press(&mut model, "Esc a", &runs);
+    let Some(Dialog::Message { text, .. }) = &model.dialog else { panic!("a message") };
+    assert!(text.starts_with("video-13 does not wait for anybody"), "{text}");
+}
+
+#[test]
+fn an_approval_is_bound_to_the_bytes_that_are_shown() {
+    let (mut model, runs) = opened("1 2");
+    press(&mut model, "a", &runs);
+    let cmds = asked(&press(&mut model, "Enter", &runs));
+    let [FlowRequest::Approve(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    let pending = tree().0.into_iter().find(|one| one.id.to_string() == "storyboard@2").unwrap();
+    assert_eq!(
+        (wish.stage.as_ref().unwrap().as_str(), wish.hash.as_ref()),
+        ("storyboard", Some(&pending.hash))
+    );
+    assert_eq!(asked(&press(&mut model, "a Enter", &runs)), [], "it is under way");
+}
+
+#[test]
+fn a_rejection_needs_words_and_may_go_further_back() {
+    let (mut model, runs) = opened("1 2");
+    assert_eq!(asked(&press(&mut model, "R Enter", &runs)), []);
+    let cmds = asked(&press(&mut model, "w a r m e r Enter", &runs));
+    let [FlowRequest::Reject(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!((wish.feedback.as_str(), &wish.rewind_to), ("warmer", &None));
+    answer(&mut model, cmds[0].clone(), FlowReply::Run { run: id(12), existing: true });
+    // With the script selected, the run goes back to that.
+    let cmds = asked(&press(&mut model, "g R x Enter", &runs));
+    let [FlowRequest::Reject(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!(wish.stage.as_str(), "storyboard");
+    assert_eq!(wish.rewind_to.as_ref().unwrap().as_str(), "script");
+}
+
+#[test]
+fn the_tree_acts_on_its_checkpoint() {
+    let (mut model, runs) = opened("1 2");
+    press(&mut model, "t", &runs);
+    let row = |model: &Model| model.flows.pane.as_ref().unwrap().selected_row().unwrap().id.to_string();
+    assert_eq!(row(&model), "storyboard@2", "what the selected stage left");
+    let cmds = asked(&press(&mut model, "k b", &runs));
+    assert_eq!(cmds, []);
+    let cmds = asked(&press(&mut model, "n e w Enter", &runs));
+    let [FlowRequest::Fork(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!((wish.at.to_string(), wish.branch.as_str()), ("storyboard@1".into(), "new"));
+    answer(&mut model, cmds[0].clone(), FlowReply::Done);
+    settle(&mut model, &runs);
+    // Two things could be edited there: which one is asked.
+    let cmds = press(&mut model, "j e Enter", &runs);
+    let [Cmd::Edit(order)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!(order.checkpoint, CheckpointId::parse("storyboard@2").unwrap());
+    assert!(matches!(order.what, EditWhat::Outputs(_)));
+    // Back leads out of the tree, then out of the run.
+    press(&mut model, "Esc", &runs);
+    assert_eq!(model.screen, Screen::Run);
+    press(&mut model, "Esc", &runs);
+    assert_eq!(model.screen, Screen::Main);
+}
+
+#[test]
+fn a_cancel_asks_first() {
+    let (mut model, runs) = opened("1 3");
+    assert_eq!(asked(&press(&mut model, "x", &runs)), []);
+    assert_eq!(asked(&press(&mut model, "Esc", &runs)), []);
+    assert_eq!(asked(&press(&mut model, "x y", &runs)), [FlowRequest::Cancel { run: id(13) }]);
+}
+
+#[test]
+fn the_chain_is_walked() {
+    let (mut model, runs) = opened("1 1");
+    press(&mut model, "]", &runs);
+    settle(&mut model, &runs);
+    assert_eq!(shown(&model), Some(&id(12)));
+    press(&mut model, "]", &runs);
+    settle(&mut model, &runs);
+    assert_eq!(shown(&model), Some(&id(13)));
+    press(&mut model, "[ ]", &runs);
+    assert_eq!(shown(&model), Some(&id(13)));
+    assert!(!model.can(Action::NextRun));
+}
+
+#[test]
+fn a_run_row_has_the_keys_of_runs_and_a_runner_row_those_of_runners() {
+    let runs = all();
+    let mut model = with_runs(&runs, (120, 36));
+    assert!(model.can(Action::Restart) && !model.can(Action::Retry));
+    press(&mut model, "G", &runs);
+    settle(&mut model, &runs);
+    assert_eq!(model.list.run, Some(id(11)), "what ended stands below what is under way");
+    assert!(!model.can(Action::Restart) && model.can(Action::Retry));
+    // A run has no pane beside the list to go to.
+    press(&mut model, "Tab", &runs);
+    assert_eq!(model.focus, Focus::List);
+    press(&mut model, "Enter", &runs);
+    assert_eq!(shown(&model), Some(&id(11)));
+}
+
+#[test]
+fn nothing_is_asked_again_before_something_has_changed() {
+    let (mut model, runs) = opened("1 3");
+    let looks = |cmds: Vec<Cmd>| cmds.into_iter().filter(|cmd| matches!(cmd, Cmd::Flow(_))).count();
+    assert_eq!(looks(super::super::super::fixture::press(&mut model, "ctrl-l")), 0);
+    // A hundred changes in one moment are one question.
+    let mut view = view(&running());
+    let mut asked = 0;
+    for done in 0..100 {
+        view.done = done;
+        let update = FlowUpdate::Run(view.clone());
+        asked += looks(feed(&mut model, Event::Link(LinkNews::Update(Update::Flow(update.into())))));
+    }
+    assert!(asked <= 1, "{asked}");
+    assert!(model.wake.is_some());
+    serve(&mut model, Vec::new(), &runs);
+}
+
+#[test]
+fn without_flows_nothing_is_asked() {
+    let mut model = super::super::super::fixture::opened(super::super::super::fixture::busy(), (120, 36));
+    let cmds = super::super::super::fixture::press(&mut model, "j");
+    assert!(!cmds.iter().any(|cmd| matches!(cmd, Cmd::Flow(_))), "{cmds:?}");
+}
+
+#[test]
+fn what_needs_a_person_rings() {
+    let mut model = with_runs(&all(), (120, 36));
+    let mut told = |what: News| {
+        let update = FlowUpdate::News(FlowNotice { at: model.now, what });
+        feed(&mut model, Event::Link(LinkNews::Update(Update::Flow(update.into()))))
+    };
+    let checkpoint = CheckpointId::parse("storyboard@2").unwrap();
+    let cmds = told(News::Asks { run: id(12), checkpoint });
+    assert_eq!(cmds, [Cmd::Notify("video-12 waits for you: storyboard@2".into())]);
+    let ended = |status| News::RunEnded { run: id(13), status, seconds: None, error: None };
+    assert_eq!(told(ended(RunStatus::Succeeded)), []);
+    assert_eq!(told(ended(RunStatus::Failed)).len(), 1);
+}
+
+#[test]
+fn a_new_run_asks_for_what_it_needs() {
+    let runs = all();
+    let mut model = with_runs(&runs, (120, 36));
+    let cmds = asked(&press(&mut model, ": r u n Space v i d e o Enter", &runs));
+    let [FlowRequest::Run(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!(wish.flow.as_str(), "video");
+    assert_eq!(
+        asked(&press(&mut model, ": r u n Space v i d e o Enter Esc", &runs)),
+        [],
+        "one is being started"
+    );
+}
+
+#[test]
+fn the_connection_is_lost_and_what_was_asked_for_may_be_asked_again() {
+    let (mut model, runs) = opened("1 3");
+    assert_eq!(asked(&press(&mut model, "x y", &runs)).len(), 1);
+    feed(&mut model, Event::Link(LinkNews::Lost { why: "gone".into() }));
+    assert_eq!(asked(&press(&mut model, "x y", &runs)), [], "nobody is there");
+    model.dialog = None;
+    let cmds = feed(&mut model, Event::Link(LinkNews::Connected { supervisor_pid: 1 }));
+    serve(&mut model, cmds, &runs);
+    assert_eq!(asked(&press(&mut model, "x y", &runs)).len(), 1);
+}

@@ -50,7 +50,8 @@ fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> 
         lines.extend(wrapped.into_iter().map(|line| Line::from(span(model, ink, format!(" {line}")))));
     };
     if let Some(error) = &stage.error {
-        say(Ink::Bad, &one_line(error), ERROR_LINES);
+        let lines: Vec<String> = error.lines().map(one_line).collect();
+        say(Ink::Bad, &lines.join("\n"), ERROR_LINES);
     }
     if let Some(feedback) = &stage.feedback {
         say(Ink::Waiting, &format!("sent back: {}", one_line(feedback)), 2);

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(drawn(&stage), "  ####x............~");
         stage.status = StageStatus::Waiting;
         stage.attempts = vec![attempt(1, 18, Some(4), false)];
-        assert_eq!(drawn(&stage), "  ##############!!!!".replace("#!!!!", "##!!!"));
+        assert_eq!(drawn(&stage), "  ###############!!!");
         stage.attempts = Vec::new();
         stage.status = StageStatus::Pending;
         assert_eq!(drawn(&stage), " ".repeat(20));
@@ -186,12 +186,7 @@ mod tests {
 
     #[test]
     fn the_axis_is_labelled_as_far_as_there_is_room() {
-        assert_eq!(
-            Axis::new(ago(240), now(), 50).labels(),
-            "0           1m           2m          3m          4m"
-                .get(..50)
-                .unwrap_or("0           1m           2m          3m")
-        );
+        assert_eq!(Axis::new(ago(240), now(), 50).labels(), "0            1m          2m           3m");
         assert_eq!(Axis::new(ago(0), now(), 5).labels(), "0");
         assert_eq!(Axis::new(ago(3 * 86_400 * 400), now(), 30).labels().chars().next(), Some('0'));
     }

@@ -9,7 +9,7 @@ use super::super::super::model::Model;
 use super::super::super::theme::Ink;
 use super::super::text::{fit, spread};
 use super::super::{put, put_lines, span};
-use super::run_sign;
+use super::{origin, run_sign};
 use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::record::RunRecord;
 use crate::frontend::text::{between, one_line, span as time_span};
@@ -64,10 +64,8 @@ pub(super) fn draw_line(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: 
         && let Some(stage) = pane.selected()
     {
         left.push(span(model, Ink::Strong, format!("   {}", stage.name)));
-    } else if let Some(parent) = &run.parent_run_id {
-        let from = run.retry_from_stage.as_ref().map(|stage| format!(" from {stage}")).unwrap_or_default();
-        let text = format!("   retry #{} of {parent}{from}", run.retry_depth.max(1));
-        left.push(span(model, Ink::Text, text));
+    } else if let Some(origin) = origin(run) {
+        left.push(span(model, Ink::Text, format!("   {origin}")));
     }
     if run.branch != BranchName::main() || run.parent_run_id.is_some() {
         left.push(span(model, Ink::Quiet, format!("   {}", run.branch)));

@@ -11,8 +11,9 @@ use super::super::super::model::Model;
 use super::super::super::theme::Ink;
 use super::super::text::{fit, pad, right, spread, width};
 use super::super::{put, span};
-use super::run_sign;
+use super::{origin, run_sign};
 use crate::domain::flow::record::RunRecord;
+use crate::frontend::flow::words;
 use crate::frontend::text::{between, one_line, span as time_span};
 
 const LEAD: usize = 4;
@@ -108,17 +109,10 @@ fn line(
 /// What tells it from the others: why it failed, what it is a retry of, what it was given.
 fn what(run: &RunRecord) -> String {
     let mut parts = Vec::new();
-    if let Some(parent) = &run.parent_run_id {
-        let from = run.retry_from_stage.as_ref().map(|stage| format!(" from {stage}")).unwrap_or_default();
-        parts.push(format!("retry #{} of {parent}{from}", run.retry_depth.max(1)));
-    }
+    parts.extend(origin(run));
     parts.extend(run.error.as_ref().map(|error| one_line(error)));
-    let input = |(key, value): (&String, &crate::domain::json::Json)| {
-        let start: String = value.text().chars().take(60).collect();
-        format!("{}={}", one_line(key), one_line(&start))
-    };
     if parts.is_empty() {
-        parts.push(run.inputs.iter().take(4).map(input).collect::<Vec<_>>().join(" "));
+        parts.push(words::pairs(&run.inputs));
     }
     parts.join(": ")
 }

@@ -8,7 +8,9 @@ use super::super::flows::pane::RunPane;
 use super::super::model::{Focus, Model};
 use super::super::theme::{Ink, Theme};
 use super::{at, put};
+use crate::domain::flow::record::RunRecord;
 use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
+use crate::frontend::flow::words;
 use ratatui::text::Line;
 
 mod attempts;
@@ -105,7 +107,7 @@ pub(super) const fn run_sign(status: RunStatus, theme: &Theme) -> (&'static str,
         RunStatus::Running => ("●", "*", Ink::Good),
         RunStatus::Waiting => ("!", "!", Ink::Waiting),
         RunStatus::Succeeded => ("✔", "+", Ink::Good),
-        RunStatus::Degraded => ("✔", "+", Ink::Waiting),
+        RunStatus::Degraded => ("◑", "%", Ink::Waiting),
         RunStatus::Failed => ("✖", "x", Ink::Bad),
         RunStatus::Cancelled => ("■", "#", Ink::Quiet),
         RunStatus::Interrupted => ("?", "?", Ink::Waiting),
@@ -113,24 +115,20 @@ pub(super) const fn run_sign(status: RunStatus, theme: &Theme) -> (&'static str,
     (if theme.ascii { plain } else { glyph }, ink)
 }
 
-pub(super) const fn stage_sign(
-    status: StageStatus,
-    decision: Decision,
-    theme: &Theme,
-) -> (&'static str, Ink) {
-    let (glyph, plain, ink) = match (status, decision) {
-        (StageStatus::Succeeded | StageStatus::Degraded, Decision::Reuse) => ("◌", ".", Ink::Quiet),
-        (StageStatus::Pending, _) => ("○", "o", Ink::Quiet),
-        (StageStatus::Running, _) => ("●", "*", Ink::Good),
-        (StageStatus::Backoff, _) => ("↻", "~", Ink::Waiting),
-        (StageStatus::Waiting, _) => ("!", "!", Ink::Waiting),
-        (StageStatus::Succeeded, _) => ("✔", "+", Ink::Good),
-        (StageStatus::Degraded, _) => ("✔", "+", Ink::Waiting),
-        (StageStatus::Failed, _) => ("✖", "x", Ink::Bad),
-        (StageStatus::Skipped | StageStatus::NotRun, _) => ("○", "-", Ink::Quiet),
-        (StageStatus::Cancelled, _) => ("■", "#", Ink::Quiet),
+pub(super) fn stage_sign(status: StageStatus, decision: Decision, theme: &Theme) -> (char, Ink) {
+    if let (StageStatus::Succeeded | StageStatus::Degraded, Decision::Reuse) = (status, decision) {
+        return (if theme.ascii { '.' } else { '◌' }, Ink::Quiet);
+    }
+    let ink = match status {
+        StageStatus::Running => Ink::Good,
+        other => Theme::ink(words::stage_tone(other)),
     };
-    (if theme.ascii { plain } else { glyph }, ink)
+    (words::stage_glyph(status, theme.ascii), ink)
+}
+
+/// `retry #2 of video-11 from storyboard`
+pub(super) fn origin(run: &RunRecord) -> Option<String> {
+    words::origin(run).map(|text| text.replacen("Retry", "retry", 1))
 }
 
 /// The word for a person.

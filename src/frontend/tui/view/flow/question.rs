@@ -137,10 +137,7 @@ fn plan_lines(model: &Model, plan: &Plan) -> Vec<Line<'static>> {
     lines.push(Line::from(vec![
         label("new run", Ink::Quiet),
         Span::styled(
-            format!(
-                "retry #{} of {}, depth {} of {}",
-                plan.retry_depth, plan.run, plan.retry_depth, plan.max_retry_depth
-            ),
+            format!("retry of {}, depth {} of {}", plan.run, plan.retry_depth, plan.max_retry_depth),
             ground,
         ),
     ]));

@@ -87,7 +87,7 @@ fn line(
     let words_ink = if stage.decision == Decision::Reuse { Ink::Quiet } else { status };
     let mut line = Line::from(vec![
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
-        Span::styled(sign, ink(status)),
+        Span::styled(sign.to_string(), ink(status)),
         Span::styled(" ", ground),
         Span::styled(pad(stage.name.as_str(), columns.name, theme), ink(Ink::Text)),
         Span::styled(" ", ground),

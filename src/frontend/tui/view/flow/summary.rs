@@ -10,7 +10,7 @@ use super::super::super::theme::Ink;
 use super::super::text::{fit, pad, spread, wrap};
 use super::super::{put, put_lines, span};
 use super::rows::{elapsed, progress, words_of};
-use super::{run_sign, stage_sign, stage_word};
+use super::{origin, run_sign, stage_sign, stage_word};
 use crate::domain::flow::view::RunView;
 use crate::frontend::text::{between, one_line, span as time_span};
 
@@ -31,10 +31,9 @@ fn lines(model: &Model, run: &RunView, area: Rect) -> Vec<Line<'static>> {
     let time = format!("{} ", elapsed(model, run));
     let mut lines = vec![spread(left, vec![span(model, Ink::Quiet, time)], area.width)];
     let from = run.retry_from_stage.as_ref().map(|stage| format!(" from {stage}")).unwrap_or_default();
-    let retry = run
-        .parent_run_id
-        .as_ref()
-        .map(|parent| format!("retry #{} of {parent}{from}", run.retry_depth.max(1)));
+    let record = model.flows.pane.as_ref().filter(|pane| pane.id == run.run_id).and_then(|pane| pane.run());
+    let retry = record.and_then(origin);
+    let retry = retry.or_else(|| run.parent_run_id.as_ref().map(|parent| format!("retry of {parent}{from}")));
     let second = match (retry, progress(run, theme)) {
         (Some(retry), progress) if progress.is_empty() => retry,
         (Some(retry), progress) => format!("{retry}   {progress}"),

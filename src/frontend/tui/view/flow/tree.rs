@@ -11,6 +11,7 @@ use super::super::super::theme::Ink;
 use super::super::text::{fit, pad, width};
 use super::super::{put, put_lines, span};
 use super::attempts::{artifact_lines, outputs_lines, short};
+use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::status::{Approval, StageStatus};
 use crate::domain::flow::tree::Row;
@@ -79,15 +80,17 @@ fn line(model: &Model, row: &Row, names: usize, room: usize, selected: bool) -> 
         (None, _, Some(who)) => format!("by {who}"),
         (None, _, None) => String::new(),
     };
+    let branch =
+        if row.branch == BranchName::main() { String::new() } else { format!("  on {}", row.branch) };
     let heads =
         row.heads.iter().map(|head| format!(" {} {head}", theme.glyph("◄", "<-"))).collect::<String>();
     let mut line = Line::from(vec![
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
         Span::styled(pad(&format!("{prefix}{}", row.id), names, theme), ink(Ink::Text)),
         Span::styled(format!("  {sign} {}{degraded}", row.approval), ink(approval)),
-        Span::styled(format!("  {}", row.branch), ink(Ink::Quiet)),
-        Span::styled(format!("  {}", row.run_id), ink(Ink::Quiet)),
         Span::styled(if who.is_empty() { String::new() } else { format!("  {who}") }, ink(Ink::Quiet)),
+        Span::styled(branch, ink(Ink::Quiet)),
+        Span::styled(format!("  {}", row.run_id), ink(Ink::Quiet)),
         Span::styled(format!("  {}", model.clock(row.created_at)), ink(Ink::Quiet)),
     ]);
     // Where a branch stands matters more than what is cut for it.
