@@ -37,6 +37,7 @@ impl Engine {
             FlowRequest::Edit(wish) => self.edit(wish),
             FlowRequest::Fork(wish) => self.fork(wish),
             FlowRequest::Show { run } => self.show(&run),
+            FlowRequest::Glance { run } => self.glance(&run),
             FlowRequest::Runs(filter) => {
                 Ok(FlowReply::Runs(self.store.runs(&filter).map_err(|error| store(&error))?))
             }

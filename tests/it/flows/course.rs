@@ -120,10 +120,7 @@ fn inputs_come_from_options_a_file_or_stdin_and_a_retry_keeps_them() {
     let (first, retry) = (flows.show("f-1"), flows.show("f-3"));
     assert_eq!(first["inputs"], retry["inputs"]);
     assert_eq!((&first["trigger"], &retry["trigger"]), (&json!("manual"), &json!("retry")));
-    assert_eq!(
-        (&retry["parent_run_id"], &retry["retry_from_stage"]),
-        (&json!("f-1"), &json!("a"))
-    );
+    assert_eq!((&retry["parent_run_id"], &retry["retry_from_stage"]), (&json!("f-1"), &json!("a")));
     assert!(flows.read("state").contains("\"deep\":{\"x\":[1.0]}"), "{}", flows.read("state"));
     for (bad, why) in [("[]", "object"), ("{\"question\": 1,}", "line 1"), ("{\"nope\": 1}", "nope")] {
         flows.write("inputs.json", bad);
@@ -161,7 +158,10 @@ fn a_second_run_waits_or_is_refused_as_its_flow_says() {
     let flows = Flows::new(&json!({ "q": flow("queue"), "r": flow("refuse") }));
     flows.ok(&["run", "r", "--detach"]);
     let told = flows.ends(1, &["run", "r"]);
-    assert!(told.contains("r-1 of the same flow is under way") && told.contains("restage cancel r-1"), "{told}");
+    assert!(
+        told.contains("r-1 of the same flow is under way") && told.contains("restage cancel r-1"),
+        "{told}"
+    );
     flows.ok(&["cancel", "r-1"]);
     flows.write("order", "");
     // More than nine, so that they are seen to start in the order of their numbers.
@@ -202,11 +202,14 @@ fn without_a_supervisor_a_run_brings_one_along() {
     } }));
     flows.ok(&["run", "f"]);
     assert_eq!(flows.read("after"), "done\n", "it ends when the command after the run has ended");
-    assert!(flows.space.run(&["status"]).0 == Some(3), "nobody is left");
+    flows.ends(3, &["down"]);
     flows.write("fail.a", "");
     flows.ends(1, &["run", "f"]);
     flows.remove("fail.a");
     let told = flows.ok(&["retry", "f-2", "--output", "json"]);
     let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
-    assert_eq!((&last["event"], &last["run"], &last["status"]), (&json!("run_ended"), &json!("f-3"), &json!("succeeded")));
+    assert_eq!(
+        (&last["event"], &last["run"], &last["status"]),
+        (&json!("run_ended"), &json!("f-3"), &json!("succeeded"))
+    );
 }

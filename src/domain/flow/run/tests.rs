@@ -15,6 +15,9 @@ use crate::domain::flow::status::Approval;
 use crate::domain::flow::testing::{at, flow, graph, name, record, row};
 use crate::domain::verdict::Verdict;
 
+/// What the monotonic clock shows when a run begins.
+const BOOTED: u64 = 1000;
+
 /// How an attempt ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
@@ -228,7 +231,7 @@ impl World {
     /// The next backoff is over.
     fn time_passes(&mut self) -> bool {
         let Some((at, unit)) = self.timers.pop_first() else { return false };
-        self.seconds = self.seconds.max(at.as_nanos().div_ceil(1_000_000_000));
+        self.seconds = self.seconds.max(at.as_nanos().div_ceil(1_000_000_000) - BOOTED);
         self.step(|run, at| run.due(unit, at));
         true
     }
@@ -270,7 +273,8 @@ impl World {
 
     /// `a=succeeded b=pending`
     fn words(&self) -> String {
-        let words = self.spec.stages.iter().map(|stage| format!("{}={}", stage.name, self.rows[&stage.name].status));
+        let words =
+            self.spec.stages.iter().map(|stage| format!("{}={}", stage.name, self.rows[&stage.name].status));
         words.collect::<Vec<_>>().join(" ")
     }
 
@@ -281,7 +285,7 @@ impl World {
 
 fn moment(seconds: u64) -> Moment {
     let wall = at(i64::try_from(seconds).unwrap());
-    Moment { now: Now { mono: Mono::from_nanos((1000 + seconds) * 1_000_000_000), wall }, random: 0.5 }
+    Moment { now: Now { mono: Mono::from_nanos((BOOTED + seconds) * 1_000_000_000), wall }, random: 0.5 }
 }
 
 fn restored(
@@ -443,7 +447,10 @@ fn cancelling_stops_what_lives_and_waits_for_its_end() {
     let attempt = world.live.remove(&unit).unwrap();
     world.step(|run, at| run.ended(unit, stopped(attempt), at));
     assert_eq!(world.words(), "a=cancelled again=cancelled b=cancelled");
-    assert_eq!((world.record.status, world.record.error.as_deref()), (RunStatus::Cancelled, Some("cancelled")));
+    assert_eq!(
+        (world.record.status, world.record.error.as_deref()),
+        (RunStatus::Cancelled, Some("cancelled"))
+    );
     assert_eq!(world.launched.len(), 2);
 }
 
@@ -529,10 +536,10 @@ fn what_is_rejected_runs_again_with_what_was_said_and_new_numbers() {
     assert_eq!(world.launched, [(a, 1), (b, 1), (a, 2), (b, 2)]);
     assert_eq!(world.record.status, RunStatus::Waiting);
     world.step(Run::cancel);
-    assert_eq!((world.words().as_str(), world.record.status), (
-        "a=succeeded b=cancelled c=cancelled",
-        RunStatus::Cancelled
-    ));
+    assert_eq!(
+        (world.words().as_str(), world.record.status),
+        ("a=succeeded b=cancelled c=cancelled", RunStatus::Cancelled)
+    );
 }
 
 fn judgement(checkpoint: &str) -> Judgement {
@@ -602,7 +609,11 @@ fn a_backoff_and_its_count_outlive_the_supervisor() {
     assert!(world.time_passes());
     world.goes("a", End::Bad);
     assert_eq!(world.words(), "a=failed");
-    assert!(world.error("a").starts_with("exit 1: no (3 attempts failed; 1: exit 1: no;"), "{}", world.error("a"));
+    assert!(
+        world.error("a").starts_with("exit 1: no (3 attempts failed; 1: exit 1: no;"),
+        "{}",
+        world.error("a")
+    );
 }
 
 #[test]
@@ -691,7 +702,8 @@ fn expected_of(shape: &Shape, spec: &FlowSpec, stage: usize) -> StageStatus {
     let items: Vec<Option<u32>> =
         if spec.stages[stage].foreach.is_some() { vec![Some(0), Some(1), Some(2)] } else { vec![None] };
     let last = items.into_iter().map(|item| {
-        let blamed = (1..).map(|attempt| fate(shape, UnitKey { stage, item }, attempt)).filter(|end| *end != End::Cut);
+        let blamed =
+            (1..).map(|attempt| fate(shape, UnitKey { stage, item }, attempt)).filter(|end| *end != End::Cut);
         let tries: Vec<End> = blamed.take(shape.retries[stage] as usize + 1).collect();
         tries.into_iter().find(|end| matches!(end, End::Good | End::Degraded))
     });
@@ -746,7 +758,12 @@ fn play(shape: &Shape, dies: bool, cancelled_after: Option<usize>) -> World {
         if world.record.status.is_final() {
             break;
         }
-        assert!(!next.is_empty(), "nothing can happen any more, and it is {}: {}", world.record.status, world.words());
+        assert!(
+            !next.is_empty(),
+            "nothing can happen any more, and it is {}: {}",
+            world.record.status,
+            world.words()
+        );
         if dies && steps < shape.choices.len() && cancelled_after.is_none() {
             next.push(Next::Death);
         }
