@@ -142,7 +142,9 @@ impl Engine {
             }
             self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
         }
-        if self.active.get(id).is_some_and(Active::is_over) {
+        // One that ended in its first turn is not over before that is on record.
+        let unwritten = self.pending.iter().any(|pending| pending.run == *id);
+        if !unwritten && self.active.get(id).is_some_and(Active::is_over) {
             self.active.remove(id);
         }
     }
