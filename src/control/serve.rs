@@ -19,9 +19,10 @@ use super::outbox::{Outbox, Waiting, outbox};
 use super::socket::Bound;
 use super::watch::{Of, Watch};
 use super::wire::{self, Answer, ClientLine, Command, MAX_CLIENT_LINE, ServerLine, Welcome};
+use crate::domain::flow::ask::FlowRequest;
 use crate::domain::view::Update;
 use crate::flow::handle::FlowHandle;
-use crate::supervisor::handle::Handle;
+use crate::supervisor::handle::{Handle, Request};
 
 /// More at once are refused; ten are usual.
 const MAX_CLIENTS: usize = 128;
@@ -280,7 +281,14 @@ impl Conversation {
         if let Command::Flow(request) = what {
             let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
             let (flows, outbox) = (self.about.flows.clone(), self.outbox.clone());
+            let handle = self.about.handle.clone();
             tokio::spawn(async move {
+                // What begins today goes by today's file, also where that was written a moment ago. One that is not
+                // valid is told of, and the last valid one stays.
+                if matches!(*request, FlowRequest::Run(_) | FlowRequest::Retry(_) | FlowRequest::Continue(_))
+                {
+                    handle.ask(Request::Reload).await.ok();
+                }
                 let with = Answer::from(flows.ask(*request).await);
                 outbox.push(wire::encode(&ServerLine::Answer { id, with }));
                 drop(permit);

@@ -82,6 +82,7 @@ fn judge(
             None => io::IsTerminal::is_terminal(&io::stdout()),
         },
         allow_degraded: wanted.allow_degraded,
+        fresh: true,
     };
     let host = if wanted.detach { Host::Background } else { Host::Verb };
     engine::with(global, workspace, host, async |client, mut updates| {

@@ -96,6 +96,7 @@ pub async fn cancel(client: Client, mut updates: Updates, run: &str, global: &Gl
         no_color: global.no_color,
         wait_for_people: true,
         allow_degraded: false,
+        fresh: true,
     };
     follow::follow(&client, &mut updates, &run, manner).await?;
     Ok(Exit::Completed)
@@ -119,12 +120,13 @@ pub fn set_going(
             None => terminal,
         },
         allow_degraded: follow.allow_degraded,
+        fresh: true,
     };
     let host = if follow.detach { Host::Background } else { Host::Verb };
     engine::with(global, workspace, host, async |client, mut updates| {
         follow::listen(&client).await?;
-        let run = match client.flow(request).await {
-            Ok(FlowReply::Run { run, .. }) => run,
+        let (run, fresh) = match client.flow(request).await {
+            Ok(FlowReply::Run { run, existing }) => (run, !existing),
             Ok(other) => {
                 return Err(Failure::of_client(act, &ClientError::Nonsense(format!("{other:?}"))));
             }
@@ -136,7 +138,7 @@ pub fn set_going(
         if follow.detach {
             return Ok(Exit::Completed);
         }
-        follow::follow(&client, &mut updates, &run, manner).await
+        follow::follow(&client, &mut updates, &run, Manner { fresh, ..manner }).await
     })
 }
 

@@ -9,8 +9,9 @@ use crate::cli::output;
 use crate::control::client::{Client, ClientError, Incoming, Updates};
 use crate::domain::flow::ask::{FlowReply, FlowRequest, Shown};
 use crate::domain::flow::ids::RunId;
+use crate::domain::flow::news::News;
 use crate::domain::flow::status::{RunStatus, StageStatus};
-use crate::domain::flow::view::FlowUpdate;
+use crate::domain::flow::view::{FlowNotice, FlowUpdate};
 use crate::domain::view::Update;
 use crate::frontend::flow::live::Live;
 use crate::frontend::text::one_line;
@@ -27,6 +28,8 @@ pub struct Manner {
     pub wait_for_people: bool,
     /// A degraded run counts as a good one.
     pub allow_degraded: bool,
+    /// It has not ended before it was asked for: what is told of its end is yet to come.
+    pub fresh: bool,
 }
 
 /// To be called before the run is asked for, so that nothing of it is missed.
@@ -37,6 +40,7 @@ pub async fn listen(client: &Client) -> Result<(), Failure> {
 pub async fn follow(client: &Client, updates: &mut Updates, run: &RunId, manner: Manner) -> Outcome {
     let mut screen = Screen::new(manner);
     let mut shown = show(client, run).await?;
+    let mut told = false;
     screen.begin(&shown);
     while !rests(&shown, manner) {
         match updates.next().await {
@@ -50,7 +54,10 @@ pub async fn follow(client: &Client, updates: &mut Updates, run: &RunId, manner:
                     screen.run(view);
                 }
                 FlowUpdate::Stage(view) if view.run_id == *run => screen.stage(view),
-                FlowUpdate::News(notice) if notice.what.run() == run => screen.news(notice),
+                FlowUpdate::News(notice) if notice.what.run() == run => {
+                    told |= is_last(&notice.what);
+                    screen.news(notice);
+                }
                 FlowUpdate::Run(_) | FlowUpdate::Stage(_) | FlowUpdate::News(_) => {}
             },
             Some(Incoming::Update(_)) => {}
@@ -64,16 +71,47 @@ pub async fn follow(client: &Client, updates: &mut Updates, run: &RunId, manner:
             }
         }
     }
-    // What was told of the end is printed before it.
-    while let Some(news) = screen.pending(updates).await {
-        screen.news(&news);
+    // What is told of the end may come behind the answer to a question.
+    while manner.fresh && !told {
+        let Ok(Some(next)) = tokio::time::timeout(LAST_NEWS, updates.next()).await else { break };
+        if let Incoming::Update(Update::Flow(update)) = next
+            && let FlowUpdate::News(notice) = update.as_ref()
+            && notice.what.run() == run
+        {
+            told = is_last(&notice.what);
+            screen.news(notice);
+        }
+    }
+    // Whoever could not keep up has missed it; the record has it, too.
+    if manner.fresh
+        && !told
+        && let Some(notice) = end_of(&shown)
+    {
+        screen.news(&notice);
     }
     screen.end(&shown);
     Ok(exit(&shown, manner))
 }
 
+/// What was told of the end, from the record.
+fn end_of(shown: &Shown) -> Option<FlowNotice> {
+    let run = &shown.run;
+    let what = News::RunEnded {
+        run: run.run_id.clone(),
+        status: run.status,
+        seconds: run.duration_seconds,
+        error: run.error.clone(),
+    };
+    Some(FlowNotice { at: run.ended_at.filter(|_| run.status.is_final())?, what })
+}
+
+/// Nothing follows it before somebody does something.
+fn is_last(news: &News) -> bool {
+    matches!(news, News::RunEnded { .. } | News::Asks { .. })
+}
+
 async fn show(client: &Client, run: &RunId) -> Result<Box<Shown>, Failure> {
-    match client.flow(FlowRequest::Show { run: run.clone() }).await {
+    match client.flow(FlowRequest::Glance { run: run.clone() }).await {
         Ok(FlowReply::Shown(shown)) => Ok(shown),
         Ok(other) => {
             let error = ClientError::Nonsense(format!("{other:?}"));
@@ -151,27 +189,15 @@ impl Screen {
         }
     }
 
-    fn news(&mut self, notice: &crate::domain::flow::view::FlowNotice) {
+    fn news(&mut self, notice: &FlowNotice) {
         match self {
             // A reader that is gone does not end the run.
             Self::Json => drop(output::print_json(notice)),
             Self::Lines => output::remark(&one_line(&notice.what.to_string())),
             Self::Tree(live) => {
-                if matches!(notice.what, crate::domain::flow::news::News::Held { .. }) {
+                if matches!(notice.what, News::Held { .. }) {
                     output::draw(&live.above(&one_line(&notice.what.to_string())));
                 }
-            }
-        }
-    }
-
-    /// News of the end may come behind the view that told of it.
-    async fn pending(&self, updates: &mut Updates) -> Option<crate::domain::flow::view::FlowNotice> {
-        loop {
-            let next = tokio::time::timeout(LAST_NEWS, updates.next()).await.ok()??;
-            if let Incoming::Update(Update::Flow(update)) = next
-                && let FlowUpdate::News(notice) = update.as_ref()
-            {
-                return Some(notice.clone());
             }
         }
     }
@@ -198,4 +224,5 @@ impl Screen {
     }
 }
 
-const LAST_NEWS: std::time::Duration = std::time::Duration::from_millis(20);
+/// It is under way.
+const LAST_NEWS: std::time::Duration = std::time::Duration::from_millis(200);

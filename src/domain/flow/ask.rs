@@ -30,6 +30,10 @@ pub enum FlowRequest {
     Show {
         run: RunId,
     },
+    /// The same without what its stages left: as large as its state may be, that is told where somebody wants it.
+    Glance {
+        run: RunId,
+    },
     Runs(RunFilter),
     /// All checkpoints of the run's lineage.
     Checkpoints {

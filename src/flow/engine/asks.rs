@@ -47,6 +47,7 @@ impl Engine {
             FlowRequest::Edit(wish) => self.edit(wish),
             FlowRequest::Fork(wish) => self.fork(wish),
             FlowRequest::Show { run } => self.show(&run),
+            FlowRequest::Glance { run } => self.glance(&run),
             FlowRequest::Runs(filter) => {
                 Ok(FlowReply::Runs(self.store.runs(&filter).map_err(|error| store(&error))?))
             }
@@ -95,6 +96,7 @@ impl Engine {
 const fn is_a_look(request: &FlowRequest) -> bool {
     match request {
         FlowRequest::Show { .. }
+        | FlowRequest::Glance { .. }
         | FlowRequest::Runs(_)
         | FlowRequest::Checkpoints { .. }
         | FlowRequest::Can { .. }
@@ -124,6 +126,7 @@ const fn is_a_judgement(request: &FlowRequest) -> bool {
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
         | FlowRequest::Show { .. }
+        | FlowRequest::Glance { .. }
         | FlowRequest::Runs(_)
         | FlowRequest::Checkpoints { .. }
         | FlowRequest::Can { .. }

@@ -1,13 +1,28 @@
 //! What a run looks like now: its records, and over them what is under way.
 
-use super::Active;
+use super::{Active, Engine};
+use crate::domain::flow::ask::{FlowReply, Shown};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::{AttemptRecord, ItemCount, RunRecord, StageRecord};
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Index, UnitPhase};
 use crate::domain::flow::status::StageStatus;
 use crate::domain::flow::view::{RunView, StageView};
 
 /// So many stages at most are named on a line.
 const NAMED: usize = 3;
+
+impl Engine {
+    pub(super) fn glance(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
+        let mut run = self.now(id)?;
+        run.inputs.clear();
+        for row in run.stages.iter_mut().flatten() {
+            row.outputs = None;
+            row.artifacts.clear();
+        }
+        Ok(FlowReply::Shown(Box::new(Shown { run, branches: Vec::new() })))
+    }
+}
 
 impl Active {
     pub(super) fn overlay_all(&self, record: &mut RunRecord) {

@@ -175,6 +175,10 @@ impl Engine {
     /// Tells everybody who listens. Where nobody does, nothing is built.
     pub(super) fn publish(&mut self, id: &RunId, touched: &[Index], news: Vec<News>, whole: bool) {
         let differs = whole || !touched.is_empty() || !news.is_empty();
+        // News come first: whoever sees the end of a run in a view has heard all of it.
+        for news in news {
+            self.tell(news);
+        }
         if differs
             && self.handle.has_listeners()
             && let Some(active) = self.active.get(id)
@@ -184,10 +188,9 @@ impl Engine {
             }
             self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
         }
-        for news in news {
-            self.tell(news);
-        }
-        if self.active.get(id).is_some_and(Active::is_over) {
+        // One that ended in its first turn is not over before that is on record.
+        let unwritten = self.pending.iter().any(|pending| pending.run == *id);
+        if !unwritten && self.active.get(id).is_some_and(Active::is_over) {
             self.active.remove(id);
         }
     }

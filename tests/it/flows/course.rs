@@ -202,7 +202,7 @@ fn without_a_supervisor_a_run_brings_one_along() {
     } }));
     flows.ok(&["run", "f"]);
     assert_eq!(flows.read("after"), "done\n", "it ends when the command after the run has ended");
-    assert!(flows.space.run(&["status"]).0 == Some(3), "nobody is left");
+    flows.ends(3, &["down"]);
     flows.write("fail.a", "");
     flows.ends(1, &["run", "f"]);
     flows.remove("fail.a");

@@ -41,12 +41,6 @@ impl Flows {
         std::fs::write(self.path("config.json"), config.to_string()).unwrap();
     }
 
-    /// A changed config, taken in by the supervisor that runs.
-    fn reconfigure(&self, flows: &Value) {
-        self.configure(flows);
-        self.ok(&["reload"]);
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.space.path(name)
     }

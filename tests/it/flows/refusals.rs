@@ -136,7 +136,7 @@ fn an_ancestor_that_never_succeeded_and_a_key_that_nothing_gives_are_told() {
     flows.write("fail.side", "");
     flows.ends(1, &["run", "f"]);
     // 15: today's flow wants more than was given.
-    flows.reconfigure(&two("style"));
+    flows.configure(&two("style"));
     let told = flows.ends(15, &["retry", "f-1", "--from", "b"]);
     assert!(told.contains("style") && told.contains("--set style="), "{told}");
     flows.remove("fail.b");
@@ -152,7 +152,7 @@ fn an_ancestor_that_never_succeeded_and_a_key_that_nothing_gives_are_told() {
         stage("side", "", json!({ "needs": ["b"] })),
         stage("join", "", json!({ "needs": ["b", "side"] })),
     ] } });
-    flows.reconfigure(&turned);
+    flows.configure(&turned);
     let told = flows.ends(14, &["retry", "f-1", "--from", "side", "--force"]);
     assert!(told.contains("side needs b, which left no usable checkpoint: it is failed"), "{told}");
     assert!(told.contains("restage retry f-1 --from b"), "{told}");
@@ -168,6 +168,7 @@ fn a_queued_retry_runs_only_if_the_one_before_it_fails() {
         flows.write("fail.a", "");
         flows.ends(1, &["run", "f"]);
         flows.remove("fail.a");
+        flows.ran();
         flows.ok(&["retry", &name(0), "--detach"]);
         wait_until("the retry is under way", || flows.ran().contains(&"a".to_owned()));
         for number in [2, 3] {

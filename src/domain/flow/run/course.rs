@@ -190,7 +190,14 @@ impl Run {
             }
             self.stages[index].units.push(unit);
         }
+        // What lives already has its seat.
+        let claimed = |item: &u32| self.claims.contains_key(&UnitKey { stage: index, item: Some(*item) });
+        let (lives, waiting): (VecDeque<u32>, VecDeque<u32>) = waiting.into_iter().partition(claimed);
         self.stages[index].items = Some(waiting);
+        for item in lives {
+            self.stages[index].seated += 1;
+            self.line_up(UnitKey { stage: index, item: Some(item) }, at, &mut turn);
+        }
         self.next_items(index, at, &mut turn);
         self.conclude(index, at, &mut turn);
         self.fill(When::After, at, &mut turn);

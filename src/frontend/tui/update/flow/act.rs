@@ -61,7 +61,10 @@ pub(super) fn title(what: &FlowRequest) -> String {
         FlowRequest::Continue(wish) => format!("Continue {}", wish.run),
         FlowRequest::Edit(wish) => format!("Edit {} of {}", wish.stage, wish.run),
         FlowRequest::Fork(wish) => format!("Branch {}", wish.branch),
-        FlowRequest::Show { run } | FlowRequest::Checkpoints { run } | FlowRequest::Can { run, .. } => {
+        FlowRequest::Show { run }
+        | FlowRequest::Glance { run }
+        | FlowRequest::Checkpoints { run }
+        | FlowRequest::Can { run, .. } => {
             format!("Show {run}")
         }
         FlowRequest::Runs(_) => "List the runs".to_owned(),
