@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
+/// From so many bytes on, what waits is written before more is taken.
+const TOGETHER: usize = 64 << 10;
+
 /// Filled by whoever has something to tell the client.
 #[derive(Debug, Clone)]
 pub(super) struct Outbox {
@@ -61,12 +64,19 @@ impl Alarm {
 }
 
 impl Waiting {
-    /// `None` once every [`Outbox`] is gone and everything was taken.
+    /// The next line, and what waits behind it already: one write, and one wake-up of the client, for all that happened in
+    /// one moment. `None` once every [`Outbox`] is gone and everything was taken.
     pub(super) async fn next(&mut self) -> Option<Vec<u8>> {
-        self.lines.recv().await
+        let mut lines = self.lines.recv().await?;
+        while lines.len() < TOGETHER
+            && let Ok(line) = self.lines.try_recv()
+        {
+            lines.extend_from_slice(&line);
+        }
+        Some(lines)
     }
 
-    /// The line that was taken has been written.
+    /// The lines that were taken have been written.
     pub(super) fn written(&self, bytes: usize) {
         self.state.queued.fetch_sub(bytes, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! One attempt: its private folder, its start as a guest of the supervisor, and after its end what it left behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
@@ -300,11 +300,15 @@ impl Engine {
                 }
             }
         }
+        let mut good: HashMap<&Hash, &ItemRecord> = HashMap::new();
+        for one in known.iter().filter(|one| one.status.is_good()) {
+            good.entry(&one.input).or_insert(one);
+        }
         let done = (0..)
             .zip(&values)
             .map(|(item, value)| {
                 let input = item_input(&recipe, &input, value);
-                let found = known.iter().find(|one| one.input == input && one.status.is_good())?;
+                let found = *good.get(&input)?;
                 let whole = found.artifacts.iter().all(|artifact| self.objects.verify(artifact).is_ok());
                 whole.then(|| {
                     let made = Made {

@@ -65,6 +65,11 @@ impl Engine {
             .place_of(&end.name)
             .filter(|(run, unit)| self.active.get(run).is_some_and(|active| active.live.contains_key(unit)));
         let Some((run, unit)) = known else {
+            let place = self.place_of(&end.name);
+            if place.is_some_and(|(run, unit)| self.active.get(&run).is_some_and(|it| it.is_settling(unit))) {
+                // Told once more; it is forgotten when it is on record.
+                return;
+            }
             // Of a run that is over, or a hook: nobody waits for it.
             self.guests.send(GuestOrder::Forget { name: end.name }).ok();
             return;
@@ -72,8 +77,8 @@ impl Engine {
         let Some(live) = self.active.get_mut(&run).and_then(|active| active.live.get_mut(&unit)) else {
             return;
         };
-        if end.attempt.get() < live.attempt {
-            // Of one that the run was sent back over; the next attempt has taken its place.
+        // The one before it has ended; nobody waits for that.
+        if !live.ordered || end.attempt.get() < live.attempt {
             return;
         }
         let stopping = live.stopping;

@@ -164,16 +164,15 @@ impl Engine {
                 let mut attempts = record.attempts.iter();
                 attempts.any(|one| one.item == item && one.number >= *attempt) || record.status.is_final()
             };
-            match place.filter(|place| !on_record(*place)) {
-                Some(stage) => drop(open.insert(UnitKey { stage, item }, *attempt)),
-                None => {
-                    if let Some(inventory) = &mut self.inventory {
-                        inventory.remove(name);
-                    }
-                    // The supervisor is gone only at the end.
-                    self.guests.send(GuestOrder::Forget { name: name.clone() }).ok();
-                }
+            if let Some(stage) = place.filter(|place| !on_record(*place)) {
+                open.insert(UnitKey { stage, item }, *attempt);
+                continue;
             }
+            if let Some(inventory) = &mut self.inventory {
+                inventory.remove(name);
+            }
+            // The supervisor is gone only at the end.
+            self.guests.send(GuestOrder::Forget { name: name.clone() }).ok();
         }
         open
     }

@@ -56,7 +56,9 @@ impl Engine {
                     }
                     self.follow_up(batch, named);
                     // What waits for this commit has been started by now.
-                    taken_in.iter().for_each(|key| self.dirs.leave(key));
+                    for key in &taken_in {
+                        self.dirs.leave(key);
+                    }
                 }
                 Err(error) => {
                     self.taken_in = taken_in;
@@ -153,7 +155,9 @@ impl Engine {
         }
         let (kept, done): (Vec<_>, Vec<_>) =
             taken_in.into_iter().partition(|key| stuck.iter().any(|one| one.run == key.run));
-        done.iter().for_each(|key| self.dirs.leave(key));
+        for key in &done {
+            self.dirs.leave(key);
+        }
         self.taken_in.extend(kept);
         self.pending = stuck;
         self.blocked = why;

@@ -312,6 +312,7 @@ pub(super) fn thing(what: &FlowRequest) -> Option<Thing> {
         FlowRequest::Edit(wish) => &wish.run,
         FlowRequest::Fork(wish) => &wish.run,
         FlowRequest::Show { .. }
+        | FlowRequest::Glance { .. }
         | FlowRequest::Runs(_)
         | FlowRequest::Checkpoints { .. }
         | FlowRequest::Can { .. }
@@ -349,7 +350,7 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: Declined) {
             }
         }
         FlowRequest::Runs(filter) if *filter == Flows::latest_filter() => flows.latest.answered(now),
-        FlowRequest::Runs(_) => {
+        FlowRequest::Glance { .. } | FlowRequest::Runs(_) => {
             flows.history.fresh.answered(now);
             flows.history.problem = Some(said(&declined));
         }
