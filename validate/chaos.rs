@@ -9,10 +9,10 @@ use crate::kit::{Outcome, Workspace, ensure, fixture, is_alive, kill, runners, w
 use crate::survive::{find_files, linger, numbered};
 
 /// xorshift: the same campaign for the same seed.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -100,7 +100,7 @@ fn all_running(workspace: &Workspace) -> bool {
 }
 
 /// Our own processes by what they are.
-fn roles(workspace: &Workspace) -> Vec<(&'static str, i32)> {
+pub(crate) fn roles(workspace: &Workspace) -> Vec<(&'static str, i32)> {
     workspace
         .own_processes()
         .into_iter()

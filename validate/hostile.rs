@@ -11,10 +11,10 @@ use crate::kit::{Outcome, Workspace, ensure, runners, wait};
 use crate::survive::{linger, running};
 
 /// A small file system of its own; gone with the value.
-struct Small(std::path::PathBuf);
+pub(crate) struct Small(std::path::PathBuf);
 
 impl Small {
-    fn mount(at: &Path) -> Option<Self> {
+    pub(crate) fn mount(at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).ok()?;
         let done = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs"])
@@ -25,7 +25,7 @@ impl Small {
         done.success().then(|| Self(at.to_owned()))
     }
 
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let filler = self.0.join("filler");
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(filler).expect("a file");
         for size in [65_536, 4096, 512, 1] {
@@ -34,7 +34,7 @@ impl Small {
         }
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(self.0.join("filler")).expect("the filler is there");
     }
 }

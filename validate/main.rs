@@ -10,6 +10,8 @@
 
 mod behave;
 mod chaos;
+mod flow_speed;
+mod flows;
 mod hostile;
 mod kit;
 mod scale;
@@ -57,6 +59,11 @@ const PARTS: &[Part] = &[
     ("Dashboard: keys", |options| screen::keys(options.slack)),
     ("Dashboard: idle", |options| screen::idle(options.slack)),
     ("Dashboard: a huge log", |options| screen::open(options.slack)),
+    ("Flows: full disk", |_| flows::full_disk()),
+    ("Flows: overhead", |options| flow_speed::overhead(options.slack)),
+    ("Flows: ten thousand stages", |options| flow_speed::ten_thousand(options.slack)),
+    ("Flows: a long history", |options| flow_speed::history(options.slack)),
+    ("Flows: chaos", |options| flows::kills(options.campaign)),
     ("Chaos", |options| chaos::campaign(options.campaign)),
 ];
 

@@ -1,8 +1,9 @@
 //! Puts the flow engine of a workspace together: its store, its thread, its line to the supervisor.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -13,9 +14,13 @@ use crate::domain::flow::spec::FlowSpec;
 use crate::flow::engine::{Engine, Input, Parts, Place};
 use crate::flow::handle::FlowHandle;
 use crate::ports::Clock;
+use crate::ports::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::supervisor::guest::{GuestLine, GuestOrder};
 use crate::supervisor::handle::Handle;
+
+/// A history that cannot be opened for want of room is tried again this often.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The history of a workspace, in its `.restage`.
 pub fn history(workspace: &Workspace) -> PathBuf {
@@ -51,8 +56,8 @@ pub fn prepare(
     let exists = path.exists();
     let place = Place { root: workspace.root.clone(), data_dir: workspace.data_dir() };
     let own = flows.inputs();
-    let begin = move |inputs: mpsc::Receiver<Input>| match SqliteStore::open(&path) {
-        Ok(store) => {
+    let begin = move |inputs: mpsc::Receiver<Input>| match open(&path, clock.as_ref(), &inputs) {
+        Ok((store, before)) => {
             let me = process::me();
             let parts = Parts {
                 clock,
@@ -64,7 +69,7 @@ pub fn prepare(
                 holder: format!("{} {}", me.pid, me.start),
                 own,
             };
-            Engine::new(parts).run(&inputs);
+            Engine::new(parts).run(before, &inputs);
         }
         Err(error) => {
             tracing::error!(%error, "open the history of runs");
@@ -79,6 +84,37 @@ pub fn prepare(
     }));
     if exists {
         flows.start();
+    }
+}
+
+/// Opens the history. While there is no room for that, who asks is told so, and the rest waits for the engine.
+fn open(
+    path: &Path,
+    clock: &dyn Clock,
+    inputs: &mpsc::Receiver<Input>,
+) -> Result<(SqliteStore, Vec<Input>), StoreError> {
+    let mut before = Vec::new();
+    loop {
+        let why = match SqliteStore::open(path) {
+            Ok(store) => return Ok((store, before)),
+            Err(error @ StoreError::Later { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        tracing::warn!(error = %why, "open the history of runs");
+        let until = clock.now().mono.plus(AGAIN);
+        while let Ok(input) = inputs.recv_timeout(until.since(clock.now().mono)) {
+            match input {
+                // Whoever asked may have gone.
+                Input::Ask(ask) => drop(ask.answer.send(Err(Refusal::Store(why.to_string())))),
+                Input::End(done) => {
+                    done.send(()).ok();
+                    return Err(why);
+                }
+                other @ (Input::Guest(_) | Input::Prepared(_) | Input::Settled(_) | Input::Flows(_)) => {
+                    before.push(other);
+                }
+            }
+        }
     }
 }
 

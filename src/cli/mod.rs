@@ -10,6 +10,7 @@ pub mod background;
 pub mod brain;
 pub mod commands;
 pub mod doctor;
+pub mod editor;
 pub mod engine;
 pub mod exit;
 pub mod failure;

@@ -17,6 +17,8 @@
 
 mod cli;
 mod clients;
+mod flows;
+mod flows_read;
 mod guest;
 mod keeper;
 mod layers;

@@ -2,27 +2,29 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use directories::BaseDirs;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::commands::up;
+use crate::cli::editor::{Folder, Sheet};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::link::{self, Found};
 use crate::cli::workspace::Workspace;
-use crate::cli::{args::Global, background, output, runtime, settings, terminal};
+use crate::cli::{args::Global, background, engine, output, runtime, settings, terminal};
 use crate::config::settings::{Setting, of_runner, of_workspace};
 use crate::config::{Loaded, Missing, Origin};
 use crate::control::client::{Client, Updates};
+use crate::domain::flow::ask::EditWish;
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Keymap;
 use crate::domain::spec::{RunnerSpec, Stdio, TuiSpec};
 use crate::domain::verdict::Outcome as End;
 use crate::domain::view::AttemptView;
-use crate::frontend::tui::event::{ConfigNews, ConfigRow, ConfigSection, Manners, RunnerFacts};
+use crate::frontend::tui::event::{ConfigNews, ConfigRow, ConfigSection, EditOrder, Manners, RunnerFacts};
 use crate::frontend::tui::model::Setup;
 use crate::frontend::tui::run::{self, Host, Later, Left};
 use crate::ports::Clock;
@@ -53,10 +55,15 @@ pub fn run(workspace: &Workspace, global: &Global, names: &[String]) -> Outcome 
         manners,
         trouble,
         start: asked,
+        who: engine::who(),
         ..Setup::default()
     };
-    let host =
-        Arc::new(Desk { workspace: workspace.clone(), debug: global.debug, no_color: global.no_color });
+    let host = Arc::new(Desk {
+        workspace: workspace.clone(),
+        debug: global.debug,
+        no_color: global.no_color,
+        edited: Arc::default(),
+    });
     let runtime = runtime()?;
     let left = runtime.block_on(run::run(setup, host));
     // Whatever still reads a file on another thread is not waited for.
@@ -101,6 +108,8 @@ struct Desk {
     workspace: Workspace,
     debug: bool,
     no_color: bool,
+    /// Folders with edited files, on their way to whoever takes them in; they go when the dashboard is left.
+    edited: Arc<Mutex<Vec<Folder>>>,
 }
 
 impl Host for Desk {
@@ -136,6 +145,7 @@ impl Host for Desk {
                     path,
                     problems: warnings.chain(trouble).collect(),
                     runners: loaded.spec.runners.iter().map(facts).collect(),
+                    flows: loaded.spec.flows.clone(),
                     sections: Some(sections(&loaded)),
                     manners: Some(manners),
                 }
@@ -159,6 +169,27 @@ impl Host for Desk {
         // $PAGER may hold options; the file is handed over whatever it is called.
         command.args(["-c", "${PAGER:-less} \"$1\"", "sh"]).arg(PathBuf::from(file));
         command
+    }
+
+    fn edit(&self, order: EditOrder) -> Later<Result<Option<EditWish>, String>> {
+        let (data_dir, folders) = (self.workspace.data_dir(), Arc::clone(&self.edited));
+        Box::pin(async move {
+            let gone = |_| "edit: it was given up".to_owned();
+            let write = tokio::task::spawn_blocking(move || Sheet::write(&data_dir, order));
+            let sheet = write.await.map_err(gone)??;
+            let ended = tokio::process::Command::from(sheet.command()).status().await;
+            let status = ended
+                .map_err(|error| format!("start the editor: {error}; set $EDITOR to one that is there"))?;
+            if !status.success() {
+                return Err(format!(
+                    "the editor ended with {status}, so nothing was changed; set $EDITOR to another one"
+                ));
+            }
+            let read = tokio::task::spawn_blocking(move || sheet.read(engine::who()));
+            let Some((wish, folder)) = read.await.map_err(gone)?? else { return Ok(None) };
+            folders.lock().unwrap_or_else(PoisonError::into_inner).push(folder);
+            Ok(Some(wish))
+        })
     }
 }
 

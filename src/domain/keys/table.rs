@@ -46,6 +46,19 @@ pub enum Action {
 
     LeaveAttach,
 
+    Retry,
+    Approve,
+    Reject,
+    Proceed,
+    CancelRun,
+    StageLog,
+    Edit,
+    Fork,
+    Tree,
+    PrevRun,
+    NextRun,
+
+    History,
     Analytics,
     Config,
     Help,
@@ -69,13 +82,30 @@ pub enum Action {
 pub enum Place {
     /// The table of runners.
     List,
+    /// A run in that table.
+    RunRow,
     /// The selected runner and its log.
     Log,
+    /// The stages of a run.
+    Run,
+    /// The log of one of them.
+    StageLog,
+    /// The checkpoints of its lineage.
+    Tree,
+    /// All runs there were.
+    History,
     Analytics,
     Config,
     Help,
     /// Every key but the way out goes to the runner.
     Attach,
+}
+
+impl Place {
+    /// A log is shown there, and has the keyboard.
+    pub const fn is_log(self) -> bool {
+        matches!(self, Self::Log | Self::StageLog)
+    }
 }
 
 /// Where an action applies.
@@ -85,8 +115,13 @@ pub enum Scope {
     Everywhere,
     /// Wherever one runner is selected: the list, its log.
     Runner,
+    /// Whatever lists runners or runs.
     List,
     Log,
+    /// Wherever one run is selected.
+    Run,
+    /// Within a run: one of its stages or checkpoints is selected.
+    Stage,
     Config,
     Attach,
 }
@@ -96,8 +131,10 @@ impl Scope {
         match self {
             Self::Everywhere => !matches!(place, Place::Attach),
             Self::Runner => matches!(place, Place::List | Place::Log),
-            Self::List => matches!(place, Place::List),
-            Self::Log => matches!(place, Place::Log),
+            Self::List => matches!(place, Place::List | Place::RunRow | Place::History),
+            Self::Log => matches!(place, Place::Log | Place::StageLog),
+            Self::Run => matches!(place, Place::RunRow | Place::Run | Place::Tree | Place::History),
+            Self::Stage => matches!(place, Place::Run | Place::Tree),
             Self::Config => matches!(place, Place::Config),
             Self::Attach => matches!(place, Place::Attach),
         }
@@ -113,19 +150,40 @@ impl Scope {
         match self {
             Self::Everywhere => "Everywhere",
             Self::Runner => "The selected runner",
-            Self::List => "List of runners",
+            Self::List => "Lists of runners and runs",
             Self::Log => "Log",
+            Self::Run => "The selected run",
+            Self::Stage => "The selected stage or checkpoint of a run",
             Self::Config => "Config",
             Self::Attach => "Attached to a terminal",
         }
     }
 }
 
-pub const PLACES: [Place; 6] =
-    [Place::List, Place::Log, Place::Analytics, Place::Config, Place::Help, Place::Attach];
+pub const PLACES: [Place; 11] = [
+    Place::List,
+    Place::RunRow,
+    Place::Log,
+    Place::Run,
+    Place::StageLog,
+    Place::Tree,
+    Place::History,
+    Place::Analytics,
+    Place::Config,
+    Place::Help,
+    Place::Attach,
+];
 
-pub const SCOPES: [Scope; 6] =
-    [Scope::Everywhere, Scope::Runner, Scope::List, Scope::Log, Scope::Config, Scope::Attach];
+pub const SCOPES: [Scope; 8] = [
+    Scope::Everywhere,
+    Scope::Runner,
+    Scope::List,
+    Scope::Run,
+    Scope::Stage,
+    Scope::Log,
+    Scope::Config,
+    Scope::Attach,
+];
 
 /// One line of the table.
 #[derive(Debug, Clone, Copy)]
@@ -175,9 +233,22 @@ pub const BINDINGS: &[Binding] = &[
     bind(Action::Explain, "explain", Scope::Runner, &["e"], "explain", "Why it is, or is not, running, and how its attempts ended"),
     bind(Action::Attach, "attach", Scope::Runner, &["a"], "attach", "Type into it, where it runs with stdio: tty"),
 
-    bind(Action::Filter, "filter", Scope::List, &["/"], "filter", "Show only runners whose name, group or status matches"),
+    bind(Action::Filter, "filter", Scope::List, &["/"], "filter", "Show only what matches: names, groups, statuses; of past runs also errors and inputs"),
     bind(Action::Unfinished, "unfinished", Scope::List, &["u"], "unfinished", "Show only what has not completed"),
     bind(Action::Sort, "sort", Scope::List, &["o"], "order", "Order by config, attention, cpu, memory"),
+
+    bind(Action::Retry, "retry", Scope::Run, &["r"], "retry", "Retry it from here, or from what failed first; the plan is shown before anything runs"),
+    bind(Action::Approve, "approve", Scope::Run, &["a"], "approve", "Look at what waits for you, and approve it"),
+    bind(Action::Reject, "reject", Scope::Run, &["R"], "reject", "Send it back to be made again, with a word on what to do better"),
+    bind(Action::Proceed, "continue", Scope::Run, &["C"], "continue", "Go on from where its branch stands"),
+    bind(Action::CancelRun, "cancel", Scope::Run, &["x"], "cancel", "Cancel the run, and stop its stages with all their processes"),
+
+    bind(Action::StageLog, "stage_log", Scope::Stage, &["l"], "log", "The log of the stage, on the whole screen"),
+    bind(Action::Edit, "edit", Scope::Stage, &["e"], "edit", "Edit what it left in $EDITOR; that makes a new version"),
+    bind(Action::Fork, "branch", Scope::Stage, &["b"], "branch", "Begin a branch of its own there"),
+    bind(Action::Tree, "tree", Scope::Stage, &["t"], "tree", "The tree of checkpoints beside the run, and back"),
+    bind(Action::PrevRun, "prev_run", Scope::Stage, &["["], "run before", "The run that this one is a retry of"),
+    bind(Action::NextRun, "next_run", Scope::Stage, &["]"], "run after", "The retry of this run"),
 
     bind(Action::Search, "search", Scope::Log, &["/"], "search", "Search in the log"),
     bind(Action::SearchNext, "search_next", Scope::Log, &["n"], "next", "To the next match"),
@@ -198,6 +269,7 @@ pub const BINDINGS: &[Binding] = &[
 
     bind(Action::LeaveAttach, "leave_attach", Scope::Attach, &["ctrl-]"], "leave", "Back to the dashboard; the runner goes on"),
 
+    bind(Action::History, "history", Scope::Everywhere, &["H"], "history", "All runs there were"),
     bind(Action::Analytics, "analytics", Scope::Everywhere, &["A"], "analytics", "How retries went, over all and for each runner"),
     bind(Action::Config, "config", Scope::Everywhere, &["c"], "config", "The config in effect, with the origin of each value"),
     bind(Action::Reload, "reload", Scope::Config, &["R"], "reload", "Read the config file again now"),

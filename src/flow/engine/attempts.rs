@@ -1,7 +1,7 @@
 //! One attempt: its private folder, its start as a guest of the supervisor, and after its end what it left behind.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use super::runner;
@@ -116,10 +116,10 @@ impl Engine {
             (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());
         let copies = !task.inputs.is_empty();
         let work = move || Prepared { run: id, unit, attempt, result: task.perform(&dirs, &objects) };
-        if copies {
-            thread::spawn(move || own.send(Input::Prepared(work())).ok());
-        } else {
-            self.on_prepared(work());
+        let done =
+            if copies { apart(own, move || Input::Prepared(work())) } else { Some(Input::Prepared(work())) };
+        if let Some(done) = done {
+            self.take(done);
         }
     }
 
@@ -244,10 +244,10 @@ impl Engine {
             let result = take_in(&dirs, &objects, &key, stage, &end, recipe, input);
             Settling { run: id, unit, end, result }
         };
-        if files {
-            thread::spawn(move || own.send(Input::Settled(Box::new(work()))).ok());
-        } else {
-            self.on_settled(work());
+        let work = move || Input::Settled(Box::new(work()));
+        let done = if files { apart(own, work) } else { Some(work()) };
+        if let Some(done) = done {
+            self.take(done);
         }
     }
 
@@ -256,14 +256,20 @@ impl Engine {
         let at = self.moment();
         match result {
             Ok(made) => {
+                if let Some(active) = self.active.get_mut(&id) {
+                    active.told_unsettled = None;
+                }
                 self.taken_in.extend(self.key(&id, unit, end.attempt));
                 self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
             }
             Err(Trouble::Stage(why)) => self.step(&id, |run| run.settled(unit, &end, Err(why), at)),
             Err(Trouble::Later(why)) => {
-                self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
                 if let Some(active) = self.active.get_mut(&id) {
                     active.unsettled.insert(unit, end);
+                    if active.told_unsettled.as_ref() != Some(&why) {
+                        active.told_unsettled = Some(why.clone());
+                        self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
+                    }
                 }
                 self.arm(at.now.mono.plus(AGAIN), Key::Settle(id, unit));
             }
@@ -315,6 +321,20 @@ impl Engine {
             .collect();
         self.step(id, |run| run.fan_out(stage, values, done, recipe, at));
     }
+}
+
+/// By a worker that tells what came of it; where no thread can be had, what came of it is the answer.
+fn apart(own: mpsc::Sender<Input>, work: impl FnOnce() -> Input + Send + 'static) -> Option<Input> {
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let theirs = Arc::clone(&work);
+    let spawned = thread::Builder::new().name("flow-files".into()).spawn(move || {
+        if let Some(work) = take(&theirs) {
+            // The engine is gone only at the end.
+            own.send(work()).ok();
+        }
+    });
+    if spawned.is_ok() { None } else { take(&work).map(|work| work()) }
 }
 
 /// An item that is the same today, made the same way, is not done again, wherever it stands in the list.

@@ -11,7 +11,7 @@ use crate::domain::flow::hashes;
 use crate::domain::flow::ids::{BranchName, FlowName, RunId, StageName};
 use crate::domain::flow::inputs;
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::record::{RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
 use crate::domain::flow::spec::{Concurrency, FlowSpec};
@@ -142,15 +142,12 @@ impl Engine {
         if status == RunStatus::Waiting || status == RunStatus::Interrupted {
             return;
         }
-        let succeeded = matches!(status, RunStatus::Succeeded | RunStatus::Degraded);
-        self.run_hook(id, succeeded);
-        let queued: Vec<RunId> = self
-            .active
-            .values()
-            .filter(|other| other.run.status == RunStatus::Queued)
-            .map(|other| other.run.id.clone())
-            .collect();
-        for other in queued {
+        self.run_hook(id, status);
+        let queued = self.active.values().filter(|other| other.run.status == RunStatus::Queued);
+        let mut queued: Vec<(u64, RunId)> =
+            queued.map(|other| (other.record.run_number, other.run.id.clone())).collect();
+        queued.sort_unstable();
+        for (_, other) in queued {
             self.start_if_free(&other);
         }
     }
@@ -189,12 +186,16 @@ impl Engine {
     /// The run that made a queued retry needless.
     fn succeeded_meanwhile(&mut self, id: &RunId) -> Option<RunId> {
         let active = self.active.get(id)?;
-        let (root, branch, created) =
-            (active.record.root_run_id.clone(), active.record.branch.clone(), active.record.run_number);
-        let filter = crate::domain::flow::record::RunFilter { root: Some(root), ..Default::default() };
+        let own = active.record.clone();
+        let filter = RunFilter { root: Some(own.root_run_id), ..RunFilter::default() };
         let runs = self.store.runs(&filter).ok()?;
-        let before = runs.into_iter().find(|run| run.branch == branch && run.run_number < created)?;
-        matches!(before.status, RunStatus::Succeeded | RunStatus::Degraded).then_some(before.run_id)
+        let parent = runs.iter().find(|run| Some(&run.run_id) == own.parent_run_id.as_ref())?.run_number;
+        let between = |number: u64| parent < number && number < own.run_number;
+        let good = |status| matches!(status, RunStatus::Succeeded | RunStatus::Degraded);
+        let found = runs
+            .into_iter()
+            .find(|run| run.branch == own.branch && between(run.run_number) && good(run.status))?;
+        Some(found.run_id)
     }
 }
 

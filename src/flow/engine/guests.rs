@@ -1,11 +1,11 @@
 //! What the supervisor tells of the processes of stages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::Engine;
+use super::{Claims, Engine};
 use crate::domain::flow::ids::{RunId, parse_guest};
 use crate::domain::flow::news::News;
 use crate::domain::flow::run::{AttemptEnd, UnitKey, UnitPhase};
@@ -120,18 +120,26 @@ impl Engine {
     fn on_inventory(&mut self, guests: Vec<(RunnerName, Attempt)>) {
         let inventory: HashMap<RunnerName, u32> =
             guests.into_iter().map(|(name, attempt)| (name, attempt.get())).collect();
-        let mut claims: BTreeMap<RunId, Vec<(RunnerName, u32)>> = BTreeMap::new();
+        let mut claims = Claims::new();
         for (name, attempt) in &inventory {
             if let Some((run, ..)) = parse_guest(name) {
                 claims.entry(run).or_default().push((name.clone(), *attempt));
             }
         }
         self.inventory = Some(inventory);
+        self.resume_unfinished(claims);
+        for ask in std::mem::take(&mut self.early) {
+            self.on_ask(ask);
+        }
+    }
+
+    pub(super) fn resume_unfinished(&mut self, mut claims: Claims) {
         let unfinished = match self.store.unfinished() {
             Ok(unfinished) => unfinished,
             Err(error) => {
                 tracing::error!(%error, "look for runs that lay unfinished");
-                Vec::new()
+                self.unlooked = Some(claims);
+                return self.try_later();
             }
         };
         for run in unfinished {
@@ -140,9 +148,6 @@ impl Engine {
         }
         for (name, _) in claims.into_values().flatten() {
             self.guests.send(GuestOrder::Forget { name }).ok();
-        }
-        for ask in std::mem::take(&mut self.early) {
-            self.on_ask(ask);
         }
     }
 }

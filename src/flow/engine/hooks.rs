@@ -7,6 +7,7 @@ use super::load::store;
 use crate::domain::flow::ask::FlowReply;
 use crate::domain::flow::ids::{Hash, RunId, StageName};
 use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::status::RunStatus;
 use crate::domain::ids::Attempt;
 use crate::flow::beneath::FileError;
 use crate::flow::collect::{Collector, Known, YOUNG};
@@ -15,11 +16,19 @@ use crate::supervisor::guest::GuestOrder;
 
 impl Engine {
     /// `on_success` or `on_failure`, as a guest of the supervisor like any stage. What becomes of it changes nothing.
-    pub(super) fn run_hook(&mut self, id: &RunId, succeeded: bool) {
+    /// One that was cancelled has neither.
+    pub(super) fn run_hook(&mut self, id: &RunId, status: RunStatus) {
         let Some(active) = self.active.get(id) else { return };
         let spec = &active.run.spec;
-        let (command, which) =
-            if succeeded { (&spec.on_success, "-on_success") } else { (&spec.on_failure, "-on_failure") };
+        let (command, which) = match status {
+            RunStatus::Succeeded | RunStatus::Degraded => (&spec.on_success, "-on_success"),
+            RunStatus::Failed => (&spec.on_failure, "-on_failure"),
+            RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Waiting
+            | RunStatus::Cancelled
+            | RunStatus::Interrupted => return,
+        };
         let Some(command) = command.clone() else { return };
         let env = [
             ("RESTAGE_RUN_ID", id.to_string()),

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Active, Engine, MAX_PARALLEL};
+use super::{AGAIN, Active, Engine, Key, MAX_PARALLEL};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{CheckpointId, RunId, parse_guest};
+use crate::domain::flow::news::News;
 use crate::domain::flow::record::{Checkpoint, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Restored, RestoredStage, Run, UnitKey};
@@ -14,6 +15,7 @@ use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::domain::ids::RunnerName;
 use crate::flow::recipe::Recipes;
 use crate::ports::store::{StoreError, StoredRun};
+use crate::supervisor::guest::GuestOrder;
 
 /// From so many checkpoints on, all of the lineage are read at once.
 const MANY: usize = 20;
@@ -25,7 +27,9 @@ impl Engine {
         match self.load(id, claims) {
             Ok(active) => {
                 let status = active.run.status;
+                self.unresumed.remove(id);
                 self.active.insert(id.clone(), active);
+                self.take_over_edits(id);
                 match status {
                     RunStatus::Running => {
                         self.hold(id);
@@ -40,8 +44,76 @@ impl Engine {
                     | RunStatus::Interrupted => {}
                 }
             }
+            Err(Refusal::Store(why)) => {
+                if self.unresumed.insert(id.clone(), claims.to_vec()).is_none() {
+                    self.tell(News::Held { run: id.clone(), why });
+                }
+                self.try_later();
+            }
             Err(refusal) => tracing::error!(run = %id, error = %refusal, "go on with a run"),
         }
+    }
+
+    /// An edit may be on record that the run, which waited for what was edited, has not heard of.
+    fn take_over_edits(&mut self, id: &RunId) {
+        let Some(run) = self.active.get(id).map(|active| &active.run).filter(|run| run.is_waiting()) else {
+            return;
+        };
+        let mut waits: Vec<CheckpointId> = run
+            .stages
+            .iter()
+            .filter(|stage| stage.status == StageStatus::Waiting)
+            .filter_map(|stage| stage.checkpoint.clone())
+            .collect();
+        let (root, branch) = (run.root.clone(), run.branch.clone());
+        let Ok((all, _)) = self.store.checkpoints(&root) else { return };
+        // Each edit is newer than what it was made from, so one look at each is enough.
+        for one in all.into_iter().filter(|one| one.branch == branch) {
+            let place = waits.iter().position(|seen| one.edited_from.as_ref() == Some(seen));
+            if let Some(place) = place {
+                waits[place] = one.id.clone();
+                self.step(id, |run| run.edited(one));
+            }
+        }
+    }
+
+    /// Runs that lay unfinished are looked at again before long; the supervisor does not end before.
+    pub(super) fn try_later(&mut self) {
+        if self.kept.is_none() {
+            self.kept = Some(self.handle.busy());
+        }
+        let at = self.clock.now().mono.plus(AGAIN);
+        self.arm(at, Key::Resume);
+    }
+
+    pub(super) fn resume_waiting(&mut self) {
+        if let Some(claims) = self.unlooked.take() {
+            self.resume_unfinished(claims);
+        }
+        let ids: Vec<RunId> = self.unresumed.keys().cloned().collect();
+        for id in ids {
+            if let Some(claims) = self.unresumed.get(&id).cloned() {
+                self.resume(&id, &claims);
+            }
+            if self.active.contains_key(&id) {
+                self.unresumed.remove(&id);
+            }
+        }
+        if self.unlooked.is_none() && self.unresumed.is_empty() {
+            self.kept = None;
+        }
+    }
+
+    /// What we know of a run is not what is on record: it is taken up anew from there, with what lives of it.
+    pub(super) fn take_up_anew(&mut self, id: &RunId) {
+        let Some(active) = self.active.remove(id) else { return };
+        let ordered = active.live.iter().filter(|(_, live)| live.ordered);
+        let claims: Vec<(RunnerName, u32)> = ordered
+            .map(|(unit, live)| (id.guest(&active.run.stage(unit.stage).name, unit.item), live.attempt))
+            .collect();
+        self.inventory.get_or_insert_default().extend(claims.iter().cloned());
+        self.unresumed.insert(id.clone(), claims);
+        self.try_later();
     }
 
     /// The run as its records have it, written by us from here on.
@@ -77,13 +149,7 @@ impl Engine {
                 Ok(RestoredStage { record, checkpoint })
             })
             .collect::<Result<Vec<_>, Refusal>>()?;
-        let claims = claims
-            .iter()
-            .filter_map(|(name, attempt)| {
-                let (_, stage, item) = parse_guest(name)?;
-                Some((UnitKey { stage: graph.index(&stage)?, item }, *attempt))
-            })
-            .collect();
+        let claims = self.open_claims(claims, &graph, &stages);
         let restored = Restored {
             record: record.clone(),
             spec,
@@ -99,9 +165,41 @@ impl Engine {
             record,
             live: BTreeMap::new(),
             unsettled: BTreeMap::new(),
+            told_unsettled: None,
             busy: None,
             recipes: Recipes::new(&self.root),
         })
+    }
+
+    /// Of the processes of a run, those whose end is yet to be recorded. Where it was, and we died before we said so, they
+    /// are forgotten now: to be told of it again would spend another retry.
+    fn open_claims(
+        &mut self,
+        claims: &[(RunnerName, u32)],
+        graph: &Graph,
+        stages: &[RestoredStage],
+    ) -> BTreeMap<UnitKey, u32> {
+        let mut open = BTreeMap::new();
+        for (name, attempt) in claims {
+            let Some((_, stage, item)) = parse_guest(name) else { continue };
+            let place = graph.index(&stage);
+            let on_record = |place: usize| {
+                let record = &stages[place].record;
+                let mut attempts = record.attempts.iter();
+                attempts.any(|one| one.item == item && one.number >= *attempt) || record.status.is_final()
+            };
+            match place.filter(|place| !on_record(*place)) {
+                Some(stage) => drop(open.insert(UnitKey { stage, item }, *attempt)),
+                None => {
+                    if let Some(inventory) = &mut self.inventory {
+                        inventory.remove(name);
+                    }
+                    // The supervisor is gone only at the end.
+                    self.guests.send(GuestOrder::Forget { name: name.clone() }).ok();
+                }
+            }
+        }
+        open
     }
 
     fn checkpoints_of(
@@ -145,6 +243,7 @@ impl Engine {
             epoch,
             live: BTreeMap::new(),
             unsettled: BTreeMap::new(),
+            told_unsettled: None,
             busy: None,
             recipes: Recipes::new(&self.root),
             record,

@@ -18,6 +18,8 @@ mod people;
 mod retry;
 mod runner;
 mod show;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::cmp::Reverse;
@@ -49,6 +51,8 @@ use turns::Pending;
 const BATCH: usize = 256;
 /// A store that cannot be written to is tried again this often.
 const AGAIN: Duration = Duration::from_secs(2);
+/// The store tidies up when nothing has happened for so long: in a chain of short stages that is not between two of them.
+const QUIET: Duration = Duration::from_secs(1);
 /// Processes of one run at once, where its flow does not say.
 const MAX_PARALLEL: u32 = 64;
 
@@ -131,6 +135,16 @@ pub struct Engine {
     early: Vec<FlowAsk>,
     /// Writing failed, for a reason that may pass.
     blocked: Option<String>,
+    /// What was told of that.
+    told_blocked: Option<String>,
+    /// Something was written since the store has tidied up.
+    untidy: bool,
+    /// Runs that lay unfinished and cannot be gone on with for now, each with its processes.
+    unresumed: Claims,
+    /// The processes of all runs, while the store does not say which of these lay unfinished.
+    unlooked: Option<Claims>,
+    /// Keeps the supervisor there while there are such.
+    kept: Option<Busy>,
     random: u64,
     ending: Option<oneshot::Sender<()>>,
 }
@@ -151,7 +165,11 @@ enum Key {
     Settle(RunId, UnitKey),
     Launch(RunId, UnitKey),
     Write,
+    Resume,
 }
+
+/// What lives or has ended of each run, by the number under which it was ordered.
+type Claims = BTreeMap<RunId, Vec<(RunnerName, u32)>>;
 
 /// A run that is not over.
 #[derive(Debug)]
@@ -167,6 +185,8 @@ struct Active {
     recipes: Recipes,
     /// Ended well, and could not be taken in for now.
     unsettled: BTreeMap<UnitKey, AttemptEnd>,
+    /// What was told of that.
+    told_unsettled: Option<String>,
 }
 
 #[derive(Debug)]
@@ -219,13 +239,23 @@ impl Engine {
             inventory: None,
             early: Vec::new(),
             blocked: None,
+            told_blocked: None,
+            untidy: true,
+            unresumed: Claims::new(),
+            unlooked: None,
+            kept: None,
             random,
             ending: None,
         }
     }
 
     /// Until it is told to end, or everybody who could tell is gone.
-    pub fn run(mut self, inputs: &mpsc::Receiver<Input>) {
+    /// `before`: what came while there was no engine.
+    pub fn run(mut self, before: Vec<Input>, inputs: &mpsc::Receiver<Input>) {
+        for input in before {
+            self.take(input);
+        }
+        self.flush();
         while self.ending.is_none() {
             let first = match self.next(inputs) {
                 Woken::By(input) => Some(input),
@@ -245,18 +275,24 @@ impl Engine {
         }
     }
 
-    /// Waits for the next input, or until a timer is due.
+    /// Waits for the next input, or until a timer is due, or it has been quiet for long enough to tidy up.
     fn next(&mut self, inputs: &mpsc::Receiver<Input>) -> Woken {
-        let Some(Reverse((at, ..))) = self.timers.peek() else {
-            if let Ok(input) = inputs.try_recv() {
-                return Woken::By(input);
-            }
-            self.store.maintain();
-            return inputs.recv().map_or(Woken::Alone, Woken::By);
+        let due = self.timers.peek().map(|Reverse((at, ..))| at.since(self.clock.now().mono));
+        let quiet = self.untidy && self.blocked.is_none() && due.is_none_or(|due| due > QUIET);
+        let wait = if quiet { Some(QUIET) } else { due };
+        let received = match wait {
+            Some(wait) => inputs.recv_timeout(wait),
+            None => inputs.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
         };
-        match inputs.recv_timeout(at.since(self.clock.now().mono)) {
+        match received {
             Ok(input) => Woken::By(input),
-            Err(mpsc::RecvTimeoutError::Timeout) => Woken::InTime,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if quiet {
+                    self.untidy = false;
+                    self.store.maintain();
+                }
+                Woken::InTime
+            }
             Err(mpsc::RecvTimeoutError::Disconnected) => Woken::Alone,
         }
     }
@@ -299,6 +335,7 @@ impl Engine {
                 Key::Settle(run, unit) => self.settle_again(&run, unit),
                 Key::Launch(run, unit) => self.launch_again(&run, unit),
                 Key::Write => self.blocked = None,
+                Key::Resume => self.resume_waiting(),
             }
         }
     }

@@ -46,11 +46,17 @@ impl Engine {
                 };
                 changes.extend(pending.turn.changes.iter().map(change));
             }
-            let committed = if changes.is_empty() { Ok(Vec::new()) } else { self.store.commit(&changes) };
+            let written = !changes.is_empty();
+            self.untidy |= written;
+            let committed = if written { self.store.commit(&changes) } else { Ok(Vec::new()) };
             match committed {
                 Ok(named) => {
-                    taken_in.iter().for_each(|key| self.dirs.leave(key));
+                    if written && self.told_blocked.take().is_some() {
+                        tracing::info!("the history of runs is written again");
+                    }
                     self.follow_up(batch, named);
+                    // What waits for this commit has been started by now.
+                    taken_in.iter().for_each(|key| self.dirs.leave(key));
                 }
                 Err(error) => {
                     self.taken_in = taken_in;
@@ -62,7 +68,7 @@ impl Engine {
 
     fn follow_up(&mut self, batch: Vec<Pending>, named: Vec<Option<crate::domain::flow::ids::CheckpointId>>) {
         let mut named = named.into_iter();
-        for Pending { run: id, turn } in batch {
+        for Pending { run: id, mut turn } in batch {
             let Some(active) = self.active.get_mut(&id) else { continue };
             let mut news = turn.news;
             for (what, made) in turn.changes.iter().zip(&mut named) {
@@ -73,9 +79,13 @@ impl Engine {
                 }
             }
             let ended = active.run.status != RunStatus::Running && turn.touched.is_empty();
+            // What is to run waits for nothing else.
+            turn.after.sort_by_key(|effect| !matches!(effect, Effect::Launch(_)));
             for effect in turn.after {
                 self.perform(&id, effect);
             }
+            turn.touched.sort_unstable();
+            turn.touched.dedup();
             self.publish(&id, &turn.touched, news, ended);
         }
     }
@@ -92,6 +102,15 @@ impl Engine {
             | StoreError::Reused { .. }
             | StoreError::Newer { .. } => None,
         };
+        if lost.is_none() && batch.len() > 1 && !matches!(error, StoreError::Later { .. }) {
+            return self.write_one_by_one(batch);
+        }
+        if let (StoreError::Stale { .. }, Some(pending)) = (&error, batch.first()) {
+            let run = pending.run.clone();
+            tracing::warn!(%run, %error, "take up a run anew");
+            self.pending.retain(|pending| pending.run != run);
+            return self.take_up_anew(&run);
+        }
         if let Some(run) = lost {
             tracing::warn!(%run, %error, "give up a run");
             batch.retain(|pending| pending.run != run);
@@ -101,16 +120,43 @@ impl Engine {
             return;
         }
         let why = format!("{error}; nothing new is started before that is over");
-        tracing::error!(%error, "write down what became of a run");
-        let runs: std::collections::BTreeSet<RunId> =
-            batch.iter().map(|pending| pending.run.clone()).collect();
-        for run in runs {
-            self.tell(News::Held { run, why: why.clone() });
+        if self.told_blocked.as_ref() != Some(&why) {
+            tracing::error!(%error, "write down what became of a run");
+            let runs: std::collections::BTreeSet<RunId> =
+                batch.iter().map(|pending| pending.run.clone()).collect();
+            for run in runs {
+                self.tell(News::Held { run, why: why.clone() });
+            }
+            self.told_blocked = Some(why.clone());
         }
         self.pending.splice(0..0, batch);
         self.blocked = Some(why);
         let at = self.clock.now().mono.plus(AGAIN);
         self.arm(at, Key::Write);
+    }
+
+    /// One of them is the reason why all could not be written; the other runs do not wait for it.
+    fn write_one_by_one(&mut self, batch: Vec<Pending>) {
+        let rest = std::mem::take(&mut self.pending);
+        let taken_in = std::mem::take(&mut self.taken_in);
+        let mut stuck: Vec<Pending> = Vec::new();
+        let mut why = None;
+        for one in batch.into_iter().chain(rest) {
+            if stuck.iter().any(|earlier| earlier.run == one.run) {
+                stuck.push(one);
+                continue;
+            }
+            self.pending.push(one);
+            self.flush();
+            why = self.blocked.take().or(why);
+            stuck.append(&mut self.pending);
+        }
+        let (kept, done): (Vec<_>, Vec<_>) =
+            taken_in.into_iter().partition(|key| stuck.iter().any(|one| one.run == key.run));
+        done.iter().for_each(|key| self.dirs.leave(key));
+        self.taken_in.extend(kept);
+        self.pending = stuck;
+        self.blocked = why;
     }
 
     fn perform(&mut self, id: &RunId, effect: Effect) {
@@ -150,7 +196,8 @@ impl Engine {
         if what.is_bad() {
             tracing::warn!(run = %what.run(), "{what}");
         } else {
-            tracing::info!(run = %what.run(), "{what}");
+            // All of it is in the history.
+            tracing::debug!(run = %what.run(), "{what}");
         }
         let at = self.clock.now().wall;
         self.handle.publish(Update::Flow(FlowUpdate::News(FlowNotice { at, what }).into()));

@@ -13,18 +13,37 @@ impl Model {
             return false;
         }
         let any = !self.fleet.runners().is_empty();
+        let listed = any || !self.flows.is_empty();
         let may = |order| self.selected().is_some_and(|view| self.may(order, view));
         match action {
             Action::Up | Action::Down | Action::Top | Action::Bottom | Action::PageUp | Action::PageDown => {
-                self.screen != Screen::Main || any
+                self.screen != Screen::Main || listed
             }
+            Action::Retry
+            | Action::Approve
+            | Action::Reject
+            | Action::Proceed
+            | Action::CancelRun
+            | Action::StageLog
+            | Action::Edit
+            | Action::Fork
+            | Action::Tree
+            | Action::PrevRun
+            | Action::NextRun => self.can_flow(action),
             Action::NextPane | Action::PrevPane => match self.screen {
                 Screen::Main => self.selected().is_some(),
                 Screen::Config => any,
-                Screen::Analytics | Screen::Help | Screen::Attach => false,
+                Screen::Run | Screen::History | Screen::Analytics | Screen::Help | Screen::Attach => false,
             },
             Action::Open => match self.screen {
+                Screen::Main if self.list.run.is_some() => true,
                 Screen::Main => self.selected().is_some() && !(self.focus == Focus::Log && self.zoom),
+                Screen::Run if self.focus == Focus::Log => false,
+                Screen::Run => match &self.flows.pane {
+                    Some(pane) if pane.in_tree => pane.selected_row().is_some(),
+                    Some(_) | None => self.can_flow(Action::StageLog),
+                },
+                Screen::History => self.flows.history.selected().is_some(),
                 Screen::Analytics => any,
                 Screen::Config | Screen::Help | Screen::Attach => false,
             },
@@ -45,9 +64,11 @@ impl Model {
             Action::Attach => self.selected().is_some_and(|view| {
                 view.pid.is_some() && self.facts(&view.name).is_some_and(|facts| facts.tty)
             }),
-            Action::Filter | Action::Unfinished | Action::Sort | Action::Zoom => {
-                self.screen == Screen::Main && any
+            Action::Filter | Action::Unfinished => {
+                self.screen == Screen::History || self.screen == Screen::Main && listed
             }
+            Action::Sort | Action::Zoom => self.screen == Screen::Main && any,
+            Action::History => listed || self.config.as_ref().is_some_and(|config| !config.flows.is_empty()),
             Action::Search
             | Action::SearchNext
             | Action::SearchPrev

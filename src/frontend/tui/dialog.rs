@@ -2,6 +2,7 @@
 //! the update does it.
 
 use super::event::{Order, Pressed};
+use super::flows::question::Question;
 use super::palette::Palette;
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::{ALWAYS_QUIT, Code, Key};
@@ -18,6 +19,8 @@ pub enum Dialog {
     /// Everything is being stopped; the end of the supervisor is the end of the dashboard.
     Leaving,
     Palette(Palette),
+    /// About a run.
+    Flow(Box<Question>),
     /// A long text; the offset is in wrapped lines.
     Message {
         title: String,
@@ -48,7 +51,7 @@ pub enum Scroll {
     Bottom,
 }
 
-/// The palette is asked elsewhere: it needs to know what can be done now.
+/// The palette is asked elsewhere: it needs to know what can be done now. So are questions about runs.
 pub fn decide(dialog: &Dialog, pressed: Pressed) -> Decided {
     let key = pressed.key;
     let is = |text: &[char]| matches!(key, Key { code: Code::Char(c), ctrl: false, alt: false } if text.contains(&c));
@@ -85,7 +88,7 @@ pub fn decide(dialog: &Dialog, pressed: Pressed) -> Decided {
             }
         }
         Dialog::Message { .. } => message(key, is(&['q']) || enter || esc || key == ALWAYS_QUIT),
-        Dialog::Palette(_) => Decided::Nothing,
+        Dialog::Palette(_) | Dialog::Flow(_) => Decided::Nothing,
     }
 }
 

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use super::theme::{Depth, Theme};
 use super::{attach, log};
+use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
+use crate::domain::flow::ids::{CheckpointId, Hash, RunId};
+use crate::domain::flow::spec::FlowSpec;
 use crate::domain::ids::RunnerName;
+use crate::domain::json::JsonMap;
 use crate::domain::keys::{Key, Keymap};
 use crate::domain::spec::{Clipboard, Notifications};
 use crate::domain::view::{AttemptView, Snapshot, Update};
@@ -31,6 +35,8 @@ pub enum Event {
     History(Vec<(RunnerName, Vec<AttemptView>)>),
     Log(log::News),
     Attach(attach::News),
+    /// An editor was left; `None` where nothing was changed in it.
+    Edited(Result<Option<Box<EditWish>>, String>),
     /// A person should know that something could not be done: the act, the thing, the cause, the way out.
     Trouble(String),
 }
@@ -75,6 +81,13 @@ pub enum LinkNews {
     },
     Update(Update),
     Snapshot(Box<Snapshot>),
+    /// Some changes were missed; a snapshot is on its way, and runs have to be asked about anew.
+    Missed,
+    /// What came of a request about runs.
+    Flow {
+        what: Box<FlowRequest>,
+        result: Result<Box<FlowReply>, Declined>,
+    },
     /// The request about this runner (or all of them) was taken up, or refused with these words.
     Answered {
         what: Asked,
@@ -91,14 +104,39 @@ pub enum LinkNews {
     },
 }
 
-/// What a request was about, so that its answer finds its way.
+/// What was asked about runs and not done: why, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declined {
+    pub why: String,
+    pub hint: String,
+}
+
+/// What an editor is opened for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EditOrder {
+    pub run: RunId,
+    pub checkpoint: CheckpointId,
+    /// The bytes that were looked at.
+    pub hash: Hash,
+    pub what: EditWhat,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum EditWhat {
+    Outputs(JsonMap),
+    Artifact { name: String, hash: Hash },
+}
+
+/// What a request was about, so that its answer finds its way.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
     Order(Order, Vec<RunnerName>),
     Figures,
     Reload,
     Shutdown(Shutdown),
     Summon,
+    /// Answered by [`LinkNews::Flow`].
+    Flow(Box<FlowRequest>),
     /// What was typed into a runner's terminal.
     Input {
         runner: RunnerName,
@@ -143,6 +181,7 @@ pub struct ConfigNews {
     pub problems: Vec<String>,
     /// Where the logs of each runner lie, and how its input is wired.
     pub runners: Vec<RunnerFacts>,
+    pub flows: Vec<Arc<FlowSpec>>,
     /// What of it concerns the dashboard itself; `None` where the file cannot be used.
     pub manners: Option<Manners>,
 }
@@ -219,6 +258,10 @@ pub enum Cmd {
     LoadHistory,
     Log(log::Cmd),
     Attach(attach::Cmd),
+    /// Something about runs.
+    Flow(Box<FlowRequest>),
+    /// The user's editor; the dashboard steps aside for it.
+    Edit(Box<EditOrder>),
     /// Into the clipboard, by the terminal.
     Copy(String),
     /// The file in the user's pager; the dashboard steps aside for it.

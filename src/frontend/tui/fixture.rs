@@ -248,6 +248,7 @@ pub(super) fn config() -> ConfigNews {
         ]),
         problems: Vec::new(),
         manners: None,
+        flows: Vec::new(),
         runners: vec![facts("agent-api", true), facts("agent-docs", false)],
     }
 }

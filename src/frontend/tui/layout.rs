@@ -57,14 +57,19 @@ impl Layout {
             Screen::Main => layout.main(model),
             // Every line of it belongs to the runner.
             Screen::Attach => layout.body = Rect { x: 0, y: 0, width, height },
-            Screen::Analytics | Screen::Config | Screen::Help => {}
+            Screen::Run if model.focus == Focus::Log => {
+                // Its first line says whose log it is.
+                let body = layout.body;
+                layout.log = Rect { y: body.y + 1, height: body.height.saturating_sub(1), ..body };
+            }
+            Screen::Run | Screen::History | Screen::Analytics | Screen::Config | Screen::Help => {}
         }
         layout
     }
 
     fn main(&mut self, model: &Model) {
         let body = self.body;
-        if model.fleet.runners().is_empty() {
+        if model.fleet.runners().is_empty() && model.flows.is_empty() {
             return;
         }
         if has_both(model) {
@@ -86,7 +91,8 @@ impl Layout {
             self.filter = Rect { y: self.list.bottom() - 1, height: 1, ..self.list };
             self.list.height -= 1;
         }
-        if self.details.height > 0 {
+        // A run has no log here, and all the room for its stages.
+        if self.details.height > 0 && model.list.run.is_none() {
             let all = self.details;
             let facts = if model.focus == Focus::Log && model.zoom {
                 0

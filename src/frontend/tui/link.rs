@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::event::{Asked, Event, LinkNews, Order};
+use super::event::{Asked, Declined, Event, LinkNews, Order};
 use super::run::Host;
 use crate::control::client::{Client, ClientError, Incoming, Updates};
+use crate::domain::flow::ask::FlowRequest;
 use crate::domain::view::Snapshot;
 
 /// Between two looks for a supervisor; a successor is there in a moment, or it takes longer.
@@ -106,6 +107,11 @@ impl Task {
                 done = &mut waited_for => return Some(done),
                 ask = asks.recv() => match ask? {
                     Asked::Summon => self.summon(),
+                    Asked::Flow(what) => {
+                        let why = "there is no connection to a supervisor now".to_owned();
+                        let declined = Declined { why, hint: "it is being looked for; try again in a moment".into() };
+                        self.news(LinkNews::Flow { what, result: Err(declined) }).await;
+                    }
                     what @ (Asked::Order(..)
                     | Asked::Figures
                     | Asked::Reload
@@ -149,6 +155,7 @@ impl Task {
                     Some(Incoming::Update(update)) => self.news(LinkNews::Update(update)).await,
                     Some(Incoming::Lagged) => {
                         // One with figures that was on its way is asked for anew, for somebody waits for these.
+                        self.news(LinkNews::Missed).await;
                         let figures = snapshot.is_some_and(|(_, figures)| figures);
                         snapshot = Some((ask_snapshot(client, figures), figures));
                     }
@@ -156,6 +163,7 @@ impl Task {
                 },
                 ask = asks.recv() => match ask? {
                     Asked::Figures => snapshot = Some((ask_snapshot(client, true), true)),
+                    Asked::Flow(what) => self.ask_flow(client, what),
                     what @ (Asked::Order(..)
                     | Asked::Reload
                     | Asked::Shutdown(_)
@@ -212,7 +220,8 @@ impl Task {
                     Ok(()) | Err(ClientError::Gone) => Ok(()),
                     Err(error) => Err(error),
                 },
-                (Asked::Figures, _) | (Asked::Summon, None) => Ok(()),
+                // These two have their own ways.
+                (Asked::Figures | Asked::Flow(_), _) | (Asked::Summon, None) => Ok(()),
                 (Asked::Summon, Some(summoned)) => {
                     let news = LinkNews::Answered { what, result: summoned.await };
                     tell.send(Event::Link(news)).await.ok();
@@ -228,6 +237,27 @@ impl Task {
             };
             // The dashboard has been left.
             tell.send(Event::Link(LinkNews::Answered { what, result })).await.ok();
+        });
+    }
+
+    /// Also on the side.
+    fn ask_flow(&self, client: &Arc<Client>, what: Box<FlowRequest>) {
+        let (client, tell) = (Arc::clone(client), self.tell.clone());
+        tokio::spawn(async move {
+            let result =
+                client.flow(FlowRequest::clone(&what)).await.map(Box::new).map_err(|error| match error {
+                    ClientError::Declined(refusal) => {
+                        Declined { why: refusal.to_string(), hint: refusal.hint() }
+                    }
+                    other @ (ClientError::Connect { .. }
+                    | ClientError::Silent(_)
+                    | ClientError::Refused(_)
+                    | ClientError::Gone
+                    | ClientError::Nonsense(_)
+                    | ClientError::Failed(_)) => Declined { why: other.to_string(), hint: String::new() },
+                });
+            // The dashboard has been left.
+            tell.send(Event::Link(LinkNews::Flow { what, result })).await.ok();
         });
     }
 
@@ -259,6 +289,7 @@ fn act(what: &Asked) -> String {
         Asked::Input { runner, .. } => format!("type into {runner}"),
         Asked::Resize { runner, .. } => format!("tell {runner} the size of its terminal"),
         Asked::Figures => "read the figures".to_owned(),
+        Asked::Flow(_) => "ask about a run".to_owned(),
         Asked::Reload => "reload the config".to_owned(),
         Asked::Shutdown(_) => "stop all runners".to_owned(),
         Asked::Summon => "start a supervisor".to_owned(),

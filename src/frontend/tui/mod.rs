@@ -32,6 +32,7 @@ pub mod event;
 #[cfg(test)]
 mod fixture;
 pub mod fleet;
+pub mod flows;
 pub mod input;
 pub mod layout;
 pub mod link;

@@ -11,11 +11,14 @@ use super::attach::AttachPane;
 use super::dialog::Dialog;
 use super::event::{ConfigNews, Manners, Order, RunnerFacts};
 use super::fleet::Fleet;
+use super::flows::Flows;
 use super::input::LineInput;
 use super::log::LogPane;
 use super::rows::{Row, Sort};
 use super::theme::Theme;
 use super::toast::Toasts;
+use crate::domain::flow::ids::RunId;
+use crate::domain::flow::view::RunView;
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::{Keymap, Place};
 use crate::domain::view::{AttemptView, FleetView, RunnerView};
@@ -33,6 +36,8 @@ pub struct Setup {
     pub trouble: Option<String>,
     /// Runners to be started once there is a connection.
     pub start: Vec<RunnerName>,
+    /// Who judges what waits for a person.
+    pub who: String,
 }
 
 impl Default for Setup {
@@ -45,6 +50,7 @@ impl Default for Setup {
             manners: Manners::default(),
             trouble: None,
             start: Vec::new(),
+            who: String::new(),
         }
     }
 }
@@ -53,6 +59,8 @@ impl Default for Setup {
 pub enum Screen {
     #[default]
     Main,
+    Run,
+    History,
     Analytics,
     Config,
     Help,
@@ -85,11 +93,13 @@ pub enum Link {
     },
 }
 
-/// The table of runners.
+/// The table of runners, and below them of the latest runs.
 #[derive(Debug, Clone, Default)]
 pub struct List {
     /// By name: rows may move.
     pub selected: Option<RunnerName>,
+    /// A run is highlighted, and no runner.
+    pub run: Option<RunId>,
     /// Where it stood last, for when it goes away.
     pub index: usize,
     /// The first row on the screen.
@@ -118,6 +128,7 @@ pub struct Model {
     pub link: Link,
     pub workspace: PathBuf,
     pub fleet: Fleet,
+    pub flows: Flows,
     pub supervisor: Option<FleetView>,
     pub config: Option<ConfigNews>,
     /// Attempts of the retry logs, older ones than those of the views among them.
@@ -159,6 +170,7 @@ impl Model {
             link: Link::Connecting,
             workspace: PathBuf::new(),
             fleet: Fleet::default(),
+            flows: Flows::new(now),
             supervisor: None,
             config: None,
             history: HashMap::new(),
@@ -192,8 +204,15 @@ impl Model {
     /// Where keys go, unless a dialog or a line that is being typed takes them.
     pub fn place(&self) -> Place {
         match (self.screen, self.focus) {
+            (Screen::Main, Focus::List) if self.list.run.is_some() => Place::RunRow,
             (Screen::Main, Focus::List) => Place::List,
             (Screen::Main, Focus::Log) => Place::Log,
+            (Screen::Run, Focus::Log) => Place::StageLog,
+            (Screen::Run, Focus::List) if self.flows.pane.as_ref().is_some_and(|pane| pane.in_tree) => {
+                Place::Tree
+            }
+            (Screen::Run, Focus::List) => Place::Run,
+            (Screen::History, _) => Place::History,
             (Screen::Analytics, _) => Place::Analytics,
             (Screen::Config, _) => Place::Config,
             (Screen::Help, _) => Place::Help,
@@ -204,6 +223,11 @@ impl Model {
     /// How many go on when the dashboard is left.
     pub fn live_after(&self) -> usize {
         if self.stopping { 0 } else { self.fleet.live() }
+    }
+
+    /// The run that is highlighted on the main screen, as it is now.
+    pub fn selected_run(&self) -> Option<&Arc<RunView>> {
+        self.flows.get(self.list.run.as_ref()?)
     }
 
     /// The runner that is highlighted, as it is now.

@@ -3,6 +3,8 @@
 use super::event::Order;
 use super::input::{LineInput, Typed};
 use super::model::Model;
+use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::status::RunStatus;
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::{Action, BINDINGS, Code, Key};
 
@@ -30,6 +32,12 @@ pub enum Choice {
     Go(RunnerName),
     Order(Order, RunnerName),
     Theme(&'static str),
+    /// A new run.
+    Run(FlowName),
+    /// Shows it.
+    GoRun(RunId),
+    Retry(RunId),
+    Cancel(RunId),
 }
 
 /// What a key comes to.
@@ -89,7 +97,13 @@ impl Item {
         // Who types no more than a name wants to see that runner, and nothing done to it.
         match &self.choice {
             Choice::Go(name) => by_title.max(score(wanted, name.as_str())),
-            Choice::Act(_) | Choice::Order(..) | Choice::Theme(_) => by_title,
+            Choice::GoRun(run) => by_title.max(score(wanted, run.as_str())),
+            Choice::Act(_)
+            | Choice::Order(..)
+            | Choice::Theme(_)
+            | Choice::Run(_)
+            | Choice::Retry(_)
+            | Choice::Cancel(_) => by_title,
         }
     }
 }
@@ -129,6 +143,33 @@ fn items(model: &Model) -> Vec<Item> {
                     choice: Choice::Order(order, runner.name.clone()),
                 });
             }
+        }
+    }
+    items.extend(of_flows(model));
+    items
+}
+
+fn of_flows(model: &Model) -> Vec<Item> {
+    let item = |title, hint: String, choice| Item { title, hint, key: None, choice };
+    let flows = model.config.as_ref().map(|config| config.flows.as_slice()).unwrap_or_default();
+    let mut items: Vec<Item> = flows
+        .iter()
+        .filter(|flow| model.can_start(&flow.name))
+        .map(|flow| {
+            let hint = format!("A new run, of {} stages", flow.stages.len());
+            item(format!("run {}", flow.name), hint, Choice::Run(flow.name.clone()))
+        })
+        .collect();
+    for run in model.flows.listed() {
+        let (id, word) = (&run.run_id, run.status.word().to_owned());
+        items.push(item(format!("show {id}"), word.clone(), Choice::GoRun(id.clone())));
+        if !model.is_connected() || model.flows.doing(id).is_some() {
+            continue;
+        }
+        if !run.status.is_final() {
+            items.push(item(format!("cancel {id}"), word, Choice::Cancel(id.clone())));
+        } else if run.status != RunStatus::Succeeded {
+            items.push(item(format!("retry {id}"), word, Choice::Retry(id.clone())));
         }
     }
     items

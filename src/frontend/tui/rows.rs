@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use super::fleet::Fleet;
+use super::flows::Flows;
+use crate::domain::flow::ids::RunId;
+use crate::domain::flow::view::RunView;
 use crate::domain::view::{RunnerStatus, RunnerView};
 use crate::frontend::text::word;
 
@@ -15,6 +18,14 @@ pub enum Row {
     Gap,
     /// The place in the fleet.
     Runner(usize),
+    Run(RunId),
+}
+
+impl Row {
+    /// It can be highlighted.
+    pub const fn is_choice(&self) -> bool {
+        matches!(self, Self::Runner(_) | Self::Run(_))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,6 +91,29 @@ pub fn rows(fleet: &Fleet, choice: Choice<'_>) -> Vec<Row> {
         }),
     }
     chosen.into_iter().map(|(at, _)| Row::Runner(at)).collect()
+}
+
+/// The latest runs, below the runners.
+pub fn runs(flows: &Flows, choice: Choice<'_>) -> Vec<Row> {
+    let words: Vec<String> = choice.filter.split_whitespace().map(str::to_lowercase).collect();
+    let listed = flows.listed().filter(|run| !choice.unfinished || !run.status.is_final());
+    let mut rows: Vec<Row> =
+        listed.filter(|run| run_matches(run, &words)).map(|run| Row::Run(run.run_id.clone())).collect();
+    if !rows.is_empty() {
+        rows.insert(0, Row::Group(FLOWS.to_owned()));
+    }
+    rows
+}
+
+/// The heading above the runs.
+const FLOWS: &str = "flows";
+
+fn run_matches(run: &RunView, words: &[String]) -> bool {
+    words.iter().all(|wanted| {
+        run.run_id.as_str().to_lowercase().contains(wanted)
+            || FLOWS.contains(wanted.as_str())
+            || run.status.word().starts_with(wanted.as_str())
+    })
 }
 
 /// Groups in the order in which they first appear; runners without one come first.
@@ -155,6 +189,7 @@ mod tests {
             Row::Group(group) => format!("[{group}]"),
             Row::Gap => String::new(),
             Row::Runner(at) => fleet.runners()[at].name.to_string(),
+            Row::Run(run) => run.to_string(),
         };
         rows(&fleet, choice).into_iter().map(text).collect()
     }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::attach;
-use super::event::{Asked, Cmd, ConfigNews, Event};
+use super::event::{Asked, Cmd, ConfigNews, EditOrder, Event};
 use super::link::Link;
 use super::log;
 use super::model::{Model, Setup};
@@ -28,6 +28,7 @@ use super::theme::Ink;
 use super::translate::translate;
 use super::update::update;
 use crate::control::client::{Client, Updates};
+use crate::domain::flow::ask::EditWish;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::{Clipboard, Notifications};
 use crate::domain::view::AttemptView;
@@ -55,6 +56,8 @@ pub trait Host: Send + Sync + 'static {
     fn history(&self) -> Vec<(RunnerName, Vec<AttemptView>)>;
     /// The program that shows a file.
     fn pager(&self, file: &Path) -> std::process::Command;
+    /// Has a person edit something in a program that has the terminal meanwhile; `None` where nothing was changed.
+    fn edit(&self, order: EditOrder) -> Later<Result<Option<EditWish>, String>>;
 }
 
 /// Why the dashboard was left.
@@ -224,7 +227,7 @@ impl Loop {
         Ok(())
     }
 
-    /// Only the pager is waited for: it has the terminal.
+    /// Only pager and editor are waited for: they have the terminal.
     async fn perform(&mut self, cmd: Cmd) -> io::Result<()> {
         match cmd {
             Cmd::Order(order, names) => self.link.ask(Asked::Order(order, names)),
@@ -240,6 +243,8 @@ impl Loop {
             Cmd::Attach(attach::Cmd::Resize { runner, rows, cols }) => {
                 self.link.ask(Asked::Resize { runner, rows, cols });
             }
+            Cmd::Flow(request) => self.link.ask(Asked::Flow(request)),
+            Cmd::Edit(order) => self.edit(*order).await?,
             Cmd::Copy(text) => self.copy(&text)?,
             Cmd::Pager(file) => self.page(&file).await?,
             Cmd::Notify(text) => self.notify(&text)?,
@@ -287,6 +292,20 @@ impl Loop {
             Notifications::Osc9 => self.term.message(text),
             Notifications::Both => self.term.bell().and_then(|()| self.term.message(text)),
         }
+    }
+
+    async fn edit(&mut self, order: EditOrder) -> io::Result<()> {
+        // It must not read the editor's keys.
+        self.keys = None;
+        self.term.suspend();
+        let outcome = self.host.edit(order).await;
+        self.term.resume()?;
+        self.keys = Some(EventStream::new());
+        self.model.dirty = true;
+        let (event, tell) = (Event::Edited(outcome.map(|wish| wish.map(Box::new))), self.tell.clone());
+        // The channel may be full of what came meanwhile.
+        tokio::spawn(async move { tell.send(event).await.ok() });
+        Ok(())
     }
 
     async fn page(&mut self, file: &Path) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::theme::Ink;
+use crate::domain::flow::ids::RunId;
 use crate::domain::ids::RunnerName;
 use crate::domain::verdict::Verdict;
 use crate::domain::view::{Notice, NoticeKind};
@@ -59,6 +60,11 @@ impl Toasts {
             self.shown.remove(0);
             self.more += 1;
         }
+    }
+
+    /// About a run: a newer one about the same run takes its place, as with runners.
+    pub fn push_run(&mut self, run: &RunId, ink: Ink, text: String, now: Timestamp) {
+        self.push_about(Some(RunnerName::trusted(run.as_str())), ink, text, now);
     }
 
     /// A notice as a toast, where it is worth one; and the sentence that a person should be told even outside of the

@@ -56,7 +56,7 @@ impl RunnerManager {
             Some(_) | None => return None,
         };
         self.take_last_orders();
-        if self.shutdown.is_none() && self.roster.live > 0 {
+        if self.shutdown.is_none() && !self.gave_up && self.roster.live > 0 {
             return None;
         }
         self.delete_last_logs();

@@ -280,7 +280,7 @@ impl Run {
         let stage = &mut self.stages[key.stage];
         stage.status = StageStatus::Running;
         stage.started_at.get_or_insert(at.now.wall);
-        let Some(unit) = stage.units.iter_mut().find(|unit| unit.item == key.item) else { return };
+        let Some(unit) = stage.units.get_mut(key.place()) else { return };
         unit.phase = UnitPhase::Live { stopping: false };
         unit.attempt += 1;
         let attempt = unit.attempt;

@@ -38,19 +38,24 @@ impl Run {
         };
         self.live -= 1;
         turn.touched.push(key.stage);
+        // It may have begun under a supervisor before this one: its attempts are told by that from those before a rejection.
+        let stage = &mut self.stages[key.stage];
+        stage.started_at = stage.started_at.min(Some(end.started_at.unwrap_or(end.ended_at)));
         if self.ending == Some(Ending::Interrupted) {
             // What it did is found out when the run goes on: its runner is not forgotten.
             self.set_phase(key, UnitPhase::Ready);
             return turn;
         }
-        if stopping {
+        // One that ended well had done so before it was told to stop.
+        let good = self.ended_well(key.stage, &end);
+        if stopping && !good {
             let mut record = record(&end, key.item);
             record.error = Some(end.outcome.to_string());
             self.note(key, record, &mut turn);
             self.set_phase(key, UnitPhase::Failed);
         } else if let Some(why) = &end.blameless {
             self.try_again_later(key, &end, why, at, &mut turn);
-        } else if self.ended_well(key.stage, &end) {
+        } else if good {
             self.set_phase(key, UnitPhase::Settling);
             turn.now.push(Effect::Settle { unit: key, end: Box::new(end) });
         } else {
@@ -83,7 +88,7 @@ impl Run {
             Some(_) | None => return turn,
         }
         turn.touched.push(key.stage);
-        match result {
+        match result.and_then(small_enough) {
             Ok(made) => {
                 let mut record = record(end, key.item);
                 record.cost = made.cost;
@@ -149,10 +154,11 @@ impl Run {
     fn failed(&mut self, key: UnitKey, end: &AttemptEnd, error: &str, at: Moment, turn: &mut Turn) {
         let policy = self.stage(key.stage).retry.clone();
         let mut record = record(end, key.item);
+        let ending = self.ending.is_some();
         let Some(unit) = self.unit_mut(key) else { return };
         unit.failures.push((end.attempt, error.to_owned()));
         let left = policy.count.saturating_sub(unit.used);
-        if left == 0 {
+        if left == 0 || ending {
             unit.phase = UnitPhase::Failed;
             record.error = Some(all_attempts(error, &unit.failures));
             self.note(key, record, turn);
@@ -218,7 +224,7 @@ impl Run {
         if !stage.opened || stage.is_fanning(self.stage(index)) || !over {
             return;
         }
-        if let Some(status) = self.cut_short() {
+        if let Some(status) = self.cut_short(index) {
             let error = self.error.clone();
             self.end_stage(index, status, error, at, turn);
         } else if let Some(error) = self.first_failure(index) {
@@ -232,8 +238,11 @@ impl Run {
         }
     }
 
-    fn cut_short(&self) -> Option<StageStatus> {
+    /// What was done by the time that its run was ended is done.
+    fn cut_short(&self, index: Index) -> Option<StageStatus> {
+        let done = self.stages[index].units.iter().all(|unit| unit.phase == UnitPhase::Done);
         match self.ending {
+            Some(_) if done && !self.asks(index) => None,
             Some(Ending::Cancelled | Ending::TimedOut) => Some(StageStatus::Cancelled),
             Some(Ending::Interrupted) | None => None,
         }
@@ -249,6 +258,10 @@ impl Run {
         })
     }
 
+    fn asks(&self, index: Index) -> bool {
+        self.stage(index).approve == Approve::Manual && !self.approve_all
+    }
+
     /// All units are done: one checkpoint for what they left.
     fn ended_good(&mut self, index: Index, at: Moment, turn: &mut Turn) {
         let spec = Arc::clone(&self.spec);
@@ -260,8 +273,12 @@ impl Run {
             Some(_) => self.gather(index, parts),
         };
         let Some(made) = made else { return };
+        let made = match small_enough(made) {
+            Ok(made) => made,
+            Err(error) => return self.end_stage(index, StageStatus::Failed, Some(error), at, turn),
+        };
         let status = made.status;
-        let asks = stage_spec.approve == Approve::Manual && !self.approve_all;
+        let asks = self.asks(index);
         let new = NewCheckpoint {
             stage: stage_spec.name.clone(),
             branch: self.branch.clone(),
@@ -322,6 +339,9 @@ impl Run {
         let (data, manifest) = (hashes::outputs(&outputs), hashes::manifest(&artifacts));
         self.chain.fill(&self.graph, index, Ended::Good { outputs: &data, manifest: &manifest });
         self.state.put(index, Arc::new(outputs));
+        if !artifacts.is_empty() {
+            self.with_artifacts.insert(self.graph.position(index));
+        }
         self.stages[index].artifacts = artifacts.into();
     }
 
@@ -437,6 +457,19 @@ impl super::Stage {
             retry_at,
         }
     }
+}
+
+/// What is too large for a record is the stage's own affair: a record that can never be written would hold up all others.
+fn small_enough(made: Made) -> Result<Made, String> {
+    // Quotes, colon and comma of each entry.
+    let bytes: usize = made.outputs.iter().map(|(key, value)| key.len() + value.text().len() + 4).sum();
+    if bytes < state::MAX_STATE_BYTES {
+        return Ok(made);
+    }
+    Err(format!(
+        "its outputs have {bytes} bytes as JSON, and {} (64 MiB) is the limit; write large things as artifacts",
+        state::MAX_STATE_BYTES
+    ))
 }
 
 /// What the record of an attempt says before anybody has judged it.

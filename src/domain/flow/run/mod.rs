@@ -51,6 +51,13 @@ pub struct UnitKey {
     pub item: Option<u32>,
 }
 
+impl UnitKey {
+    /// Among the units of its stage.
+    fn place(self) -> usize {
+        self.item.map_or(0, |item| usize::try_from(item).unwrap_or(usize::MAX))
+    }
+}
+
 #[derive(Debug)]
 pub struct Run {
     pub id: RunId,
@@ -70,6 +77,8 @@ pub struct Run {
     pub stages: Vec<Stage>,
     pub state: State,
     chain: Chain,
+    /// The places in topological order of the stages that have left artifacts.
+    with_artifacts: BTreeSet<usize>,
     /// What waits for a slot, in the order of the file.
     ready: BTreeSet<UnitKey>,
     /// Slots in use.
@@ -272,11 +281,11 @@ impl Run {
     }
 
     pub fn unit(&self, key: UnitKey) -> Option<&Unit> {
-        self.stages.get(key.stage)?.units.iter().find(|unit| unit.item == key.item)
+        self.stages.get(key.stage)?.units.get(key.place()).filter(|unit| unit.item == key.item)
     }
 
     fn unit_mut(&mut self, key: UnitKey) -> Option<&mut Unit> {
-        self.stages.get_mut(key.stage)?.units.iter_mut().find(|unit| unit.item == key.item)
+        self.stages.get_mut(key.stage)?.units.get_mut(key.place()).filter(|unit| unit.item == key.item)
     }
 
     /// Units whose process lives or may live.
@@ -299,9 +308,10 @@ impl Run {
 
     /// All artifacts that a stage may read, with the stage that left them, in topological order.
     pub fn artifacts_of(&self, index: Index) -> Vec<(&StageName, &Arc<[Artifact]>)> {
-        self.graph
-            .ancestors(&[index])
-            .into_iter()
+        self.with_artifacts
+            .iter()
+            .map(|position| self.graph.order()[*position])
+            .filter(|other| self.state.ancestors().has(index, *other))
             .map(|ancestor| (&self.spec.stages[ancestor].name, &self.stages[ancestor].artifacts))
             .filter(|(_, artifacts)| !artifacts.is_empty())
             .collect()

@@ -12,6 +12,10 @@ use crate::domain::verdict::Verdict;
 
 impl Run {
     pub fn cancel(&mut self, at: Moment) -> Turn {
+        // One that is being ended already keeps its reason.
+        if self.status.is_final() || self.ending.is_some() {
+            return Turn::default();
+        }
         self.error = Some("cancelled".into());
         self.end(Ending::Cancelled, at)
     }

@@ -45,6 +45,10 @@ impl Run {
             restored
         };
         let stages: Vec<Stage> = stages.into_iter().enumerate().map(restore).collect();
+        let started = record.started_at.map(|wall| Now { mono: mono_of(wall, now), wall });
+        // One that was queued has had none written down.
+        let from_start = || Some(started?.wall_at(started?.mono.plus(spec.timeout?)));
+        let deadline = record.deadline.or_else(from_start);
         let mut run = Self {
             max_parallel: spec.max_parallel.unwrap_or(max_parallel).max(1),
             id: record.run_id,
@@ -56,10 +60,11 @@ impl Run {
             chain: Chain::new(&graph, &record.inputs),
             status: record.status,
             error: record.error.filter(|_| record.status != RunStatus::Interrupted),
-            started: record.started_at.map(|wall| Now { mono: mono_of(wall, now), wall }),
+            started,
             ended_at: record.ended_at,
-            deadline: record.deadline.map(|wall| Deadline { at: mono_of(wall, now), wall }),
+            deadline: deadline.map(|wall| Deadline { at: mono_of(wall, now), wall }),
             approve_all,
+            with_artifacts: BTreeSet::new(),
             ready: BTreeSet::new(),
             live: 0,
             open: 0,
@@ -153,7 +158,7 @@ fn past(record: &StageRecord, now: Now) -> BTreeMap<Option<u32>, Past> {
 fn counts(attempt: &AttemptRecord, since: Option<Timestamp>) -> bool {
     !attempt.blameless
         && attempt.error.is_some()
-        && since.is_some_and(|since| attempt.started_at >= Some(since))
+        && since.is_some_and(|since| attempt.started_at.or(attempt.ended_at) >= Some(since))
 }
 
 /// When the monotonic clock shows what the wall clock calls `wall`; what lies before this boot is its beginning.

@@ -8,15 +8,18 @@ use super::super::model::{Focus, Model, Screen};
 use super::super::palette::Palette;
 use super::super::rows::Row;
 use super::super::view;
-use super::{ask_or_do, stop_all};
+use super::{ask_or_do, flow, stop_all};
 use crate::domain::ids::RunnerName;
-use crate::domain::keys::{Action, Place};
+use crate::domain::keys::Action;
 
 pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
     // The log hears its own keys first, so that Back can end a search before it leaves the pane.
-    if model.place() == Place::Log
+    if model.place().is_log()
         && let Some(cmds) = model.log.act(action)
     {
+        return cmds;
+    }
+    if let Some(cmds) = flow::act::act(model, action) {
         return cmds;
     }
     if !model.can(action) {
@@ -35,7 +38,11 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         Action::Back => back(model),
         Action::Zoom => model.zoom = !model.zoom,
         Action::OpenLog => (model.focus, model.zoom) = (Focus::Log, true),
+        Action::Filter if model.screen == Screen::History => model.flows.history.typing = true,
         Action::Filter => model.list.typing = true,
+        Action::Unfinished if model.screen == Screen::History => {
+            model.flows.history.unfinished = !model.flows.history.unfinished;
+        }
         Action::Unfinished => {
             model.list.unfinished = !model.list.unfinished;
             model.list.stale = true;
@@ -47,6 +54,10 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         Action::Help => show(model, Screen::Help),
         Action::Palette => model.dialog = Some(Dialog::Palette(Palette::default())),
         Action::Explain => model.dialog = view::message::explain(model),
+        Action::History => {
+            show(model, Screen::History);
+            model.flows.history.fresh.touch();
+        }
         Action::Analytics => {
             show(model, Screen::Analytics);
             return vec![Cmd::LoadHistory];
@@ -71,7 +82,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         Action::Quit => return quit(model),
         Action::Detach => return vec![Cmd::Quit],
         Action::StopAndQuit => return stop_all(model),
-        // These are the log's own, and it had them before.
+        // These are the log's own, and those of runs; they were heard before.
         Action::Search
         | Action::SearchNext
         | Action::SearchPrev
@@ -87,7 +98,18 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         | Action::Select
         | Action::Copy
         | Action::Save
-        | Action::Pager => {}
+        | Action::Pager
+        | Action::Retry
+        | Action::Approve
+        | Action::Reject
+        | Action::Proceed
+        | Action::CancelRun
+        | Action::StageLog
+        | Action::Edit
+        | Action::Fork
+        | Action::Tree
+        | Action::PrevRun
+        | Action::NextRun => {}
     }
     Vec::new()
 }
@@ -99,6 +121,12 @@ pub(super) fn quit(model: &mut Model) -> Vec<Cmd> {
         return Vec::new();
     }
     vec![Cmd::Quit]
+}
+
+pub(super) fn clear_history(model: &mut Model) {
+    let history = &mut model.flows.history;
+    history.filter = super::super::input::LineInput::default();
+    (history.typing, history.unfinished) = (false, false);
 }
 
 pub(super) fn clear_filter(model: &mut Model) {
@@ -121,7 +149,7 @@ pub(super) fn reveal(model: &mut Model, name: RunnerName) {
         clear_filter(model);
         model.list.unfinished = false;
     }
-    model.list.selected = Some(name);
+    (model.list.selected, model.list.run) = (Some(name), None);
 }
 
 fn order(model: &mut Model, order: Order) -> Vec<Cmd> {
@@ -157,6 +185,17 @@ fn show(model: &mut Model, screen: Screen) {
 
 fn open(model: &mut Model) {
     match model.screen {
+        Screen::Main if model.list.run.is_some() => {
+            if let Some(run) = model.list.run.clone() {
+                flow::open_run(model, &run);
+            }
+        }
+        Screen::History => {
+            if let Some(run) = model.flows.history.selected().map(|run| run.run_id.clone()) {
+                flow::open_run(model, &run);
+            }
+        }
+        Screen::Run => open_in_run(model),
         Screen::Main => {
             // A second time gives the log the whole screen.
             model.zoom = model.focus == Focus::Log;
@@ -171,9 +210,29 @@ fn open(model: &mut Model) {
     }
 }
 
+/// Of a stage its log; of a checkpoint the run that made it.
+fn open_in_run(model: &mut Model) {
+    let Some(pane) = &mut model.flows.pane else { return };
+    match pane.selected_row().cloned() {
+        Some(row) if row.run_id != pane.id => flow::open_run(model, &row.run_id),
+        Some(row) => {
+            pane.in_tree = false;
+            let place = pane.stages().iter().position(|stage| stage.name == row.id.stage);
+            (pane.stage, pane.chosen) = (place.unwrap_or(pane.stage), true);
+        }
+        None => {
+            flow::act::act(model, Action::StageLog);
+        }
+    }
+}
+
 /// One step: a toast, the screen, the pane, the zoom, the filter.
 fn back(model: &mut Model) {
-    if model.screen != Screen::Main {
+    if model.screen == Screen::Run {
+        back_in_run(model);
+    } else if model.screen == Screen::History && model.flows.history.is_narrowed() {
+        clear_history(model);
+    } else if model.screen != Screen::Main {
         model.screen = Screen::Main;
     } else if model.focus == Focus::Log {
         (model.focus, model.zoom) = (Focus::List, false);
@@ -189,6 +248,16 @@ fn back(model: &mut Model) {
     }
 }
 
+/// The log, the tree, the run, and what it was opened from.
+fn back_in_run(model: &mut Model) {
+    let in_tree = model.flows.pane.as_mut().filter(|pane| pane.in_tree);
+    match (model.focus, in_tree) {
+        (Focus::Log, _) => model.focus = Focus::List,
+        (Focus::List, Some(pane)) => pane.in_tree = false,
+        (Focus::List, None) => model.screen = model.flows.back_to,
+    }
+}
+
 fn next_pane(model: &mut Model, by: isize) {
     match model.screen {
         Screen::Main => {
@@ -199,7 +268,7 @@ fn next_pane(model: &mut Model, by: isize) {
             model.scroll = 0;
             point(model, by);
         }
-        Screen::Analytics | Screen::Help | Screen::Attach => {}
+        Screen::Run | Screen::History | Screen::Analytics | Screen::Help | Screen::Attach => {}
     }
 }
 
@@ -220,6 +289,12 @@ fn scroll(model: &mut Model, by: Scroll) {
     match model.screen {
         Screen::Main if model.focus == Focus::List => move_selection(model, by),
         Screen::Main | Screen::Attach => {}
+        Screen::Run => move_in_run(model, by),
+        Screen::History => {
+            let page = view::flow::history::page(model);
+            let history = &mut model.flows.history;
+            history.selected = moved(by, history.selected, history.rows.len(), page);
+        }
         Screen::Analytics => {
             let order = view::analytics::order(model);
             let at = model.pointed.as_ref().and_then(|name| order.iter().position(|one| one == name));
@@ -235,24 +310,41 @@ fn scroll(model: &mut Model, by: Scroll) {
     }
 }
 
+fn move_in_run(model: &mut Model, by: Scroll) {
+    if model.focus == Focus::Log {
+        return;
+    }
+    let page = view::flow::page(model);
+    let Some(pane) = &mut model.flows.pane else { return };
+    if pane.in_tree {
+        let rows = pane.tree.as_ref().map_or(0, |tree| tree.rows.len());
+        pane.checkpoint = moved(by, pane.checkpoint, rows, page);
+    } else {
+        pane.stage = moved(by, pane.stage, pane.stages().len(), page);
+        pane.chosen = true;
+    }
+}
+
 /// The highlight goes over headings.
 pub(super) fn move_selection(model: &mut Model, by: Scroll) {
-    let places: Vec<usize> = model
-        .list
-        .rows
-        .iter()
-        .filter_map(|row| match row {
-            Row::Runner(at) => Some(*at),
-            Row::Group(_) | Row::Gap => None,
-        })
-        .collect();
-    let name = |at: &usize| model.fleet.runners().get(*at).map(|runner| runner.name.clone());
-    let current = places.iter().position(|at| name(at) == model.list.selected).unwrap_or(0);
+    let places: Vec<usize> =
+        (0..model.list.rows.len()).filter(|row| model.list.rows[*row].is_choice()).collect();
+    let current = places.iter().position(|row| *row == model.list.index).unwrap_or(0);
     let page = Layout::of(model).list_rows();
     let next = moved(by, current, places.len(), page);
-    if let Some(selected) = places.get(next).and_then(name) {
-        model.list.selected = Some(selected);
+    if let Some(row) = places.get(next) {
+        select_row(model, *row);
     }
+}
+
+pub(super) fn select_row(model: &mut Model, row: usize) {
+    let runner = |at: usize| model.fleet.runners().get(at).map(|runner| runner.name.clone());
+    let (selected, run) = match model.list.rows.get(row) {
+        Some(Row::Runner(at)) => (runner(*at), None),
+        Some(Row::Run(run)) => (None, Some(run.clone())),
+        Some(Row::Group(_) | Row::Gap) | None => return,
+    };
+    (model.list.selected, model.list.run, model.list.index) = (selected, run, row);
 }
 
 /// Where a highlight stands after it.

@@ -8,6 +8,7 @@ use super::super::event::{Asked, Cmd, LinkNews, Order};
 use super::super::fleet::Changed;
 use super::super::model::{Link, Model};
 use super::super::theme::Ink;
+use super::flow;
 use crate::domain::view::{Notice, Snapshot, Update};
 use crate::frontend::text::{between, one_line};
 
@@ -27,8 +28,12 @@ pub(super) fn hear(model: &mut Model, news: LinkNews) -> Vec<Cmd> {
             note(model, changed);
             Vec::new()
         }
-        // Runs have no place on the screen yet.
-        LinkNews::Update(Update::Flow(_)) => Vec::new(),
+        LinkNews::Update(Update::Flow(update)) => flow::hear(model, &update),
+        LinkNews::Flow { what, result } => flow::replied(model, *what, result),
+        LinkNews::Missed => {
+            model.flows.doubt(model.now);
+            Vec::new()
+        }
         LinkNews::Update(Update::Removed(name)) => {
             model.pending.remove(&name);
             let changed = model.fleet.remove(&name);
@@ -65,6 +70,8 @@ fn connected(model: &mut Model, supervisor_pid: i32) -> Vec<Cmd> {
     model.dirty = true;
     let before = std::mem::replace(&mut model.link, Link::Up { supervisor_pid });
     model.pending.clear();
+    model.flows.doubt(model.now);
+    model.flows.forget_doing();
     model.figures_due = Some(model.now);
     if let Link::Lost { .. } = before {
         let text = format!("Connected again: supervisor {supervisor_pid}");
@@ -135,7 +142,7 @@ fn answered(model: &mut Model, what: &Asked, result: Result<(), String>) -> Vec<
         }
         // The runner has ended in between, and the next size is told again.
         Asked::Resize { .. } => return Vec::new(),
-        Asked::Shutdown(_) | Asked::Summon | Asked::Input { .. } => {}
+        Asked::Shutdown(_) | Asked::Summon | Asked::Input { .. } | Asked::Flow(_) => {}
     }
     if let Err(why) = result {
         model.dirty = true;
@@ -153,6 +160,7 @@ fn lost(model: &mut Model, why: &str) -> Vec<Cmd> {
         return vec![Cmd::Quit];
     }
     model.pending.clear();
+    model.flows.forget_doing();
     model.figures_due = None;
     model.link = Link::Lost { since: model.now, why: one_line(why), nobody: false };
     // Nothing could be asked of anybody now.

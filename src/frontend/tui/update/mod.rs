@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::dialog::{Decided, Dialog, decide};
 use super::event::{Cmd, ConfigNews, Event, Manners, Order, Pressed};
 use super::input::Typed;
-use super::model::{Link, Model, Screen};
+use super::model::{Focus, Link, Model, Screen};
 use super::palette::{Choice, Picked};
 use super::theme::{Ink, Theme};
 use crate::domain::ids::RunnerName;
@@ -16,6 +16,7 @@ use crate::domain::keys::{ALWAYS_QUIT, Code, Key, Place};
 use crate::supervisor::handle::Shutdown;
 
 mod act;
+mod flow;
 mod link;
 mod pointer;
 mod settle;
@@ -48,6 +49,7 @@ pub fn update(model: &mut Model, event: Event, now: Timestamp) -> Vec<Cmd> {
         Event::Config(config) => {
             model.dirty = true;
             take_config(model, *config);
+            relink(model);
             Vec::new()
         }
         Event::History(history) => {
@@ -63,6 +65,7 @@ pub fn update(model: &mut Model, event: Event, now: Timestamp) -> Vec<Cmd> {
             model.dirty = true;
             model.attach.as_mut().map(|pane| pane.news(&news)).unwrap_or_default()
         }
+        Event::Edited(result) => flow::edited(model, result),
         Event::Trouble(text) => {
             model.dirty = true;
             model.toasts.push(Ink::Bad, crate::frontend::text::one_line(&text), now);
@@ -88,6 +91,14 @@ fn take_config(model: &mut Model, config: ConfigNews) {
     model.config = Some(ConfigNews { manners, ..config });
 }
 
+/// The stages of the run that is looked at may hang together in a way that is known now.
+fn relink(model: &mut Model) {
+    let flow = model.flows.pane.as_ref().and_then(|pane| flow::spec_of(model, pane.run()?)).cloned();
+    if let Some(pane) = &mut model.flows.pane {
+        pane.link(flow.as_deref());
+    }
+}
+
 fn press(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
     // Terminals tell Esc and a key that follows at once as that key with alt; who means alt has bound it.
     let place = model.place();
@@ -107,10 +118,13 @@ fn press_one(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
     if model.place() == Place::Attach {
         return press_attached(model, pressed);
     }
-    if model.list.typing && model.place() == Place::List {
+    if model.list.typing && model.screen == Screen::Main && model.focus == Focus::List {
         return press_filter(model, pressed);
     }
-    if model.place() == Place::Log && model.log.is_typing() && pressed.key != ALWAYS_QUIT {
+    if model.flows.history.typing && model.screen == Screen::History {
+        return press_history(model, pressed);
+    }
+    if model.place().is_log() && model.log.is_typing() && pressed.key != ALWAYS_QUIT {
         return model.log.press(pressed);
     }
     match model.keymap().action(pressed.key, model.place()) {
@@ -151,8 +165,37 @@ fn press_filter(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
     Vec::new()
 }
 
+/// The same for the runs of the history; what is found comes a moment later.
+fn press_history(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
+    let history = &mut model.flows.history;
+    match (pressed.key.code, pressed.key.ctrl) {
+        (Code::Enter | Code::Tab, _) => history.typing = false,
+        (Code::Esc, _) => act::clear_history(model),
+        (Code::Char('c'), true) => {
+            history.typing = false;
+            return act::quit(model);
+        }
+        (Code::Up | Code::Down | Code::PageUp | Code::PageDown, _) => {
+            if let Some(action) = model.keymap().action(pressed.key, Place::History) {
+                return act::act(model, action);
+            }
+        }
+        (Code::Backspace, _) if history.filter.is_empty() => history.typing = false,
+        _ => {
+            history.filter.press(pressed.key);
+        }
+    }
+    Vec::new()
+}
+
 fn paste(model: &mut Model, text: &str) -> Vec<Cmd> {
     if let Some(dialog) = &mut model.dialog {
+        if let Dialog::Flow(question) = dialog
+            && let Some(typing) = question.typing()
+        {
+            typing.input.insert(text);
+            typing.problem = None;
+        }
         if let Dialog::Palette(palette) = dialog {
             palette.input.insert(text);
             palette.selected = 0;
@@ -161,14 +204,27 @@ fn paste(model: &mut Model, text: &str) -> Vec<Cmd> {
     }
     match model.place() {
         Place::Attach => model.attach.as_mut().map(|pane| pane.paste(text)).unwrap_or_default(),
-        Place::Log if model.log.is_typing() => model.log.paste(text),
-        Place::List if model.list.typing => {
+        Place::Log | Place::StageLog if model.log.is_typing() => model.log.paste(text),
+        Place::History if model.flows.history.typing => {
+            model.flows.history.filter.insert(text);
+            Vec::new()
+        }
+        Place::List | Place::RunRow if model.list.typing => {
             model.list.filter.insert(text);
             model.list.stale = true;
             Vec::new()
         }
         // A pasted text is no row of commands.
-        Place::List | Place::Log | Place::Analytics | Place::Config | Place::Help => Vec::new(),
+        Place::List
+        | Place::RunRow
+        | Place::Log
+        | Place::Run
+        | Place::StageLog
+        | Place::Tree
+        | Place::History
+        | Place::Analytics
+        | Place::Config
+        | Place::Help => Vec::new(),
     }
 }
 
@@ -183,6 +239,9 @@ fn press_dialog(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
             }
             Picked::Item(choice) => choose(model, choice),
         };
+    }
+    if let Dialog::Flow(question) = dialog {
+        return flow::answer::press(model, question, pressed);
     }
     match decide(&dialog, pressed) {
         Decided::Nothing => {
@@ -227,6 +286,13 @@ fn choose(model: &mut Model, choice: Choice) -> Vec<Cmd> {
             act::reveal(model, name);
             Vec::new()
         }
+        Choice::Run(flow) => flow::act::start(model, &flow),
+        Choice::GoRun(run) => {
+            flow::open_run(model, &run);
+            Vec::new()
+        }
+        Choice::Retry(run) => flow::act::retry_of(model, run),
+        Choice::Cancel(run) => flow::act::cancel_of(model, run),
         Choice::Order(order, name) => ask_or_do(model, order, &[name]),
         Choice::Theme(name) => {
             let plain = model.theme().clone();

@@ -51,16 +51,14 @@ fn click_row(model: &mut Model, layout: &Layout, row: u16) -> Vec<Cmd> {
     model.focus = Focus::List;
     // The first line holds the titles.
     let Some(below) = row.checked_sub(layout.list.y + 1) else { return Vec::new() };
-    let Some(Row::Runner(at)) = model.list.rows.get(model.list.offset + usize::from(below)) else {
+    let row = model.list.offset + usize::from(below);
+    if !model.list.rows.get(row).is_some_and(Row::is_choice) {
         return Vec::new();
-    };
-    let Some(name) = model.fleet.runners().get(*at).map(|runner| runner.name.clone()) else {
-        return Vec::new();
-    };
-    if was_there && model.list.selected.as_ref() == Some(&name) {
+    }
+    if was_there && model.list.index == row {
         return act::act(model, Action::Open);
     }
-    model.list.selected = Some(name);
+    act::select_row(model, row);
     Vec::new()
 }
 

@@ -6,11 +6,18 @@ use jiff::{Timestamp, ToSpan, Unit};
 
 use super::super::dialog::Dialog;
 use super::super::event::Cmd;
+use super::super::flows::pane::RunPane;
 use super::super::layout::{Layout, is_tiny};
 use super::super::log::{LogFile, LogSource};
-use super::super::model::{Link, Model, Screen};
-use super::super::rows::{Choice, Row, rows};
+use super::super::model::{Focus, Link, Model, Screen};
+use super::super::rows::{Choice, Row, rows, runs};
+use super::super::view;
+use super::{act, flow};
+use crate::domain::flow::record::AttemptRecord;
+use crate::domain::flow::status::RunStatus;
+use crate::domain::ids::Attempt;
 use crate::domain::keys::Action;
+use crate::domain::verdict::Outcome;
 use crate::domain::view::{RunnerStatus, RunnerView};
 use crate::frontend::text::between;
 use crate::logs::names::attempt_log;
@@ -27,12 +34,20 @@ pub(super) fn settle(model: &mut Model) -> Vec<Cmd> {
         model.list.stale = false;
         let list = &model.list;
         let choice = Choice { filter: list.filter.text(), unfinished: list.unfinished, sort: list.sort };
-        model.list.rows = rows(&model.fleet, choice);
+        let mut all = rows(&model.fleet, choice);
+        let runs = runs(&model.flows, choice);
+        if !all.is_empty() && !runs.is_empty() {
+            all.push(Row::Gap);
+        }
+        all.extend(runs);
+        model.list.rows = all;
     }
     keep_selection(model);
     keep_visible(model);
     drop_idle_questions(model);
     let mut cmds = feed_panes(model);
+    cmds.extend(flow::feed(model));
+    keep_visible_in_flows(model);
     let wants_figures = model.is_connected() && shows_figures(model);
     if wants_figures && model.figures_due.is_some_and(|due| due <= model.now) {
         model.figures_due = None;
@@ -43,30 +58,32 @@ pub(super) fn settle(model: &mut Model) -> Vec<Cmd> {
     cmds
 }
 
-/// The same runner as before; where it is no longer listed, the one that stands in its place.
+/// The same runner or run as before; where it is no longer listed, the one that stands in its place.
 fn keep_selection(model: &mut Model) {
-    let names: Vec<(usize, usize)> = model
-        .list
-        .rows
-        .iter()
-        .enumerate()
-        .filter_map(|(row, entry)| match entry {
-            Row::Runner(at) => Some((row, *at)),
-            Row::Group(_) | Row::Gap => None,
-        })
-        .collect();
-    let is_selected = |at: usize| {
-        let runner = model.fleet.runners().get(at);
-        runner.is_some_and(|runner| Some(&runner.name) == model.list.selected.as_ref())
+    let list = &model.list;
+    let is_selected = |row: &Row| match row {
+        Row::Runner(at) => {
+            let runner = model.fleet.runners().get(*at);
+            list.run.is_none() && runner.is_some_and(|runner| Some(&runner.name) == list.selected.as_ref())
+        }
+        Row::Run(run) => list.run.as_ref() == Some(run),
+        Row::Group(_) | Row::Gap => false,
     };
-    if let Some((row, _)) = names.iter().find(|(_, at)| is_selected(*at)) {
-        model.list.index = *row;
+    if let Some(row) = list.rows.iter().position(is_selected) {
+        model.list.index = row;
         return;
     }
-    let next = names.iter().find(|(row, _)| *row >= model.list.index).or(names.last()).copied();
-    model.list.selected =
-        next.and_then(|(_, at)| model.fleet.runners().get(at)).map(|runner| runner.name.clone());
-    model.list.index = next.map_or(0, |(row, _)| row);
+    let choices = || (0..list.rows.len()).filter(|row| list.rows[*row].is_choice());
+    let next = choices().find(|row| *row >= list.index).or(choices().last());
+    (model.list.selected, model.list.run) = (None, None);
+    match next {
+        Some(row) => act::select_row(model, row),
+        None => model.list.index = 0,
+    }
+    if model.list.run.is_some() && model.screen == Screen::Main {
+        // A run has no log here.
+        (model.focus, model.zoom) = (Focus::List, false);
+    }
 }
 
 /// The highlighted row is on the screen, with the heading above it where that costs nothing.
@@ -86,6 +103,29 @@ fn keep_visible(model: &mut Model) {
     list.offset = list.offset.min(list.rows.len().saturating_sub(height));
 }
 
+/// The same for the lists of the other screens.
+fn keep_visible_in_flows(model: &mut Model) {
+    let scrolled = |at: usize, offset: usize, count: usize, height: usize| {
+        let offset = offset.clamp((at + 1).saturating_sub(height), at);
+        offset.min(count.saturating_sub(height))
+    };
+    match model.screen {
+        Screen::Run => {
+            let height = view::flow::page(model).max(1);
+            let Some(pane) = &mut model.flows.pane else { return };
+            pane.offset = scrolled(pane.stage, pane.offset, pane.stages().len(), height);
+            let rows = pane.tree.as_ref().map_or(0, |tree| tree.rows.len());
+            pane.tree_offset = scrolled(pane.checkpoint, pane.tree_offset, rows, height);
+        }
+        Screen::History => {
+            let height = view::flow::history::page(model).max(1);
+            let history = &mut model.flows.history;
+            history.offset = scrolled(history.selected, history.offset, history.rows.len(), height);
+        }
+        Screen::Main | Screen::Analytics | Screen::Config | Screen::Help | Screen::Attach => {}
+    }
+}
+
 /// A question about what has ended by itself needs no answer any more.
 fn drop_idle_questions(model: &mut Model) {
     let Some(Dialog::Confirm { order, names }) = &model.dialog else { return };
@@ -100,7 +140,10 @@ fn feed_panes(model: &mut Model) -> Vec<Cmd> {
     let mut cmds = Vec::new();
     model.log.configure(model.keymap().key(Action::Follow), model.setup.manners.log_tail_lines);
     if layout.log.height > 0 {
-        let source = model.selected().map(|view| source(model, view));
+        let source = match model.screen {
+            Screen::Run => model.flows.pane.as_ref().and_then(|pane| stage_source(model, pane)),
+            _ => model.selected().map(|view| source(model, view)),
+        };
         cmds.extend(model.log.show(source.as_ref()));
     }
     cmds.extend(model.log.resize(layout.log.width, layout.log.height));
@@ -145,6 +188,35 @@ fn source(model: &Model, view: &RunnerView) -> LogSource {
     LogSource { runner: view.name.clone(), attempts }
 }
 
+/// The attempts of the selected stage. Those of one that fans out are numbered in their order, whatever their items.
+fn stage_source(model: &Model, pane: &RunPane) -> Option<LogSource> {
+    let stage = pane.selected()?;
+    let fans_out = stage.attempts.iter().any(|attempt| attempt.item.is_some());
+    let mut attempts: Vec<_> = stage.attempts.iter().filter(|attempt| attempt.log.is_some()).collect();
+    attempts.sort_by_key(|attempt| (attempt.started_at, attempt.item, attempt.number));
+    let file = |(place, attempt): (usize, &&AttemptRecord)| {
+        let number = if fans_out { u32::try_from(place).ok()? + 1 } else { attempt.number };
+        let outcome = |verdict| Outcome {
+            verdict,
+            exit_code: attempt.exit_code,
+            signal: attempt.signal,
+            detail: attempt.error.clone(),
+        };
+        Some(LogFile {
+            attempt: Attempt::new(number)?,
+            // What is not told from the root is told from the workspace.
+            path: model.workspace.join(attempt.log.as_ref()?),
+            live: attempt.ended_at.is_none(),
+            started_at: attempt.started_at,
+            outcome: attempt.verdict.map(outcome),
+        })
+    };
+    Some(LogSource {
+        runner: pane.id.guest(&stage.name, None),
+        attempts: attempts.iter().enumerate().filter_map(file).collect(),
+    })
+}
+
 fn shows_figures(model: &Model) -> bool {
     model.screen == Screen::Main && !is_tiny(model.setup.size) && model.fleet.live() > 0
 }
@@ -159,7 +231,7 @@ fn wake(model: &Model, wants_figures: bool) -> Option<Timestamp> {
         floor.checked_add(step).ok()
     });
     let figures = model.figures_due.filter(|_| wants_figures);
-    [clock, model.toasts.next_end(), figures].into_iter().flatten().min()
+    [clock, model.toasts.next_end(), figures, flow::wake(model)].into_iter().flatten().min()
 }
 
 /// How fast the fastest thing on the screen counts; `None` where nothing does.
@@ -173,6 +245,9 @@ fn unit(model: &Model) -> Option<Unit> {
     if let Some(Dialog::Leaving) = model.dialog {
         return Some(Unit::Second);
     }
+    if model.screen == Screen::Run {
+        return flow_unit(model);
+    }
     if model.screen != Screen::Main {
         return None;
     }
@@ -180,10 +255,24 @@ fn unit(model: &Model) -> Option<Unit> {
     let listed = model.list.rows.iter().skip(model.list.offset).take(layout.list_rows());
     let listed = listed.filter_map(|row| match row {
         Row::Runner(at) => model.fleet.runners().get(*at),
-        Row::Group(_) | Row::Gap => None,
+        Row::Run(_) | Row::Group(_) | Row::Gap => None,
     });
+    let runs = model.flows.listed().filter(|run| run.status == RunStatus::Running);
+    let runs = runs.filter_map(|run| Some(pace(model, run.started_at?))).min();
     // Seconds before minutes.
-    listed.chain(model.selected()).filter_map(|view| counts(model, view)).min()
+    listed.chain(model.selected()).filter_map(|view| counts(model, view)).chain(runs).min()
+}
+
+/// How fast the time of something counts that is shown with two units.
+fn pace(model: &Model, since: Timestamp) -> Unit {
+    const HOUR: Duration = Duration::from_hours(1);
+    if between(since, model.now) < HOUR { Unit::Second } else { Unit::Minute }
+}
+
+fn flow_unit(model: &Model) -> Option<Unit> {
+    let pane = model.flows.pane.as_ref().filter(|pane| pane.is_open())?;
+    // A stage may have begun a moment ago, and a backoff counts down.
+    pane.run()?.started_at.map(|_| Unit::Second)
 }
 
 fn counts(model: &Model, view: &RunnerView) -> Option<Unit> {

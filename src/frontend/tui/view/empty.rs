@@ -31,6 +31,20 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     match &model.link {
         Link::Connecting => say(Ink::Quiet, "Connecting to the supervisor"),
         Link::Lost { .. } => say(Ink::Quiet, "Nothing is known before a supervisor answers."),
+        Link::Up { .. } if model.config.as_ref().is_some_and(|config| !config.flows.is_empty()) => {
+            let config = model.config.iter().flat_map(|config| &config.flows);
+            let names: Vec<&str> = config.map(|flow| flow.name.as_str()).collect();
+            say(Ink::Strong, "No runs yet");
+            say(Ink::Text, "");
+            let first = names.first().copied().unwrap_or_default();
+            let key = model.keymap().key(Action::Palette).map_or_else(String::new, |key| key.to_string());
+            say(
+                Ink::Text,
+                &format!("Press {key} and type `run {first}`, or in a shell: restage run {first}"),
+            );
+            say(Ink::Text, "");
+            say(Ink::Quiet, &format!("Flows of the config: {}", names.join(", ")));
+        }
         Link::Up { .. } => {
             let path = model.config.as_ref().map_or("config.json", |config| config.path.as_str());
             say(Ink::Strong, "No runners yet");

@@ -17,7 +17,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         return;
     }
     let list = &model.list;
-    let found = list.rows.iter().filter(|row| matches!(row, Row::Runner(_))).count();
+    let found = list.rows.iter().filter(|row| Row::is_choice(row)).count();
     let mut right = Vec::new();
     if list.unfinished {
         right.push(span(model, Ink::Accent, "unfinished  "));
@@ -25,7 +25,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     if list.sort != Sort::Config {
         right.push(span(model, Ink::Accent, format!("by {}  ", list.sort.word())));
     }
-    right.push(span(model, Ink::Quiet, format!("{found} of {} ", model.fleet.runners().len())));
+    right.push(span(
+        model,
+        Ink::Quiet,
+        format!("{found} of {} ", model.fleet.runners().len() + model.flows.listed().count()),
+    ));
     let taken: usize = right.iter().map(Span::width).sum();
     let room = usize::from(area.width).saturating_sub(width(LABEL) + taken + 2);
     let ink = if found == 0 { Ink::Bad } else { Ink::Strong };

@@ -27,7 +27,38 @@ const MAIN: &[Action] = &[
     Action::Explain,
     Action::Unfinished,
     Action::Sort,
+    Action::History,
 ];
+/// On the main screen, where a run is highlighted.
+const RUN_ROW: &[Action] = &[
+    Action::Summon,
+    Action::Open,
+    Action::Approve,
+    Action::Retry,
+    Action::Reject,
+    Action::Proceed,
+    Action::CancelRun,
+    Action::History,
+    Action::Filter,
+    Action::Unfinished,
+];
+const RUN: &[Action] = &[
+    Action::Open,
+    Action::Approve,
+    Action::Retry,
+    Action::Reject,
+    Action::StageLog,
+    Action::Edit,
+    Action::Fork,
+    Action::Tree,
+    Action::Proceed,
+    Action::CancelRun,
+    Action::PrevRun,
+    Action::NextRun,
+    Action::History,
+];
+const HISTORY: &[Action] =
+    &[Action::Open, Action::Retry, Action::CancelRun, Action::Filter, Action::Unfinished];
 const LOG: &[Action] = &[
     Action::Search,
     Action::SearchNext,
@@ -101,7 +132,16 @@ fn typing(model: &Model) -> Option<&'static str> {
     match &model.dialog {
         Some(Dialog::Palette(_)) => Some(" type to find   ↑↓ choose   Enter do it   Esc close"),
         // A dialog names its keys itself.
-        Some(Dialog::Confirm { .. } | Dialog::Quit | Dialog::Leaving | Dialog::Message { .. }) => Some(""),
+        Some(
+            Dialog::Confirm { .. }
+            | Dialog::Quit
+            | Dialog::Leaving
+            | Dialog::Message { .. }
+            | Dialog::Flow(_),
+        ) => Some(""),
+        None if model.flows.history.typing && model.screen == Screen::History => Some(
+            " type to narrow the list; words such as failed are statuses   Enter keep the filter   Esc clear it",
+        ),
         None if model.list.typing && model.screen == Screen::Main && model.focus == Focus::List => {
             Some(" type to narrow the list   ↑↓ choose   Enter keep the filter   Esc clear it")
         }
@@ -129,8 +169,11 @@ fn entries(model: &Model, room: u16) -> Vec<Entry> {
     last.extend(LAST.iter().filter_map(entry));
     let mut left = usize::from(room).saturating_sub(last.iter().map(Entry::width).sum());
     let candidates = match (model.screen, model.focus) {
+        (Screen::Main, Focus::List) if model.list.run.is_some() => RUN_ROW,
         (Screen::Main, Focus::List) => MAIN,
-        (Screen::Main, Focus::Log) => LOG,
+        (Screen::Main | Screen::Run, Focus::Log) => LOG,
+        (Screen::Run, Focus::List) => RUN,
+        (Screen::History, _) => HISTORY,
         (Screen::Config, _) => CONFIG,
         (Screen::Analytics, _) => ANALYTICS,
         (Screen::Help | Screen::Attach, _) => &[],

@@ -157,6 +157,11 @@ fn counts(model: &Model) -> Vec<Count> {
             None => counts.push(count),
         }
     }
+    let waiting = model.flows.waiting();
+    if waiting > 0 {
+        let word = if waiting == 1 { "waits for you" } else { "wait for you" };
+        counts.push(Count { word, sign: '!', ink: Ink::Waiting, number: waiting, urgent: true, rank: 7 });
+    }
     counts.sort_by_key(|count| count.rank);
     counts
 }

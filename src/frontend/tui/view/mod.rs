@@ -19,6 +19,7 @@ mod confirm;
 pub mod details;
 mod empty;
 mod filter;
+pub mod flow;
 pub mod footer;
 mod header;
 mod help;
@@ -49,6 +50,13 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
         banner::draw(frame, layout.banner, model);
         match model.screen {
             Screen::Main | Screen::Attach => draw_main(frame, &layout, model),
+            Screen::Run => {
+                flow::draw(frame, layout.body, model);
+                if layout.log.height > 0 {
+                    log::draw(frame, layout.log, &model.log, model.theme(), true);
+                }
+            }
+            Screen::History => flow::history::draw(frame, layout.body, model),
             Screen::Analytics => analytics::draw(frame, layout.body, model),
             Screen::Config => config::draw(frame, layout.body, model),
             Screen::Help => help::draw(frame, layout.body, model),
@@ -61,13 +69,14 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
         Some(Dialog::Confirm { order, names }) => confirm::draw(frame, model, *order, names),
         Some(Dialog::Quit) => quit::draw_question(frame, model),
         Some(Dialog::Leaving) => quit::draw_leaving(frame, model),
+        Some(Dialog::Flow(question)) => flow::question::draw(frame, model, question),
         Some(Dialog::Palette(palette)) => palette::draw(frame, model, palette),
         Some(Dialog::Message { title, text, scroll }) => message::draw(frame, model, title, text, *scroll),
     }
 }
 
 fn draw_main(frame: &mut Frame<'_>, layout: &Layout, model: &Model) {
-    if model.fleet.runners().is_empty() {
+    if model.fleet.runners().is_empty() && model.flows.is_empty() {
         empty::draw(frame, layout.body, model);
         return;
     }
@@ -79,6 +88,8 @@ fn draw_main(frame: &mut Frame<'_>, layout: &Layout, model: &Model) {
         put(frame, at(layout.divider.x, y, 1), Line::styled(bar, model.theme().style(Ink::Border)));
     }
     details::draw(frame, layout.details, model);
+    flow::summary::draw(frame, layout.details, model);
+    flow::summary::draw_line(frame, layout.summary, model);
     if layout.log.height > 0 {
         log::draw(frame, layout.log, &model.log, model.theme(), model.focus == Focus::Log);
     }
@@ -90,7 +101,7 @@ pub fn scrolled_lines(model: &Model) -> usize {
     match model.screen {
         Screen::Config => config::lines(model, width).len(),
         Screen::Help => help::lines(model, width).len(),
-        Screen::Main | Screen::Analytics | Screen::Attach => 0,
+        Screen::Main | Screen::Run | Screen::History | Screen::Analytics | Screen::Attach => 0,
     }
 }
 

@@ -109,6 +109,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
                 Some(view) => runner_line(model, view, columns, usize::from(area.width)),
                 None => Line::default(),
             },
+            Row::Run(run) => match model.flows.get(run) {
+                Some(run) => super::flow::rows::line(model, run, usize::from(area.width)),
+                None => Line::default(),
+            },
         };
         put(frame, Rect { y, height: 1, ..area }, line);
     }

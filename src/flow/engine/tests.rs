@@ -1,0 +1,314 @@
+//! The engine on a store that dies, or is full, at each of its writes in turn, with a supervisor that outlives it: the run
+//! ends right, nothing is executed twice, nothing is lost.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc as tokio_mpsc, oneshot};
+
+use super::{Engine, Input, Parts, Place};
+use crate::domain::flow::ask::{FlowRequest, RunWish};
+use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun};
+use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
+use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord};
+use crate::domain::flow::spec::{FlowSpec, Foreach};
+use crate::domain::flow::status::{RunStatus, StageStatus};
+use crate::domain::flow::testing;
+use crate::domain::ids::{Attempt, RunnerName};
+use crate::domain::json::JsonMap;
+use crate::domain::spec::RunnerSpec;
+use crate::domain::verdict::{Outcome, Verdict};
+use crate::flow::handle::FlowAsk;
+use crate::ports::store::{Begun, Held, Stats, Store, StoreError, StoredRun};
+use crate::ports::{Clock, Usage};
+use crate::store::memory::MemoryStore;
+use crate::supervisor::clock::SystemClock;
+use crate::supervisor::guest::{GuestEnd, GuestEvent, GuestOrder};
+use crate::supervisor::handle::Handle;
+
+/// What goes wrong at the chosen write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The engine dies before it is written.
+    DiesBefore,
+    /// It is written, and the engine dies before it knows.
+    DiesAfter,
+    /// The disk is full, for this once.
+    Full,
+    None,
+}
+
+/// A store with a fault at one of its writes.
+#[derive(Clone)]
+struct Faulty {
+    inner: MemoryStore,
+    fault: Fault,
+    at: usize,
+    writes: Arc<AtomicUsize>,
+}
+
+impl Faulty {
+    fn write<T>(
+        &mut self,
+        write: impl FnOnce(&mut MemoryStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.writes.fetch_add(1, Ordering::Relaxed) != self.at {
+            return write(&mut self.inner);
+        }
+        match self.fault {
+            Fault::None => write(&mut self.inner),
+            Fault::Full => Err(StoreError::Later { act: "write".into(), cause: "the disk is full".into() }),
+            Fault::DiesBefore => resume_unwind(Box::new("dies")),
+            Fault::DiesAfter => {
+                write(&mut self.inner)?;
+                resume_unwind(Box::new("dies"))
+            }
+        }
+    }
+}
+
+impl Store for Faulty {
+    fn begin(&mut self, new: &NewRun) -> Result<Begun, StoreError> {
+        self.write(|inner| inner.begin(new))
+    }
+    fn commit(&mut self, changes: &[Change]) -> Result<Vec<Option<CheckpointId>>, StoreError> {
+        self.write(|inner| inner.commit(changes))
+    }
+    fn add_checkpoint(
+        &mut self,
+        root: &RunId,
+        run: &RunId,
+        new: &NewCheckpoint,
+    ) -> Result<CheckpointId, StoreError> {
+        self.write(|inner| inner.add_checkpoint(root, run, new))
+    }
+    fn judge(&mut self, root: &RunId, judgement: &Judgement) -> Result<bool, StoreError> {
+        self.write(|inner| inner.judge(root, judgement))
+    }
+    fn add_branch(&mut self, root: &RunId, branch: &Branch) -> Result<bool, StoreError> {
+        self.write(|inner| inner.add_branch(root, branch))
+    }
+    fn take_over(&mut self, run: &RunId, holder: &str) -> Result<u64, StoreError> {
+        self.write(|inner| inner.take_over(run, holder))
+    }
+    fn run(&mut self, run: &RunId) -> Result<Option<StoredRun>, StoreError> {
+        self.inner.run(run)
+    }
+    fn run_of_key(&mut self, key: &str) -> Result<Option<RunId>, StoreError> {
+        self.inner.run_of_key(key)
+    }
+    fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.runs(filter)
+    }
+    fn unfinished(&mut self) -> Result<Vec<RunId>, StoreError> {
+        self.inner.unfinished()
+    }
+    fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError> {
+        self.inner.definition(hash)
+    }
+    fn checkpoint(&mut self, root: &RunId, id: &CheckpointId) -> Result<Option<Checkpoint>, StoreError> {
+        self.inner.checkpoint(root, id)
+    }
+    fn checkpoints(&mut self, root: &RunId) -> Result<(Vec<Checkpoint>, Vec<String>), StoreError> {
+        self.inner.checkpoints(root)
+    }
+    fn branches(&mut self, root: &RunId) -> Result<Vec<Branch>, StoreError> {
+        self.inner.branches(root)
+    }
+    fn items(&mut self, run: &RunId, stage: &StageName) -> Result<Vec<ItemRecord>, StoreError> {
+        self.inner.items(run, stage)
+    }
+    fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError> {
+        self.inner.lock(root, branch)
+    }
+    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError> {
+        self.inner.retries_of(root, checkpoint)
+    }
+    fn objects(&mut self) -> Result<Vec<Hash>, StoreError> {
+        self.inner.objects()
+    }
+    fn stats(&mut self, flow: Option<&FlowName>) -> Result<Stats, StoreError> {
+        self.inner.stats(flow)
+    }
+    fn delete(&mut self, run: &RunId, cascade: bool) -> Result<Vec<RunId>, StoreError> {
+        self.write(|inner| inner.delete(run, cascade))
+    }
+}
+
+/// A supervisor that executes stages at once, and outlives the engine as the real one's journal does.
+#[derive(Default)]
+struct Supervisor {
+    /// Until they are forgotten.
+    guests: BTreeMap<RunnerName, GuestEnd>,
+    /// How often each was executed.
+    executed: BTreeMap<String, u32>,
+}
+
+impl Supervisor {
+    fn inventory(&self) -> GuestEvent {
+        GuestEvent::Inventory(self.guests.iter().map(|(name, end)| (name.clone(), end.attempt)).collect())
+    }
+
+    fn carry_out(&mut self, order: GuestOrder) -> Option<GuestEvent> {
+        match order {
+            GuestOrder::Launch { spec, attempt } => {
+                let known = self.guests.get(&spec.name).filter(|end| end.attempt >= attempt);
+                let end = known.cloned().unwrap_or_else(|| self.execute(&spec, attempt));
+                self.guests.insert(spec.name.clone(), end.clone());
+                Some(GuestEvent::Ended(Box::new(end)))
+            }
+            GuestOrder::Forget { name } => {
+                self.guests.remove(&name);
+                None
+            }
+            GuestOrder::Stop { .. } => None,
+        }
+    }
+
+    fn execute(&mut self, spec: &RunnerSpec, attempt: Attempt) -> GuestEnd {
+        let unit = spec.name.to_string().split_once('/').unwrap().1.to_owned();
+        let times = self.executed.entry(unit.clone()).or_default();
+        *times += 1;
+        let output = Path::new(&spec.launch.env["RESTAGE_OUTPUT"]);
+        let (code, wrote) = match unit.as_str() {
+            "list" => (0, r#"{"parts": [10, 20, 30]}"#.to_owned()),
+            "flaky" if *times < 3 => (1, String::new()),
+            "flaky" => (0, r#"{"word": "done"}"#.to_owned()),
+            "fan/0" | "fan/1" | "fan/2" => {
+                let item = std::fs::read_to_string(&spec.launch.env["RESTAGE_ITEM"]).unwrap();
+                (0, format!(r#"{{"twice": {item}}}"#))
+            }
+            _ => (0, String::new()),
+        };
+        if !wrote.is_empty() {
+            std::fs::write(output, wrote).unwrap();
+        }
+        let verdict = if code == 0 { Verdict::Completed } else { Verdict::Exit };
+        let now = SystemClock.now().wall;
+        GuestEnd {
+            name: spec.name.clone(),
+            attempt,
+            outcome: Outcome { verdict, exit_code: Some(code), signal: None, detail: None },
+            started_at: Some(now),
+            ended_at: now,
+            usage: Usage::default(),
+            log: None,
+            cut: false,
+            disk_full: false,
+        }
+    }
+}
+
+/// A chain, a fan of three and a stage that fails twice and has two retries.
+fn flow(root: &Path) -> FlowSpec {
+    let mut flow = testing::flow("list: >parts\n flaky: list >word\n fan: list >twice\n end: flaky fan");
+    flow.root = root.to_owned();
+    flow.stages[1].retry.count = 2;
+    flow.stages[1].retry.backoff.base = Duration::ZERO;
+    flow.stages[2].foreach = Some(Foreach { key: "parts".into(), max_parallel: Some(2) });
+    flow
+}
+
+struct Outcomes {
+    executed: BTreeMap<String, u32>,
+    record: RunRecord,
+    writes: usize,
+    left: usize,
+}
+
+fn play(fault: Fault, at: usize) -> Outcomes {
+    let dir = tempfile::tempdir().unwrap();
+    let writes = Arc::new(AtomicUsize::new(0));
+    let mut memory = MemoryStore::new();
+    let store = Faulty { inner: memory.clone(), fault, at, writes: Arc::clone(&writes) };
+    let mut supervisor = Supervisor::default();
+    let mut final_record = || {
+        let run = memory.run_of_key("once").unwrap()?;
+        memory.run(&run).unwrap().map(|stored| stored.record).filter(|record| record.status.is_final())
+    };
+    for _ in 0..3 {
+        let (own, inputs) = mpsc::channel();
+        let (guests, mut orders) = tokio_mpsc::unbounded_channel();
+        let (asks, _asked) = tokio_mpsc::channel(1);
+        let engine = Engine::new(Parts {
+            clock: Arc::new(SystemClock),
+            store: Box::new(store.clone()),
+            place: Place { root: dir.path().to_owned(), data_dir: dir.path().join(".restage") },
+            flows: vec![Arc::new(flow(dir.path()))],
+            guests,
+            handle: Handle::new(asks, broadcast::channel(1).0),
+            holder: "test".into(),
+            own: own.clone(),
+        });
+        let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
+        own.send(Input::Guest(supervisor.inventory())).unwrap();
+        let (answer, _answered) = oneshot::channel();
+        let wish = RunWish {
+            flow: FlowName::trusted("f"),
+            inputs: JsonMap::new(),
+            key: Some("once".into()),
+            caller: None,
+            approve_all: false,
+        };
+        own.send(Input::Ask(FlowAsk { request: FlowRequest::Run(wish), answer })).unwrap();
+        // What is recorded is forgotten after that, so an order follows the end of the run.
+        while let Some(order) = orders.blocking_recv() {
+            if let Some(event) = supervisor.carry_out(order) {
+                own.send(Input::Guest(event)).ok();
+            } else if final_record().is_some() && supervisor.guests.is_empty() {
+                own.send(Input::End(oneshot::channel().0)).ok();
+            }
+        }
+        // An error: it died, as it was meant to.
+        engine.join().ok();
+        if let Some(record) = final_record() {
+            return Outcomes {
+                executed: supervisor.executed,
+                record,
+                writes: writes.load(Ordering::Relaxed),
+                left: supervisor.guests.len(),
+            };
+        }
+    }
+    panic!("{fault:?} at write {at}: the run does not end");
+}
+
+fn check(fault: Fault, at: usize) -> usize {
+    let Outcomes { executed, record, writes, left } = play(fault, at);
+    let told = format!("{fault:?} at write {at}: {executed:?} {record:#?}");
+    assert_eq!(record.status, RunStatus::Succeeded, "{told}");
+    let wanted = [("end", 1), ("fan/0", 1), ("fan/1", 1), ("fan/2", 1), ("flaky", 3), ("list", 1)];
+    assert_eq!(executed, wanted.map(|(name, times)| (name.to_owned(), times)).into(), "{told}");
+    let stages = record.stages.as_ref().unwrap();
+    for (stage, attempts) in stages.iter().zip([1, 3, 3, 1]) {
+        assert_eq!(stage.status, StageStatus::Succeeded, "{told}");
+        assert_eq!(stage.attempts.len(), attempts, "{told}");
+        assert!(stage.checkpoint.is_some(), "{told}");
+    }
+    let twice = stages[2].outputs.as_ref().unwrap().get("twice").unwrap();
+    assert_eq!(twice.text().split_whitespace().collect::<String>(), "[10,20,30]", "{told}");
+    if fault == Fault::None {
+        assert_eq!(left, 0, "{told}");
+    }
+    writes
+}
+
+#[test]
+fn a_run_ends_right_whatever_write_fails() {
+    let writes = check(Fault::None, 0);
+    assert!(writes > 5, "{writes}");
+    let trials = [Fault::DiesBefore, Fault::DiesAfter, Fault::Full]
+        .into_iter()
+        .flat_map(|fault| (0..writes).map(move |at| (fault, at)))
+        // Nobody asks twice whether a run may begin where there is no room for its record.
+        .filter(|trial| *trial != (Fault::Full, 0));
+    let trials: Vec<_> = trials.map(|(fault, at)| thread::spawn(move || check(fault, at))).collect();
+    for trial in trials {
+        trial.join().unwrap();
+    }
+}

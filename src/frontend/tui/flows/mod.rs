@@ -1,0 +1,248 @@
+//! What the dashboard knows of runs: those that were told of or asked for, the one that is looked at ([`pane`]), the
+//! list of all of them ([`history`]), the questions about them ([`question`]), and what is under way. It decides
+//! nothing about runs: what may be done is asked of the supervisor.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::record::{RunFilter, RunRecord, StageRecord};
+use crate::domain::flow::status::{RunStatus, StageStatus};
+use crate::domain::flow::view::RunView;
+use crate::domain::time::Timestamp;
+
+pub mod fresh;
+pub mod history;
+pub mod pane;
+pub mod question;
+
+use super::model::Screen;
+use fresh::Fresh;
+use history::History;
+use pane::RunPane;
+
+/// So many are remembered; the history screen asks for the others.
+const MOST: usize = 500;
+/// The main screen lists what is unfinished, but not more than this, and what ended last.
+const LISTED: usize = 20;
+const LISTED_ENDED: usize = 4;
+/// How many of the latest runs are asked for when the dashboard is opened.
+const LATEST: u32 = 30;
+
+#[derive(Debug, Clone)]
+pub struct Flows {
+    /// The newest first.
+    runs: Vec<Known>,
+    /// The list of the latest runs.
+    pub latest: Fresh,
+    /// Those of which it is not known how far they have come, on their way to be asked about.
+    counting: Option<RunId>,
+    /// There is nothing more to be had about these.
+    uncountable: Vec<RunId>,
+    pub pane: Option<RunPane>,
+    /// Where the screen of a run leads back to.
+    pub back_to: Screen,
+    pub history: History,
+    /// What was asked for and has not been answered: a second time waits for it by not being done.
+    doing: HashMap<Thing, &'static str>,
+}
+
+/// What something is done to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Thing {
+    Run(RunId),
+    /// A new run of it.
+    Flow(FlowName),
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    view: Arc<RunView>,
+    /// How many stages have ended is known.
+    counted: bool,
+}
+
+impl Flows {
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            runs: Vec::new(),
+            latest: Fresh::new(now),
+            counting: None,
+            uncountable: Vec::new(),
+            pane: None,
+            back_to: Screen::Main,
+            history: History::new(now),
+            doing: HashMap::new(),
+        }
+    }
+
+    pub fn get(&self, run: &RunId) -> Option<&Arc<RunView>> {
+        self.runs.iter().find(|known| known.view.run_id == *run).map(|known| &known.view)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// On the main screen: those that are unfinished, then a few others, the newest first.
+    pub fn listed(&self) -> impl Iterator<Item = &Arc<RunView>> {
+        let views = || self.runs.iter().map(|known| &known.view);
+        let unfinished = views().filter(|run| !run.status.is_final()).take(LISTED);
+        let ended = views().filter(|run| run.status.is_final()).take(LISTED_ENDED);
+        unfinished.chain(ended)
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.runs.iter().filter(|known| known.view.status == RunStatus::Waiting).count()
+    }
+
+    /// Those that go on when the dashboard is left.
+    pub fn going(&self) -> usize {
+        let goes = |known: &&Known| matches!(known.view.status, RunStatus::Running | RunStatus::Queued);
+        self.runs.iter().filter(goes).count()
+    }
+
+    /// Says whether anything is another now.
+    pub fn put(&mut self, view: RunView) -> bool {
+        self.insert(Known { view: Arc::new(view), counted: true })
+    }
+
+    /// What the store has: it does not know how far a run has come.
+    pub fn put_record(&mut self, record: &RunRecord) -> bool {
+        let known = self.runs.iter().find(|known| known.view.run_id == record.run_id);
+        // What was told in between is newer; but what has ended does so for good.
+        if known.is_some_and(|known| known.counted && known.view.status == record.status) {
+            return false;
+        }
+        let counted = record.stages.is_some();
+        let known = Known { view: Arc::new(view_of(record)), counted };
+        self.insert(known)
+    }
+
+    fn insert(&mut self, new: Known) -> bool {
+        if let Some(known) = self.runs.iter_mut().find(|known| known.view.run_id == new.view.run_id) {
+            let differs = known.view != new.view;
+            *known = new;
+            return differs;
+        }
+        let place = self.runs.partition_point(|known| known.view.created_at > new.view.created_at);
+        self.runs.insert(place, new);
+        if self.runs.len() > MOST {
+            // What is unfinished is never forgotten.
+            if let Some(last) = self.runs.iter().rposition(|known| known.view.status.is_final()) {
+                self.runs.remove(last);
+            }
+        }
+        true
+    }
+
+    /// Another connection, or some changes were missed: everything may be another by now.
+    pub fn doubt(&mut self, now: Timestamp) {
+        for known in &mut self.runs {
+            known.counted = false;
+        }
+        self.latest.reset(now);
+        self.counting = None;
+        self.uncountable.clear();
+        self.history.doubt(now);
+        if let Some(pane) = &mut self.pane {
+            pane.doubt(now);
+        }
+    }
+
+    /// What was asked for will not be answered any more.
+    pub fn forget_doing(&mut self) {
+        self.doing.clear();
+    }
+
+    pub fn is_doing(&self, thing: &Thing) -> bool {
+        self.doing.contains_key(thing)
+    }
+
+    pub fn latest_filter() -> RunFilter {
+        RunFilter { limit: Some(LATEST), ..RunFilter::default() }
+    }
+
+    /// The next run that is listed without its count; one at a time.
+    pub fn next_to_count(&mut self) -> Option<RunId> {
+        if self.counting.is_some() {
+            return None;
+        }
+        let lacks = |run: &&Arc<RunView>| {
+            let known = self.runs.iter().find(|known| known.view.run_id == run.run_id);
+            known.is_some_and(|known| !known.counted) && !self.uncountable.contains(&run.run_id)
+        };
+        let next = self.listed().find(lacks).map(|run| run.run_id.clone());
+        self.counting.clone_from(&next);
+        next
+    }
+
+    pub fn counted(&mut self, run: &RunId, answered: bool) {
+        if self.counting.as_ref() == Some(run) {
+            self.counting = None;
+            if !answered {
+                self.uncountable.push(run.clone());
+            }
+        }
+    }
+
+    /// The run that is looked at; another one is forgotten.
+    pub fn look_at(&mut self, run: &RunId, now: Timestamp) {
+        if self.pane.as_ref().is_none_or(|pane| pane.id != *run) {
+            self.pane = Some(RunPane::new(run.clone(), now));
+        }
+    }
+
+    pub fn doing(&self, run: &RunId) -> Option<&'static str> {
+        self.doing.get(&Thing::Run(run.clone())).copied()
+    }
+
+    /// False where something is under way with it already.
+    pub fn begin(&mut self, thing: Thing, word: &'static str) -> bool {
+        if self.doing.contains_key(&thing) {
+            return false;
+        }
+        self.doing.insert(thing, word);
+        true
+    }
+
+    pub fn done(&mut self, thing: &Thing) {
+        self.doing.remove(thing);
+    }
+}
+
+/// What can be told of a run by its record.
+pub fn view_of(record: &RunRecord) -> RunView {
+    let stages = || record.stages.iter().flatten();
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let names = |status: StageStatus| {
+        stages().filter(move |stage| stage.status == status).map(|stage| stage.name.clone())
+    };
+    let mut at: VecDeque<_> = names(StageStatus::Running).take(3).collect();
+    if at.is_empty() && record.status == RunStatus::Failed {
+        at.extend(names(StageStatus::Failed).take(1));
+    }
+    RunView {
+        run_id: record.run_id.clone(),
+        flow: record.flow.clone(),
+        status: record.status,
+        branch: record.branch.clone(),
+        parent_run_id: record.parent_run_id.clone(),
+        retry_from_stage: record.retry_from_stage.clone(),
+        retry_depth: record.retry_depth,
+        created_at: record.created_at,
+        started_at: record.started_at,
+        ended_at: record.ended_at,
+        deadline: record.deadline,
+        error: record.error.clone(),
+        done: count(stages().filter(|stage| stage.status.is_final()).count()),
+        all: count(stages().count()),
+        at: at.into(),
+        asks: stages().filter_map(waiting_for).collect(),
+    }
+}
+
+fn waiting_for(stage: &StageRecord) -> Option<crate::domain::flow::ids::CheckpointId> {
+    let waits = stage.status == StageStatus::Waiting;
+    stage.checkpoint.as_ref().filter(|_| waits).map(|checkpoint| checkpoint.id.clone())
+}

@@ -1,0 +1,142 @@
+//! Questions about runs that lie above the screen: the plan of a retry, what is to be approved, a line to be typed. What
+//! a key comes to is returned; the update does it.
+
+use crate::domain::flow::ask::{Plan, RetryWish};
+use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, StageName};
+use crate::domain::flow::record::{Artifact, Checkpoint};
+use crate::domain::json::JsonMap;
+use crate::domain::keys::{ALWAYS_QUIT, Code, Key};
+use crate::frontend::tui::dialog::Scroll;
+use crate::frontend::tui::event::{EditWhat, Pressed};
+use crate::frontend::tui::input::LineInput;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    /// Nothing runs before this plan was looked at.
+    Retry {
+        wish: RetryWish,
+        plan: Plan,
+        scroll: usize,
+    },
+    /// The bytes that are shown are those that are approved.
+    Approve {
+        run: RunId,
+        checkpoint: Box<Checkpoint>,
+        scroll: usize,
+    },
+    Cancel {
+        run: RunId,
+    },
+    /// What it would do stands beside it.
+    Proceed {
+        run: RunId,
+        checkpoint: Option<CheckpointId>,
+        does: String,
+    },
+    /// What of a checkpoint is to be edited.
+    Edit {
+        run: RunId,
+        checkpoint: Box<Checkpoint>,
+        selected: usize,
+    },
+    Type(Typing),
+}
+
+/// A line that somebody types.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Typing {
+    pub what: TypingWhat,
+    pub input: LineInput,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum TypingWhat {
+    /// What to do better.
+    Reject { run: RunId, checkpoint: CheckpointId, rewind_to: Option<StageName> },
+    /// How the branch is called.
+    Fork { run: RunId, at: CheckpointId },
+    /// The value of the first of these inputs.
+    Input { flow: FlowName, given: JsonMap, missing: Vec<String> },
+}
+
+/// What a key of a question comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Nothing,
+    Close,
+    /// Do what is asked.
+    Yes,
+    /// Of what is to be approved: send it back instead.
+    Reject,
+    /// Or edit it first.
+    Edit,
+    Scroll(Scroll),
+    Move(isize),
+}
+
+impl Typing {
+    pub fn new(what: TypingWhat) -> Self {
+        Self { what, input: LineInput::default(), problem: None }
+    }
+}
+
+impl Question {
+    /// What is being typed, where something is.
+    pub fn typing(&mut self) -> Option<&mut Typing> {
+        match self {
+            Self::Type(typing) => Some(typing),
+            Self::Retry { .. }
+            | Self::Approve { .. }
+            | Self::Cancel { .. }
+            | Self::Proceed { .. }
+            | Self::Edit { .. } => None,
+        }
+    }
+
+    /// Keys of a line go into the line before.
+    pub fn press(&mut self, pressed: Pressed) -> Answer {
+        let key = pressed.key;
+        let enter = key == Key::plain(Code::Enter);
+        if key == Key::plain(Code::Esc) || key == ALWAYS_QUIT {
+            return Answer::Close;
+        }
+        if let Self::Type(typing) = self {
+            if enter {
+                return Answer::Yes;
+            }
+            typing.input.press(key);
+            typing.problem = None;
+            return Answer::Nothing;
+        }
+        let is = |c: char| key == Key::char(c);
+        match self {
+            Self::Cancel { .. } | Self::Proceed { .. } | Self::Retry { .. } if is('y') => Answer::Yes,
+            Self::Approve { .. } if is('R') => Answer::Reject,
+            Self::Approve { .. } if is('e') => Answer::Edit,
+            _ if enter => Answer::Yes,
+            _ if is('q') || is('n') => Answer::Close,
+            Self::Edit { .. } => match key.code {
+                Code::Down | Code::Char('j') => Answer::Move(1),
+                Code::Up | Code::Char('k') => Answer::Move(-1),
+                _ => Answer::Nothing,
+            },
+            Self::Retry { .. } | Self::Approve { .. } => match key.code {
+                Code::Down | Code::Char('j') => Answer::Scroll(Scroll::Lines(1)),
+                Code::Up | Code::Char('k') => Answer::Scroll(Scroll::Lines(-1)),
+                Code::PageDown | Code::Char(' ') => Answer::Scroll(Scroll::Pages(1)),
+                Code::PageUp => Answer::Scroll(Scroll::Pages(-1)),
+                _ => Answer::Nothing,
+            },
+            Self::Cancel { .. } | Self::Proceed { .. } | Self::Type(_) => Answer::Nothing,
+        }
+    }
+}
+
+/// What of a checkpoint can be edited: its outputs as one text, and each artifact.
+pub fn editable(checkpoint: &Checkpoint) -> Vec<EditWhat> {
+    let outputs = (!checkpoint.outputs.is_empty()).then(|| EditWhat::Outputs(checkpoint.outputs.clone()));
+    let artifact = |one: &Artifact| EditWhat::Artifact { name: one.name.clone(), hash: one.hash.clone() };
+    outputs.into_iter().chain(checkpoint.artifacts.iter().map(artifact)).collect()
+}

@@ -1,0 +1,368 @@
+//! What actions do with runs. What the supervisor decides is asked of it, so that a key that is not offered says why.
+
+use super::super::super::dialog::Dialog;
+use super::super::super::event::{Cmd, EditOrder};
+use super::super::super::flows::Thing;
+use super::super::super::flows::question::{Question, Typing, TypingWhat, editable};
+use super::super::super::model::{Focus, Model, Screen};
+use super::super::super::theme::Ink;
+use super::{open_run, tell_why, thing};
+use crate::domain::flow::ask::{Can, FlowRequest, RetryWish, RunWish};
+use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::record::Checkpoint;
+use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
+use crate::domain::json::JsonMap;
+use crate::domain::keys::{Action, Place};
+
+/// `None`: it is no action of runs.
+pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd>> {
+    if !action.binding().is_some_and(|binding| binding.scope.covers(model.place())) {
+        return None;
+    }
+    let cmds = match action {
+        Action::Retry => retry(model),
+        Action::Approve => approve(model),
+        Action::Reject => reject(model),
+        Action::Proceed => proceed(model),
+        Action::CancelRun => cancel(model),
+        Action::Edit => edit(model),
+        Action::Fork => fork(model),
+        Action::StageLog => {
+            if model.can(action) {
+                model.focus = Focus::Log;
+            }
+            Vec::new()
+        }
+        Action::Tree => {
+            if let Some(pane) = &mut model.flows.pane {
+                pane.in_tree = !pane.in_tree;
+                pane.checkpoint = pane.place_in_tree();
+            }
+            Vec::new()
+        }
+        Action::PrevRun => walk(model, |pane| pane.before()),
+        Action::NextRun => walk(model, |pane| pane.after()),
+        _ => return None,
+    };
+    Some(cmds)
+}
+
+/// What a request is about, as a title.
+pub(super) fn title(what: &FlowRequest) -> String {
+    match what {
+        FlowRequest::Run(wish) => format!("Run {}", wish.flow),
+        FlowRequest::Retry(wish) => format!("Retry {}", wish.run),
+        FlowRequest::Cancel { run } => format!("Cancel {run}"),
+        FlowRequest::Unlock { run } => format!("Unlock {run}"),
+        FlowRequest::Approve(wish) => format!("Approve {}", wish.run),
+        FlowRequest::Reject(wish) => format!("Reject {}", wish.run),
+        FlowRequest::Continue(wish) => format!("Continue {}", wish.run),
+        FlowRequest::Edit(wish) => format!("Edit {} of {}", wish.stage, wish.run),
+        FlowRequest::Fork(wish) => format!("Branch {}", wish.branch),
+        FlowRequest::Show { run } | FlowRequest::Checkpoints { run } | FlowRequest::Can { run, .. } => {
+            format!("Show {run}")
+        }
+        FlowRequest::Runs(_) => "List the runs".to_owned(),
+        FlowRequest::Gc { .. } => "Tidy up".to_owned(),
+    }
+}
+
+/// Asks for something to be done, unless something is under way there already.
+pub(in super::super) fn ask(model: &mut Model, word: &'static str, request: FlowRequest) -> Vec<Cmd> {
+    if !model.is_connected() {
+        let text =
+            format!("{}: there is no connection to a supervisor now; try again in a moment", title(&request));
+        model.toasts.push(Ink::Bad, text, model.now);
+        return Vec::new();
+    }
+    if thing(&request).is_some_and(|thing| !model.flows.begin(thing, word)) {
+        return Vec::new();
+    }
+    vec![Cmd::Flow(Box::new(request))]
+}
+
+fn question(model: &mut Model, question: Question) -> Vec<Cmd> {
+    model.dialog = Some(Dialog::Flow(Box::new(question)));
+    Vec::new()
+}
+
+/// Something is under way with it: a second press does nothing.
+fn is_busy(model: &Model, run: &RunId) -> bool {
+    model.flows.doing(run).is_some()
+}
+
+/// First the plan; what is refused comes back with its reason.
+fn retry(model: &mut Model) -> Vec<Cmd> {
+    let Some(run) = model.target_run() else { return Vec::new() };
+    retry_of(model, run)
+}
+
+pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
+    // On the screen of a run it is about the selected stage.
+    let pane = model.flows.pane.as_ref().filter(|pane| pane.id == run && model.screen == Screen::Run);
+    let from = pane.and_then(|pane| pane.can_stage());
+    let wish = RetryWish {
+        run,
+        from,
+        set: JsonMap::new(),
+        force: false,
+        queue: false,
+        dry_run: true,
+        approve_all: false,
+        asker: None,
+    };
+    ask(model, "planning a retry", FlowRequest::Retry(wish))
+}
+
+/// The checkpoint that waits, and the run in which it does.
+fn pending(model: &Model) -> Option<(RunId, Box<Checkpoint>)> {
+    let run = model.target_run()?;
+    let pane = model.flows.pane.as_ref().filter(|pane| pane.id == run)?;
+    let selected = pane.target().filter(|one| one.approval == Approval::Pending);
+    let found = selected.or_else(|| pane.asks().filter(|_| !pane.in_tree))?;
+    Some((pane.run_of(found), Box::new(found.clone())))
+}
+
+fn approve(model: &mut Model) -> Vec<Cmd> {
+    match pending(model) {
+        Some((run, _)) if is_busy(model, &run) => Vec::new(),
+        Some((run, checkpoint)) => question(model, Question::Approve { run, checkpoint, scroll: 0 }),
+        None => why_not(model, "Approve", |can| &can.approve, "nothing of it is known to wait for you"),
+    }
+}
+
+/// Where another stage than the one that waits is selected, the run goes back to that one.
+fn reject(model: &mut Model) -> Vec<Cmd> {
+    let Some((run, checkpoint)) = pending(model) else {
+        return why_not(model, "Reject", |can| &can.approve, "nothing of it is known to wait for you");
+    };
+    if is_busy(model, &run) {
+        return Vec::new();
+    }
+    let pane = model.flows.pane.as_ref().filter(|_| model.place() == Place::Run);
+    let selected = pane.and_then(|pane| pane.selected()).map(|stage| stage.name.clone());
+    let rewind_to = selected.filter(|stage| *stage != checkpoint.id.stage);
+    let what = TypingWhat::Reject { run, checkpoint: checkpoint.id, rewind_to };
+    question(model, Question::Type(Typing::new(what)))
+}
+
+/// What it would do is said before.
+fn proceed(model: &mut Model) -> Vec<Cmd> {
+    let Some(run) = model.target_run() else { return Vec::new() };
+    if is_busy(model, &run) {
+        return Vec::new();
+    }
+    let Some(pane) = model.flows.pane.as_ref().filter(|pane| pane.id == run) else { return Vec::new() };
+    let title = format!("Continue {run}");
+    let row = pane.selected_row();
+    if pane.run().is_some_and(|run| run.status == RunStatus::Waiting) && row.is_none() {
+        // Going on means taking on what waits, and that is looked at first.
+        return approve(model);
+    }
+    let view = pane.tree.as_ref().zip(pane.run()).and_then(|(tree, run)| {
+        let head = |row: &crate::domain::flow::tree::Row| row.heads.last().cloned();
+        tree.branch(&row.map_or_else(|| Some(run.branch.clone()), head)?)
+    });
+    match (view, row) {
+        (Some(view), _) if !view.can_continue => {
+            let why = view.reason.clone();
+            tell_why(model, title, &why, "");
+            Vec::new()
+        }
+        (Some(view), _) => {
+            let (does, checkpoint) = (view.reason.clone(), row.map(|row| row.id.clone()));
+            question(model, Question::Proceed { run, checkpoint, does })
+        }
+        (None, Some(row)) => {
+            let (does, checkpoint) = (format!("goes on behind {}", row.id), Some(row.id.clone()));
+            question(model, Question::Proceed { run, checkpoint, does })
+        }
+        (None, None) => why_not(model, "Continue", |can| &can.proceed, "it is still being looked up"),
+    }
+}
+
+fn cancel(model: &mut Model) -> Vec<Cmd> {
+    let Some(run) = model.target_run() else { return Vec::new() };
+    cancel_of(model, run)
+}
+
+pub(in super::super) fn cancel_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
+    if is_busy(model, &run) {
+        return Vec::new();
+    }
+    match model.status_of(&run) {
+        Some(status) if status.is_final() => {
+            let refusal = Refusal::Ended { run: run.clone(), status };
+            tell_why(model, format!("Cancel {run}"), &refusal.to_string(), &refusal.hint());
+            Vec::new()
+        }
+        Some(_) | None => question(model, Question::Cancel { run }),
+    }
+}
+
+fn edit(model: &mut Model) -> Vec<Cmd> {
+    let target = model.flows.pane.as_ref().and_then(|pane| {
+        let checkpoint = pane.target()?.clone();
+        Some((pane.run_of(&checkpoint), checkpoint))
+    });
+    let refused = model.flows.pane.as_ref().and_then(|pane| pane.can()).is_some_and(|can| can.edit.is_err());
+    match target {
+        Some((run, _)) if is_busy(model, &run) => Vec::new(),
+        Some((run, checkpoint)) if !refused => {
+            let mut parts = editable(&checkpoint);
+            if parts.len() == 1 {
+                let (id, hash) = (checkpoint.id, checkpoint.hash);
+                let order = EditOrder { run, checkpoint: id, hash, what: parts.remove(0) };
+                return vec![Cmd::Edit(Box::new(order))];
+            }
+            if parts.is_empty() {
+                tell_why(
+                    model,
+                    "Edit".into(),
+                    &format!("{} left nothing that could be edited", checkpoint.id),
+                    "",
+                );
+                return Vec::new();
+            }
+            question(model, Question::Edit { run, checkpoint: Box::new(checkpoint), selected: 0 })
+        }
+        Some(_) | None => why_not(model, "Edit", |can| &can.edit, "the stage has left nothing so far"),
+    }
+}
+
+fn fork(model: &mut Model) -> Vec<Cmd> {
+    let Some(pane) = &model.flows.pane else { return Vec::new() };
+    let Some(target) = pane.target() else {
+        let why = "a branch begins at a checkpoint, and the stage has left none so far";
+        tell_why(model, "Branch".into(), why, "");
+        return Vec::new();
+    };
+    let what = TypingWhat::Fork { run: pane.id.clone(), at: target.id.clone() };
+    if is_busy(model, &pane.id) {
+        return Vec::new();
+    }
+    question(model, Question::Type(Typing::new(what)))
+}
+
+/// The refusal that stands behind a key that is not offered.
+fn why_not(
+    model: &mut Model,
+    act: &str,
+    of: impl Fn(&Can) -> &Result<(), Refusal>,
+    otherwise: &str,
+) -> Vec<Cmd> {
+    let Some(run) = model.target_run() else { return Vec::new() };
+    let pane = model.flows.pane.as_ref().filter(|pane| pane.id == run);
+    let refusal = pane.and_then(|pane| pane.can()).and_then(|can| of(can).as_ref().err().cloned());
+    let (why, hint) = match refusal {
+        Some(refusal) => (refusal.to_string(), refusal.hint()),
+        None => (otherwise.to_owned(), String::new()),
+    };
+    tell_why(model, format!("{act} {run}"), &why, &hint);
+    Vec::new()
+}
+
+fn walk(
+    model: &mut Model,
+    to: impl Fn(&super::super::super::flows::pane::RunPane) -> Option<RunId>,
+) -> Vec<Cmd> {
+    let Some(pane) = &model.flows.pane else { return Vec::new() };
+    let (in_tree, lineage) = (pane.in_tree, pane.lineage.clone());
+    if let Some(run) = to(pane) {
+        open_run(model, &run);
+        if let Some(pane) = &mut model.flows.pane {
+            // The way back is known while it is looked up anew.
+            (pane.in_tree, pane.lineage) = (in_tree, lineage);
+        }
+    }
+    Vec::new()
+}
+
+/// A new run: what it needs to be given is asked for first.
+pub(in super::super) fn start(model: &mut Model, flow: &FlowName) -> Vec<Cmd> {
+    let spec = model.config.as_ref().and_then(|config| config.flows.iter().find(|one| one.name == *flow));
+    let missing = spec.map(|spec| missing(spec)).unwrap_or_default();
+    run_with(model, flow.clone(), JsonMap::new(), missing)
+}
+
+fn missing(spec: &FlowSpec) -> Vec<String> {
+    let needed = spec.inputs.iter().filter(|(_, input)| input.required && input.default.is_none());
+    needed.map(|(name, _)| name.clone()).collect()
+}
+
+pub(super) fn run_with(model: &mut Model, flow: FlowName, given: JsonMap, missing: Vec<String>) -> Vec<Cmd> {
+    if !missing.is_empty() {
+        return question(model, Question::Type(Typing::new(TypingWhat::Input { flow, given, missing })));
+    }
+    let wish = RunWish { flow, inputs: given, key: None, caller: None, approve_all: false };
+    ask(model, "starting", FlowRequest::Run(wish))
+}
+
+impl Model {
+    /// The run that actions are about, in the place where the keyboard is.
+    pub fn target_run(&self) -> Option<RunId> {
+        match self.place() {
+            Place::RunRow => self.list.run.clone(),
+            Place::Run | Place::Tree | Place::StageLog => {
+                self.flows.pane.as_ref().map(|pane| pane.id.clone())
+            }
+            Place::History => self.flows.history.selected().map(|run| run.run_id.clone()),
+            Place::List | Place::Log | Place::Analytics | Place::Config | Place::Help | Place::Attach => None,
+        }
+    }
+
+    pub fn status_of(&self, run: &RunId) -> Option<RunStatus> {
+        let pane = self.flows.pane.as_ref().filter(|pane| pane.id == *run).and_then(|pane| pane.run());
+        let listed = self.flows.history.rows.iter().find(|one| one.run_id == *run);
+        let known = self.flows.get(run).map(|view| view.status);
+        known.or_else(|| pane.or(listed).map(|run| run.status))
+    }
+
+    /// Whether an action of runs would do something now; what the supervisor decides goes by what it said last.
+    pub(in crate::frontend::tui) fn can_flow(&self, action: Action) -> bool {
+        let Some(run) = self.target_run() else { return false };
+        let pane = self.flows.pane.as_ref().filter(|pane| pane.id == run);
+        let can = pane.and_then(|pane| pane.can());
+        let status = self.status_of(&run);
+        match action {
+            Action::Tree => return true,
+            Action::PrevRun => return pane.is_some_and(|pane| pane.before().is_some()),
+            Action::NextRun => return pane.is_some_and(|pane| pane.after().is_some()),
+            Action::StageLog => {
+                return pane.is_some_and(|pane| !pane.in_tree && pane.selected().is_some_and(has_log));
+            }
+            _ => {}
+        }
+        if !self.is_connected() || self.flows.doing(&run).is_some() {
+            return false;
+        }
+        match action {
+            Action::Retry if self.screen == Screen::History => {
+                status.is_some_and(|status| status.is_final() && status != RunStatus::Succeeded)
+            }
+            Action::Retry => can.is_some_and(|can| can.retry.is_ok()),
+            Action::Approve | Action::Reject => pending(self).is_some(),
+            Action::Proceed => can.is_some_and(|can| can.proceed.is_ok()),
+            Action::CancelRun => status.is_some_and(|status| !status.is_final()),
+            Action::Edit => {
+                pane.is_some_and(|pane| pane.target().is_some()) && can.is_some_and(|can| can.edit.is_ok())
+            }
+            Action::Fork => {
+                let target = pane.and_then(|pane| pane.target());
+                target.is_some_and(|one| one.approval != Approval::Rejected)
+            }
+            _ => false,
+        }
+    }
+
+    /// Something can be begun with it.
+    pub fn can_start(&self, flow: &FlowName) -> bool {
+        self.is_connected() && !self.flows.is_doing(&Thing::Flow(flow.clone()))
+    }
+}
+
+fn has_log(stage: &crate::domain::flow::record::StageRecord) -> bool {
+    stage.status != StageStatus::Skipped && stage.attempts.iter().any(|attempt| attempt.log.is_some())
+}

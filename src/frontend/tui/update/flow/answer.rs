@@ -1,0 +1,113 @@
+//! What becomes of a question about a run once a key was pressed.
+
+use super::super::super::dialog::Dialog;
+use super::super::super::event::{Cmd, EditOrder, Pressed};
+use super::super::super::flows::question::{Answer, Question, Typing, TypingWhat, editable};
+use super::super::super::model::Model;
+use super::super::super::view;
+use super::act::{ask, run_with};
+use crate::domain::flow::ask::{ApproveWish, ContinueWish, FlowRequest, ForkWish, RejectWish};
+use crate::domain::flow::ids::BranchName;
+use crate::domain::flow::inputs;
+use crate::domain::flow::refusal::Refusal;
+
+pub(in super::super) fn press(model: &mut Model, mut question: Box<Question>, pressed: Pressed) -> Vec<Cmd> {
+    match question.press(pressed) {
+        Answer::Close => return Vec::new(),
+        Answer::Nothing => {}
+        Answer::Yes => return yes(model, *question),
+        Answer::Reject => {
+            if let Question::Approve { run, checkpoint, .. } = *question {
+                let what = TypingWhat::Reject { run, checkpoint: checkpoint.id, rewind_to: None };
+                model.dialog = Some(Dialog::Flow(Box::new(Question::Type(Typing::new(what)))));
+            }
+            return Vec::new();
+        }
+        Answer::Edit => {
+            if let Question::Approve { run, checkpoint, .. } = *question {
+                return yes(model, Question::Edit { run, checkpoint, selected: 0 });
+            }
+            return Vec::new();
+        }
+        Answer::Scroll(by) => {
+            let (lines, height) = view::flow::question::measure(model, &question);
+            if let Question::Retry { scroll, .. } | Question::Approve { scroll, .. } = &mut *question {
+                *scroll = by.apply(*scroll, lines, height);
+            }
+        }
+        Answer::Move(by) => {
+            if let Question::Edit { checkpoint, selected, .. } = &mut *question {
+                let last = editable(checkpoint).len().saturating_sub(1);
+                *selected = selected.saturating_add_signed(by).min(last);
+            }
+        }
+    }
+    model.dialog = Some(Dialog::Flow(question));
+    Vec::new()
+}
+
+fn yes(model: &mut Model, question: Question) -> Vec<Cmd> {
+    let who = model.setup.who.clone();
+    match question {
+        Question::Retry { wish, .. } => ask(model, "retry", FlowRequest::Retry(wish)),
+        Question::Approve { run, checkpoint, .. } => {
+            let (stage, hash) = (Some(checkpoint.id.stage), Some(checkpoint.hash));
+            ask(model, "approving", FlowRequest::Approve(ApproveWish { run, stage, hash, who, note: None }))
+        }
+        Question::Cancel { run } => ask(model, "cancelling", FlowRequest::Cancel { run }),
+        Question::Proceed { run, checkpoint, .. } => {
+            let wish = ContinueWish { run, checkpoint, force_retry: false, who, approve_all: false };
+            ask(model, "continuing", FlowRequest::Continue(wish))
+        }
+        Question::Edit { run, checkpoint, selected } => {
+            let Some(what) = editable(&checkpoint).into_iter().nth(selected) else { return Vec::new() };
+            let order = EditOrder { run, checkpoint: checkpoint.id, hash: checkpoint.hash, what };
+            vec![Cmd::Edit(Box::new(order))]
+        }
+        Question::Type(typing) => typed(model, typing),
+    }
+}
+
+fn typed(model: &mut Model, mut typing: Typing) -> Vec<Cmd> {
+    let (who, text) = (model.setup.who.clone(), typing.input.text().to_owned());
+    let problem = match &typing.what {
+        TypingWhat::Reject { .. } if text.trim().is_empty() => {
+            Some("say what to do better; the stage reads it".to_owned())
+        }
+        TypingWhat::Reject { run, checkpoint, rewind_to } => {
+            let (run, stage, rewind_to) = (run.clone(), checkpoint.stage.clone(), rewind_to.clone());
+            let wish = RejectWish { run, stage, rewind_to, feedback: text, who };
+            return ask(model, "rejecting", FlowRequest::Reject(wish));
+        }
+        TypingWhat::Fork { run, at } => match BranchName::parse(text.trim()) {
+            Ok(branch) => {
+                let wish = ForkWish { run: run.clone(), at: at.clone(), branch, who };
+                return ask(model, "branching", FlowRequest::Fork(wish));
+            }
+            Err(why) => Some(why),
+        },
+        TypingWhat::Input { flow, given, missing } => {
+            let specs = model.config.as_ref().map(|config| config.flows.as_slice()).unwrap_or_default();
+            let (Some(spec), Some((key, rest))) =
+                (specs.iter().find(|spec| spec.name == *flow), missing.split_first())
+            else {
+                return Vec::new();
+            };
+            match inputs::from_text(spec, key, &text) {
+                Ok(value) => {
+                    let mut given = given.clone();
+                    given.insert(key.clone(), value);
+                    return run_with(model, flow.clone(), given, rest.to_vec());
+                }
+                Err(refusal) => Some(why(&refusal)),
+            }
+        }
+    };
+    typing.problem = problem;
+    model.dialog = Some(Dialog::Flow(Box::new(Question::Type(typing))));
+    Vec::new()
+}
+
+fn why(refusal: &Refusal) -> String {
+    format!("{refusal}; {}", refusal.hint())
+}

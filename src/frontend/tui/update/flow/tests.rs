@@ -1,0 +1,1 @@
+//! What keys come to on the screens of runs.

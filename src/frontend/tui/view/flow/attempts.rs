@@ -1,0 +1,127 @@
+//! The selected stage, told fully: how it stands, its attempts with their errors, and what it left.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::super::flows::pane::RunPane;
+use super::super::super::model::Model;
+use super::super::super::theme::Ink;
+use super::super::text::{fit, right, wrap};
+use super::super::{put_lines, span};
+use super::{stage_sign, stage_word};
+use crate::domain::flow::record::{Artifact, AttemptRecord, StageRecord};
+use crate::domain::json::JsonMap;
+use crate::domain::verdict::Verdict;
+use crate::frontend::text::{between, bytes, one_line, span as time_span};
+
+/// Attempts told one by one, the newest first.
+const TOLD: usize = 12;
+/// Lines of an error.
+const ERROR_LINES: usize = 4;
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunPane) {
+    let Some(stage) = pane.selected().filter(|_| area.height > 1) else { return };
+    let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
+    put_lines(frame, area, lines(model, stage, usize::from(area.width)), 0);
+}
+
+fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> {
+    let theme = model.theme();
+    let (sign, ink) = stage_sign(stage.status, stage.decision, theme);
+    let mut head = vec![
+        Span::raw(" "),
+        span(model, Ink::Strong, stage.name.to_string()),
+        span(model, ink, format!("   {sign} {}", stage_word(stage.status))),
+    ];
+    let reason = stage.reason.map(|reason| format!("   {}: {reason}", stage.decision));
+    head.extend(reason.map(|text| span(model, Ink::Quiet, text)));
+    let checkpoint = stage.checkpoint.as_ref().map(|one| format!("   {} {}", one.id, one.approval));
+    head.extend(checkpoint.map(|text| span(model, Ink::Quiet, text)));
+    let mut lines = vec![Line::from(head)];
+    let mut say = |ink: Ink, text: &str, most: usize| {
+        let mut wrapped = wrap(text, room.saturating_sub(2));
+        if wrapped.len() > most {
+            wrapped.truncate(most);
+            if let Some(last) = wrapped.last_mut() {
+                *last = super::super::text::ellipsis(last, room.saturating_sub(2), theme);
+            }
+        }
+        lines.extend(wrapped.into_iter().map(|line| Line::from(span(model, ink, format!(" {line}")))));
+    };
+    if let Some(error) = &stage.error {
+        say(Ink::Bad, &one_line(error), ERROR_LINES);
+    }
+    if let Some(feedback) = &stage.feedback {
+        say(Ink::Waiting, &format!("sent back: {}", one_line(feedback)), 2);
+    }
+    let attempts = stage.attempts.len();
+    for attempt in stage.attempts.iter().rev().take(TOLD) {
+        lines.push(attempt_line(model, attempt, room));
+    }
+    if attempts > TOLD {
+        lines.push(Line::from(span(model, Ink::Quiet, format!("  and {} before", attempts - TOLD))));
+    }
+    if let Some(outputs) = &stage.outputs {
+        lines.extend(outputs_lines(model, outputs, room));
+    }
+    lines.extend(artifact_lines(model, &stage.artifacts, room));
+    lines
+}
+
+/// `  2  12:40:51     41s  exit 1: Replicate API: 503 (will retry 2 more times)`
+fn attempt_line(model: &Model, attempt: &AttemptRecord, room: usize) -> Line<'static> {
+    let theme = model.theme();
+    let length = attempt
+        .started_at
+        .map(|from| time_span(between(from, attempt.ended_at.unwrap_or(model.now))))
+        .unwrap_or_default();
+    let started = attempt.started_at.map(|at| model.clock(at)).unwrap_or_default();
+    let (ink, end) = match (attempt.verdict, &attempt.error) {
+        (_, Some(error)) => (Ink::Bad, one_line(error)),
+        (None, None) if attempt.ended_at.is_none() => (Ink::Good, "goes on".to_owned()),
+        (None, None) => (Ink::Quiet, String::new()),
+        (Some(Verdict::Completed), None) => (Ink::Good, "done".to_owned()),
+        (Some(verdict), None) => (Ink::Waiting, verdict.word().replace('_', " ")),
+    };
+    let item = attempt.item.map(|item| format!(" item {item}")).unwrap_or_default();
+    let cpu = attempt.cpu_seconds.map(|cpu| format!("  cpu {cpu:.1}s"));
+    let memory = attempt.peak_rss_bytes.map(|peak| format!("  mem {}", bytes(peak)));
+    let cost = attempt.cost.map(|cost| format!("  cost {cost:.2}"));
+    let figures = [cpu, memory, cost].into_iter().flatten().collect::<String>();
+    let start = format!("  {:>3}{item}  {started}  {}  ", attempt.number, right(&length, 7, theme));
+    let left = room.saturating_sub(start.chars().count() + figures.chars().count() + 1);
+    Line::from(vec![
+        span(model, Ink::Text, start),
+        span(model, ink, fit(&end, left, theme)),
+        span(model, Ink::Quiet, figures),
+    ])
+}
+
+/// `  title = "A film"`: a line each, cut where it ends.
+pub(super) fn outputs_lines(model: &Model, outputs: &JsonMap, room: usize) -> Vec<Line<'static>> {
+    let line = |(key, value): (&String, &crate::domain::json::Json)| {
+        // A value may have megabytes; no more of it is looked at than fits.
+        let start: String = value.text().chars().take(room).collect();
+        let text = fit(&one_line(&start), room.saturating_sub(key.chars().count() + 6), model.theme());
+        Line::from(vec![
+            span(model, Ink::Accent, format!("  {}", one_line(key))),
+            span(model, Ink::Text, format!(" = {text}")),
+        ])
+    };
+    outputs.iter().map(line).collect()
+}
+
+pub(super) fn artifact_lines(model: &Model, artifacts: &[Artifact], room: usize) -> Vec<Line<'static>> {
+    let line = |artifact: &Artifact| {
+        let facts = format!("  {}  {}", bytes(artifact.size), short(artifact.hash.as_str()));
+        let name = fit(&one_line(&artifact.name), room.saturating_sub(facts.len() + 4), model.theme());
+        Line::from(vec![span(model, Ink::Accent, format!("  {name}")), span(model, Ink::Quiet, facts)])
+    };
+    artifacts.iter().map(line).collect()
+}
+
+/// Enough of a hash to tell two apart.
+pub(super) fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}

@@ -1,0 +1,247 @@
+//! Questions about runs, in a box above the screen.
+
+use ratatui::Frame;
+use ratatui::layout::{Position, Rect};
+use ratatui::text::{Line, Span};
+
+use super::super::super::event::EditWhat;
+use super::super::super::flows::question::{Question, Typing, TypingWhat, editable};
+use super::super::super::model::Model;
+use super::super::super::theme::Ink;
+use super::super::text::{fit, pad, width, wrap};
+use super::super::{message, on, open_box, put, put_lines};
+use super::attempts::{artifact_lines, outputs_lines, short};
+use crate::domain::flow::ask::{Plan, Planned};
+use crate::domain::flow::record::Checkpoint;
+use crate::domain::flow::status::Decision;
+use crate::frontend::text::{between, bytes, one_line, span as time_span};
+
+const WIDEST: u16 = 76;
+
+pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Question) {
+    match question {
+        Question::Retry { plan, scroll, .. } => {
+            let title = format!("Retry {} from {}?", plan.run, plan.from);
+            let lines = plan_lines(model, plan);
+            draw_long(frame, model, &title, lines, *scroll, &[("Enter", "retry"), ("Esc", "cancel")]);
+        }
+        Question::Approve { checkpoint, scroll, .. } => {
+            let title = format!("Approve {}?", checkpoint.id);
+            let lines = checkpoint_lines(model, checkpoint);
+            let keys = [("Enter", "approve"), ("R", "reject"), ("e", "edit"), ("Esc", "not now")];
+            draw_long(frame, model, &title, lines, *scroll, &keys);
+        }
+        Question::Cancel { run } => {
+            let text = "Its stages get the stop signal, and are killed after their grace. What has succeeded is kept, and a retry builds on it.";
+            draw_short(
+                frame,
+                model,
+                &format!("Cancel {run}?"),
+                text,
+                &[("Enter", "cancel it"), ("Esc", "let it run")],
+            );
+        }
+        Question::Proceed { run, does, .. } => {
+            let keys = [("Enter", "continue"), ("Esc", "cancel")];
+            draw_short(frame, model, &format!("Continue {run}?"), &format!("This {does}."), &keys);
+        }
+        Question::Edit { checkpoint, selected, .. } => draw_edit(frame, model, checkpoint, *selected),
+        Question::Type(typing) => draw_typing(frame, model, typing),
+    }
+}
+
+fn room(model: &Model) -> (u16, u16) {
+    let (width, height) = model.setup.size;
+    (width.saturating_sub(8).min(WIDEST), height.saturating_sub(6).max(1))
+}
+
+/// The lines of a question that scrolls, and how many of them fit.
+pub fn measure(model: &Model, question: &Question) -> (usize, usize) {
+    let lines = match question {
+        Question::Retry { plan, .. } => plan_lines(model, plan).len(),
+        Question::Approve { checkpoint, .. } => checkpoint_lines(model, checkpoint).len(),
+        Question::Cancel { .. } | Question::Proceed { .. } | Question::Edit { .. } | Question::Type(_) => 0,
+    };
+    (lines, usize::from(room(model).1))
+}
+
+fn draw_long(
+    frame: &mut Frame<'_>,
+    model: &Model,
+    title: &str,
+    lines: Vec<Line<'static>>,
+    scroll: usize,
+    keys: &[(&str, &str)],
+) {
+    let theme = model.theme();
+    let ground = theme.style(Ink::Dialog);
+    let (width, height) = room(model);
+    let total = lines.len();
+    let shown = total.min(usize::from(height));
+    let inner = open_box(frame, theme, title, (width, u16::try_from(shown).unwrap_or(height) + 2));
+    let lines = lines.into_iter().map(|line| line.style(ground)).collect();
+    put_lines(
+        frame,
+        Rect { height: inner.height.saturating_sub(2), ..inner },
+        lines,
+        scroll.min(total.saturating_sub(shown)),
+    );
+    let mut hints = message::keys(theme, keys);
+    if total > shown {
+        let end = (scroll + shown).min(total);
+        let text = format!("   lines {}-{end} of {total}", scroll + 1);
+        hints.push_span(Span::styled(text, on(theme.style(Ink::Quiet), ground)));
+    }
+    put(frame, Rect { y: inner.bottom().saturating_sub(1), height: 1, ..inner }, hints);
+}
+
+fn draw_short(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str, keys: &[(&str, &str)]) {
+    let theme = model.theme();
+    let ground = theme.style(Ink::Dialog);
+    let width = usize::from(room(model).0).min(60);
+    let mut lines: Vec<Line<'static>> =
+        wrap(&one_line(text), width).into_iter().map(|line| Line::styled(line, ground)).collect();
+    lines.push(Line::default());
+    lines.push(message::keys(theme, keys));
+    let inner = open_box(frame, theme, title, message::size(&lines, width));
+    put_lines(frame, inner, lines, 0);
+}
+
+/// `execute   render      failed: exit 1`, one a line; what is reused stands together.
+fn plan_lines(model: &Model, plan: &Plan) -> Vec<Line<'static>> {
+    let theme = model.theme();
+    let ground = theme.style(Ink::Dialog);
+    let room = usize::from(room(model).0);
+    let executed = || plan.stages.iter().filter(|one| one.decision == Decision::Execute);
+    let name = executed().map(|one| width(one.stage.as_str())).max().unwrap_or(0).clamp(8, room / 3);
+    let label = |text: &str, ink: Ink| Span::styled(pad(text, 10, theme), on(theme.style(ink), ground));
+    let mut lines = Vec::new();
+    for planned in executed() {
+        let detail =
+            planned.detail.as_ref().map(|detail| format!(": {}", one_line(detail))).unwrap_or_default();
+        let why = format!("{}{detail}", planned.reason);
+        lines.push(Line::from(vec![
+            label("execute", Ink::Waiting),
+            Span::styled(pad(planned.stage.as_str(), name, theme), on(theme.style(Ink::Strong), ground)),
+            Span::styled(format!("  {}", fit(&why, room.saturating_sub(name + 12), theme)), ground),
+        ]));
+    }
+    let kept: Vec<String> =
+        plan.stages.iter().filter(|one| one.decision == Decision::Reuse).map(reused).collect();
+    let mut first = true;
+    for line in wrap(&kept.join(", "), room.saturating_sub(10)).into_iter().filter(|_| !kept.is_empty()) {
+        let head = if first { label("reuse", Ink::Good) } else { Span::styled(" ".repeat(10), ground) };
+        lines.push(Line::from(vec![head, Span::styled(line, ground)]));
+        first = false;
+    }
+    lines.push(Line::from(vec![
+        label("new run", Ink::Quiet),
+        Span::styled(
+            format!(
+                "retry #{} of {}, depth {} of {}",
+                plan.retry_depth, plan.run, plan.retry_depth, plan.max_retry_depth
+            ),
+            ground,
+        ),
+    ]));
+    lines
+}
+
+fn reused(planned: &Planned) -> String {
+    planned.checkpoint.as_ref().map_or_else(|| planned.stage.to_string(), ToString::to_string)
+}
+
+/// What is approved, as it is: by its bytes.
+fn checkpoint_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>> {
+    let room = usize::from(room(model).0);
+    let age = time_span(between(checkpoint.created_at, model.now));
+    let made = match (&checkpoint.created_by, &checkpoint.edited_from) {
+        (Some(who), Some(from)) => format!("edited by {who} from {from}, {age} ago"),
+        _ => format!("made by {}, {age} ago", checkpoint.run_id),
+    };
+    let mut lines = vec![
+        Line::raw(fit(&format!("{made}, on branch {}", checkpoint.branch), room, model.theme())),
+        Line::raw(format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()))),
+        Line::default(),
+    ];
+    lines.extend(outputs_lines(model, &checkpoint.outputs, room));
+    lines.extend(artifact_lines(model, &checkpoint.artifacts, room));
+    if checkpoint.outputs.is_empty() && checkpoint.artifacts.is_empty() {
+        lines.push(Line::raw("  It left neither outputs nor artifacts."));
+    }
+    lines
+}
+
+fn draw_edit(frame: &mut Frame<'_>, model: &Model, checkpoint: &Checkpoint, selected: usize) {
+    let theme = model.theme();
+    let ground = theme.style(Ink::Dialog);
+    let (room, high) = room(model);
+    let room = usize::from(room).min(60);
+    let parts = editable(checkpoint);
+    let first = selected.saturating_sub(usize::from(high).saturating_sub(1));
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    for (place, part) in parts.iter().enumerate().skip(first).take(usize::from(high)) {
+        let text = match part {
+            EditWhat::Outputs(outputs) => format!("its outputs, {} in one text", outputs.len()),
+            EditWhat::Artifact { name, .. } => {
+                let size =
+                    checkpoint.artifacts.iter().find(|one| one.name == *name).map_or(0, |one| one.size);
+                format!("{}  {}", one_line(name), bytes(size))
+            }
+        };
+        let style = if place == selected { theme.style(Ink::Selection) } else { ground };
+        lines.push(Line::styled(pad(&text, room, theme), style));
+    }
+    lines.push(Line::default());
+    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", "edit it"), ("Esc", "cancel")]));
+    let title = format!("Edit what of {}?", checkpoint.id);
+    let inner = open_box(frame, theme, &title, message::size(&lines, room));
+    put_lines(frame, inner, lines, 0);
+}
+
+fn draw_typing(frame: &mut Frame<'_>, model: &Model, typing: &Typing) {
+    let theme = model.theme();
+    let ground = theme.style(Ink::Dialog);
+    let (title, hint, done) = match &typing.what {
+        TypingWhat::Reject { run, checkpoint, rewind_to } => {
+            let to = rewind_to.as_ref().unwrap_or(&checkpoint.stage);
+            let hint = format!("{run} goes back to {to}, which reads this in RESTAGE_FEEDBACK.");
+            (format!("Reject {checkpoint}: what should be better?"), hint, "reject")
+        }
+        TypingWhat::Fork { at, .. } => (
+            format!("A branch from {at}: its name?"),
+            "Runs on it and on others do not disturb one another.".to_owned(),
+            "branch",
+        ),
+        TypingWhat::Input { flow, missing, .. } => {
+            let key = missing.first().map_or("", String::as_str);
+            let more = match missing.len() {
+                0 | 1 => "Then it starts.".to_owned(),
+                more => format!("{} more after this one.", more - 1),
+            };
+            (format!("Run {flow}: {key}?"), more, if missing.len() > 1 { "next" } else { "run" })
+        }
+    };
+    let room = usize::from(room(model).0);
+    let mut lines = vec![Line::default()];
+    let (ink, text) = match &typing.problem {
+        Some(problem) => (Ink::Bad, one_line(problem)),
+        None => (Ink::Quiet, hint),
+    };
+    lines.extend(wrap(&text, room).into_iter().map(|line| Line::styled(line, on(theme.style(ink), ground))));
+    lines.push(Line::default());
+    lines.push(message::keys(theme, &[("Enter", done), ("Esc", "cancel")]));
+    let inner = open_box(frame, theme, &title, message::size(&lines, room));
+    put_lines(frame, inner, lines, 0);
+    // The end of a long text is what is being typed.
+    let column = typing.input.column();
+    let shift = column.saturating_sub(room.saturating_sub(3));
+    let shown: String = typing.input.text().chars().skip(shift).collect();
+    let line = Line::from(vec![
+        Span::styled("> ", on(theme.style(Ink::Key), ground)),
+        Span::styled(fit(&shown, room.saturating_sub(2), theme), on(theme.style(Ink::Strong), ground)),
+    ]);
+    put(frame, Rect { height: 1, ..inner }, line);
+    let x = inner.x + 2 + u16::try_from(column - shift).unwrap_or(0);
+    frame.set_cursor_position(Position { x: x.min(inner.right()), y: inner.y });
+}

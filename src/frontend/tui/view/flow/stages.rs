@@ -1,0 +1,196 @@
+//! The stages of a run: one line each, with its bar over time; and the graph of them.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::super::super::flows::pane::RunPane;
+use super::super::super::model::Model;
+use super::super::super::theme::Ink;
+use super::super::text::{pad, width};
+use super::super::{put, put_lines, span};
+use super::bars::{Axis, Cell, cells};
+use super::{stage_sign, stage_word};
+use crate::domain::flow::record::StageRecord;
+use crate::domain::flow::status::{Decision, StageStatus};
+use crate::frontend::flow::graph;
+use crate::frontend::text::{between, countdown, one_line, span as time_span};
+
+const LEAD: usize = 4;
+const TIME: usize = 8;
+/// Less tells nothing.
+const LEAST_BAR: usize = 12;
+/// So much of a run is looked at to find the longest name.
+const MEASURED: usize = 200;
+
+#[derive(Debug, Clone, Copy)]
+struct Columns {
+    name: usize,
+    words: usize,
+    bar: usize,
+}
+
+impl Columns {
+    fn of(pane: &RunPane, room: usize) -> Self {
+        let names = pane.stages().iter().take(MEASURED).map(|stage| width(stage.name.as_str()));
+        let name = names.max().unwrap_or(0).clamp(8, 24).min(room / 3);
+        let rest = room.saturating_sub(LEAD + name + 1 + TIME + 3);
+        let words = if rest >= 28 + LEAST_BAR { (rest / 3).clamp(28, 40) } else { rest };
+        Self { name, words, bar: rest.saturating_sub(words + 1) }
+    }
+}
+
+fn axis(model: &Model, pane: &RunPane, bar: usize) -> Option<Axis> {
+    let run = pane.run()?;
+    let to = run.ended_at.unwrap_or(model.now);
+    (bar >= LEAST_BAR).then(|| Axis::new(run.started_at.unwrap_or(to), to, bar))
+}
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunPane) {
+    if area.height == 0 || pane.stages().is_empty() {
+        return;
+    }
+    let room = usize::from(area.width);
+    let columns = Columns::of(pane, room);
+    let axis = axis(model, pane, columns.bar);
+    if let Some(axis) = &axis {
+        let before = " ".repeat(LEAD + columns.name + 1 + columns.words + 1 + TIME + 2);
+        let line = Line::from(span(model, Ink::Quiet, format!("{before}{}", axis.labels())));
+        put(frame, Rect { height: 1, ..area }, line);
+    }
+    let visible = pane.stages().iter().enumerate().skip(pane.offset);
+    for (y, (place, stage)) in (area.y + 1..area.bottom()).zip(visible) {
+        let selected = place == pane.stage;
+        let line = line(model, pane, stage, columns, axis.as_ref(), selected);
+        put(frame, Rect { y, height: 1, ..area }, line);
+    }
+}
+
+fn line(
+    model: &Model,
+    pane: &RunPane,
+    stage: &StageRecord,
+    columns: Columns,
+    axis: Option<&Axis>,
+    selected: bool,
+) -> Line<'static> {
+    let theme = model.theme();
+    let ground = match (selected, pane.in_tree) {
+        (false, _) => Style::new(),
+        (true, false) => theme.style(Ink::Selection),
+        (true, true) => theme.style(Ink::SelectionIdle),
+    };
+    let ink = |ink: Ink| if selected { ground } else { theme.style(ink) };
+    let (sign, status) = stage_sign(stage.status, stage.decision, theme);
+    let marker = if selected { theme.glyph("▌", ">") } else { " " };
+    let words_ink = if stage.decision == Decision::Reuse { Ink::Quiet } else { status };
+    let mut line = Line::from(vec![
+        Span::styled(format!("{marker} "), ink(Ink::Accent)),
+        Span::styled(sign, ink(status)),
+        Span::styled(" ", ground),
+        Span::styled(pad(stage.name.as_str(), columns.name, theme), ink(Ink::Text)),
+        Span::styled(" ", ground),
+        Span::styled(pad(&words(model, pane, stage), columns.words, theme), ink(words_ink)),
+        Span::styled(format!(" {:>TIME$}  ", time(model, stage)), ink(Ink::Text)),
+    ]);
+    let Some(axis) = axis else { return line };
+    if stage.decision == Decision::Reuse {
+        line.push_span(Span::styled(pad(theme.glyph("·", "."), columns.bar, theme), ink(Ink::Quiet)));
+        return line;
+    }
+    let of = |cell: Cell| match cell {
+        Cell::Empty => (" ", Ink::Text),
+        Cell::Ran => (theme.glyph("▓", "="), status),
+        Cell::Failed => (theme.glyph("✖", "x"), Ink::Bad),
+        Cell::Pause => (theme.glyph("░", "."), Ink::Quiet),
+        Cell::Retry => (theme.glyph("↻", "~"), Ink::Waiting),
+        Cell::Waits => (theme.glyph("░", "."), Ink::Waiting),
+    };
+    for run in cells(stage, axis, model.now).chunk_by(|a, b| a == b) {
+        if let Some(cell) = run.first() {
+            let (sign, cell_ink) = of(*cell);
+            line.push_span(Span::styled(sign.repeat(run.len()), ink(cell_ink)));
+        }
+    }
+    line
+}
+
+/// `running   attempt 2`, `reused from video-12`, `needs storyboard`.
+fn words(model: &Model, pane: &RunPane, stage: &StageRecord) -> String {
+    let word = stage_word(stage.status);
+    let attempt = stage.attempts.iter().filter(|attempt| attempt.item.is_none()).map(|one| one.number).max();
+    let items = stage.items.map(|items| format!("   {} of {} items", items.done, items.all));
+    let items = items.unwrap_or_default();
+    let attempt =
+        attempt.filter(|number| *number > 1).map(|number| format!("   attempt {number}")).unwrap_or_default();
+    match stage.status {
+        StageStatus::Succeeded | StageStatus::Degraded if stage.decision == Decision::Reuse => {
+            let from = stage.source_run_id.as_ref().map(|run| format!(" from {run}")).unwrap_or_default();
+            let degraded = if stage.status == StageStatus::Degraded { ", degraded" } else { "" };
+            format!("reused{from}{degraded}")
+        }
+        StageStatus::Pending => {
+            let needs = needs(pane, stage);
+            if needs.is_empty() { word.to_owned() } else { format!("needs {needs}") }
+        }
+        StageStatus::Backoff => {
+            let wait = stage.retry_at.map(|at| format!("   in {}", countdown(model.now, at)));
+            format!("{word}{}{attempt}", wait.unwrap_or_default())
+        }
+        StageStatus::Waiting => {
+            let id = stage.checkpoint.as_ref().map(|checkpoint| format!(": {}", checkpoint.id));
+            format!("{word}{}", id.unwrap_or_default())
+        }
+        StageStatus::Failed => match &stage.error {
+            Some(error) => format!("{word}: {}", one_line(error)),
+            None => format!("{word}{attempt}"),
+        },
+        StageStatus::Running | StageStatus::Succeeded | StageStatus::Degraded => {
+            format!("{word}{attempt}{items}")
+        }
+        StageStatus::Skipped | StageStatus::NotRun | StageStatus::Cancelled => word.to_owned(),
+    }
+}
+
+/// Of what it waits for: what has not ended well.
+fn needs(pane: &RunPane, stage: &StageRecord) -> String {
+    let Some(graph) = pane.graph() else { return String::new() };
+    let Some(place) = graph.index(&stage.name) else { return String::new() };
+    let open = |name: &&crate::domain::flow::ids::StageName| {
+        // The order of the file is that of the records, but for what was moved in it since.
+        let own = graph.index(name).and_then(|place| pane.stages().get(place));
+        own.filter(|own| own.name == **name).is_none_or(|own| !own.status.is_good())
+    };
+    let names = graph.upstream(place).iter().map(|before| graph.name(*before));
+    names.filter(open).take(4).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn time(model: &Model, stage: &StageRecord) -> String {
+    if stage.decision == Decision::Reuse {
+        return String::new();
+    }
+    let until = match stage.status {
+        StageStatus::Running | StageStatus::Backoff => Some(model.now),
+        _ => stage.ended_at.or_else(|| stage.attempts.iter().filter_map(|attempt| attempt.ended_at).max()),
+    };
+    stage.started_at.zip(until).map(|(from, to)| time_span(between(from, to))).unwrap_or_default()
+}
+
+/// None where it would be no picture any more.
+pub(super) fn graph_lines(model: &Model, pane: &RunPane, room: u16) -> Vec<String> {
+    let Some(graph) = pane.graph() else { return Vec::new() };
+    if graph.len() > graph::MOST_LINES || graph.len() < 3 || model.theme().ascii {
+        return Vec::new();
+    }
+    graph::draw_names(graph, usize::from(room.saturating_sub(8)))
+}
+
+pub(super) fn draw_graph(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunPane) {
+    if area.height == 0 {
+        return;
+    }
+    let lines = graph_lines(model, pane, area.width);
+    let lines = lines.into_iter().map(|line| Line::from(span(model, Ink::Quiet, format!("    {line}"))));
+    put_lines(frame, area, lines.collect(), 0);
+}

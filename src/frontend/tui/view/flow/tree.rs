@@ -1,0 +1,134 @@
+//! The checkpoints of the lineage as a tree: versions, who approved or made them, where the branches stand.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::super::super::flows::pane::RunPane;
+use super::super::super::model::Model;
+use super::super::super::theme::Ink;
+use super::super::text::{fit, pad, width};
+use super::super::{put, put_lines, span};
+use super::attempts::{artifact_lines, outputs_lines, short};
+use crate::domain::flow::record::Checkpoint;
+use crate::domain::flow::status::{Approval, StageStatus};
+use crate::domain::flow::tree::Row;
+
+/// What the selected checkpoint holds, below the tree.
+const DETAILS: u16 = 10;
+
+pub(super) fn rows_height(area: Rect) -> u16 {
+    let details = if area.height >= DETAILS * 2 { DETAILS } else { area.height / 3 };
+    area.height.saturating_sub(details + 1)
+}
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunPane) {
+    if area.height == 0 {
+        return;
+    }
+    let heading = match &pane.tree {
+        Some(tree) => {
+            format!(" Checkpoints of the lineage   {} on {} branches", tree.rows.len(), tree.branches.len())
+        }
+        None => " Checkpoints are being looked up".to_owned(),
+    };
+    put(frame, Rect { height: 1, ..area }, Line::from(span(model, Ink::Accent, heading)));
+    let Some(tree) = &pane.tree else { return };
+    if tree.rows.is_empty() {
+        let text = "  No stage has left anything so far.";
+        put(frame, Rect { y: area.y + 1, height: 1, ..area }, Line::from(span(model, Ink::Quiet, text)));
+        return;
+    }
+    let height = rows_height(area);
+    let list = Rect { y: area.y + 1, height, ..area };
+    let room = usize::from(area.width);
+    let of = |row: &Row| width(&row.prefix) + width(&row.id.to_string());
+    let names = tree.rows.iter().skip(pane.tree_offset).take(usize::from(height)).map(of).max().unwrap_or(0);
+    let names = names.min(room / 2);
+    let visible = tree.rows.iter().enumerate().skip(pane.tree_offset);
+    for (y, (place, row)) in (list.y..list.bottom()).zip(visible) {
+        put(frame, Rect { y, height: 1, ..area }, line(model, row, names, room, place == pane.checkpoint));
+    }
+    let below = Rect { y: list.bottom(), height: area.height - height - 1, ..area };
+    if let Some(checkpoint) = pane.selected_row().and_then(|row| tree.get(&row.id)) {
+        put_lines(frame, below, details(model, checkpoint, room), 0);
+    }
+}
+
+pub(super) const fn sign(approval: Approval, ascii: bool) -> (&'static str, Ink) {
+    let (glyph, plain, ink) = match approval {
+        Approval::Pending => ("!", "!", Ink::Waiting),
+        Approval::Approved => ("✔", "+", Ink::Good),
+        Approval::Rejected => ("✖", "x", Ink::Bad),
+    };
+    (if ascii { plain } else { glyph }, ink)
+}
+
+fn line(model: &Model, row: &Row, names: usize, room: usize, selected: bool) -> Line<'static> {
+    let theme = model.theme();
+    let ground = if selected { theme.style(Ink::Selection) } else { Style::new() };
+    let ink = |ink: Ink| if selected { ground } else { theme.style(ink) };
+    let (sign, approval) = sign(row.approval, theme.ascii);
+    let marker = if selected { theme.glyph("▌", ">") } else { " " };
+    let prefix = if theme.ascii { plain(&row.prefix) } else { row.prefix.clone() };
+    let degraded = if row.status == StageStatus::Degraded { ", degraded" } else { "" };
+    let who = match (&row.who, &row.edited_from, &row.approved_by) {
+        (Some(who), Some(from), _) => format!("edited by {who} from {from}"),
+        (Some(who), None, _) => format!("by {who}"),
+        (None, _, Some(who)) => format!("by {who}"),
+        (None, _, None) => String::new(),
+    };
+    let heads =
+        row.heads.iter().map(|head| format!(" {} {head}", theme.glyph("◄", "<-"))).collect::<String>();
+    let mut line = Line::from(vec![
+        Span::styled(format!("{marker} "), ink(Ink::Accent)),
+        Span::styled(pad(&format!("{prefix}{}", row.id), names, theme), ink(Ink::Text)),
+        Span::styled(format!("  {sign} {}{degraded}", row.approval), ink(approval)),
+        Span::styled(format!("  {}", row.branch), ink(Ink::Quiet)),
+        Span::styled(format!("  {}", row.run_id), ink(Ink::Quiet)),
+        Span::styled(if who.is_empty() { String::new() } else { format!("  {who}") }, ink(Ink::Quiet)),
+        Span::styled(format!("  {}", model.clock(row.created_at)), ink(Ink::Quiet)),
+    ]);
+    // Where a branch stands matters more than what is cut for it.
+    let left = room.saturating_sub(width(&heads) + 1);
+    if line.width() > left {
+        let mut kept = 0;
+        for span in &mut line.spans {
+            let own = span.width();
+            if kept + own > left {
+                span.content = fit(&span.content, left.saturating_sub(kept), theme).into();
+            }
+            kept += span.width();
+        }
+    }
+    line.push_span(Span::styled(heads, ink(Ink::Accent)));
+    if selected {
+        let missing = room.saturating_sub(line.width());
+        line.push_span(Span::styled(" ".repeat(missing), ground));
+    }
+    line
+}
+
+/// The lines of the tree in a terminal without them.
+fn plain(prefix: &str) -> String {
+    prefix.replace('├', "|").replace('└', "`").replace('─', "-").replace('│', "|")
+}
+
+fn details(model: &Model, checkpoint: &Checkpoint, room: usize) -> Vec<Line<'static>> {
+    let hash = format!("   {}", short(checkpoint.hash.as_str()));
+    let mut lines = vec![
+        Line::default(),
+        Line::from(vec![
+            span(model, Ink::Strong, format!(" {}", checkpoint.id)),
+            span(model, Ink::Quiet, hash),
+        ]),
+    ];
+    if let Some(note) = &checkpoint.note {
+        let text = fit(&crate::frontend::text::one_line(note), room.saturating_sub(8), model.theme());
+        lines.push(Line::from(span(model, Ink::Waiting, format!("  note: {text}"))));
+    }
+    lines.extend(outputs_lines(model, &checkpoint.outputs, room));
+    lines.extend(artifact_lines(model, &checkpoint.artifacts, room));
+    lines
+}

@@ -1,0 +1,223 @@
+//! What stages leave behind: outputs of every kind, artifacts of every name, and what is wrong with them.
+
+use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use super::{Flows, stage};
+
+#[test]
+fn every_slip_in_an_output_fails_the_stage_and_says_which() {
+    let cases: [(&str, &str); 17] = [
+        ("", "the output lacks \"k\", declared in \"outputs\""),
+        ("printf 'k=1\\nmore=2\\n'", "the output has \"more\", which is not declared; \"outputs\" has \"k\""),
+        ("echo '{\"more\":1,\"k\":2}'", "the output has \"more\", which is not declared"),
+        ("echo '{\"k\":1'", "the output is no JSON object: EOF"),
+        ("echo '{\"k\":}'", "the output is no JSON object, at \"k\": expected value at line 1 column 6"),
+        ("echo '{\"k\":1,\"k\":2}'", "the output is no JSON object, at \"k\": it is there twice"),
+        ("echo '{\"k\":1} x'", "the output is no JSON object: trailing characters"),
+        ("echo '[1]'", "the output is a JSON array"),
+        ("echo hello", "line 1 of the output is neither key=value nor key<<EOF: \"hello\""),
+        ("echo =1", "line 1 of the output has no key before its \"=\""),
+        ("echo 'k<<'", "line 1 of the output names nothing that ends \"k\""),
+        ("printf 'k<<EOF\\nx\\n'", "\"k\" in line 1 of the output never ends: no line is \"EOF\""),
+        ("printf 'k=1\\nk=2\\n'", "\"k\" in line 2 of the output is there already, in line 1"),
+        ("printf 'k=\\377\\n'", "the output is no UTF-8: the byte at offset 2 (line 1) begins no character"),
+        (
+            "printf 'k=1\\nstatus=degraded\\n'",
+            "the stage calls itself degraded, and only one with \"allow_degraded\": true may",
+        ),
+        ("printf 'k=1\\ncost=-2\\n'", "the output's \"cost\" is \"-2\""),
+        (
+            "truncate -s 65M /dev/stdout; truncate -s 65M",
+            "the output has 68157440 bytes, and 67108864 (64 MiB) is the limit",
+        ),
+    ];
+    let stages: Vec<Value> = cases
+        .iter()
+        .enumerate()
+        .map(|(index, (script, _))| {
+            // Sparse, and too large to be looked at.
+            let script = if script.starts_with("truncate") {
+                "truncate -s 65M $RESTAGE_OUTPUT".to_owned()
+            } else if script.is_empty() {
+                String::new()
+            } else {
+                format!("{script} > $RESTAGE_OUTPUT")
+            };
+            json!({ "name": format!("s{index}"), "command": format!("{script};").replace(";;", ";"), "outputs": ["k"] })
+        })
+        .map(|mut stage| {
+            if stage["command"] == ";" {
+                stage["command"] = json!(["true"]);
+            }
+            // Keys that nobody shares: unordered stages may not write the same one.
+            stage["needs"] = json!([]);
+            stage
+        })
+        .collect();
+    let flows_of = |stage: &Value, index: usize| (format!("f{index}"), json!({ "stages": [stage] }));
+    let all: serde_json::Map<String, Value> =
+        stages.iter().enumerate().map(|(index, stage)| flows_of(stage, index)).collect();
+    let flows = Flows::new(&Value::Object(all));
+    for index in 0..cases.len() {
+        flows.ok(&["run", &format!("f{index}"), "--detach"]);
+    }
+    for (index, (script, why)) in cases.iter().enumerate() {
+        let run = format!("f{index}-1");
+        flows.until(&run, "failed");
+        let row = flows.stage(&run, &format!("s{index}"));
+        let error = row["error"].as_str().unwrap();
+        assert!(error.contains(why), "{script}: {error}");
+        assert_eq!((&row["outputs"], &row["checkpoint"]), (&Value::Null, &Value::Null), "{script}");
+        assert_eq!(row["attempts"][0]["error"], error, "{script}");
+    }
+}
+
+#[test]
+fn outputs_of_every_form_pass_as_they_are() {
+    let flows = Flows::new(&json!({ "f": { "stages": [
+        stage("lines", "printf 'a=1=2 \\nb<<END\\nx=1\\n\\n  y\\nEND\\nc=\\n' > $RESTAGE_OUTPUT", json!({
+            "outputs": ["a", "b", "c"]
+        })),
+        stage("object", "printf '\\357\\273\\277 { \"d\" : { \"z\" : 1.50, \"a\" : [ ] }, \"cost\": 0.25 }' > $RESTAGE_OUTPUT",
+            json!({ "outputs": ["d"], "needs": ["lines"] })),
+        stage("more", "printf 'cost=0.5\\nstatus=succeeded\\n' > $RESTAGE_OUTPUT", json!({ "needs": ["lines"] })),
+        stage("end", "cat $RESTAGE_STATE > state", json!({ "needs": ["object", "more"] })),
+    ] } }));
+    flows.ok(&["run", "f"]);
+    assert_eq!(flows.read("state").trim(), r#"{"a":"1=2 ","b":"x=1\n\n  y","c":"","d":{"z":1.50,"a":[]}}"#);
+    assert_eq!(flows.show("f-1")["cost"], 0.75);
+}
+
+#[test]
+fn artifacts_of_every_name_and_content_arrive_as_they_were() {
+    let names = [
+        "plain",
+        "with space",
+        "it's \"quoted\"",
+        "a\\b",
+        "sub/$HOME/`x`",
+        "-rf",
+        "\u{e9}\u{1f600}",
+        "tab\there",
+    ];
+    let mut script = String::from("cd \"$RESTAGE_ARTIFACTS\"; mkdir -p 'sub/$HOME'; ");
+    for name in names {
+        let quoted = name.replace('\'', "'\\''");
+        write!(script, "cat \"$OLDPWD/bytes\" > './{quoted}'; ").unwrap();
+    }
+    script.push_str("chmod +x plain; ln -s plain link; rm link");
+    let flows = Flows::new(&json!({ "f": { "stages": [
+        stage("a", &script, json!({ "artifacts": ["**"] })),
+        stage("b", "cp -r \"$RESTAGE_INPUTS/a\" copy; ! echo x 2>/dev/null > \"$RESTAGE_INPUTS/a/plain\" || \
+            echo evil > \"$RESTAGE_INPUTS/a/with space\"; ./copy/plain 2>/dev/null; true", json!({ "needs": ["a"] })),
+        stage("c", "cmp bytes \"$RESTAGE_INPUTS/a/with space\" && cmp bytes \"$RESTAGE_INPUTS/a/plain\"",
+            json!({ "needs": ["b"] })),
+    ] } }));
+    let bytes: Vec<u8> =
+        (0..300_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(flows.path("bytes"), &bytes).unwrap();
+    flows.ok(&["run", "f"]);
+    for name in names {
+        assert!(std::fs::read(flows.path("copy").join(name)).unwrap() == bytes, "{name:?}");
+    }
+    assert_ne!(std::fs::metadata(flows.path("copy/plain")).unwrap().permissions().mode() & 0o100, 0);
+    let row = flows.stage("f-1", "a");
+    let listed = row["artifacts"].as_array().unwrap();
+    assert_eq!(listed.len(), names.len());
+    // The same bytes are kept once.
+    assert!(listed.iter().all(|one| one["hash"] == listed[0]["hash"] && one["size"] == bytes.len()));
+}
+
+#[test]
+fn artifacts_that_are_not_as_declared_fail_the_stage() {
+    let cases = [
+        ("true", "*.png"),
+        ("touch $RESTAGE_ARTIFACTS/a.png $RESTAGE_ARTIFACTS/b.txt", "b.txt"),
+        ("touch $RESTAGE_ARTIFACTS/a.png; ln -s /etc/passwd $RESTAGE_ARTIFACTS/b.png", "b.png"),
+        ("touch $RESTAGE_ARTIFACTS/a.png; mkfifo $RESTAGE_ARTIFACTS/b.png", "b.png"),
+        ("touch $RESTAGE_ARTIFACTS/\"$(printf 'x\\377.png')\"", "x"),
+        // It takes away what it was given.
+        ("rm -rf $RESTAGE_ARTIFACTS", "artifacts"),
+        ("d=$(dirname $RESTAGE_OUTPUT); chmod -R u+w $d; rm -rf $d", "attempt"),
+    ];
+    let all: serde_json::Map<String, Value> = cases
+        .iter()
+        .enumerate()
+        .map(|(index, (script, _))| {
+            (
+                format!("f{index}"),
+                json!({ "stages": [{ "name": "a", "command": script, "artifacts": ["*.png"] }] }),
+            )
+        })
+        .collect();
+    let flows = Flows::new(&Value::Object(all));
+    for index in 0..cases.len() {
+        flows.ok(&["run", &format!("f{index}"), "--detach"]);
+    }
+    for (index, (script, why)) in cases.iter().enumerate() {
+        let run = format!("f{index}-1");
+        flows.until(&run, "failed");
+        let row = flows.stage(&run, "a");
+        let error = row["error"].as_str().unwrap();
+        assert!(error.contains(why), "{script}: {error}");
+    }
+    // Where nothing was to be left, nothing is missed.
+    flows.reconfigure(&json!({ "g": { "stages": [
+        { "name": "a", "command": "d=$(dirname $RESTAGE_OUTPUT); chmod -R u+w $d; rm -rf $d" },
+        { "name": "b", "needs": ["a"], "command": "rm -rf .restage/runs/g-1" },
+        { "name": "c", "needs": ["b"], "command": ["true"] },
+    ] } }));
+    let (code, _, told) = flows.run(&["run", "g"]);
+    assert_eq!(code, 0, "{told}");
+}
+
+#[test]
+fn a_state_that_grows_too_large_is_told_at_its_cap() {
+    // Each below the limit of one output; two of them make more than a state may have.
+    let big =
+        |key: &str| format!("(printf {key}=; head -c 40000000 /dev/zero | tr '\\0' x) > $RESTAGE_OUTPUT");
+    let flows = Flows::new(&json!({ "f": { "stages": [
+        { "name": "a", "command": big("a"), "outputs": ["a"] },
+        { "name": "b", "command": big("b"), "outputs": ["b"] },
+        { "name": "c", "command": ["true"], "needs": ["a", "b"] },
+    ] } }));
+    flows.ends(1, &["run", "f"]);
+    let error = flows.stage("f-1", "c")["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("64 MiB") && error.contains("artifacts"), "{error}");
+    assert_eq!([flows.status("f-1", "a"), flows.status("f-1", "b")], ["succeeded", "succeeded"]);
+}
+
+#[test]
+fn a_degraded_stage_is_used_downstream_and_can_be_retried() {
+    let flows = Flows::new(&json!({ "f": { "stages": [
+        stage("a", "echo '{\"k\":1,\"status\":\"degraded\"}' > $RESTAGE_OUTPUT; \
+            [ ! -e whole ] || echo '{\"k\":2}' > $RESTAGE_OUTPUT", json!({ "outputs": ["k"], "allow_degraded": true })),
+        stage("b", "cat $RESTAGE_STATE > state", json!({ "needs": ["a"] })),
+        stage("beside", "", json!({})),
+    ] }, "g": { "stages": [
+        stage("a", "exit 7", json!({ "degraded_exit_codes": [7] })),
+    ] } }));
+    let told = flows.ends(4, &["run", "f"]);
+    assert!(told.contains("Degraded: f-1/a"), "{told}");
+    assert_eq!(
+        (flows.show("f-1")["status"].as_str(), flows.read("state").trim()),
+        (Some("degraded"), "{\"k\":1}")
+    );
+    flows.ends(0, &["run", "f", "--allow-degraded"]);
+    flows.write("whole", "");
+    flows.ran();
+    // What is degraded may be retried without force, and by default is.
+    flows.ends(0, &["retry", "f-1"]);
+    assert_eq!(
+        (flows.ran(), flows.read("state").trim().to_owned()),
+        (vec!["a".into(), "b".into()], "{\"k\":2}".into())
+    );
+    assert_eq!(flows.show("f-3")["status"], "succeeded");
+    flows.ends(0, &["retry", "f-2", "--from", "b", "--force", "--allow-degraded"]);
+    assert_eq!((flows.ran(), flows.read("state").trim().to_owned()), (vec!["b".into()], "{\"k\":1}".into()));
+    assert_eq!(flows.show("f-4")["status"], "degraded");
+    flows.ends(4, &["run", "g"]);
+}
