@@ -134,20 +134,21 @@ impl Engine {
     }
 
     pub(super) fn resume_unfinished(&mut self, mut claims: Claims) {
-        let unfinished = match self.store.unfinished() {
-            Ok(unfinished) => unfinished,
+        match self.store.unfinished() {
+            Ok(unfinished) => {
+                for run in unfinished {
+                    let claimed = claims.remove(&run).unwrap_or_default();
+                    self.resume(&run, &claimed);
+                }
+                for (name, _) in claims.into_values().flatten() {
+                    self.guests.send(GuestOrder::Forget { name }).ok();
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "look for runs that lay unfinished");
                 self.unlooked = Some(claims);
-                return self.try_later();
+                self.try_later();
             }
-        };
-        for run in unfinished {
-            let claimed = claims.remove(&run).unwrap_or_default();
-            self.resume(&run, &claimed);
-        }
-        for (name, _) in claims.into_values().flatten() {
-            self.guests.send(GuestOrder::Forget { name }).ok();
         }
     }
 }

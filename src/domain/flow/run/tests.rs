@@ -228,7 +228,8 @@ impl World {
     /// The next backoff is over.
     fn time_passes(&mut self) -> bool {
         let Some((at, unit)) = self.timers.pop_first() else { return false };
-        self.seconds = self.seconds.max(at.as_nanos().div_ceil(1_000_000_000));
+        let ahead = at.since(moment(0).now.mono).as_nanos().div_ceil(1_000_000_000);
+        self.seconds = self.seconds.max(u64::try_from(ahead).unwrap());
         self.step(|run, at| run.due(unit, at));
         true
     }
