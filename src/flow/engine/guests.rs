@@ -133,6 +133,9 @@ impl Engine {
         }
         self.inventory = Some(inventory);
         self.resume_unfinished(claims);
+        for ask in std::mem::take(&mut self.early) {
+            self.on_ask(ask);
+        }
     }
 
     pub(super) fn resume_unfinished(&mut self, mut claims: Claims) {
@@ -151,9 +154,6 @@ impl Engine {
                 self.unlooked = Some(claims);
                 self.try_later();
             }
-        }
-        for ask in std::mem::take(&mut self.early) {
-            self.on_ask(ask);
         }
     }
 }

@@ -29,6 +29,7 @@ impl Engine {
                 let status = active.run.status;
                 self.unresumed.remove(id);
                 self.active.insert(id.clone(), active);
+                self.take_over_edits(id);
                 match status {
                     RunStatus::Running => {
                         self.hold(id);
@@ -50,6 +51,29 @@ impl Engine {
                 self.try_later();
             }
             Err(refusal) => tracing::error!(run = %id, error = %refusal, "go on with a run"),
+        }
+    }
+
+    /// An edit may be on record that the run, which waited for what was edited, has not heard of.
+    fn take_over_edits(&mut self, id: &RunId) {
+        let Some(run) = self.active.get(id).map(|active| &active.run).filter(|run| run.is_waiting()) else {
+            return;
+        };
+        let mut waits: Vec<CheckpointId> = run
+            .stages
+            .iter()
+            .filter(|stage| stage.status == StageStatus::Waiting)
+            .filter_map(|stage| stage.checkpoint.clone())
+            .collect();
+        let (root, branch) = (run.root.clone(), run.branch.clone());
+        let Ok((all, _)) = self.store.checkpoints(&root) else { return };
+        // Each edit is newer than what it was made from, so one look at each is enough.
+        for one in all.into_iter().filter(|one| one.branch == branch) {
+            let place = waits.iter().position(|seen| one.edited_from.as_ref() == Some(seen));
+            if let Some(place) = place {
+                waits[place] = one.id.clone();
+                self.step(id, |run| run.edited(one));
+            }
         }
     }
 

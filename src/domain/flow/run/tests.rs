@@ -542,6 +542,39 @@ fn what_is_rejected_runs_again_with_what_was_said_and_new_numbers() {
     );
 }
 
+#[test]
+fn what_runs_beside_a_rejection_is_ended_and_its_number_is_not_given_again() {
+    let mut world = World::new(flow("a:\n b: a manual\n side: a"));
+    world.goes("a", End::Good);
+    world.goes("b", End::Good);
+    let (a, b, side) = (world.unit("a"), world.unit("b"), world.unit("side"));
+    world.step(|run, at| run.reject(b.stage, a.stage, Some(judgement("b@1")), "darker", at));
+    assert_eq!(world.words(), "a=pending b=pending side=pending");
+    let cut = &world.rows[&name("side")].attempts;
+    assert_eq!((cut[0].number, cut[0].verdict, cut[0].blameless), (1, Some(Verdict::Stopped), true));
+    // Its end comes late and concerns nobody.
+    let late = world.live.remove(&side).unwrap();
+    let at = world.moment();
+    assert_eq!(world.run.ended(side, stopped(late), at), Turn::default());
+    world.goes("a", End::Good);
+    world.goes("side", End::Good);
+    world.goes("b", End::Good);
+    assert_eq!(world.launched, [(a, 1), (b, 1), (side, 1), (a, 2), (b, 2), (side, 2)]);
+    assert_eq!(world.record.status, RunStatus::Waiting);
+}
+
+#[test]
+fn what_was_interrupted_goes_on_whole_when_a_person_approves_a_part_of_it() {
+    let mut world = World::new(flow("a: manual\n b: a\n beside:"));
+    world.goes("a", End::Good);
+    world.step(Run::interrupt);
+    assert_eq!(world.record.status, RunStatus::Interrupted);
+    world.dies_and_comes_back();
+    let unit = world.unit("a");
+    world.step(|run, at| run.approve(unit.stage, Some(judgement("a@1")), at));
+    assert_eq!(world.lives(), ["b", "beside"]);
+}
+
 fn judgement(checkpoint: &str) -> Judgement {
     Judgement {
         checkpoint: CheckpointId::parse(checkpoint).unwrap(),

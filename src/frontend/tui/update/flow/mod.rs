@@ -350,7 +350,7 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: Declined) {
             }
         }
         FlowRequest::Runs(filter) if *filter == Flows::latest_filter() => flows.latest.answered(now),
-        FlowRequest::Glance { .. } | FlowRequest::Runs(_) => {
+        FlowRequest::Runs(_) => {
             flows.history.fresh.answered(now);
             flows.history.problem = Some(said(&declined));
         }
@@ -363,6 +363,7 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: Declined) {
         | FlowRequest::Continue(_)
         | FlowRequest::Edit(_)
         | FlowRequest::Fork(_)
+        | FlowRequest::Glance { .. }
         | FlowRequest::Gc { .. } => {
             if let Some(thing) = thing(what) {
                 flows.done(&thing);
