@@ -391,7 +391,9 @@ fn a_run_waits_goes_on_fails_and_is_retried() {
     terminal.expect("✖ failed");
     terminal.press("l");
     terminal.expect("\"text\":\"one\"");
-    terminal.press("\x1b\x1b");
+    terminal.press("\x1b");
+    terminal.expect("run after");
+    terminal.press("\x1b");
     terminal.expect("failed at render");
     terminal.expect("1/2");
     terminal.press("H/succ");
@@ -420,6 +422,7 @@ fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
     terminal.expect("script@2 is new");
     terminal.press("t");
     terminal.expect("edited by");
+    terminal.expect("▌ script@2");
     terminal.press("a");
     terminal.expect("Approve script@2?");
     terminal.expect("text = \"two\"");

@@ -40,6 +40,11 @@ impl Fresh {
         (self.stale, self.asked, self.not_before) = (true, None, now);
     }
 
+    /// What is known is how things are, as far as anybody has told.
+    pub const fn is_settled(&self) -> bool {
+        !self.stale && self.asked.is_none()
+    }
+
     /// Whether it is to be asked for now; then it counts as asked.
     pub fn ask(&mut self, now: Timestamp) -> bool {
         let due = self.stale && self.asked.is_none() && self.not_before <= now;

@@ -9,6 +9,7 @@ use crate::domain::flow::ids::{FlowName, RunId};
 use crate::domain::flow::record::{RunFilter, RunRecord, StageRecord};
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::RunView;
+use crate::domain::keys::Action;
 use crate::domain::time::Timestamp;
 
 #[cfg(test)]
@@ -45,6 +46,8 @@ pub struct Flows {
     /// Where the screen of a run leads back to.
     pub back_to: Screen,
     pub history: History,
+    /// What somebody wants to do with a checkpoint of this run that is still being looked up.
+    pub once_known: Option<(RunId, Action)>,
     /// What was asked for and has not been answered: a second time waits for it by not being done.
     doing: HashMap<Thing, &'static str>,
 }
@@ -74,6 +77,7 @@ impl Flows {
             pane: None,
             back_to: Screen::Main,
             history: History::new(now),
+            once_known: None,
             doing: HashMap::new(),
         }
     }
@@ -146,6 +150,7 @@ impl Flows {
         self.latest.reset(now);
         self.counting = None;
         self.uncountable.clear();
+        self.once_known = None;
         self.history.doubt(now);
         if let Some(pane) = &mut self.pane {
             pane.doubt(now);

@@ -38,6 +38,8 @@ pub struct RunPane {
     /// The tree has the keyboard.
     pub in_tree: bool,
     pub checkpoint: usize,
+    /// Somebody has selected it; else it is what the selected stage left.
+    pub checkpoint_chosen: bool,
     pub tree_offset: usize,
     pub show: Fresh,
     pub load_tree: Fresh,
@@ -90,6 +92,7 @@ impl RunPane {
             offset: 0,
             in_tree: false,
             checkpoint: 0,
+            checkpoint_chosen: false,
             tree_offset: 0,
             show: Fresh::new(now),
             load_tree: Fresh::new(now),
@@ -133,6 +136,9 @@ impl RunPane {
         self.problem = None;
         let place = self.stages().iter().position(|stage| Some(&stage.name) == before.as_ref());
         self.stage = if self.chosen { place.unwrap_or(0) } else { self.what_matters() };
+        if !self.checkpoint_chosen {
+            self.checkpoint = self.place_in_tree();
+        }
         self.link(spec);
     }
 
@@ -227,13 +233,12 @@ impl RunPane {
 
     pub fn take_tree(&mut self, checkpoints: Vec<Checkpoint>, branches: Vec<BranchView>) {
         let before = self.selected_row().map(|row| row.id.clone());
-        let first = self.tree.is_none();
         let tree = TreeOf::new(checkpoints, branches);
         let same = tree.rows.iter().position(|row| Some(&row.id) == before.as_ref());
         let last = tree.rows.len().saturating_sub(1);
         self.tree = Some(tree);
         self.checkpoint = same.unwrap_or(self.checkpoint).min(last);
-        if first {
+        if !self.checkpoint_chosen {
             self.checkpoint = self.place_in_tree();
         }
     }

@@ -319,6 +319,7 @@ fn move_in_run(model: &mut Model, by: Scroll) {
     if pane.in_tree {
         let rows = pane.tree.as_ref().map_or(0, |tree| tree.rows.len());
         pane.checkpoint = moved(by, pane.checkpoint, rows, page);
+        pane.checkpoint_chosen = true;
     } else {
         pane.stage = moved(by, pane.stage, pane.stages().len(), page);
         pane.chosen = true;

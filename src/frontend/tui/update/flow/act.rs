@@ -3,6 +3,7 @@
 use super::super::super::dialog::Dialog;
 use super::super::super::event::{Cmd, EditOrder};
 use super::super::super::flows::Thing;
+use super::super::super::flows::pane::RunPane;
 use super::super::super::flows::question::{Question, Typing, TypingWhat, editable};
 use super::super::super::model::{Focus, Model, Screen};
 use super::super::super::theme::Ink;
@@ -20,6 +21,9 @@ use crate::domain::keys::{Action, Place};
 pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd>> {
     if !action.binding().is_some_and(|binding| binding.scope.covers(model.place())) {
         return None;
+    }
+    if waits_for_tree(model, action) {
+        return Some(Vec::new());
     }
     let cmds = match action {
         Action::Retry => retry(model),
@@ -39,6 +43,7 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
             if let Some(pane) = &mut model.flows.pane {
                 pane.in_tree = !pane.in_tree;
                 pane.checkpoint = pane.place_in_tree();
+                pane.checkpoint_chosen = false;
             }
             Vec::new()
         }
@@ -47,6 +52,46 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
         _ => return None,
     };
     Some(cmds)
+}
+
+/// A checkpoint that was left a moment ago is still being looked up: the key counts once it is known.
+fn waits_for_tree(model: &mut Model, action: Action) -> bool {
+    let is_known = match action {
+        Action::Approve | Action::Reject => pending(model).is_some(),
+        Action::Edit | Action::Fork => model.flows.pane.as_ref().is_some_and(|pane| pane.target().is_some()),
+        _ => return false,
+    };
+    let (now, run) = (model.now, model.target_run());
+    let Some(pane) = model.flows.pane.as_mut().filter(|pane| Some(&pane.id) == run.as_ref()) else {
+        return false;
+    };
+    let settled = pane.show.is_settled() && pane.load_tree.is_settled();
+    if is_known || settled || pane.problem.is_some() {
+        return false;
+    }
+    pane.show.hurry(now);
+    pane.load_tree.hurry(now);
+    model.flows.once_known = run.map(|run| (run, action));
+    true
+}
+
+/// Something was looked up: the key that waited for it counts now, where it is still about the same.
+pub(super) fn resume(model: &mut Model) -> Vec<Cmd> {
+    let Some((run, action)) = model.flows.once_known.clone() else { return Vec::new() };
+    if model.dialog.is_some() || model.target_run() != Some(run) {
+        model.flows.once_known = None;
+        return Vec::new();
+    }
+    let known =
+        model.flows.pane.as_ref().is_some_and(|pane| {
+            pane.show.is_settled() && pane.load_tree.is_settled() || pane.problem.is_some()
+        });
+    let judged = matches!(action, Action::Approve | Action::Reject) && pending(model).is_some();
+    if known || judged {
+        model.flows.once_known = None;
+        return act(model, action).unwrap_or_default();
+    }
+    Vec::new()
 }
 
 /// What a request is about, as a title.
@@ -285,10 +330,7 @@ fn why_not(
     Vec::new()
 }
 
-fn walk(
-    model: &mut Model,
-    to: impl Fn(&super::super::super::flows::pane::RunPane) -> Option<RunId>,
-) -> Vec<Cmd> {
+fn walk(model: &mut Model, to: impl Fn(&RunPane) -> Option<RunId>) -> Vec<Cmd> {
     let Some(pane) = &model.flows.pane else { return Vec::new() };
     let (in_tree, lineage) = (pane.in_tree, pane.lineage.clone());
     if let Some(run) = to(pane) {

@@ -190,13 +190,17 @@ pub(super) fn replied(
         }
     };
     match (what, reply) {
-        (FlowRequest::Show { run }, FlowReply::Shown(shown)) => take_shown(model, &run, shown),
+        (FlowRequest::Show { run }, FlowReply::Shown(shown)) => {
+            take_shown(model, &run, shown);
+            return act::resume(model);
+        }
         (FlowRequest::Runs(filter), FlowReply::Runs(runs)) => take_runs(model, filter, runs),
         (FlowRequest::Checkpoints { run }, FlowReply::Checkpoints { checkpoints, branches }) => {
             if let Some(pane) = model.flows.pane.as_mut().filter(|pane| pane.id == run) {
                 pane.load_tree.answered(model.now);
                 pane.take_tree(checkpoints, branches);
             }
+            return act::resume(model);
         }
         (FlowRequest::Can { run, stage }, FlowReply::Can(can)) => {
             if let Some(pane) = model.flows.pane.as_mut().filter(|pane| pane.id == run) {
