@@ -370,7 +370,7 @@ fn a_run_is_sent_back_to_an_earlier_stage_with_what_is_to_be_better() {
     assert_eq!(counts(), [1, 2, 2, 2, 0]);
     let told = |name: &str| std::fs::read_to_string(studio.path(&format!("{name}.told"))).unwrap_or_default();
     assert_eq!(told("idea"), "|");
-    assert!(told("script").starts_with("|") && told("script").len() > 3, "{}", told("script"));
+    assert!(told("script").starts_with('|') && told("script").len() > 3, "{}", told("script"));
     assert_eq!(told("board"), "||");
     assert_eq!(row(&waits, "side").status, StageStatus::Succeeded);
     let numbers: Vec<u32> = row(&waits, "side").attempts.iter().map(|one| one.number).collect();
@@ -391,7 +391,7 @@ fn a_run_is_sent_back_to_an_earlier_stage_with_what_is_to_be_better() {
 }
 
 /// Ends when it is told to: well or badly, each run by itself.
-const TOLD: &str = r#"echo $RESTAGE_RUN_ID >> render.count
+const TOLD: &str = r"echo $RESTAGE_RUN_ID >> render.count
 while ! [ -e go.$RESTAGE_RUN_ID ]; do [ -e fail.$RESTAGE_RUN_ID ] && exit 1; sleep 0.02; done"#;
 
 fn told() -> Value {

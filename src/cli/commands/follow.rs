@@ -20,6 +20,7 @@ use crate::frontend::text::one_line;
 const TIMED_OUT: &str = "Flow execution timed out after ";
 
 /// How somebody follows.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the verb, named where it is set")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Manner {
     pub output: Output,

@@ -14,9 +14,11 @@
 //! A slot is free again when the process has ended; what becomes ready by an end starts only after that end has been
 //! written down. A stage that fans out has one unit an item, any other has one unit.
 //!
-//! Reading order: this file, `course` (from ready to launched), `ends` (what follows an attempt), `people` (cancel,
+//! Reading order: this file, `course` (from ready to launched), `ends` (what follows an attempt) with
+//! `checkpoint` (what a good one leaves), `people` (cancel,
 //! approve, reject), `restore` (from the records).
 
+mod checkpoint;
 mod course;
 mod ends;
 mod people;

@@ -2,6 +2,7 @@
 //! written down, and can forget everything but those.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ impl World {
             launched: Vec::new(),
             most: 0,
         };
-        world.step(|run, at| run.begin(at));
+        world.step(Run::begin);
         world
     }
 
@@ -251,7 +252,7 @@ impl World {
         let at = moment(self.seconds);
         self.run = restored(&self.record, &self.spec, &self.rows, &self.checkpoints, claims, at);
         if self.record.status == RunStatus::Running {
-            self.step(|run, at| run.begin(at));
+            self.step(Run::begin);
         }
     }
 
@@ -701,11 +702,11 @@ fn shape() -> impl Strategy<Value = Shape> {
 fn flow_of(shape: &Shape) -> FlowSpec {
     let mut text = String::new();
     for stage in 0..STAGES {
-        text.push_str(&format!("s{stage}: >k{stage}"));
+        write!(text, "s{stage}: >k{stage}").unwrap();
         for before in 0..stage {
             match shape.edges[stage * STAGES + before] {
-                1 => text.push_str(&format!(" s{before}")),
-                2 => text.push_str(&format!(" ?s{before}")),
+                1 => write!(text, " s{before}").unwrap(),
+                2 => write!(text, " ?s{before}").unwrap(),
                 _ => {}
             }
         }
@@ -722,6 +723,7 @@ fn flow_of(shape: &Shape) -> FlowSpec {
 }
 
 /// How an attempt ends is fixed by which one it is. Nothing is cut short for ever.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a test looks for what it is about")]
 fn fate(shape: &Shape, unit: UnitKey, attempt: u32) -> End {
     let place = unit.stage * 17 + unit.item.map_or(0, |item| item as usize + 1) * 5 + attempt as usize;
     match shape.ends[place % shape.ends.len()] {

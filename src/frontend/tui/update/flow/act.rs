@@ -18,6 +18,7 @@ use crate::domain::json::JsonMap;
 use crate::domain::keys::{Action, Place};
 
 /// `None`: it is no action of runs.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
 pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd>> {
     if !action.binding().is_some_and(|binding| binding.scope.covers(model.place())) {
         return None;
@@ -47,14 +48,15 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
             }
             Vec::new()
         }
-        Action::PrevRun => walk(model, |pane| pane.before()),
-        Action::NextRun => walk(model, |pane| pane.after()),
+        Action::PrevRun => walk(model, RunPane::before),
+        Action::NextRun => walk(model, RunPane::after),
         _ => return None,
     };
     Some(cmds)
 }
 
 /// A checkpoint that was left a moment ago is still being looked up: the key counts once it is known.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
 fn waits_for_tree(model: &mut Model, action: Action) -> bool {
     let is_known = match action {
         Action::Approve | Action::Reject => pending(model).is_some(),
@@ -150,7 +152,7 @@ fn retry(model: &mut Model) -> Vec<Cmd> {
 pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
     // On the screen of a run it is about the selected stage.
     let pane = model.flows.pane.as_ref().filter(|pane| pane.id == run && model.screen == Screen::Run);
-    let from = pane.and_then(|pane| pane.can_stage());
+    let from = pane.and_then(RunPane::can_stage);
     let wish = RetryWish {
         run,
         from,
@@ -384,6 +386,7 @@ impl Model {
     }
 
     /// Whether an action of runs would do something now; what the supervisor decides goes by what it said last.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
     pub(in crate::frontend::tui) fn can_flow(&self, action: Action) -> bool {
         let Some(run) = self.target_run() else { return false };
         let pane = self.flows.pane.as_ref().filter(|pane| pane.id == run);

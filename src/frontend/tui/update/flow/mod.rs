@@ -185,7 +185,7 @@ pub(super) fn replied(
     let reply = match result {
         Ok(reply) => *reply,
         Err(declined) => {
-            refused(model, &what, declined);
+            refused(model, &what, &declined);
             return Vec::new();
         }
     };
@@ -326,14 +326,14 @@ pub(super) fn thing(what: &FlowRequest) -> Option<Thing> {
 }
 
 /// Why it was not done, and the way out, where somebody waits for that.
-fn refused(model: &mut Model, what: &FlowRequest, declined: Declined) {
+fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
     let (now, flows) = (model.now, &mut model.flows);
     let pane = flows.pane.as_mut();
     match what {
         FlowRequest::Show { run } => {
             if let Some(pane) = pane.filter(|pane| pane.id == *run) {
                 pane.show.answered(now);
-                pane.problem = Some(said(&declined));
+                pane.problem = Some(said(declined));
             }
             flows.counted(run, false);
         }
@@ -356,7 +356,7 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: Declined) {
         FlowRequest::Runs(filter) if *filter == Flows::latest_filter() => flows.latest.answered(now),
         FlowRequest::Runs(_) => {
             flows.history.fresh.answered(now);
-            flows.history.problem = Some(said(&declined));
+            flows.history.problem = Some(said(declined));
         }
         FlowRequest::Run(_)
         | FlowRequest::Retry(_)

@@ -31,6 +31,7 @@ fn opened(keys: &str) -> (Model, Vec<RunRecord>) {
 }
 
 /// What was asked of the supervisor, but for what only looks.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a test looks for what it is about")]
 fn asked(cmds: &[Cmd]) -> Vec<FlowRequest> {
     let request = |cmd: &Cmd| match cmd {
         Cmd::Flow(request) => Some(FlowRequest::clone(request)),

@@ -166,6 +166,7 @@ fn needs(pane: &RunPane, stage: &StageRecord) -> String {
     names.filter(open).take(4).map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
 fn time(model: &Model, stage: &StageRecord) -> String {
     if stage.decision == Decision::Reuse {
         return String::new();
