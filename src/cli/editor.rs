@@ -134,7 +134,7 @@ fn pretty(outputs: &JsonMap) -> String {
     for (place, (key, value)) in outputs.iter().enumerate() {
         let comma = if place + 1 < outputs.len() { "," } else { "" };
         let key = serde_json::to_string(key).unwrap_or_default();
-        text.push_str(&format!("  {key}: {}{comma}\n", indented(value.text())));
+        text.extend(["  ", &key, ": ", &indented(value.text()), comma, "\n"]);
     }
     text.push_str("}\n");
     text

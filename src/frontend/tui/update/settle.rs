@@ -74,7 +74,7 @@ fn keep_selection(model: &mut Model) {
         return;
     }
     let choices = || (0..list.rows.len()).filter(|row| list.rows[*row].is_choice());
-    let next = choices().find(|row| *row >= list.index).or(choices().last());
+    let next = choices().find(|row| *row >= list.index).or(choices().next_back());
     (model.list.selected, model.list.run) = (None, None);
     match next {
         Some(row) => act::select_row(model, row),
@@ -140,9 +140,10 @@ fn feed_panes(model: &mut Model) -> Vec<Cmd> {
     let mut cmds = Vec::new();
     model.log.configure(model.keymap().key(Action::Follow), model.setup.manners.log_tail_lines);
     if layout.log.height > 0 {
-        let source = match model.screen {
-            Screen::Run => model.flows.pane.as_ref().and_then(|pane| stage_source(model, pane)),
-            _ => model.selected().map(|view| source(model, view)),
+        let source = if model.screen == Screen::Run {
+            model.flows.pane.as_ref().and_then(|pane| stage_source(model, pane))
+        } else {
+            model.selected().map(|view| source(model, view))
         };
         cmds.extend(model.log.show(source.as_ref()));
     }

@@ -25,21 +25,21 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
     if waits_for_tree(model, action) {
         return Some(Vec::new());
     }
-    let cmds = match action {
-        Action::Retry => retry(model),
-        Action::Approve => approve(model),
-        Action::Reject => reject(model),
-        Action::Proceed => proceed(model),
-        Action::CancelRun => cancel(model),
-        Action::Edit => edit(model),
-        Action::Fork => fork(model),
-        Action::StageLog => {
+    let cmds = match (action, model.screen) {
+        (Action::Retry, _) => retry(model),
+        (Action::Approve, _) => approve(model),
+        (Action::Reject, _) => reject(model),
+        (Action::Proceed, _) => proceed(model),
+        (Action::CancelRun, _) => cancel(model),
+        (Action::Edit, _) => edit(model),
+        (Action::Fork, _) => fork(model),
+        (Action::StageLog, _) => {
             if model.can(action) {
                 model.focus = Focus::Log;
             }
             Vec::new()
         }
-        Action::Tree => {
+        (Action::Tree, _) => {
             if let Some(pane) = &mut model.flows.pane {
                 pane.in_tree = !pane.in_tree;
                 pane.checkpoint = pane.place_in_tree();
@@ -47,8 +47,8 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
             }
             Vec::new()
         }
-        Action::PrevRun => walk(model, |pane| pane.before()),
-        Action::NextRun => walk(model, |pane| pane.after()),
+        (Action::PrevRun, _) => walk(model, RunPane::before),
+        (Action::NextRun, _) => walk(model, RunPane::after),
         _ => return None,
     };
     Some(cmds)
@@ -56,11 +56,12 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
 
 /// A checkpoint that was left a moment ago is still being looked up: the key counts once it is known.
 fn waits_for_tree(model: &mut Model, action: Action) -> bool {
-    let is_known = match action {
-        Action::Approve | Action::Reject => pending(model).is_some(),
-        Action::Edit | Action::Fork => model.flows.pane.as_ref().is_some_and(|pane| pane.target().is_some()),
-        _ => return false,
-    };
+    let judged = matches!(action, Action::Approve | Action::Reject);
+    if !judged && !matches!(action, Action::Edit | Action::Fork) {
+        return false;
+    }
+    let has_target = model.flows.pane.as_ref().is_some_and(|pane| pane.target().is_some());
+    let is_known = if judged { pending(model).is_some() } else { has_target };
     let (now, run) = (model.now, model.target_run());
     let Some(pane) = model.flows.pane.as_mut().filter(|pane| Some(&pane.id) == run.as_ref()) else {
         return false;
@@ -147,7 +148,7 @@ fn retry(model: &mut Model) -> Vec<Cmd> {
 pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
     // On the screen of a run it is about the selected stage.
     let pane = model.flows.pane.as_ref().filter(|pane| pane.id == run && model.screen == Screen::Run);
-    let from = pane.and_then(|pane| pane.can_stage());
+    let from = pane.and_then(RunPane::can_stage);
     let wish = RetryWish {
         run,
         from,
@@ -386,11 +387,11 @@ impl Model {
         let pane = self.flows.pane.as_ref().filter(|pane| pane.id == run);
         let can = pane.and_then(|pane| pane.can());
         let status = self.status_of(&run);
-        match action {
-            Action::Tree => return true,
-            Action::PrevRun => return pane.is_some_and(|pane| pane.before().is_some()),
-            Action::NextRun => return pane.is_some_and(|pane| pane.after().is_some()),
-            Action::StageLog => {
+        match (action, pane) {
+            (Action::Tree, _) => return true,
+            (Action::PrevRun, pane) => return pane.is_some_and(|pane| pane.before().is_some()),
+            (Action::NextRun, pane) => return pane.is_some_and(|pane| pane.after().is_some()),
+            (Action::StageLog, pane) => {
                 return pane.is_some_and(|pane| !pane.in_tree && pane.selected().is_some_and(has_log));
             }
             _ => {}
@@ -398,18 +399,18 @@ impl Model {
         if !self.is_connected() || self.flows.doing(&run).is_some() {
             return false;
         }
-        match action {
-            Action::Retry if self.screen == Screen::History => {
+        match (action, self.screen) {
+            (Action::Retry, Screen::History) => {
                 status.is_some_and(|status| status.is_final() && status != RunStatus::Succeeded)
             }
-            Action::Retry => can.is_some_and(|can| can.retry.is_ok()),
-            Action::Approve | Action::Reject => pending(self).is_some(),
-            Action::Proceed => can.is_some_and(|can| can.proceed.is_ok()),
-            Action::CancelRun => status.is_some_and(|status| !status.is_final()),
-            Action::Edit => {
+            (Action::Retry, _) => can.is_some_and(|can| can.retry.is_ok()),
+            (Action::Approve | Action::Reject, _) => pending(self).is_some(),
+            (Action::Proceed, _) => can.is_some_and(|can| can.proceed.is_ok()),
+            (Action::CancelRun, _) => status.is_some_and(|status| !status.is_final()),
+            (Action::Edit, _) => {
                 pane.is_some_and(|pane| pane.target().is_some()) && can.is_some_and(|can| can.edit.is_ok())
             }
-            Action::Fork => {
+            (Action::Fork, _) => {
                 let target = pane.and_then(|pane| pane.target());
                 target.is_some_and(|one| one.approval != Approval::Rejected)
             }

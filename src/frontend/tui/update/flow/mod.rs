@@ -185,7 +185,7 @@ pub(super) fn replied(
     let reply = match result {
         Ok(reply) => *reply,
         Err(declined) => {
-            refused(model, &what, declined);
+            refused(model, &what, &declined);
             return Vec::new();
         }
     };
@@ -216,7 +216,7 @@ pub(super) fn replied(
                 model.dialog = Some(Dialog::Flow(Box::new(Question::Retry { wish, plan, scroll: 0 })));
             }
         }
-        (what, reply) => done(model, &what, reply),
+        (what, reply) => done(model, &what, &reply),
     }
     Vec::new()
 }
@@ -261,7 +261,7 @@ fn take_runs(model: &mut Model, filter: RunFilter, mut runs: Vec<RunRecord>) {
 }
 
 /// Something was done.
-fn done(model: &mut Model, what: &FlowRequest, reply: FlowReply) {
+fn done(model: &mut Model, what: &FlowRequest, reply: &FlowReply) {
     if let Some(thing) = thing(what) {
         model.flows.done(&thing);
     }
@@ -273,16 +273,16 @@ fn done(model: &mut Model, what: &FlowRequest, reply: FlowReply) {
     match (what, reply) {
         (FlowRequest::Retry(wish), FlowReply::Run { run, .. }) => {
             say(model, Ink::Good, format!("{run} is a retry of {}", wish.run));
-            open_run(model, &run);
+            open_run(model, run);
         }
         (FlowRequest::Run(_), FlowReply::Run { run, .. }) => {
             say(model, Ink::Good, format!("{run} was started"));
-            open_run(model, &run);
+            open_run(model, run);
         }
         (FlowRequest::Continue(wish), FlowReply::Run { run, .. }) => {
             say(model, Ink::Good, format!("{run} goes on"));
-            if run != wish.run {
-                open_run(model, &run);
+            if *run != wish.run {
+                open_run(model, run);
             }
         }
         (FlowRequest::Approve(wish), _) => say(model, Ink::Good, format!("Approved: {} goes on", wish.run)),
@@ -325,14 +325,14 @@ pub(super) fn thing(what: &FlowRequest) -> Option<Thing> {
 }
 
 /// Why it was not done, and the way out, where somebody waits for that.
-fn refused(model: &mut Model, what: &FlowRequest, declined: Declined) {
+fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
     let (now, flows) = (model.now, &mut model.flows);
     let pane = flows.pane.as_mut();
     match what {
         FlowRequest::Show { run } => {
             if let Some(pane) = pane.filter(|pane| pane.id == *run) {
                 pane.show.answered(now);
-                pane.problem = Some(said(&declined));
+                pane.problem = Some(said(declined));
             }
             flows.counted(run, false);
         }
@@ -355,7 +355,7 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: Declined) {
         FlowRequest::Runs(filter) if *filter == Flows::latest_filter() => flows.latest.answered(now),
         FlowRequest::Runs(_) => {
             flows.history.fresh.answered(now);
-            flows.history.problem = Some(said(&declined));
+            flows.history.problem = Some(said(declined));
         }
         FlowRequest::Run(_)
         | FlowRequest::Retry(_)

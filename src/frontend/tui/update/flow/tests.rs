@@ -32,9 +32,9 @@ fn opened(keys: &str) -> (Model, Vec<RunRecord>) {
 
 /// What was asked of the supervisor, but for what only looks.
 fn asked(cmds: &[Cmd]) -> Vec<FlowRequest> {
-    let request = |cmd: &Cmd| match cmd {
-        Cmd::Flow(request) => Some(FlowRequest::clone(request)),
-        _ => None,
+    let request = |cmd: &Cmd| {
+        let Cmd::Flow(request) = cmd else { return None };
+        Some(FlowRequest::clone(request))
     };
     let acts = |request: &FlowRequest| super::thing(request).is_some();
     cmds.iter().filter_map(request).filter(acts).collect()

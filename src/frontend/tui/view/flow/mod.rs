@@ -119,10 +119,8 @@ pub(super) fn stage_sign(status: StageStatus, decision: Decision, theme: &Theme)
     if let (StageStatus::Succeeded | StageStatus::Degraded, Decision::Reuse) = (status, decision) {
         return (if theme.ascii { '.' } else { '◌' }, Ink::Quiet);
     }
-    let ink = match status {
-        StageStatus::Running => Ink::Good,
-        other => Theme::ink(words::stage_tone(other)),
-    };
+    let runs = status == StageStatus::Running;
+    let ink = if runs { Ink::Good } else { Theme::ink(words::stage_tone(status)) };
     (words::stage_glyph(status, theme.ascii), ink)
 }
 

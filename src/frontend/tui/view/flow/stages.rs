@@ -170,9 +170,10 @@ fn time(model: &Model, stage: &StageRecord) -> String {
     if stage.decision == Decision::Reuse {
         return String::new();
     }
-    let until = match stage.status {
-        StageStatus::Running | StageStatus::Backoff => Some(model.now),
-        _ => stage.ended_at.or_else(|| stage.attempts.iter().filter_map(|attempt| attempt.ended_at).max()),
+    let until = if matches!(stage.status, StageStatus::Running | StageStatus::Backoff) {
+        Some(model.now)
+    } else {
+        stage.ended_at.or_else(|| stage.attempts.iter().filter_map(|attempt| attempt.ended_at).max())
     };
     stage.started_at.zip(until).map(|(from, to)| time_span(between(from, to))).unwrap_or_default()
 }

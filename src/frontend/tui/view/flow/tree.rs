@@ -76,14 +76,14 @@ fn line(model: &Model, row: &Row, names: usize, room: usize, selected: bool) -> 
     let degraded = if row.status == StageStatus::Degraded { ", degraded" } else { "" };
     let who = match (&row.who, &row.edited_from, &row.approved_by) {
         (Some(who), Some(from), _) => format!("edited by {who} from {from}"),
-        (Some(who), None, _) => format!("by {who}"),
-        (None, _, Some(who)) => format!("by {who}"),
+        (Some(who), None, _) | (None, _, Some(who)) => format!("by {who}"),
         (None, _, None) => String::new(),
     };
     let branch =
         if row.branch == BranchName::main() { String::new() } else { format!("  on {}", row.branch) };
-    let heads =
-        row.heads.iter().map(|head| format!(" {} {head}", theme.glyph("◄", "<-"))).collect::<String>();
+    let sign_of_head = theme.glyph("◄", "<-");
+    let heads: Vec<String> = row.heads.iter().map(|head| format!(" {sign_of_head} {head}")).collect();
+    let heads = heads.concat();
     let mut line = Line::from(vec![
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
         Span::styled(pad(&format!("{prefix}{}", row.id), names, theme), ink(Ink::Text)),
