@@ -1,7 +1,6 @@
 //! What a stage left behind, in the user's editor: written into a private folder, edited there, and read back as the
 //! changes that it comes to.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -135,8 +134,7 @@ fn pretty(outputs: &JsonMap) -> String {
     for (place, (key, value)) in outputs.iter().enumerate() {
         let comma = if place + 1 < outputs.len() { "," } else { "" };
         let key = serde_json::to_string(key).unwrap_or_default();
-        // A text takes whatever is written into it.
-        writeln!(text, "  {key}: {}{comma}", indented(value.text())).ok();
+        text.extend(["  ", &key, ": ", &indented(value.text()), comma, "\n"]);
     }
     text.push_str("}\n");
     text

@@ -392,7 +392,7 @@ fn a_run_is_sent_back_to_an_earlier_stage_with_what_is_to_be_better() {
 
 /// Ends when it is told to: well or badly, each run by itself.
 const TOLD: &str = r"echo $RESTAGE_RUN_ID >> render.count
-while ! [ -e go.$RESTAGE_RUN_ID ]; do [ -e fail.$RESTAGE_RUN_ID ] && exit 1; sleep 0.02; done"#;
+while ! [ -e go.$RESTAGE_RUN_ID ]; do [ -e fail.$RESTAGE_RUN_ID ] && exit 1; sleep 0.02; done";
 
 fn told() -> Value {
     json!({ "stages": [

@@ -96,7 +96,6 @@ impl Question {
     }
 
     /// Keys of a line go into the line before.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
     pub fn press(&mut self, pressed: Pressed) -> Answer {
         let key = pressed.key;
         let enter = key == Key::plain(Code::Enter);
@@ -118,16 +117,16 @@ impl Question {
             Self::Approve { .. } if is('e') => Answer::Edit,
             _ if enter => Answer::Yes,
             _ if is('q') || is('n') => Answer::Close,
-            Self::Edit { .. } => match key.code {
-                Code::Down | Code::Char('j') => Answer::Move(1),
-                Code::Up | Code::Char('k') => Answer::Move(-1),
+            Self::Edit { .. } => match (key.code, key.ctrl) {
+                (Code::Down | Code::Char('j'), _) => Answer::Move(1),
+                (Code::Up | Code::Char('k'), _) => Answer::Move(-1),
                 _ => Answer::Nothing,
             },
-            Self::Retry { .. } | Self::Approve { .. } => match key.code {
-                Code::Down | Code::Char('j') => Answer::Scroll(Scroll::Lines(1)),
-                Code::Up | Code::Char('k') => Answer::Scroll(Scroll::Lines(-1)),
-                Code::PageDown | Code::Char(' ') => Answer::Scroll(Scroll::Pages(1)),
-                Code::PageUp => Answer::Scroll(Scroll::Pages(-1)),
+            Self::Retry { .. } | Self::Approve { .. } => match (key.code, key.ctrl) {
+                (Code::Down | Code::Char('j'), _) => Answer::Scroll(Scroll::Lines(1)),
+                (Code::Up | Code::Char('k'), _) => Answer::Scroll(Scroll::Lines(-1)),
+                (Code::PageDown | Code::Char(' '), _) => Answer::Scroll(Scroll::Pages(1)),
+                (Code::PageUp, _) => Answer::Scroll(Scroll::Pages(-1)),
                 _ => Answer::Nothing,
             },
             Self::Cancel { .. } | Self::Proceed { .. } | Self::Type(_) => Answer::Nothing,

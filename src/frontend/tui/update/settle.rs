@@ -135,15 +135,15 @@ fn drop_idle_questions(model: &mut Model) {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
 fn feed_panes(model: &mut Model) -> Vec<Cmd> {
     let layout = Layout::of(model);
     let mut cmds = Vec::new();
     model.log.configure(model.keymap().key(Action::Follow), model.setup.manners.log_tail_lines);
     if layout.log.height > 0 {
-        let source = match model.screen {
-            Screen::Run => model.flows.pane.as_ref().and_then(|pane| stage_source(model, pane)),
-            _ => model.selected().map(|view| source(model, view)),
+        let source = if model.screen == Screen::Run {
+            model.flows.pane.as_ref().and_then(|pane| stage_source(model, pane))
+        } else {
+            model.selected().map(|view| source(model, view))
         };
         cmds.extend(model.log.show(source.as_ref()));
     }

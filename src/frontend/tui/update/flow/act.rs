@@ -18,7 +18,6 @@ use crate::domain::json::JsonMap;
 use crate::domain::keys::{Action, Place};
 
 /// `None`: it is no action of runs.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
 pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd>> {
     if !action.binding().is_some_and(|binding| binding.scope.covers(model.place())) {
         return None;
@@ -26,21 +25,21 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
     if waits_for_tree(model, action) {
         return Some(Vec::new());
     }
-    let cmds = match action {
-        Action::Retry => retry(model),
-        Action::Approve => approve(model),
-        Action::Reject => reject(model),
-        Action::Proceed => proceed(model),
-        Action::CancelRun => cancel(model),
-        Action::Edit => edit(model),
-        Action::Fork => fork(model),
-        Action::StageLog => {
+    let cmds = match (action, model.screen) {
+        (Action::Retry, _) => retry(model),
+        (Action::Approve, _) => approve(model),
+        (Action::Reject, _) => reject(model),
+        (Action::Proceed, _) => proceed(model),
+        (Action::CancelRun, _) => cancel(model),
+        (Action::Edit, _) => edit(model),
+        (Action::Fork, _) => fork(model),
+        (Action::StageLog, _) => {
             if model.can(action) {
                 model.focus = Focus::Log;
             }
             Vec::new()
         }
-        Action::Tree => {
+        (Action::Tree, _) => {
             if let Some(pane) = &mut model.flows.pane {
                 pane.in_tree = !pane.in_tree;
                 pane.checkpoint = pane.place_in_tree();
@@ -48,21 +47,21 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
             }
             Vec::new()
         }
-        Action::PrevRun => walk(model, RunPane::before),
-        Action::NextRun => walk(model, RunPane::after),
+        (Action::PrevRun, _) => walk(model, RunPane::before),
+        (Action::NextRun, _) => walk(model, RunPane::after),
         _ => return None,
     };
     Some(cmds)
 }
 
 /// A checkpoint that was left a moment ago is still being looked up: the key counts once it is known.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
 fn waits_for_tree(model: &mut Model, action: Action) -> bool {
-    let is_known = match action {
-        Action::Approve | Action::Reject => pending(model).is_some(),
-        Action::Edit | Action::Fork => model.flows.pane.as_ref().is_some_and(|pane| pane.target().is_some()),
-        _ => return false,
-    };
+    let judged = matches!(action, Action::Approve | Action::Reject);
+    if !judged && !matches!(action, Action::Edit | Action::Fork) {
+        return false;
+    }
+    let has_target = model.flows.pane.as_ref().is_some_and(|pane| pane.target().is_some());
+    let is_known = if judged { pending(model).is_some() } else { has_target };
     let (now, run) = (model.now, model.target_run());
     let Some(pane) = model.flows.pane.as_mut().filter(|pane| Some(&pane.id) == run.as_ref()) else {
         return false;
@@ -386,17 +385,16 @@ impl Model {
     }
 
     /// Whether an action of runs would do something now; what the supervisor decides goes by what it said last.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
     pub(in crate::frontend::tui) fn can_flow(&self, action: Action) -> bool {
         let Some(run) = self.target_run() else { return false };
         let pane = self.flows.pane.as_ref().filter(|pane| pane.id == run);
         let can = pane.and_then(|pane| pane.can());
         let status = self.status_of(&run);
-        match action {
-            Action::Tree => return true,
-            Action::PrevRun => return pane.is_some_and(|pane| pane.before().is_some()),
-            Action::NextRun => return pane.is_some_and(|pane| pane.after().is_some()),
-            Action::StageLog => {
+        match (action, pane) {
+            (Action::Tree, _) => return true,
+            (Action::PrevRun, pane) => return pane.is_some_and(|pane| pane.before().is_some()),
+            (Action::NextRun, pane) => return pane.is_some_and(|pane| pane.after().is_some()),
+            (Action::StageLog, pane) => {
                 return pane.is_some_and(|pane| !pane.in_tree && pane.selected().is_some_and(has_log));
             }
             _ => {}
@@ -404,18 +402,18 @@ impl Model {
         if !self.is_connected() || self.flows.doing(&run).is_some() {
             return false;
         }
-        match action {
-            Action::Retry if self.screen == Screen::History => {
+        match (action, self.screen) {
+            (Action::Retry, Screen::History) => {
                 status.is_some_and(|status| status.is_final() && status != RunStatus::Succeeded)
             }
-            Action::Retry => can.is_some_and(|can| can.retry.is_ok()),
-            Action::Approve | Action::Reject => pending(self).is_some(),
-            Action::Proceed => can.is_some_and(|can| can.proceed.is_ok()),
-            Action::CancelRun => status.is_some_and(|status| !status.is_final()),
-            Action::Edit => {
+            (Action::Retry, _) => can.is_some_and(|can| can.retry.is_ok()),
+            (Action::Approve | Action::Reject, _) => pending(self).is_some(),
+            (Action::Proceed, _) => can.is_some_and(|can| can.proceed.is_ok()),
+            (Action::CancelRun, _) => status.is_some_and(|status| !status.is_final()),
+            (Action::Edit, _) => {
                 pane.is_some_and(|pane| pane.target().is_some()) && can.is_some_and(|can| can.edit.is_ok())
             }
-            Action::Fork => {
+            (Action::Fork, _) => {
                 let target = pane.and_then(|pane| pane.target());
                 target.is_some_and(|one| one.approval != Approval::Rejected)
             }

@@ -216,7 +216,7 @@ pub(super) fn replied(
                 model.dialog = Some(Dialog::Flow(Box::new(Question::Retry { wish, plan, scroll: 0 })));
             }
         }
-        (what, reply) => done(model, &what, reply),
+        (what, reply) => done(model, &what, &reply),
     }
     Vec::new()
 }
@@ -261,7 +261,7 @@ fn take_runs(model: &mut Model, filter: RunFilter, mut runs: Vec<RunRecord>) {
 }
 
 /// Something was done.
-fn done(model: &mut Model, what: &FlowRequest, reply: FlowReply) {
+fn done(model: &mut Model, what: &FlowRequest, reply: &FlowReply) {
     if let Some(thing) = thing(what) {
         model.flows.done(&thing);
     }
@@ -273,16 +273,16 @@ fn done(model: &mut Model, what: &FlowRequest, reply: FlowReply) {
     match (what, reply) {
         (FlowRequest::Retry(wish), FlowReply::Run { run, .. }) => {
             say(model, Ink::Good, format!("{run} is a retry of {}", wish.run));
-            open_run(model, &run);
+            open_run(model, run);
         }
         (FlowRequest::Run(_), FlowReply::Run { run, .. }) => {
             say(model, Ink::Good, format!("{run} was started"));
-            open_run(model, &run);
+            open_run(model, run);
         }
         (FlowRequest::Continue(wish), FlowReply::Run { run, .. }) => {
             say(model, Ink::Good, format!("{run} goes on"));
-            if run != wish.run {
-                open_run(model, &run);
+            if *run != wish.run {
+                open_run(model, run);
             }
         }
         (FlowRequest::Approve(wish), _) => say(model, Ink::Good, format!("Approved: {} goes on", wish.run)),

@@ -31,11 +31,10 @@ fn opened(keys: &str) -> (Model, Vec<RunRecord>) {
 }
 
 /// What was asked of the supervisor, but for what only looks.
-#[expect(clippy::wildcard_enum_match_arm, reason = "a test looks for what it is about")]
 fn asked(cmds: &[Cmd]) -> Vec<FlowRequest> {
-    let request = |cmd: &Cmd| match cmd {
-        Cmd::Flow(request) => Some(FlowRequest::clone(request)),
-        _ => None,
+    let request = |cmd: &Cmd| {
+        let Cmd::Flow(request) = cmd else { return None };
+        Some(FlowRequest::clone(request))
     };
     let acts = |request: &FlowRequest| super::thing(request).is_some();
     cmds.iter().filter_map(request).filter(acts).collect()

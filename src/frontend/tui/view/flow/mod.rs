@@ -115,15 +115,12 @@ pub(super) const fn run_sign(status: RunStatus, theme: &Theme) -> (&'static str,
     (if theme.ascii { plain } else { glyph }, ink)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
 pub(super) fn stage_sign(status: StageStatus, decision: Decision, theme: &Theme) -> (char, Ink) {
     if let (StageStatus::Succeeded | StageStatus::Degraded, Decision::Reuse) = (status, decision) {
         return (if theme.ascii { '.' } else { '◌' }, Ink::Quiet);
     }
-    let ink = match status {
-        StageStatus::Running => Ink::Good,
-        other => Theme::ink(words::stage_tone(other)),
-    };
+    let runs = status == StageStatus::Running;
+    let ink = if runs { Ink::Good } else { Theme::ink(words::stage_tone(status)) };
     (words::stage_glyph(status, theme.ascii), ink)
 }
 

@@ -78,12 +78,9 @@ pub(in super::super) fn words_of(run: &RunView) -> String {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
 pub(in super::super) fn elapsed(model: &Model, run: &RunView) -> String {
-    let until = match run.status {
-        RunStatus::Running => Some(model.now),
-        _ => run.ended_at.or((run.status == RunStatus::Waiting).then_some(model.now)),
-    };
+    let goes_on = matches!(run.status, RunStatus::Running | RunStatus::Waiting);
+    let until = if goes_on { Some(model.now) } else { run.ended_at };
     run.started_at.zip(until).map(|(from, to)| time_span(between(from, to))).unwrap_or_default()
 }
 

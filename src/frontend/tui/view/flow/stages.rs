@@ -166,14 +166,14 @@ fn needs(pane: &RunPane, stage: &StageRecord) -> String {
     names.filter(open).take(4).map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "what belongs to other places is none of this one's")]
 fn time(model: &Model, stage: &StageRecord) -> String {
     if stage.decision == Decision::Reuse {
         return String::new();
     }
-    let until = match stage.status {
-        StageStatus::Running | StageStatus::Backoff => Some(model.now),
-        _ => stage.ended_at.or_else(|| stage.attempts.iter().filter_map(|attempt| attempt.ended_at).max()),
+    let until = if matches!(stage.status, StageStatus::Running | StageStatus::Backoff) {
+        Some(model.now)
+    } else {
+        stage.ended_at.or_else(|| stage.attempts.iter().filter_map(|attempt| attempt.ended_at).max())
     };
     stage.started_at.zip(until).map(|(from, to)| time_span(between(from, to))).unwrap_or_default()
 }

@@ -81,10 +81,9 @@ fn line(model: &Model, row: &Row, names: usize, room: usize, selected: bool) -> 
     };
     let branch =
         if row.branch == BranchName::main() { String::new() } else { format!("  on {}", row.branch) };
-    let heads = row
-        .heads
-        .iter()
-        .fold(String::new(), |heads, head| format!("{heads} {} {head}", theme.glyph("◄", "<-")));
+    let sign_of_head = theme.glyph("◄", "<-");
+    let heads: Vec<String> = row.heads.iter().map(|head| format!(" {sign_of_head} {head}")).collect();
+    let heads = heads.concat();
     let mut line = Line::from(vec![
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
         Span::styled(pad(&format!("{prefix}{}", row.id), names, theme), ink(Ink::Text)),
