@@ -58,10 +58,10 @@ fn makefile(dir: &Path, name: &str, count: usize, chained: bool) -> Result<(), S
 fn durable_write(path: &Path) -> Result<f64, String> {
     use std::io::Write;
     let mut file = std::fs::File::create(path).map_err(|error| error.to_string())?;
-    let mut times = Vec::new();
+    let (bytes, mut times) = (vec![1; 32 << 10], Vec::new());
     for _ in 0..CHAIN {
         let begin = Instant::now();
-        file.write_all(&[1; 32 << 10]).and_then(|()| file.sync_data()).map_err(|error| error.to_string())?;
+        file.write_all(&bytes).and_then(|()| file.sync_data()).map_err(|error| error.to_string())?;
         times.push(begin.elapsed().as_secs_f64() * 1000.0);
     }
     Ok(quantile(&mut times, 0.5))

@@ -53,11 +53,12 @@ fn stages() -> Vec<Value> {
             let mut command = format!("sleep 0.0{pause:02}; ");
             if index % 3 == 0 {
                 stage["outputs"] = json!([format!("key{index}")]);
-                command += &format!("echo key{index}=value > \"$RESTAGE_OUTPUT\"; ");
+                command
+                    .push_str(&["echo key", &index.to_string(), "=value > \"$RESTAGE_OUTPUT\"; "].concat());
             }
             if index % 4 == 1 {
                 stage["artifacts"] = json!(["*.txt"]);
-                command += &format!("echo {index} > \"$RESTAGE_ARTIFACTS/{index}.txt\"; ");
+                command.push_str("echo it > \"$RESTAGE_ARTIFACTS/it.txt\"; ");
             }
             stage["command"] = json!(command + tell);
             stage
