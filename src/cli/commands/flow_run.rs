@@ -40,7 +40,8 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
 
 pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
     let act = format!("retry {}", args.run);
-    let flow = flow_of(workspace, &args.run);
+    // The config is read only where it says what a value is.
+    let flow = if args.set.is_empty() { None } else { flow_of(workspace, &args.run) };
     let wish = RetryWish {
         run: RunId::trusted(args.run.as_str()),
         from: args.from.as_deref().map(StageName::trusted),
