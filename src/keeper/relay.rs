@@ -156,6 +156,11 @@ fn keep_only(source: &Source, log: &File) -> (Source, File) {
     }
 }
 
+/// A terminal may say that nobody holds its other side while the kernel still has something on the way from there: only
+/// when it has said so that often, with that many nanoseconds between, was that all.
+const LAST_LOOKS: u32 = 3;
+const LAST_LOOK: i64 = 1_000_000;
+
 /// Until nobody holds the other side.
 fn carry(source: &Source, log: &File) {
     let mut end = log.metadata().ok().and_then(|meta| i64::try_from(meta.len()).ok()).unwrap_or(0);
@@ -165,12 +170,19 @@ fn carry(source: &Source, log: &File) {
         }
         return;
     };
+    let mut ends = 0;
     loop {
         // First what an earlier relay may have left on the stage.
         while let Moved::Some(_) = move_all(stage_out, log, &mut end, libc::SPLICE_F_NONBLOCK) {}
         match splice(&source.input, stage_in, None, 0) {
-            Ok(0) | Err(libc::EIO) => return,
-            Ok(_) | Err(libc::EINTR | libc::EAGAIN) => {}
+            Ok(0) => return,
+            Err(libc::EIO) if ends == LAST_LOOKS => return,
+            Err(libc::EIO) => {
+                ends += 1;
+                pause(LAST_LOOK);
+            }
+            Ok(_) => ends = 0,
+            Err(libc::EINTR | libc::EAGAIN) => {}
             // A kernel whose terminals cannot be spliced from.
             Err(_) => return copy(&source.input, log, end),
         }

@@ -36,7 +36,7 @@ use crate::keeper::footprint;
 use crate::supervisor::apart::apart;
 use crate::supervisor::atomic::private_dir;
 use crate::supervisor::clock::SystemClock;
-use crate::supervisor::handle::{Handle, Request, Shutdown};
+use crate::supervisor::handle::Handle;
 use crate::supervisor::manager::Mode as ActorMode;
 use crate::supervisor::place::WorkspacePlaces;
 
@@ -186,13 +186,12 @@ pub fn host(
             // The verb waits for it, unless a signal has ended it.
             stand.send(()).ok();
         };
-        let attending = attend(scene, handle.clone(), actor, &SystemClock, standing);
+        let attending = attend(scene, handle, actor, &SystemClock, standing);
         let acting = async {
             stands.await.ok();
             let outcome = verb().await;
+            // It ends when nothing is left: what others have set going meanwhile, and the command after a run, count.
             drop(busy);
-            // Where it is ending already, there is nothing to ask for.
-            handle.ask(Request::Shutdown { how: Shutdown::Graceful }).await.ok();
             outcome
         };
         tokio::pin!(attending, acting);

@@ -77,8 +77,14 @@ impl Flows {
 
     /// What was executed since the last time, in the order of names.
     fn ran(&self) -> Vec<String> {
-        let mut ran: Vec<String> = self.read("ran").lines().map(str::to_owned).collect();
+        let ran = self.ran_so_far();
         std::fs::remove_file(self.path("ran")).ok();
+        ran
+    }
+
+    /// The same while something runs, which may write in the same moment.
+    fn ran_so_far(&self) -> Vec<String> {
+        let mut ran: Vec<String> = self.read("ran").lines().map(str::to_owned).collect();
         ran.sort();
         ran
     }

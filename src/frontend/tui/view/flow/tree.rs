@@ -30,7 +30,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
     }
     let heading = match &pane.tree {
         Some(tree) => {
-            format!(" Checkpoints of the lineage   {} on {} branches", tree.rows.len(), tree.branches.len())
+            let s = if tree.branches.len() == 1 { "" } else { "es" };
+            format!(" Checkpoints of the lineage   {} on {} branch{s}", tree.rows.len(), tree.branches.len())
         }
         None => " Checkpoints are being looked up".to_owned(),
     };
