@@ -118,16 +118,19 @@ fn approve(run: &str, of: &str, hash: Option<Hash>) -> FlowRequest {
         hash,
         who: "ann".into(),
         note: Some("fine".into()),
+        approve_all: false,
     })
 }
 
-fn reject(run: &str, of: &str, to: Option<&str>, feedback: &str) -> FlowRequest {
+fn reject(run: &str, of: &str, to: Option<&str>, feedback: &str, hash: Option<Hash>) -> FlowRequest {
     FlowRequest::Reject(RejectWish {
         run: run_id(run),
         stage: stage(of),
         rewind_to: to.map(stage),
+        hash,
         feedback: feedback.into(),
         who: "ben".into(),
+        approve_all: false,
     })
 }
 
@@ -154,6 +157,7 @@ fn fork(run: &str, from: &str, branch: &str) -> FlowRequest {
 fn proceed(run: &str, checkpoint: Option<&str>, force_retry: bool) -> FlowRequest {
     FlowRequest::Continue(ContinueWish {
         run: run_id(run),
+        branch: None,
         checkpoint: checkpoint.map(at),
         force_retry,
         who: "con".into(),
@@ -360,12 +364,12 @@ fn a_run_is_sent_back_to_an_earlier_stage_with_what_is_to_be_better() {
         row(&show(&studio, "film-1").run, "board").status == StageStatus::Waiting
     });
     assert_eq!(counts(), [1, 1, 1, 1, 0]);
-    let later = refused(&studio, reject("film-1", "board", Some("render"), "no"));
+    let later = refused(&studio, reject("film-1", "board", Some("render"), "no", None));
     assert_eq!(later.code(), 2, "{later}");
-    assert_eq!(refused(&studio, reject("film-1", "board", None, " ")).code(), 2);
+    assert_eq!(refused(&studio, reject("film-1", "board", None, " ", None)).code(), 2);
 
     // What runs beside it is built on what is done again, so it ends and begins again.
-    done(&studio, reject("film-1", "board", Some("script"), "more\nlight"));
+    done(&studio, reject("film-1", "board", Some("script"), "more\nlight", None));
     let waits = until(&studio, "film-1", RunStatus::Waiting);
     assert_eq!(counts(), [1, 2, 2, 2, 0]);
     let told = |name: &str| std::fs::read_to_string(studio.path(&format!("{name}.told"))).unwrap_or_default();
@@ -376,7 +380,7 @@ fn a_run_is_sent_back_to_an_earlier_stage_with_what_is_to_be_better() {
     let numbers: Vec<u32> = row(&waits, "side").attempts.iter().map(|one| one.number).collect();
     assert_eq!(numbers, [1, 2]);
 
-    done(&studio, reject("film-1", "board", None, "darker"));
+    done(&studio, reject("film-1", "board", None, "darker", None));
     until(&studio, "film-1", RunStatus::Waiting);
     assert_eq!(counts(), [1, 2, 2, 3, 0]);
     done(&studio, approve("film-1", "board", None));
@@ -404,6 +408,7 @@ fn told() -> Value {
 fn retry(run: &str) -> FlowRequest {
     FlowRequest::Retry(restage::domain::flow::ask::RetryWish {
         run: run_id(run),
+        branch: None,
         from: None,
         set: restage::domain::json::JsonMap::new(),
         force: false,
@@ -680,7 +685,10 @@ impl Crowd<'_> {
             5 => {
                 let Some(seen) = dice.pick(&pending) else { return };
                 let to = ["script", "board"][dice.roll(2)];
-                if self.ask(reject(name, seen.id.stage.as_str(), Some(to), token)).is_some() {
+                if self
+                    .ask(reject(name, seen.id.stage.as_str(), Some(to), token, Some(seen.hash.clone())))
+                    .is_some()
+                {
                     self.ledger.rejections.lock().unwrap().push(token.into());
                 }
             }
@@ -776,13 +784,11 @@ impl Crowd<'_> {
                 all.iter().find(|(of, one)| of == root && one.id == *id).expect("an edit is lost");
             assert_eq!(made.outputs[made.id.stage.as_str()], Json::string(token.as_str()), "{made:?}");
         }
-        // One of which the answer was lost with a killed supervisor may be followed by another from the same.
-        let answered = self.ledger.edits.lock().unwrap();
-        let answered =
-            |root: &_, one: &Checkpoint| answered.iter().any(|(of, id, _)| of == root && *id == one.id);
+        // Also those of which the answer was lost with a killed supervisor: whoever tries again from what they saw is
+        // refused.
         let mut edited = BTreeSet::new();
         for (root, one) in &all {
-            if let Some(from) = one.edited_from.as_ref().filter(|_| answered(root, one)) {
+            if let Some(from) = &one.edited_from {
                 let new = edited.insert((root.clone(), one.branch.to_string(), from.clone()));
                 assert!(new, "{from} was edited twice on {}: one of the edits was lost", one.branch);
             }

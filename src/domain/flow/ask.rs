@@ -65,6 +65,8 @@ pub struct RunWish {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RetryWish {
     pub run: RunId,
+    /// The newest run of this branch of the lineage instead, where that is another.
+    pub branch: Option<BranchName>,
     /// `None`: what failed first.
     pub from: Option<StageName>,
     pub set: JsonMap,
@@ -92,6 +94,9 @@ pub struct ApproveWish {
     pub hash: Option<Hash>,
     pub who: String,
     pub note: Option<String>,
+    /// From here on nobody is asked in this run.
+    #[serde(default)]
+    pub approve_all: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,13 +105,20 @@ pub struct RejectWish {
     pub stage: StageName,
     /// `None`: the rejected stage itself.
     pub rewind_to: Option<StageName>,
+    /// The bytes that were looked at; others are refused.
+    pub hash: Option<Hash>,
     pub feedback: String,
     pub who: String,
+    /// From here on nobody is asked in this run.
+    #[serde(default)]
+    pub approve_all: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContinueWish {
     pub run: RunId,
+    /// `None`: that of the checkpoint, or of the run.
+    pub branch: Option<BranchName>,
     pub checkpoint: Option<CheckpointId>,
     #[serde(default)]
     pub force_retry: bool,

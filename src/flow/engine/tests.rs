@@ -24,7 +24,7 @@ use crate::domain::json::JsonMap;
 use crate::domain::spec::RunnerSpec;
 use crate::domain::verdict::{Outcome, Verdict};
 use crate::flow::handle::FlowAsk;
-use crate::ports::store::{Begun, Held, Stats, Store, StoreError, StoredRun};
+use crate::ports::store::{Adopter, Begun, Held, Stats, Store, StoreError, StoredRun};
 use crate::ports::{Clock, Usage};
 use crate::store::memory::MemoryStore;
 use crate::supervisor::clock::SystemClock;
@@ -84,8 +84,9 @@ impl Store for Faulty {
         root: &RunId,
         run: &RunId,
         new: &NewCheckpoint,
+        adopters: &[Adopter],
     ) -> Result<CheckpointId, StoreError> {
-        self.write(|inner| inner.add_checkpoint(root, run, new))
+        self.write(|inner| inner.add_checkpoint(root, run, new, adopters))
     }
     fn judge(&mut self, root: &RunId, judgement: &Judgement) -> Result<bool, StoreError> {
         self.write(|inner| inner.judge(root, judgement))
