@@ -826,7 +826,7 @@ fn sixteen_at_once_lose_nothing_and_are_promised_nothing_that_is_refused() {
     let crowd = Crowd { studio: &studio, ledger, quiet, over };
     let seed = u64::from(std::process::id()) << 20 | 0x9e37_79b9;
     let (began, span) = (Instant::now(), seconds());
-    let mut kills = 0;
+    let (mut kills, mut killed) = (0, 0);
     std::thread::scope(|scope| {
         let people: Vec<_> = (0..16)
             .map(|number| {
@@ -836,9 +836,12 @@ fn sixteen_at_once_lose_nothing_and_are_promised_nothing_that_is_refused() {
             .collect();
         let mut dice = Dice(seed);
         while began.elapsed() < span && !people.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+            // One that came, and had some time to work.
+            let victim = wait_for("the next one", || Some(studio.supervisor()).filter(|pid| *pid != killed));
             std::thread::sleep(Duration::from_millis(1500 + u64::try_from(dice.roll(2000)).unwrap()));
             let _together = crowd.quiet.read().unwrap();
-            kill_9(studio.supervisor());
+            kill_9(victim);
+            killed = victim;
             kills += 1;
         }
         crowd.over.store(true, Ordering::Relaxed);
