@@ -913,6 +913,133 @@ fn judging_sets_a_run_going_where_nobody_supervises() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// Asks, goes on slowly, asks again.
+fn asks_twice() -> Value {
+    json!({ "stages": [
+        { "name": "script", "command": SCRIPT, "outputs": ["text"], "artifacts": ["board"], "approve": "manual" },
+        { "name": "board", "needs": ["script"], "command": "touch begun; until [ -e go ]; do sleep 0.02; done" },
+        { "name": "cut", "needs": ["board"], "command": "true", "approve": "manual" },
+        { "name": "render", "needs": ["cut"], "command": RENDER },
+    ] })
+}
+
+#[test]
+fn that_nobody_is_asked_any_more_outlives_the_supervisor() {
+    let studio = studio(&asks_twice());
+    std::fs::write(studio.path("ok"), "").unwrap();
+    background(&studio);
+    for (run, verb) in [
+        ("film-1", vec!["continue", "film-1", "--approve", "auto", "--detach"]),
+        ("film-2", vec!["approve", "film-2", "script", "--approve", "auto"]),
+        ("film-3", vec!["reject", "film-3", "script", "--feedback", "darker", "--approve", "auto"]),
+    ] {
+        for file in ["go", "begun"] {
+            std::fs::remove_file(studio.path(file)).ok();
+        }
+        assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+        studio.ok(&verb);
+        wait_until("it goes on", || studio.path("begun").exists());
+        let killed = studio.supervisor();
+        kill_9(killed);
+        wait_until("a successor", || studio.holder().is_some_and(|holder| holder["pid"] != killed));
+        std::fs::write(studio.path("go"), "").unwrap();
+        until(&studio, run, RunStatus::Succeeded);
+    }
+    // Those that were not looked at are not said to have been, and each stage ran once, but for what was sent back.
+    assert_eq!((lines(&studio.path("script.count")), lines(&studio.path("render.count"))), (4, 3));
+}
+
+#[test]
+fn the_time_for_which_a_person_is_waited_for_is_not_the_runs() {
+    let mut flow = asks_twice();
+    flow["timeout_seconds"] = json!(2);
+    let studio = studio(&flow);
+    for file in ["ok", "go"] {
+        std::fs::write(studio.path(file), "").unwrap();
+    }
+    background(&studio);
+    let began = Instant::now();
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    assert_eq!(show(&studio, "film-1").run.deadline, None);
+    wait_until("the limit has passed", || began.elapsed() > Duration::from_millis(2500));
+    // Also where the one that waited with it is gone.
+    let killed = studio.supervisor();
+    kill_9(killed);
+    wait_until("a successor", || studio.holder().is_some_and(|holder| holder["pid"] != killed));
+    studio.ok(&["approve", "film-1", "script", "--detach"]);
+    until(&studio, "film-1", RunStatus::Waiting);
+    std::fs::remove_file(studio.path("go")).unwrap();
+    // What runs takes its time, and what is left of it is all there is.
+    let (code, _, stderr) =
+        studio.run(&["reject", "film-1", "cut", "--rewind-to", "board", "--feedback", "x", "--watch"]);
+    assert_eq!(code, Some(124), "{stderr}");
+    let ended = show(&studio, "film-1").run;
+    assert_eq!(ended.error.as_deref(), Some("Flow execution timed out after 2 seconds"));
+}
+
+#[test]
+fn each_branch_goes_on_by_its_name_and_does_what_was_promised() {
+    let studio = studio(&told());
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    background(&studio);
+    for branch in ["one", "two"] {
+        studio.ok(&["fork", "film-1", "--at", "script@1", "--branch", branch]);
+    }
+    let branches = || -> Vec<Value> {
+        let shown: Value = serde_json::from_str(&studio.ok(&["show", "film-1", "--json"])).unwrap();
+        shown["branches"].as_array().unwrap().clone()
+    };
+    // Both begin at the same checkpoint: only the name tells them apart.
+    for (branch, run) in [("one", "film-2"), ("two", "film-3")] {
+        let before = branches().into_iter().find(|one| one["branch_name"] == branch).unwrap();
+        assert_eq!(before["can_continue"], true, "{before}");
+        assert_eq!(studio.ok(&["continue", "film-1", "--branch", branch, "--detach"]), format!("{run}\n"));
+        assert_eq!(show(&studio, run).run.branch.as_str(), branch);
+    }
+    for view in branches() {
+        let branch = view["branch_name"].as_str().unwrap();
+        let (code, _, stderr) = studio.run(&["continue", "film-1", "--branch", branch, "--detach"]);
+        assert_eq!((view["can_continue"].as_bool(), code), (Some(false), Some(10)), "{view}: {stderr}");
+    }
+    let (code, _, stderr) = studio.run(&["continue", "film-1", "--branch", "three"]);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("has no branch three\n  hint: there are: main, one, two"), "{stderr}");
+
+    std::fs::write(studio.path("fail.film-2"), "").unwrap();
+    until(&studio, "film-2", RunStatus::Failed);
+    assert_eq!(studio.ok(&["retry", "film-1", "--branch", "one", "--detach"]), "film-4\n");
+    let again = show(&studio, "film-4").run;
+    assert_eq!((again.branch.as_str(), again.parent_run_id), ("one", Some(run_id("film-2"))));
+    for run in ["film-1", "film-3", "film-4"] {
+        std::fs::write(studio.path(&format!("go.{run}")), "").unwrap();
+        until(&studio, run, RunStatus::Succeeded);
+    }
+    assert_eq!(lines(&studio.path("script.count")), 1);
+}
+
+#[test]
+fn only_what_was_looked_at_is_sent_back() {
+    let studio = studio(&film());
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    background(&studio);
+    let hash = || {
+        let listed: Value = serde_json::from_str(&studio.ok(&["checkpoints", "film-1", "--json"])).unwrap();
+        listed["checkpoints"].as_array().unwrap().last().unwrap()["hash"].as_str().unwrap().to_owned()
+    };
+    let seen = hash();
+    studio.ok(&["edit", "film-1", "script", "--set", "text=better"]);
+    let reject = |hash: &str| {
+        studio.run(&["reject", "film-1", "script", "--feedback", "darker", "--hash", hash, "--detach"])
+    };
+    let (code, _, stderr) = reject(&seen);
+    assert_eq!(code, Some(18), "{stderr}");
+    assert!(stderr.contains("script@2 is not what was looked at: it has changed since"), "{stderr}");
+    assert_eq!(lines(&studio.path("script.count")), 1);
+    assert_eq!(reject(&hash()).0, Some(0));
+    until(&studio, "film-1", RunStatus::Waiting);
+    assert_eq!(lines(&studio.path("script.count")), 2);
+}
+
 /// From the records, whoever supervises.
 fn show_row(studio: &Workspace, run: &str, name: &str) -> Option<StageStatus> {
     let (code, stdout, _) = studio.run(&["show", run, "--json"]);
