@@ -160,6 +160,11 @@ impl Run {
             unit.phase = UnitPhase::Failed;
             record.error = Some(all_attempts(error, &unit.failures));
             self.note(key, record, turn);
+            if key.item.is_some() {
+                // Its attempts count from the start of the stage, which is to be on record while other items go on.
+                let stage = &self.stages[key.stage];
+                turn.changes.push(stage.change(&self.stage(key.stage).name, None));
+            }
             self.leave_seat(key, at, turn);
             return;
         }
