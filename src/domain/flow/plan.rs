@@ -207,10 +207,21 @@ impl<'a> Known<'a> {
         last.map_or_else(|| StageName::trusted(self.facts.flow.name.as_str()), |stage| self.name(*stage))
     }
 
-    /// A later run that came from this one, on the same branch, and that succeeded.
+    /// A later run that came from this one, on the same branch, and that succeeded. One that is only degraded has made a
+    /// failure good, too, and what is degraded of it is retried from there; it is no better than one that was degraded.
     fn succeeded_later(&self) -> Option<RunId> {
         let parent = self.facts.parent;
         let mut from_here = std::collections::HashSet::from([&parent.run_id]);
+        let better = |status| match status {
+            RunStatus::Succeeded => true,
+            RunStatus::Degraded => parent.status != RunStatus::Degraded,
+            RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Waiting
+            | RunStatus::Failed
+            | RunStatus::Cancelled
+            | RunStatus::Interrupted => false,
+        };
         let mut later: Vec<&RunRecord> = self.facts.lineage.iter().collect();
         later.sort_by_key(|run| run.run_number);
         later.into_iter().find_map(|run| {
@@ -219,7 +230,7 @@ impl<'a> Known<'a> {
             if comes_from_here {
                 from_here.insert(&run.run_id);
             }
-            (comes_from_here && run.status == RunStatus::Succeeded).then(|| run.run_id.clone())
+            (comes_from_here && better(run.status)).then(|| run.run_id.clone())
         })
     }
 }
