@@ -2,6 +2,8 @@
 //! when it returns; what an old epoch writes changes nothing. Runs, stages and checkpoints come and go as the plain
 //! types of [`record`](crate::domain::flow::record).
 
+use std::collections::BTreeMap;
+
 pub use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord, StageRecord};
@@ -57,8 +59,12 @@ pub trait Store: Send {
     fn items(&mut self, run: &RunId, stage: &StageName) -> Result<Vec<ItemRecord>, StoreError>;
     /// Who holds the lock of a lineage and branch.
     fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError>;
-    /// How often a retry executed something from the checkpoint's successor on: retries that reuse it.
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError>;
+    /// How many retries reuse it, by the stage from which they began.
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError>;
     /// Every artifact that a checkpoint or an item names, once.
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError>;
     fn stats(&mut self, flow: Option<&FlowName>) -> Result<Stats, StoreError>;

@@ -11,7 +11,7 @@ use super::retry::Wanted;
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
 use crate::domain::flow::graph::Graph;
-use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId};
+use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::plan::{self, Facts, Left, Oracle, Wish};
 use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Branch, Checkpoint, RunFilter, RunRecord};
@@ -297,10 +297,10 @@ impl Oracle for Sight<'_> {
         })
     }
 
-    fn retries(&mut self, checkpoint: &CheckpointId) -> u32 {
+    fn retries(&mut self, checkpoint: &CheckpointId) -> BTreeMap<StageName, u32> {
         self.store.retries_of(self.root, checkpoint).unwrap_or_else(|error| {
             tracing::warn!(%checkpoint, %error, "count the retries of a checkpoint");
-            0
+            BTreeMap::new()
         })
     }
 }

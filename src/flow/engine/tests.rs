@@ -126,7 +126,11 @@ impl Store for Faulty {
     fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError> {
         self.inner.lock(root, branch)
     }
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError> {
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
         self.inner.retries_of(root, checkpoint)
     }
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError> {

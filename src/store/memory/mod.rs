@@ -5,7 +5,7 @@
 mod changes;
 mod state;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun};
@@ -170,7 +170,11 @@ impl Store for MemoryStore {
         Ok(self.read(|state| state.held(root, branch)))
     }
 
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError> {
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
         let reuses = |run: &&Arc<Run>| {
             run.record.root_run_id == *root
                 && run.record.trigger == Trigger::Retry
@@ -178,7 +182,14 @@ impl Store for MemoryStore {
                     stage.decision == Decision::Reuse && stage.checkpoint.as_ref() == Some(checkpoint)
                 })
         };
-        Ok(self.read(|state| u32::try_from(state.runs.values().filter(reuses).count()).unwrap_or(u32::MAX)))
+        Ok(self.read(|state| {
+            let mut found = BTreeMap::new();
+            let retries = state.runs.values().filter(reuses);
+            for from in retries.filter_map(|run| run.record.retry_from_stage.clone()) {
+                *found.entry(from).or_default() += 1;
+            }
+            found
+        }))
     }
 
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError> {

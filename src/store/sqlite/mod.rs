@@ -19,6 +19,7 @@ mod stages;
 mod stats;
 mod values;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
@@ -193,7 +194,11 @@ impl Store for SqliteStore {
         self.read(&format!("read the lock of {root}"), |connection| begin::held(connection, root, branch))
     }
 
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError> {
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
         self.read(&format!("count the retries of {checkpoint}"), |connection| {
             stages::retries_of(connection, root, checkpoint)
         })
