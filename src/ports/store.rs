@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 pub use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord, StageRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord, StageRecord};
 pub use crate::domain::flow::stats::{FailingStage, Stats};
 
 /// The most that the outputs of one checkpoint or one item, the inputs of one run, or a definition may be, as JSON.
@@ -47,6 +47,10 @@ pub trait Store: Send {
     fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError>;
     /// Queued, running, waiting; the oldest first.
     fn unfinished(&mut self) -> Result<Vec<RunId>, StoreError>;
+    /// Runs with a command after them that has not ended; the oldest first.
+    fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError>;
+    /// What became of the command after a run, or that it is executed once more.
+    fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError>;
     /// The text of a definition: the flow as it was when the run began.
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError>;
     /// One that is there and cannot be read is an error.

@@ -3,7 +3,7 @@
 
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use super::record::{Artifact, AttemptRecord};
-use super::status::{Approval, Decision, Reason, RunStatus, StageStatus, Trigger};
+use super::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 
@@ -66,6 +66,8 @@ pub enum What {
         ended_at: Option<Timestamp>,
         duration_seconds: Option<f64>,
     },
+    /// The run has ended, and this command is to be executed after it.
+    Hook(Hook),
     /// Absolute: what is `None` becomes null.
     Stage {
         stage: StageName,

@@ -16,7 +16,7 @@ use crate::domain::flow::plan::{self, Facts, Left, Oracle, Wish};
 use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Branch, Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::spec::{EnvValue, FlowSpec};
 use crate::domain::flow::status::Approval;
 use crate::domain::flow::tree::Lineage;
 use crate::domain::flow::{hashes, inputs};
@@ -119,14 +119,10 @@ impl<'a> Desk<'a> {
         let mut spec: FlowSpec = serde_json::from_str(&text)
             .map_err(|error| unusable(&record.run_id, &format!("its definition cannot be read: {error}")))?;
         if let Some(today) = self.flows.get(&spec.name) {
+            fill_in(&mut spec.env, &today.env);
             for stage in &mut spec.stages {
-                let Some(same) = today.stages.iter().find(|one| one.name == stage.name) else { continue };
-                for (name, value) in &mut stage.env {
-                    if let Some(secret) = same.env.get(name)
-                        && hashes::recorded(secret) == *value
-                    {
-                        *value = secret.clone();
-                    }
+                if let Some(same) = today.stages.iter().find(|one| one.name == stage.name) {
+                    fill_in(&mut stage.env, &same.env);
                 }
             }
         }
@@ -262,6 +258,17 @@ impl<'a> Desk<'a> {
         let filter = RunFilter { flow: Some(FlowName::trusted(flow)), limit: Some(3), ..Default::default() };
         let runs = self.store.runs(&filter).unwrap_or_default();
         runs.into_iter().map(|run| run.run_id).collect()
+    }
+}
+
+/// The secrets of today where they are those whose hashes are on record.
+fn fill_in(env: &mut BTreeMap<String, EnvValue>, today: &BTreeMap<String, EnvValue>) {
+    for (name, value) in env {
+        if let Some(secret) = today.get(name)
+            && hashes::recorded(secret) == *value
+        {
+            *value = secret.clone();
+        }
     }
 }
 

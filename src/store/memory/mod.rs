@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
 use crate::domain::flow::status::{Decision, RunStatus, Trigger};
 use crate::ports::store::{Begun, FailingStage, Held, Stats, Store, StoreError, StoredRun};
 use crate::store::search::{cut, run_text};
@@ -124,6 +124,18 @@ impl Store for MemoryStore {
         Ok(self.read(|state| {
             state.runs.values().filter(under_way).map(|run| run.record.run_id.clone()).collect()
         }))
+    }
+
+    fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError> {
+        let open = |run: &&Arc<Run>| run.hook.as_ref().is_some_and(|hook| hook.ended_at.is_none());
+        Ok(self.read(|state| state.runs.values().filter(open).map(|run| run.record.run_id.clone()).collect()))
+    }
+
+    fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError> {
+        self.write("write down the command after a run", |state| {
+            state.found(run)?.hook = Some(hook.clone());
+            Ok(())
+        })
     }
 
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError> {

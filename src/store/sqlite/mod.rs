@@ -8,6 +8,7 @@ mod checkpoints;
 mod commit;
 mod delete;
 mod fail;
+mod hooks;
 mod migrate;
 mod open;
 mod pack;
@@ -26,7 +27,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
 use crate::ports::store::{Begun, Held, Stats, Store, StoreError, StoredRun};
 use fail::Fail;
 #[cfg(test)]
@@ -166,6 +167,16 @@ impl Store for SqliteStore {
 
     fn unfinished(&mut self) -> Result<Vec<RunId>, StoreError> {
         self.read("look for unfinished runs", runs::unfinished)
+    }
+
+    fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError> {
+        self.read("look for commands after runs", hooks::open)
+    }
+
+    fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError> {
+        self.write(&format!("write down the {} of {run}", hook.name), |connection| {
+            hooks::set_of(connection, run, hook)
+        })
     }
 
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError> {

@@ -335,6 +335,7 @@ impl Run {
         self.ended_at = Some(at.now.wall);
         let took = self.started.map(|started| seconds_between(started.wall, at.now.wall));
         turn.changes.push(self.change(Some(at.now.wall), took));
+        turn.changes.extend(self.spec.hook(self.status).map(What::Hook));
         turn.news.push(News::RunEnded {
             run: self.id.clone(),
             status: self.status,

@@ -152,7 +152,7 @@ impl World {
                 (row.started_at, row.ended_at, row.checkpoint, row.error) = (None, None, None, None);
                 self.items.remove(&stage);
             }
-            What::Adopt { .. } | What::Judge(_) => {}
+            What::Adopt { .. } | What::Judge(_) | What::Hook(_) => {}
         }
     }
 
