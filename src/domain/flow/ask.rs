@@ -224,6 +224,9 @@ pub struct Planned {
     pub detail: Option<String>,
     /// What is reused.
     pub checkpoint: Option<CheckpointId>,
+    /// What it is made from as far as is known today, of one that is reused without a checkpoint.
+    #[serde(skip)]
+    pub input: Option<Hash>,
     pub source_run_id: Option<RunId>,
 }
 

@@ -36,6 +36,7 @@ pub(super) fn run(number: u64, status: RunStatus) -> RunRecord {
         deadline: None,
         branch: BranchName::main(),
         created_at: at(1000),
+        hook: None,
         stages: None,
     }
 }
