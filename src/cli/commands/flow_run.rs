@@ -139,6 +139,9 @@ pub fn set_going(
             output::print(&format!("{run}\n"))?;
         }
         if follow.detach {
+            if manner.output == Output::Json {
+                output::print_json(&serde_json::json!({ "run_id": run, "existing": !fresh }))?;
+            }
             return Ok(Exit::Completed);
         }
         follow::follow(&client, &mut updates, &run, Manner { fresh, ..manner }).await
