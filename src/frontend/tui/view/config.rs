@@ -4,7 +4,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::event::{ConfigRow, ConfigSection};
+use super::super::event::{ConfigOf, ConfigRow, ConfigSection};
 use super::super::model::Model;
 use super::super::theme::Ink;
 use super::text::{pad, width as text_width, wrap};
@@ -46,9 +46,11 @@ pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
         say(if config.sections.is_some() { Ink::Waiting } else { Ink::Bad }, &one_line(problem));
     }
     let Some(sections) = &config.sections else { return lines };
-    let shown = sections.iter().filter(|section| section.runner.is_none() || section.runner == model.pointed);
-    for section in shown {
-        lines.push(Line::default());
+    for section in sections.iter().filter(|section| is_shown(model, &section.of)) {
+        // The stages of a flow stand together.
+        if !matches!(section.of, ConfigOf::Stage(..)) {
+            lines.push(Line::default());
+        }
         lines.push(title(model, section));
         for row in &section.rows {
             lines.extend(row_lines(model, row, room));
@@ -57,18 +59,37 @@ pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-fn title(model: &Model, section: &ConfigSection) -> Line<'static> {
-    match &section.runner {
-        None => Line::from(span(model, Ink::Accent, " Workspace")),
-        Some(name) => {
-            let key = model.keymap().key(Action::NextPane).map(|key| format!("   {key}: the next runner"));
-            Line::from(vec![
-                span(model, Ink::Accent, " Runner "),
-                span(model, Ink::Strong, name.to_string()),
-                span(model, Ink::Quiet, key.unwrap_or_default()),
-            ])
-        }
+fn is_shown(model: &Model, of: &ConfigOf) -> bool {
+    match of {
+        ConfigOf::Workspace => true,
+        ConfigOf::Runner(name) => model.pointed_flow.is_none() && model.pointed.as_ref() == Some(name),
+        ConfigOf::Flow(flow) | ConfigOf::Stage(flow, _) => model.pointed_flow.as_ref() == Some(flow),
     }
+}
+
+fn title(model: &Model, section: &ConfigSection) -> Line<'static> {
+    let (what, name) = match &section.of {
+        ConfigOf::Workspace => return Line::from(span(model, Ink::Accent, " Workspace")),
+        ConfigOf::Stage(_, name) => {
+            return Line::from(vec![
+                span(model, Ink::Accent, "  Stage "),
+                span(model, Ink::Strong, name.to_string()),
+            ]);
+        }
+        ConfigOf::Runner(name) => (" Runner ", name.to_string()),
+        ConfigOf::Flow(name) => (" Flow ", name.to_string()),
+    };
+    let key = model.keymap().key(Action::NextPane).filter(|_| model.can(Action::NextPane));
+    let next = if model.config.as_ref().is_some_and(|config| config.flows.is_empty()) {
+        "the next runner"
+    } else {
+        "the next runner or flow"
+    };
+    Line::from(vec![
+        span(model, Ink::Accent, what),
+        span(model, Ink::Strong, name),
+        span(model, Ink::Quiet, key.map(|key| format!("   {key}: {next}")).unwrap_or_default()),
+    ])
 }
 
 /// Key, value, origin; a long value goes on below itself.

@@ -31,7 +31,7 @@ mod quit;
 pub mod runners;
 mod strip;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub mod text;
 mod tiny;
 mod toasts;

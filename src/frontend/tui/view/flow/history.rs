@@ -27,6 +27,15 @@ pub fn page(model: &Model) -> usize {
     usize::from(Layout::of(model).body.height.saturating_sub(3))
 }
 
+/// The run on this line of the screen.
+pub fn hit(model: &Model, y: u16) -> Option<usize> {
+    let body = Layout::of(model).body;
+    // Below the heading and the titles.
+    let below = usize::from(y.checked_sub(body.y + 2)?);
+    let row = model.flows.history.offset + below;
+    (below < page(model) && row < model.flows.history.rows.len()).then_some(row)
+}
+
 pub(in super::super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     if area.height < 3 {
         return;
