@@ -284,8 +284,8 @@ fn next_pane(model: &mut Model, by: isize) {
             model.zoom = false;
         }
         Screen::Config => {
-            model.scroll = 0;
             point(model, by);
+            model.scroll = view::config_scroll(model, usize::from(Layout::of(model).body.height));
         }
         Screen::Run | Screen::History | Screen::Analytics | Screen::Help | Screen::Attach => {}
     }

@@ -19,8 +19,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 }
 
 pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
+    parts(model, width).0
+}
+
+/// All lines, and which of them is the first about what is pointed at.
+pub(super) fn parts(model: &Model, width: u16) -> (Vec<Line<'static>>, usize) {
     let Some(config) = &model.config else {
-        return vec![Line::from(span(model, Ink::Quiet, " Reading the config"))];
+        return (vec![Line::from(span(model, Ink::Quiet, " Reading the config"))], 0);
     };
     let room = usize::from(width).saturating_sub(4);
     let mut lines = vec![Line::from(vec![
@@ -45,18 +50,19 @@ pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
     for problem in config.problems.iter().flat_map(|problem| problem.lines()) {
         say(if config.sections.is_some() { Ink::Waiting } else { Ink::Bad }, &one_line(problem));
     }
-    let Some(sections) = &config.sections else { return lines };
+    let Some(sections) = &config.sections else { return (lines, 0) };
+    let mut start = None;
     for section in sections.iter().filter(|section| is_shown(model, &section.of)) {
-        // The stages of a flow stand together.
-        if !matches!(section.of, ConfigOf::Stage(..)) {
-            lines.push(Line::default());
+        lines.push(Line::default());
+        if section.of != ConfigOf::Workspace {
+            start.get_or_insert(lines.len());
         }
         lines.push(title(model, section));
         for row in &section.rows {
             lines.extend(row_lines(model, row, room));
         }
     }
-    lines
+    (lines, start.unwrap_or(0))
 }
 
 fn is_shown(model: &Model, of: &ConfigOf) -> bool {

@@ -107,6 +107,12 @@ pub fn scrolled_lines(model: &Model) -> usize {
     }
 }
 
+/// Where the config screen has to be scrolled to, so that what it points at is seen whole, or from its beginning.
+pub fn config_scroll(model: &Model, height: usize) -> usize {
+    let (lines, start) = config::parts(model, model.setup.size.0);
+    if lines.len() <= height { 0 } else { start.min(lines.len() - height) }
+}
+
 fn at(x: u16, y: u16, width: u16) -> Rect {
     Rect { x, y, width, height: 1 }
 }

@@ -51,7 +51,7 @@ pub(in super::super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     put(frame, Rect { height: 1, ..area }, Line::from(heading));
     let names =
         history.rows.iter().skip(history.offset).take(page(model)).map(|run| width(run.run_id.as_str()));
-    let name = names.max().unwrap_or(0).clamp(10, 30).min(room / 3);
+    let name = names.max().unwrap_or(0).clamp(10, 30.max(room / 4)).min(room / 3);
     let when = if room >= 70 { WHEN } else { 0 };
     let titles = format!(
         "{}{}{}{}  what",
@@ -119,7 +119,7 @@ fn line(
 fn what(run: &RunRecord) -> String {
     let mut parts = Vec::new();
     parts.extend(origin(run));
-    parts.extend(run.error.as_ref().map(|error| one_line(error)));
+    parts.extend(run.error.as_ref().map(|error| one_line(words::cause(error))));
     if parts.is_empty() {
         parts.push(words::pairs(&run.inputs));
     }
