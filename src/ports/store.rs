@@ -2,11 +2,12 @@
 //! when it returns; what an old epoch writes changes nothing. Runs, stages and checkpoints come and go as the plain
 //! types of [`record`](crate::domain::flow::record).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord, StageRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord, StageRecord};
 pub use crate::domain::flow::stats::{FailingStage, Stats};
 
 /// The most that the outputs of one checkpoint or one item, the inputs of one run, or a definition may be, as JSON.
@@ -50,6 +51,10 @@ pub trait Store: Send {
     fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError>;
     /// Queued, running, waiting; the oldest first.
     fn unfinished(&mut self) -> Result<Vec<RunId>, StoreError>;
+    /// Runs with a command after them that has not ended; the oldest first.
+    fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError>;
+    /// What became of the command after a run, or that it is executed once more.
+    fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError>;
     /// The text of a definition: the flow as it was when the run began.
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError>;
     /// One that is there and cannot be read is an error.
@@ -62,8 +67,12 @@ pub trait Store: Send {
     fn items(&mut self, run: &RunId, stage: &StageName) -> Result<Vec<ItemRecord>, StoreError>;
     /// Who holds the lock of a lineage and branch.
     fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError>;
-    /// How often a retry executed something from the checkpoint's successor on: retries that reuse it.
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError>;
+    /// How many retries reuse it, by the stage from which they began.
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError>;
     /// Every artifact that a checkpoint or an item names, once.
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError>;
     fn stats(&mut self, flow: Option<&FlowName>) -> Result<Stats, StoreError>;

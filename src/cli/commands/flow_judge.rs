@@ -90,10 +90,9 @@ fn judge(
     let host = if wanted.detach { Host::Background } else { Host::Verb };
     engine::with(global, workspace, host, async |client, mut updates| {
         follow::listen(&client).await?;
-        let ended = match client.flow(FlowRequest::Show { run: run.clone() }).await {
-            Ok(FlowReply::Shown(shown)) => shown.run.status.is_final(),
-            Ok(_) | Err(_) => false,
-        };
+        // What is wrong with it is told by the answer to the request itself.
+        let before = follow::show(&client, run).await.ok();
+        let ended = before.as_ref().is_some_and(|shown| shown.run.status.is_final());
         match client.flow(request).await {
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
             Ok(other) => return Err(unexpected(act, &other)),
@@ -111,7 +110,10 @@ fn judge(
         } else if !follows {
             output::print_json(&serde_json::json!({ "run_id": run, "ended": ended }))?;
         }
-        if follows { follow::follow(&client, &mut updates, run, manner).await } else { Ok(Exit::Completed) }
+        if !follows {
+            return Ok(Exit::Completed);
+        }
+        follow::follow(&client, &mut updates, run, manner, before.as_deref()).await
     })
 }
 

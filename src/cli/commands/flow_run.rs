@@ -90,6 +90,8 @@ pub async fn cancel(client: Client, mut updates: Updates, run: &str, global: &Gl
     let run = RunId::trusted(run);
     let act = format!("cancel {run}");
     follow::listen(&client).await?;
+    // What is wrong with it is told by the answer to the request itself.
+    let before = follow::show(&client, &run).await.ok();
     client
         .flow(FlowRequest::Cancel { run: run.clone() })
         .await
@@ -101,7 +103,7 @@ pub async fn cancel(client: Client, mut updates: Updates, run: &str, global: &Gl
         allow_degraded: false,
         fresh: true,
     };
-    follow::follow(&client, &mut updates, &run, manner).await?;
+    follow::follow(&client, &mut updates, &run, manner, before.as_deref()).await?;
     Ok(Exit::Completed)
 }
 
@@ -128,6 +130,10 @@ pub fn set_going(
     let host = if follow.detach { Host::Background } else { Host::Verb };
     engine::with(global, workspace, host, async |client, mut updates| {
         follow::listen(&client).await?;
+        let before = match goes_on_with(&request) {
+            Some(run) => follow::show(&client, &run).await.ok(),
+            None => None,
+        };
         let (run, fresh) = match client.flow(request).await {
             Ok(FlowReply::Run { run, existing }) => (run, !existing),
             Ok(other) => {
@@ -144,8 +150,14 @@ pub fn set_going(
             }
             return Ok(Exit::Completed);
         }
-        follow::follow(&client, &mut updates, &run, Manner { fresh, ..manner }).await
+        let before = before.as_deref().filter(|before| before.run.run_id == run);
+        follow::follow(&client, &mut updates, &run, Manner { fresh, ..manner }, before).await
     })
+}
+
+/// The run that is there already and may go on.
+fn goes_on_with(request: &FlowRequest) -> Option<RunId> {
+    if let FlowRequest::Continue(wish) = request { Some(wish.run.clone()) } else { None }
 }
 
 fn flow_of(workspace: &Workspace, run: &str) -> Option<std::sync::Arc<FlowSpec>> {

@@ -47,12 +47,18 @@ pub fn run(global: &Global, workspace: &Workspace, wanted: Wanted<'_>) -> Outcom
     let mut history = History::open(workspace)?;
     let record = history.show(&run)?.what.run;
     let rows = record.stages.as_deref().unwrap_or_default();
-    let Some(row) = rows.iter().find(|row| row.name == stage) else {
-        let known = rows.iter().map(|row| row.name.clone()).collect();
-        let refusal = Refusal::UnknownStage { run, stage: stage.to_string(), known };
-        return Err(Failure::of_refusal(act, &refusal));
-    };
-    look(&run, row, item).map_err(|(cause, hint)| Failure::new(Exit::Nothing, &act, cause).hint(hint))?;
+    // The command after a run, unless a stage is called so.
+    let is_hook = item.is_none() && record.hook.is_some_and(|hook| hook.name.word() == stage.as_str());
+    match rows.iter().find(|row| row.name == stage) {
+        Some(row) => look(&run, row, item)
+            .map_err(|(cause, hint)| Failure::new(Exit::Nothing, &act, cause).hint(hint))?,
+        None if is_hook => {}
+        None => {
+            let known = rows.iter().map(|row| row.name.clone()).collect();
+            let refusal = Refusal::UnknownStage { run, stage: stage.to_string(), known };
+            return Err(Failure::of_refusal(act, &refusal));
+        }
+    }
     let log_name = match item {
         None => stage.to_string(),
         Some(item) => format!("{stage}.{item}"),

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::graph::Links;
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use super::record::{Branch, Checkpoint, RunFilter, RunRecord};
 use super::refusal::Refusal;
+use super::spec::{FlowSpec, StageSpec};
 use super::status::{Decision, Reason, StageStatus};
 use crate::domain::ids::Process;
 use crate::domain::json::JsonMap;
@@ -35,6 +37,10 @@ pub enum FlowRequest {
         run: RunId,
     },
     Runs(RunFilter),
+    /// Which stages of the run wait for which: as its own definition has it, whatever the config says by now.
+    Links {
+        run: RunId,
+    },
     /// All checkpoints of the run's lineage.
     Checkpoints {
         run: RunId,
@@ -158,6 +164,8 @@ pub enum FlowReply {
     Plan(Plan),
     Shown(Box<Shown>),
     Runs(Vec<RunRecord>),
+    /// In the order of its stages.
+    Links(Vec<StageLinks>),
     Checkpoints {
         checkpoints: Vec<Checkpoint>,
         branches: Vec<BranchView>,
@@ -176,6 +184,41 @@ pub enum FlowReply {
 pub struct Shown {
     pub run: RunRecord,
     pub branches: Vec<BranchView>,
+}
+
+/// What one stage says of others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageLinks {
+    pub name: StageName,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<StageName>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optional_needs: Vec<StageName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validates: Option<StageName>,
+}
+
+impl StageLinks {
+    pub fn of(flow: &FlowSpec) -> Vec<Self> {
+        let one = |stage: &StageSpec| Self {
+            name: stage.name.clone(),
+            needs: stage.needs.clone(),
+            optional_needs: stage.optional_needs.clone(),
+            validates: stage.validates.clone(),
+        };
+        flow.stages.iter().map(one).collect()
+    }
+}
+
+impl<'a> From<&'a StageLinks> for Links<'a> {
+    fn from(stage: &'a StageLinks) -> Self {
+        Self {
+            name: &stage.name,
+            needs: &stage.needs,
+            optional_needs: &stage.optional_needs,
+            validates: stage.validates.as_ref(),
+        }
+    }
 }
 
 /// As `show --json` prints it: one object.
@@ -224,6 +267,9 @@ pub struct Planned {
     pub detail: Option<String>,
     /// What is reused.
     pub checkpoint: Option<CheckpointId>,
+    /// What it is made from as far as is known today, of one that is reused without a checkpoint.
+    #[serde(skip)]
+    pub input: Option<Hash>,
     pub source_run_id: Option<RunId>,
 }
 

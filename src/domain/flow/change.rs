@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use super::record::{Artifact, AttemptRecord, Checkpoint};
-use super::status::{Approval, Decision, Reason, RunStatus, StageStatus, Trigger};
+use super::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 
@@ -68,6 +68,8 @@ pub enum What {
         ended_at: Option<Timestamp>,
         duration_seconds: Option<f64>,
     },
+    /// The run has ended, and this command is to be executed after it.
+    Hook(Hook),
     /// Absolute: what is `None` becomes null.
     Stage {
         stage: StageName,

@@ -13,6 +13,8 @@
 //! - What waited for a person when its run was ended is not executed again; it waits again.
 //! - Without a target and with `force`, what has changed decides.
 
+use std::collections::BTreeMap;
+
 use super::ask::{Plan, Planned};
 use super::graph::Graph;
 use super::ids::{CheckpointId, Hash, RunId, StageName};
@@ -71,8 +73,8 @@ pub trait Oracle {
     fn recipe(&mut self, stage: usize) -> Hash;
     /// Whether the artifacts are there and are what they were; the error says which is not.
     fn verify(&mut self, stage: usize, artifacts: &[Artifact]) -> Result<(), String>;
-    /// How many retries were built on it.
-    fn retries(&mut self, checkpoint: &CheckpointId) -> u32;
+    /// How many retries reused it, by the stage from which they began.
+    fn retries(&mut self, checkpoint: &CheckpointId) -> BTreeMap<StageName, u32>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +121,10 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
         return Err(Refusal::TooDeep { run, depth, max });
     }
     if let Some(checkpoint) = walk::built_on(&known, &target, &walked) {
-        let (count, max) = (oracle.retries(&checkpoint), facts.flow.max_retries_per_checkpoint);
+        let retries = oracle.retries(&checkpoint);
+        let from_there = retries.iter().filter(|(from, _)| known.starts_from(from, &checkpoint.stage));
+        let count: u32 = from_there.map(|(_, count)| count).sum();
+        let max = facts.flow.max_retries_per_checkpoint;
         if count >= max {
             return Err(Refusal::TooManyRetries { run, checkpoint, count, max });
         }
@@ -151,6 +156,21 @@ impl<'a> Known<'a> {
             }
         }
         Self { facts, rows }
+    }
+
+    /// Whether a retry from one stage is a retry from what another left: that comes last before it. One that merely lies
+    /// further back is reused by many more.
+    fn starts_from(&self, from: &StageName, left_by: &StageName) -> bool {
+        let graph = self.facts.graph;
+        let last = graph.index(from).and_then(|from| {
+            let before = graph.upstream(from).iter().copied();
+            before.filter(|stage| !self.skipped(*stage)).max_by_key(|stage| graph.position(*stage))
+        });
+        last.is_some_and(|last| graph.name(last) == left_by)
+    }
+
+    fn skipped(&self, stage: usize) -> bool {
+        self.rows[stage].is_some_and(|row| row.status == StageStatus::Skipped)
     }
 
     fn name(&self, stage: usize) -> StageName {
@@ -207,10 +227,21 @@ impl<'a> Known<'a> {
         last.map_or_else(|| StageName::trusted(self.facts.flow.name.as_str()), |stage| self.name(*stage))
     }
 
-    /// A later run that came from this one, on the same branch, and that succeeded.
+    /// A later run that came from this one, on the same branch, and that succeeded. One that is only degraded has made a
+    /// failure good, too, and what is degraded of it is retried from there; it is no better than one that was degraded.
     fn succeeded_later(&self) -> Option<RunId> {
         let parent = self.facts.parent;
         let mut from_here = std::collections::HashSet::from([&parent.run_id]);
+        let better = |status| match status {
+            RunStatus::Succeeded => true,
+            RunStatus::Degraded => parent.status != RunStatus::Degraded,
+            RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Waiting
+            | RunStatus::Failed
+            | RunStatus::Cancelled
+            | RunStatus::Interrupted => false,
+        };
         let mut later: Vec<&RunRecord> = self.facts.lineage.iter().collect();
         later.sort_by_key(|run| run.run_number);
         later.into_iter().find_map(|run| {
@@ -219,7 +250,7 @@ impl<'a> Known<'a> {
             if comes_from_here {
                 from_here.insert(&run.run_id);
             }
-            (comes_from_here && run.status == RunStatus::Succeeded).then(|| run.run_id.clone())
+            (comes_from_here && better(run.status)).then(|| run.run_id.clone())
         })
     }
 }

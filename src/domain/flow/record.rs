@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use super::status::{Approval, Decision, Reason, RunStatus, StageStatus, Trigger};
+use super::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -38,6 +38,41 @@ pub struct RunRecord {
     /// Left out of lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageRecord>>,
+    /// The command after it, where its end has one. Left out of lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookRecord>,
+}
+
+/// The command after a run: it is on record with the end of the run, and executed until its own end is, too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HookRecord {
+    pub name: Hook,
+    /// Of its last attempt: one that was cut short, because restage or the machine ended, is followed by another.
+    pub number: u32,
+    pub verdict: Option<Verdict>,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub error: Option<String>,
+    pub started_at: Option<Timestamp>,
+    /// Null while it is still to end.
+    pub ended_at: Option<Timestamp>,
+    pub log: Option<String>,
+}
+
+impl HookRecord {
+    pub const fn of(name: Hook) -> Self {
+        Self {
+            name,
+            number: 1,
+            verdict: None,
+            exit_code: None,
+            signal: None,
+            error: None,
+            started_at: None,
+            ended_at: None,
+            log: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

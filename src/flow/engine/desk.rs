@@ -11,12 +11,12 @@ use super::retry::Wanted;
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
 use crate::domain::flow::graph::Graph;
-use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId};
+use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::plan::{self, Facts, Left, Oracle, Wish};
 use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Branch, Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::spec::{EnvValue, FlowSpec};
 use crate::domain::flow::status::Approval;
 use crate::domain::flow::tree::Lineage;
 use crate::domain::flow::{hashes, inputs};
@@ -119,14 +119,10 @@ impl<'a> Desk<'a> {
         let mut spec: FlowSpec = serde_json::from_str(&text)
             .map_err(|error| unusable(&record.run_id, &format!("its definition cannot be read: {error}")))?;
         if let Some(today) = self.flows.get(&spec.name) {
+            fill_in(&mut spec.env, &today.env);
             for stage in &mut spec.stages {
-                let Some(same) = today.stages.iter().find(|one| one.name == stage.name) else { continue };
-                for (name, value) in &mut stage.env {
-                    if let Some(secret) = same.env.get(name)
-                        && hashes::recorded(secret) == *value
-                    {
-                        *value = secret.clone();
-                    }
+                if let Some(same) = today.stages.iter().find(|one| one.name == stage.name) {
+                    fill_in(&mut stage.env, &same.env);
                 }
             }
         }
@@ -265,6 +261,17 @@ impl<'a> Desk<'a> {
     }
 }
 
+/// The secrets of today where they are those whose hashes are on record.
+fn fill_in(env: &mut BTreeMap<String, EnvValue>, today: &BTreeMap<String, EnvValue>) {
+    for (name, value) in env {
+        if let Some(secret) = today.get(name)
+            && hashes::recorded(secret) == *value
+        {
+            *value = secret.clone();
+        }
+    }
+}
+
 /// The newest version before one that cannot be read.
 fn previous(all: &[Checkpoint], id: &CheckpointId) -> Option<Checkpoint> {
     let earlier = all.iter().filter(|one| one.id.stage == id.stage && one.id.version < id.version);
@@ -297,10 +304,10 @@ impl Oracle for Sight<'_> {
         })
     }
 
-    fn retries(&mut self, checkpoint: &CheckpointId) -> u32 {
+    fn retries(&mut self, checkpoint: &CheckpointId) -> BTreeMap<StageName, u32> {
         self.store.retries_of(self.root, checkpoint).unwrap_or_else(|error| {
             tracing::warn!(%checkpoint, %error, "count the retries of a checkpoint");
-            0
+            BTreeMap::new()
         })
     }
 }

@@ -70,7 +70,10 @@ impl Engine {
                 // Told once more; it is forgotten when it is on record.
                 return;
             }
-            // Of a run that is over, or a hook: nobody waits for it.
+            if parse_guest(&end.name).is_some_and(|(run, ..)| self.hook_ended(&run, &end)) {
+                return;
+            }
+            // Of a run that is over: nobody waits for it.
             self.guests.send(GuestOrder::Forget { name: end.name }).ok();
             return;
         };
@@ -139,14 +142,22 @@ impl Engine {
     }
 
     pub(super) fn resume_unfinished(&mut self, mut claims: Claims) {
-        match self.store.unfinished() {
-            Ok(unfinished) => {
+        let open = self.store.unfinished().and_then(|runs| Ok((runs, self.store.open_hooks()?)));
+        match open {
+            Ok((unfinished, hooks)) => {
                 for run in unfinished {
                     let claimed = claims.remove(&run).unwrap_or_default();
                     self.resume(&run, &claimed);
                 }
-                for (name, _) in claims.into_values().flatten() {
-                    self.guests.send(GuestOrder::Forget { name }).ok();
+                for run in &hooks {
+                    self.resume_hook(run);
+                }
+                for (run, guests) in claims {
+                    for (name, _) in guests {
+                        if !self.is_open_hook(&run, &name) {
+                            self.guests.send(GuestOrder::Forget { name }).ok();
+                        }
+                    }
                 }
             }
             Err(error) => {

@@ -201,7 +201,9 @@ impl Engine {
             approval: Approval::Approved,
             hash: hashes::checkpoint(outputs, artifacts),
             recipe: None,
-            input: Hash::of(["rebuilt"]),
+            // What it was made from was not recorded: it is taken for made from what the run has, and later retries can
+            // tell whether that has changed.
+            input: planned.input.clone().unwrap_or_else(|| Hash::of(["rebuilt"])),
             outputs: outputs.clone(),
             artifacts: artifacts.to_vec(),
             created_at: self.clock.now().wall,

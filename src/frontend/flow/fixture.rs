@@ -7,11 +7,11 @@ use crate::domain::json::{Json, JsonMap};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
-pub(super) fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
 
-pub(super) fn run(number: u64, status: RunStatus) -> RunRecord {
+pub(crate) fn run(number: u64, status: RunStatus) -> RunRecord {
     let flow = FlowName::trusted("video");
     let id = RunId::new(&flow, number);
     RunRecord {
@@ -36,11 +36,12 @@ pub(super) fn run(number: u64, status: RunStatus) -> RunRecord {
         deadline: None,
         branch: BranchName::main(),
         created_at: at(1000),
+        hook: None,
         stages: None,
     }
 }
 
-pub(super) fn stage(name: &str, order: u32, status: StageStatus) -> StageRecord {
+pub(crate) fn stage(name: &str, order: u32, status: StageStatus) -> StageRecord {
     StageRecord {
         name: StageName::trusted(name),
         order,
@@ -61,7 +62,7 @@ pub(super) fn stage(name: &str, order: u32, status: StageStatus) -> StageRecord 
     }
 }
 
-pub(super) fn attempt(number: u32, error: Option<&str>) -> AttemptRecord {
+pub(crate) fn attempt(number: u32, error: Option<&str>) -> AttemptRecord {
     AttemptRecord {
         number,
         item: None,

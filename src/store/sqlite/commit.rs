@@ -6,10 +6,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fail::{Fail, broken};
 use super::values::{at, int, nanos, uint};
-use super::{begin, checkpoints, search, stages};
+use super::{begin, checkpoints, hooks, search, stages};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
-use crate::domain::flow::record::AttemptRecord;
+use crate::domain::flow::record::{AttemptRecord, HookRecord};
 use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::ports::store::StoreError;
 use crate::store::total_cost;
@@ -81,6 +81,7 @@ fn apply(
                 target.had_error = error.is_some();
             }
         }
+        What::Hook(hook) => hooks::set(connection, target.id, &HookRecord::of(*hook))?,
         What::Stage { stage, status, reason, error, started_at, ended_at, retry_at } => {
             let changed = connection
                 .prepare_cached(

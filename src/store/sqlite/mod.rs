@@ -8,6 +8,7 @@ mod checkpoints;
 mod commit;
 mod delete;
 mod fail;
+mod hooks;
 mod migrate;
 mod open;
 mod pack;
@@ -19,13 +20,14 @@ mod stages;
 mod stats;
 mod values;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
 use crate::ports::store::{Adopter, Begun, Held, Stats, Store, StoreError, StoredRun};
 use crate::store::adoptions;
 use fail::Fail;
@@ -171,6 +173,16 @@ impl Store for SqliteStore {
         self.read("look for unfinished runs", runs::unfinished)
     }
 
+    fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError> {
+        self.read("look for commands after runs", hooks::open)
+    }
+
+    fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError> {
+        self.write(&format!("write down the {} of {run}", hook.name), |connection| {
+            hooks::set_of(connection, run, hook)
+        })
+    }
+
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError> {
         self.read("read the definition of a flow", |connection| runs::definition(connection, hash))
     }
@@ -197,7 +209,11 @@ impl Store for SqliteStore {
         self.read(&format!("read the lock of {root}"), |connection| begin::held(connection, root, branch))
     }
 
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError> {
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
         self.read(&format!("count the retries of {checkpoint}"), |connection| {
             stages::retries_of(connection, root, checkpoint)
         })

@@ -9,7 +9,7 @@ use super::fail::{Fail, broken};
 use super::pack::{unpack, unpack_text};
 use super::stages::{of_run, time};
 use super::values::{Nanos, int, uint};
-use super::{begin, search};
+use super::{begin, hooks, search};
 use crate::domain::flow::ids::{BranchName, Hash, RunId};
 use crate::domain::flow::record::{Branch, RunFilter, RunRecord};
 use crate::domain::json::JsonMap;
@@ -45,6 +45,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         branch: row.get(18)?,
         created_at: row.get::<_, Nanos>(19)?.0,
         stages: None,
+        hook: None,
     })
 }
 
@@ -55,6 +56,7 @@ pub(super) fn run(connection: &Connection, run: &RunId) -> Result<Option<StoredR
     let mut record = record(row)?;
     record.inputs = unpack(row, 24).map_err(|cause| broken(format!("read the inputs of {run}"), cause))?;
     record.stages = Some(of_run(connection, row.get(20)?)?);
+    record.hook = hooks::of_run(connection, row.get(20)?)?;
     Ok(Some(StoredRun {
         record,
         epoch: uint(row.get(21)?),

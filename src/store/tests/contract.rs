@@ -1,9 +1,11 @@
 //! What every store has to do.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::domain::flow::record::{Branch, CheckpointRef, ItemCount, RunFilter};
+use crate::domain::flow::record::{Branch, CheckpointRef, HookRecord, ItemCount, RunFilter};
+use crate::domain::flow::status::Hook;
 use crate::ports::store::{Adopter, FailingStage, Held, MAX_STATE_BYTES, StoreError};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
@@ -50,6 +52,7 @@ contract!(
     runs_are_filtered,
     runs_are_searched,
     unfinished_runs_are_the_oldest_first,
+    a_command_after_a_run_is_open_until_its_end_is_written,
     retries_of_a_checkpoint_are_counted,
     objects_are_listed_once,
     history_is_counted,
@@ -648,19 +651,51 @@ fn unfinished_runs_are_the_oldest_first(store: &mut dyn Store) {
     assert_eq!(store.unfinished().unwrap(), [runs[1].clone(), runs[3].clone()]);
 }
 
+fn a_command_after_a_run_is_open_until_its_end_is_written(store: &mut dyn Store) {
+    let [one, two] = [(); 2].map(|()| begin(store, &new_run(&["a"])));
+    commit(store, &two, vec![run_is(RunStatus::Failed), What::Hook(Hook::OnFailure)]);
+    commit(store, &one, vec![run_is(RunStatus::Succeeded), What::Hook(Hook::OnSuccess)]);
+    assert_eq!(store.open_hooks().unwrap(), [one.clone(), two.clone()]);
+    let hook_of = |store: &mut dyn Store, run| store.run(run).unwrap().unwrap().record.hook;
+    assert_eq!(hook_of(store, &two), Some(HookRecord::of(Hook::OnFailure)));
+    let again = HookRecord { number: 2, ..HookRecord::of(Hook::OnFailure) };
+    store.set_hook(&two, &again).unwrap();
+    assert_eq!(store.open_hooks().unwrap(), [one.clone(), two.clone()]);
+    let ended = HookRecord {
+        verdict: Some(Verdict::Exit),
+        exit_code: Some(3),
+        error: Some("exit 3".into()),
+        started_at: Some(at(7)),
+        ended_at: Some(at(8)),
+        log: Some("on_failure_2.log".into()),
+        ..again
+    };
+    store.set_hook(&two, &ended).unwrap();
+    assert_eq!(store.open_hooks().unwrap(), std::slice::from_ref(&one));
+    assert_eq!(hook_of(store, &two), Some(ended));
+    // Lists go without.
+    assert!(store.runs(&RunFilter::default()).unwrap().iter().all(|run| run.hook.is_none()));
+    store.delete(&one, false).unwrap();
+    assert_eq!(store.open_hooks().unwrap(), []);
+}
+
 fn retries_of_a_checkpoint_are_counted(store: &mut dyn Store) {
     let root = failed_run(store);
-    assert_eq!(store.retries_of(&root, &cp("a@1")).unwrap(), 0);
+    let of = |store: &mut dyn Store, id: &str| store.retries_of(&root, &cp(id)).unwrap();
+    assert_eq!(of(store, "a@1"), BTreeMap::new());
     for expected in 1..=2 {
         let retry = begin(store, &retry_of(&root, &root, &["a@1"], &["b"]));
         commit(store, &retry, vec![run_is(RunStatus::Failed)]);
-        assert_eq!(store.retries_of(&root, &cp("a@1")).unwrap(), expected);
+        assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), expected)]));
     }
     // One that goes on from it is no retry.
     let onward = NewRun { trigger: Trigger::Continue, ..retry_of(&root, &root, &["a@1"], &["b"]) };
-    begin(store, &onward);
-    assert_eq!(store.retries_of(&root, &cp("a@1")).unwrap(), 2);
-    assert_eq!(store.retries_of(&root, &cp("b@1")).unwrap(), 0);
+    let onward = begin(store, &onward);
+    commit(store, &onward, vec![run_is(RunStatus::Failed)]);
+    // Nor is one from further on a retry from there.
+    begin(store, &retry_of(&root, &root, &["a@1"], &["c", "d"]));
+    assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), 2), (stage("c"), 1)]));
+    assert_eq!(of(store, "b@1"), BTreeMap::new());
 }
 
 fn objects_are_listed_once(store: &mut dyn Store) {

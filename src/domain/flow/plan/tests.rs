@@ -162,8 +162,9 @@ impl Oracle for Answers<'_> {
         if self.damaged.contains(name) { Err("file is damaged".into()) } else { Ok(()) }
     }
 
-    fn retries(&mut self, _checkpoint: &CheckpointId) -> u32 {
-        self.retries
+    fn retries(&mut self, _checkpoint: &CheckpointId) -> BTreeMap<StageName, u32> {
+        // Those from further on only reuse it.
+        BTreeMap::from([(name("c"), self.retries), (name("d"), 100), (name("gone"), 100)])
     }
 }
 
@@ -680,6 +681,56 @@ fn a_run_from_before_checkpoints_is_rebuilt_from_its_outputs_or_refused() {
     );
     one.parent.stages = None;
     assert!(one.told(&first()).starts_with("from a: a: never ran"), "{}", one.told(&first()));
+}
+
+#[test]
+fn what_is_rebuilt_is_made_from_what_the_run_has_and_later_retries_can_tell_whether_that_changed() {
+    let mut one = world("a: >x\n b: a\n c: b", "c=failed");
+    let outputs = |left: &Left| match left {
+        Left::Checkpoint(one) => {
+            Left::Outputs { outputs: one.outputs.clone(), artifacts: one.artifacts.clone() }
+        }
+        Left::Unreadable { .. } | Left::Outputs { .. } | Left::Nothing => panic!("{left:?}"),
+    };
+    let kept = one.left.clone();
+    for stage in ["a", "b"] {
+        one.left.insert(name(stage), outputs(&kept[&name(stage)]));
+    }
+    let plan = one.plan(&first()).unwrap();
+    for planned in plan.stages.iter().filter(|one| one.decision == Decision::Reuse) {
+        let Left::Checkpoint(mut rebuilt) = kept[&planned.stage].clone() else { panic!("{planned:?}") };
+        (rebuilt.recipe, rebuilt.input) = (None, planned.input.clone().unwrap());
+        one.left.insert(planned.stage.clone(), Left::Checkpoint(rebuilt));
+    }
+    assert_eq!(one.told(&first()), "from c: a: reuse a@1; b: reuse b@1; c: failed");
+    one.inputs = map(r#"{"q": 2}"#);
+    assert!(
+        one.told(&first()).starts_with("from c: a: input changed (of the run: q); b: descendant"),
+        "{}",
+        one.told(&first())
+    );
+}
+
+#[test]
+fn a_retry_that_ended_degraded_made_the_failure_good_but_nothing_that_was_degraded() {
+    let mut one = world("a:\n b: a", "b=failed");
+    one.lineage = vec![record(13, RunStatus::Degraded, Some(12))];
+    assert!(
+        one.told(&first()).starts_with("12 b of f-12 succeeded in its retry f-13"),
+        "{}",
+        one.told(&first())
+    );
+    assert!(one.told(&forced("b")).starts_with("from b: "), "{}", one.told(&forced("b")));
+    let mut one = world("a:\n b: a", "b=degraded");
+    one.parent.status = RunStatus::Degraded;
+    one.lineage = vec![record(13, RunStatus::Degraded, Some(12))];
+    assert!(one.told(&first()).starts_with("from b: a: reuse a@1; b: failed"), "{}", one.told(&first()));
+    one.lineage.push(record(14, RunStatus::Succeeded, Some(13)));
+    assert!(
+        one.told(&first()).starts_with("12 b of f-12 succeeded in its retry f-14"),
+        "{}",
+        one.told(&first())
+    );
 }
 
 #[test]

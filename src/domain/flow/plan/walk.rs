@@ -304,6 +304,7 @@ impl<'a> Walk<'a> {
                     reason,
                     detail,
                     checkpoint: None,
+                    input: None,
                     source_run_id: None,
                 }
             }
@@ -316,10 +317,12 @@ impl<'a> Walk<'a> {
                     reason: Reason::Verified,
                     detail: Some("skipped".into()),
                     checkpoint: None,
+                    input: None,
                     source_run_id: source,
                 }
             }
             Verdict::Reuse { outputs, artifacts, checkpoint, detail } => {
+                let input = if checkpoint.is_none() { self.input(stage) } else { None };
                 let (outputs_hash, manifest) = (hashes::outputs(outputs), hashes::manifest(artifacts));
                 self.chain.fill(graph, stage, Ended::Good { outputs: &outputs_hash, manifest: &manifest });
                 if let Some(state) = &mut self.state {
@@ -337,6 +340,7 @@ impl<'a> Walk<'a> {
                     reason: Reason::Verified,
                     detail,
                     checkpoint: checkpoint.map(|checkpoint| checkpoint.id.clone()),
+                    input,
                     source_run_id: checkpoint.map(|checkpoint| checkpoint.run_id.clone()).or(source),
                 }
             }

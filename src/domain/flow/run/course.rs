@@ -207,6 +207,7 @@ impl Run {
                     let stage = self.stage(index).name.clone();
                     turn.changes.push(What::Item { stage, item: record, all });
                 }
+                None if unit.phase == UnitPhase::Failed => {}
                 None => waiting.push_back(item),
             }
             self.stages[index].units.push(unit);
@@ -248,7 +249,7 @@ impl Run {
             value,
             attempt: past.attempt,
             used: past.used,
-            phase: UnitPhase::Ready,
+            phase: if past.exhausted { UnitPhase::Failed } else { UnitPhase::Ready },
             failures: past.failures,
             result: None,
             due: past.due,
@@ -270,7 +271,9 @@ impl Run {
                 if let Some(unit) = self.unit_mut(key) {
                     unit.phase = UnitPhase::Backoff { until };
                 }
-                self.stages[key.stage].status = StageStatus::Backoff;
+                if key.item.is_none() {
+                    self.stages[key.stage].status = StageStatus::Backoff;
+                }
                 turn.after.push(Effect::Timer { unit: key, at: until });
             }
             None => {

@@ -160,6 +160,11 @@ impl Run {
             unit.phase = UnitPhase::Failed;
             record.error = Some(all_attempts(error, &unit.failures));
             self.note(key, record, turn);
+            if key.item.is_some() {
+                // Its attempts count from the start of the stage, which is to be on record while other items go on.
+                let stage = &self.stages[key.stage];
+                turn.changes.push(stage.change(&self.stage(key.stage).name, None));
+            }
             self.leave_seat(key, at, turn);
             return;
         }
@@ -334,6 +339,7 @@ impl Run {
         self.ended_at = Some(at.now.wall);
         let took = self.started.map(|started| seconds_between(started.wall, at.now.wall));
         turn.changes.push(self.change(Some(at.now.wall), took));
+        turn.changes.extend(self.spec.hook(self.status).map(What::Hook));
         turn.news.push(News::RunEnded {
             run: self.id.clone(),
             status: self.status,

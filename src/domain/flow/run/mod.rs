@@ -155,6 +155,8 @@ pub struct Stage {
 struct Past {
     attempt: u32,
     used: u32,
+    /// No retry is left.
+    exhausted: bool,
     failures: Vec<(u32, String)>,
     /// The backoff that it was in.
     due: Option<Mono>,

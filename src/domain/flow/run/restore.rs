@@ -8,9 +8,10 @@ use super::{Deadline, Limit, Past, Run, Stage, UnitKey};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::hashes::{Chain, Ended};
 use crate::domain::flow::record::{AttemptRecord, Checkpoint, RunRecord, StageRecord};
-use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::spec::{FlowSpec, StageRetry};
 use crate::domain::flow::state::State;
 use crate::domain::flow::status::{RunStatus, StageStatus};
+use crate::domain::retry;
 use crate::domain::time::{Mono, Now, Timestamp};
 
 /// Everything that a run is put together from.
@@ -42,7 +43,7 @@ impl Run {
         let Restored { record, spec, graph, stages, approve_all, time_left, max_parallel, claims } = from;
         let mut made = HashMap::new();
         let restore = |(index, stage): (usize, RestoredStage)| {
-            let restored = restore(&stage, now);
+            let restored = restore(&stage, &spec.stages[index].retry, now);
             made.extend(stage.checkpoint.map(|checkpoint| (index, checkpoint)));
             restored
         };
@@ -109,7 +110,7 @@ impl Run {
     }
 }
 
-fn restore(from: &RestoredStage, now: Now) -> Stage {
+fn restore(from: &RestoredStage, retry: &StageRetry, now: Now) -> Stage {
     let RestoredStage { record, checkpoint } = from;
     let under_way = matches!(record.status, StageStatus::Running | StageStatus::Backoff);
     Stage {
@@ -130,11 +131,11 @@ fn restore(from: &RestoredStage, now: Now) -> Stage {
         items: None,
         seated: 0,
         good: checkpoint.as_ref().map_or(StageStatus::Succeeded, |checkpoint| checkpoint.status),
-        past: past(record, now),
+        past: past(record, retry, now),
     }
 }
 
-fn past(record: &StageRecord, now: Now) -> BTreeMap<Option<u32>, Past> {
+fn past(record: &StageRecord, retry: &StageRetry, now: Now) -> BTreeMap<Option<u32>, Past> {
     let mut past: BTreeMap<Option<u32>, Past> = BTreeMap::new();
     // After a rejection the count begins anew, the numbers go on.
     let since = if record.status == StageStatus::Pending { None } else { record.started_at };
@@ -142,17 +143,25 @@ fn past(record: &StageRecord, now: Now) -> BTreeMap<Option<u32>, Past> {
         let unit = past.entry(attempt.item).or_default();
         unit.attempt = unit.attempt.max(attempt.number);
         if counts(attempt, since) {
+            let waits = retry::delay(&retry.backoff, unit.used, 1.0);
+            unit.due = attempt.ended_at.map(|ended| mono_of(ended, now).plus(waits));
             unit.used += 1;
-            let error = attempt.error.clone().unwrap_or_default();
-            let bare = error.split(" (will retry ").next().unwrap_or_default().to_owned();
-            unit.failures.push((attempt.number, bare));
+            unit.exhausted = unit.used > retry.count;
+            unit.failures.push((attempt.number, bare(attempt.error.as_deref().unwrap_or_default())));
         }
     }
-    let due = record.retry_at.map(|wall| mono_of(wall, now));
+    // The row tells when a stage without items is due, also after an attempt that was not to blame.
     if let Some(unit) = past.get_mut(&None) {
-        unit.due = due;
+        unit.due = record.retry_at.map(|wall| mono_of(wall, now));
     }
     past
+}
+
+/// The error of an attempt, without what came of it.
+fn bare(error: &str) -> String {
+    let error = error.split(" (will retry ").next().unwrap_or_default();
+    let listed = error.find(" attempts failed; ").and_then(|at| error[..at].rfind(" ("));
+    listed.map_or(error, |at| &error[..at]).to_owned()
 }
 
 fn counts(attempt: &AttemptRecord, since: Option<Timestamp>) -> bool {

@@ -156,7 +156,7 @@ impl World {
                 self.items.remove(&stage);
             }
             What::Limit { deadline, left } => (self.record.deadline, self.time_left) = (deadline, left),
-            What::Adopt { .. } | What::Judge(_) | What::AskNobody => {}
+            What::Adopt { .. } | What::Judge(_) | What::AskNobody | What::Hook(_) => {}
         }
     }
 
@@ -629,7 +629,10 @@ fn items_that_were_done_are_not_done_again_and_one_that_fails_lets_the_others_en
     world.dies_and_comes_back();
     assert_eq!(world.live.keys().copied().collect::<Vec<_>>(), [item(1), item(2)]);
     world.ends(item(1), End::Bad);
-    assert_eq!(world.words(), "a=pending b=pending");
+    assert_eq!(world.words(), "a=running b=pending");
+    // It has had all its attempts, whoever supervises.
+    world.dies_and_comes_back();
+    assert_eq!(world.live.keys().copied().collect::<Vec<_>>(), [item(2)]);
     world.ends(item(2), End::Good);
     world.settles(item(2), End::Good);
     assert_eq!((world.words().as_str(), world.error("a")), ("a=failed b=not_run", "item 1: exit 1: no"));
@@ -654,6 +657,26 @@ fn a_backoff_and_its_count_outlive_the_supervisor() {
         "{}",
         world.error("a")
     );
+}
+
+#[test]
+fn an_item_keeps_its_backoff_and_its_count_over_a_death() {
+    let live = |world: &World| world.live.keys().copied().collect::<Vec<_>>();
+    let mut world = World::new(fanning(1, "list"));
+    world.ends(item(0), End::Bad);
+    world.dies_and_comes_back();
+    // It keeps its seat, too.
+    assert_eq!(live(&world), [item(1)]);
+    assert!(world.time_passes());
+    assert_eq!((world.seconds, live(&world)), (1, vec![item(0), item(1)]));
+    world.ends(item(0), End::Bad);
+    world.dies_and_comes_back();
+    assert_eq!(live(&world), [item(1), item(2)]);
+    for number in [1, 2] {
+        world.ends(item(number), End::Good);
+        world.settles(item(number), End::Good);
+    }
+    assert_eq!(world.error("a"), "item 0: exit 1: no (2 attempts failed; 1: exit 1: no; 2: exit 1: no)");
 }
 
 #[test]
@@ -868,8 +891,6 @@ proptest! {
 
     #[test]
     fn every_run_ends_as_its_stages_say_whatever_the_order_of_things(shape in shape(), dies in any::<bool>()) {
-        // An item that is exhausted is not on record as that, and is tried once more after a death.
-        let dies = dies && !shape.kinds.contains(&2);
         let world = play(&shape, dies, None);
         let expected = expected(&shape, &world.spec);
         let got: Vec<StageStatus> = world.spec.stages.iter().map(|one| world.rows[&one.name].status).collect();

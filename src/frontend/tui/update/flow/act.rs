@@ -109,6 +109,7 @@ pub(super) fn title(what: &FlowRequest) -> String {
         FlowRequest::Fork(wish) => format!("Branch {}", wish.branch),
         FlowRequest::Show { run }
         | FlowRequest::Glance { run }
+        | FlowRequest::Links { run }
         | FlowRequest::Checkpoints { run }
         | FlowRequest::Can { run, .. } => {
             format!("Show {run}")

@@ -1,0 +1,64 @@
+//! Commands after runs.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::fail::Fail;
+use super::runs;
+use super::stages::time;
+use super::values::at;
+use crate::domain::flow::ids::RunId;
+use crate::domain::flow::record::HookRecord;
+
+pub(super) fn set(connection: &Connection, run: i64, hook: &HookRecord) -> Result<(), Fail> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO hooks (run, name, number, verdict, exit_code, signal, started_at, ended_at, log, \
+             error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            run,
+            hook.name,
+            hook.number,
+            hook.verdict,
+            hook.exit_code,
+            hook.signal,
+            at(hook.started_at),
+            at(hook.ended_at),
+            hook.log,
+            hook.error,
+        ])?;
+    Ok(())
+}
+
+pub(super) fn set_of(connection: &Connection, run: &RunId, hook: &HookRecord) -> Result<(), Fail> {
+    set(connection, runs::id(connection, run)?, hook)
+}
+
+pub(super) fn of_run(connection: &Connection, run: i64) -> Result<Option<HookRecord>, Fail> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT name, number, verdict, exit_code, signal, started_at, ended_at, log, error FROM hooks WHERE run = ?",
+        )?
+        .query_row([run], |row| {
+            Ok(HookRecord {
+                name: row.get(0)?,
+                number: row.get(1)?,
+                verdict: row.get(2)?,
+                exit_code: row.get(3)?,
+                signal: row.get(4)?,
+                started_at: time(row, 5)?,
+                ended_at: time(row, 6)?,
+                log: row.get(7)?,
+                error: row.get(8)?,
+            })
+        })
+        .optional()?)
+}
+
+pub(super) const OPEN: &str = "SELECT run_id FROM hooks JOIN runs ON runs.id = hooks.run WHERE hooks.ended_at IS NULL ORDER BY hooks.run";
+
+pub(super) fn open(connection: &Connection) -> Result<Vec<RunId>, Fail> {
+    let mut query = connection.prepare_cached(OPEN)?;
+    let found = query.query_map([], |row| row.get(0))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
