@@ -721,14 +721,14 @@ impl Crowd<'_> {
             return;
         };
         let Some(view) = dice.pick(&shown.branches) else { return };
-        let runs = self.runs(Some(run.root_run_id.clone()));
-        let newest =
-            runs.iter().filter(|one| one.branch == view.branch.branch_name).max_by_key(|one| one.run_number);
-        let request = match (newest, &view.latest_checkpoint_id) {
-            (Some(newest), _) => proceed(newest.run_id.as_str(), None, false),
-            (None, Some(head)) => proceed(run.run_id.as_str(), Some(&head.to_string()), false),
-            (None, None) => return,
-        };
+        let request = FlowRequest::Continue(ContinueWish {
+            run: run.run_id.clone(),
+            branch: Some(view.branch.branch_name.clone()),
+            checkpoint: view.latest_checkpoint_id.clone().filter(|_| dice.roll(2) == 0),
+            force_retry: false,
+            who: "con".into(),
+            approve_all: false,
+        });
         match ask(self.studio, request) {
             Ok(reply) => assert!(view.can_continue, "{view:?}: {reply:?}"),
             Err(Trouble::Refused(refusal)) => {
