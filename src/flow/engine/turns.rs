@@ -59,6 +59,9 @@ impl Engine {
                     for key in &taken_in {
                         self.dirs.leave(key);
                     }
+                    if self.active.values().all(|active| active.live.is_empty()) {
+                        self.dirs.rest();
+                    }
                 }
                 Err(error) => {
                     self.taken_in = taken_in;
