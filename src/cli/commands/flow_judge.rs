@@ -85,7 +85,7 @@ fn judge(
         fresh: true,
     };
     let host = if wanted.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, async |client, mut updates| {
+    engine::with(global, workspace, host, None, async |client, mut updates| {
         follow::listen(&client).await?;
         let ended = match client.flow(FlowRequest::Show { run: run.clone() }).await {
             Ok(FlowReply::Shown(shown)) => shown.run.status.is_final(),
