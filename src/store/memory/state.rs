@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::domain::flow::change::{ItemRecord, Judgement, NewCheckpoint, NewRun};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{
-    AttemptRecord, Branch, Checkpoint, CheckpointRef, HookRecord, ItemCount, RunRecord, StageRecord,
+    AttemptRecord, Branch, Checkpoint, CheckpointRef, ItemCount, RunRecord, StageRecord,
 };
 use crate::domain::flow::status::{Decision, Reason, StageStatus};
 use crate::domain::json::JsonMap;
@@ -32,7 +32,6 @@ pub(super) struct Run {
     pub(super) holder: String,
     approve_all: bool,
     pub(super) stages: Vec<Arc<Stage>>,
-    pub(super) hook: Option<HookRecord>,
 }
 
 #[derive(Debug, Clone)]
@@ -194,7 +193,7 @@ impl State {
         let root = &run.record.root_run_id;
         let stages = run.stages.iter().map(|stage| self.stage(root, stage)).collect();
         StoredRun {
-            record: RunRecord { stages: Some(stages), hook: run.hook.clone(), ..run.record.clone() },
+            record: RunRecord { stages: Some(stages), ..run.record.clone() },
             epoch: run.epoch,
             holder: run.holder.clone(),
             approve_all: run.approve_all,
@@ -291,7 +290,6 @@ impl Run {
             epoch: 1,
             holder: new.holder.clone(),
             approve_all: new.approve_all,
-            hook: None,
             record: RunRecord {
                 run_id: run,
                 run_number: number,
