@@ -14,6 +14,7 @@ mod flow_speed;
 mod flows;
 mod hostile;
 mod kit;
+mod people;
 mod scale;
 mod screen;
 mod speed;
@@ -64,6 +65,7 @@ const PARTS: &[Part] = &[
     ("Flows: ten thousand stages", |options| flow_speed::ten_thousand(options.slack)),
     ("Flows: a long history", |options| flow_speed::history(options.slack)),
     ("Flows: chaos", |options| flows::kills(options.campaign)),
+    ("Flows: sixteen people", |options| people::campaign(options.campaign)),
     ("Chaos", |options| chaos::campaign(options.campaign)),
 ];
 

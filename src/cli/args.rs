@@ -275,6 +275,9 @@ pub struct RunArgs {
 pub struct RetryArgs {
     #[arg(value_name = "RUN")]
     pub run: String,
+    /// The newest run of this branch [default: RUN itself]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
     /// The stage to begin with [default: the one that failed first]
     #[arg(long, value_name = "STAGE")]
     pub from: Option<String>,
@@ -298,7 +301,10 @@ pub struct RetryArgs {
 pub struct ContinueArgs {
     #[arg(value_name = "RUN")]
     pub run: String,
-    /// Take this one on [default: where the branch of the run stands]
+    /// The branch to go on with [default: that of the checkpoint, or of the run]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+    /// Take this one on [default: where the branch stands]
     #[arg(long, value_name = "STAGE@VERSION")]
     pub checkpoint: Option<String>,
     /// Run again behind a checkpoint that is approved already

@@ -169,6 +169,7 @@ async fn until_nothing_runs(client: &Client, mut updates: Updates) -> Result<(),
             | FlowReply::Run { .. }
             | FlowReply::Plan(_)
             | FlowReply::Shown(_)
+            | FlowReply::Links(_)
             | FlowReply::Checkpoints { .. }
             | FlowReply::Edited { .. }
             | FlowReply::Can(_)

@@ -177,6 +177,9 @@ pub struct RejectArgs {
     /// What to do better: the stage reads it in `RESTAGE_FEEDBACK`; @FILE is what a file says, @- stdin
     #[arg(long, value_name = "TEXT|@FILE")]
     pub feedback: String,
+    /// The hash that was looked at; other bytes are refused
+    #[arg(long, value_name = "HASH")]
+    pub hash: Option<String>,
     #[command(flatten)]
     pub go_on: GoOn,
 }

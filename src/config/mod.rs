@@ -145,7 +145,7 @@ fn load_bytes(
         let file = RawFile::read(&mut reader, &root);
         let place = lower::Place { root: config_path.parent().unwrap_or(Path::new("/")), config_path };
         let spec = lower::lower(&mut reader, &file, &place, env);
-        (spec, Origins::new(&file.set, &source))
+        (spec, Origins::new(&file, &source))
     });
     let diagnostics = finish(reader.problems, &source, missing);
     let broken = diagnostics.iter().any(|one| one.severity == Severity::Error);

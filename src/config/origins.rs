@@ -7,7 +7,9 @@ use std::fmt;
 use serde::Serialize;
 
 use super::diagnostic::Source;
-use super::raw::Set;
+use super::keys::{KEYS, Place};
+use super::raw::{Keys, RawFile};
+use crate::domain::flow::ids::{FlowName, StageName};
 use crate::domain::ids::RunnerName;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -21,6 +23,12 @@ pub enum Origin {
     Runner {
         line: u32,
     },
+    Flow {
+        line: u32,
+    },
+    Stage {
+        line: u32,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -29,6 +37,8 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::File { line } => write!(f, "file, line {line}"),
             Self::Runner { line } => write!(f, "runner, line {line}"),
+            Self::Flow { line } => write!(f, "flow, line {line}"),
+            Self::Stage { line } => write!(f, "stage, line {line}"),
         }
     }
 }
@@ -40,17 +50,30 @@ type Lines = Box<[(&'static str, u32)]>;
 pub struct Origins {
     file: Lines,
     runners: BTreeMap<RunnerName, Lines>,
+    flows: BTreeMap<FlowName, OfFlow>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct OfFlow {
+    own: Lines,
+    stages: BTreeMap<StageName, Lines>,
 }
 
 impl Origins {
-    pub(super) fn new(set: &Set, source: &Source<'_>) -> Self {
-        let lines = |set: &Vec<(&'static str, usize)>| {
+    pub(super) fn new(file: &RawFile, source: &Source<'_>) -> Self {
+        let lines = |set: &Keys| {
             let line = |offset| u32::try_from(source.position(offset).line).unwrap_or(u32::MAX);
             set.iter().map(|(key, offset)| (*key, line(*offset))).collect()
         };
+        let set = &file.set;
+        let flows = file.flows.iter().map(|flow| {
+            let stages = flow.stages.iter().map(|stage| (stage.name.value.clone(), lines(&stage.set)));
+            (flow.name.clone(), OfFlow { own: lines(&flow.set), stages: stages.collect() })
+        });
         Self {
             file: lines(&set.file),
             runners: set.runners.iter().map(|(name, set)| (name.clone(), lines(set))).collect(),
+            flows: flows.collect(),
         }
     }
 
@@ -65,6 +88,35 @@ impl Origins {
             Some(line) => Origin::Runner { line },
             None => self.of_file(key),
         }
+    }
+
+    /// Of a key of a flow itself. Only its variables come from the top of the file, too.
+    pub fn of_flow(&self, name: &FlowName, key: &str) -> Origin {
+        match self.flows.get(name).and_then(|flow| line(&flow.own, key)) {
+            Some(line) => Origin::Flow { line },
+            None => self.shared(key, Place::Flow),
+        }
+    }
+
+    /// Of a key as it counts for one stage: its retries may be those of the flow, and what a runner also takes from the
+    /// top of the file, it takes from there.
+    pub fn of_stage(&self, flow: &FlowName, name: &StageName, key: &str) -> Origin {
+        let own = self.flows.get(flow).and_then(|flow| flow.stages.get(name));
+        if let Some(line) = own.and_then(|set| line(set, key)) {
+            return Origin::Stage { line };
+        }
+        if key.starts_with("retry_") || key == "env" {
+            return self.of_flow(flow, key);
+        }
+        self.shared(key, Place::Stage)
+    }
+
+    /// From the top of the file, where the key may stand there for this place, too.
+    fn shared(&self, key: &str, place: Place) -> Origin {
+        let both = |known: &&super::keys::Key| {
+            known.name == key && known.places.contains(&place) && known.places.contains(&Place::File)
+        };
+        if KEYS.iter().any(|known| both(&known)) { self.of_file(key) } else { Origin::Default }
     }
 }
 

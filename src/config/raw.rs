@@ -110,11 +110,14 @@ pub(super) struct RawFile {
     pub set: Set,
 }
 
-/// Which keys are set, under their long names, and at which byte.
+/// The keys that an object sets, under their long names, each with the byte where it stands.
+pub(super) type Keys = Vec<(&'static str, usize)>;
+
+/// Which keys are set. Flows remember their own.
 #[derive(Debug, Default)]
 pub(super) struct Set {
-    pub file: Vec<(&'static str, usize)>,
-    pub runners: BTreeMap<RunnerName, Vec<(&'static str, usize)>>,
+    pub file: Keys,
+    pub runners: BTreeMap<RunnerName, Keys>,
 }
 
 impl RawFile {
@@ -188,22 +191,21 @@ impl RawFile {
     }
 }
 
-/// Remembers which keys an object sets.
-fn note(fields: &Fields<'_>, set: &mut Vec<(&'static str, usize)>) {
+/// Remembers which keys an object sets; those of its retries, too.
+fn note(fields: &Fields<'_>, set: &mut Keys) {
     for member in fields.members() {
         if let Some((_, key)) = fields.place.keys().find(|(name, _)| *name == member.key) {
             set.push((key.name, member.key_span.start));
         }
-        if fields.place == Place::Runner
-            && member.key == "retry"
-            && let Value::Object(inner) = &member.value.value
-        {
-            for member in inner {
-                if let Some((_, key)) = Place::Retry.keys().find(|(short, _)| *short == member.key) {
-                    set.push((key.name, member.key_span.start));
-                }
+        let Value::Object(inner) = &member.value.value else { continue };
+        let long: fn(&str) -> Option<&'static str> = match (fields.place, member.key.as_str()) {
+            (Place::Runner, "retry") => {
+                |short| Place::Retry.keys().find(|(known, _)| *known == short).map(|(_, key)| key.name)
             }
-        }
+            (Place::Stage, "retry") => flow::long_name,
+            _ => continue,
+        };
+        set.extend(inner.iter().filter_map(|member| Some((long(&member.key)?, member.key_span.start))));
     }
 }
 

@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use crate::domain::keys::{Key, Overrides};
 use crate::domain::spec::{
-    ActivitySpec, Clipboard, CommandSpec, HealthSpec, Jitter, Leftovers, LimitValue, Notifications, Pattern,
-    Reload, RestartPolicy, RunnerSpec, StdinSpec, Stdio, ThemeChoice, WorkspaceSpec,
+    ActivitySpec, Clipboard, CommandSpec, HealthSpec, Jitter, Leftovers, Limit, LimitValue, Notifications,
+    Pattern, Reload, RestartPolicy, RunnerSpec, StdinSpec, Stdio, ThemeChoice, WorkspaceSpec,
 };
 use crate::domain::verdict::signal_name;
+
+mod flow;
+
+pub use flow::{of_flow, of_stage};
 
 /// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +74,7 @@ pub fn of_runner(spec: &RunnerSpec) -> Vec<Setting> {
         ("env", names(&launch.env), Restart),
         ("env_file", files(&launch.env_files), Restart),
         ("umask", launch.umask.map_or_else(|| "inherited".into(), |mask| format!("{mask:03o}")), Restart),
-        ("limits", limits(spec), Restart),
+        ("limits", limits(&launch.limits), Restart),
         ("leftovers", leftovers(spec.leftovers).into(), Now),
         ("reload", reload(spec.reload).into(), Now),
     ];
@@ -237,7 +241,7 @@ fn patterns(patterns: &[Pattern]) -> String {
     patterns.iter().map(|pattern| format!("{:?}", pattern.0.as_str())).collect::<Vec<_>>().join(", ")
 }
 
-fn names(env: &BTreeMap<String, String>) -> String {
+fn names<V>(env: &BTreeMap<String, V>) -> String {
     if env.is_empty() { none() } else { env.keys().cloned().collect::<Vec<_>>().join(", ") }
 }
 
@@ -248,14 +252,12 @@ fn files(files: &[PathBuf]) -> String {
     files.iter().map(|file| path(file)).collect::<Vec<_>>().join(", ")
 }
 
-fn limits(spec: &RunnerSpec) -> String {
+fn limits(limits: &BTreeMap<Limit, LimitValue>) -> String {
     let one = |value: &LimitValue| match value {
         LimitValue::Unlimited => "unlimited".to_owned(),
         LimitValue::At(at) => at.to_string(),
     };
-    let all: Vec<String> = spec
-        .launch
-        .limits
+    let all: Vec<String> = limits
         .iter()
         .map(|(limit, value)| format!("{} {}", format!("{limit:?}").to_lowercase(), one(value)))
         .collect();

@@ -3,6 +3,7 @@
 //! types of [`record`](crate::domain::flow::record).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
@@ -22,12 +23,15 @@ pub trait Store: Send {
     /// is the reason: without its changes the rest may be committed. So does [`StoreError::Stale`], with its checkpoint.
     fn commit(&mut self, changes: &[Change]) -> Result<Vec<Option<CheckpointId>>, StoreError>;
 
-    /// A checkpoint that no run makes: an edit. Its version is the next of its stage in the lineage.
+    /// A checkpoint that no run makes: an edit. Its version is the next of its stage in the lineage, and these runs name
+    /// it as theirs from then on: who has died between the one and the other would have lost the edit. They are fenced as
+    /// in [`commit`](Self::commit).
     fn add_checkpoint(
         &mut self,
         root: &RunId,
         run: &RunId,
         new: &NewCheckpoint,
+        adopters: &[Adopter],
     ) -> Result<CheckpointId, StoreError>;
 
     /// Sets the approval of a checkpoint that no run under way is concerned with. False: its bytes are not `hash`, or
@@ -93,6 +97,13 @@ pub enum Begun {
     Held(Held),
 }
 
+/// A run that takes over an edit, as its holder of `epoch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopter {
+    pub run: RunId,
+    pub epoch: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     pub run: RunId,
@@ -107,6 +118,8 @@ pub struct StoredRun {
     pub epoch: u64,
     pub holder: String,
     pub approve_all: bool,
+    /// What it may yet take, while it has no deadline because its clock stands still.
+    pub time_left: Option<Duration>,
 }
 
 impl StoredRun {

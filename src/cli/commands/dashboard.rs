@@ -15,7 +15,7 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::link::{self, Found};
 use crate::cli::workspace::Workspace;
 use crate::cli::{args::Global, background, engine, output, runtime, settings, terminal};
-use crate::config::settings::{Setting, of_runner, of_workspace};
+use crate::config::settings::{of_flow, of_runner, of_stage, of_workspace};
 use crate::config::{Loaded, Missing, Origin};
 use crate::control::client::{Client, Updates};
 use crate::domain::flow::ask::EditWish;
@@ -24,7 +24,9 @@ use crate::domain::keys::Keymap;
 use crate::domain::spec::{RunnerSpec, Stdio, TuiSpec};
 use crate::domain::verdict::Outcome as End;
 use crate::domain::view::AttemptView;
-use crate::frontend::tui::event::{ConfigNews, ConfigRow, ConfigSection, EditOrder, Manners, RunnerFacts};
+use crate::frontend::tui::event::{
+    ConfigNews, ConfigOf, ConfigRow, ConfigSection, EditOrder, Manners, RunnerFacts,
+};
 use crate::frontend::tui::model::Setup;
 use crate::frontend::tui::run::{self, Host, Later, Left};
 use crate::ports::Clock;
@@ -211,29 +213,33 @@ fn facts(spec: &RunnerSpec) -> RunnerFacts {
 }
 
 fn sections(loaded: &Loaded) -> Vec<ConfigSection> {
-    let row = |setting: Setting, origin: Origin| ConfigRow {
-        key: setting.key,
-        value: setting.value,
+    let origins = &loaded.origins;
+    let row = |key, value, origin: Origin| ConfigRow {
+        key,
+        value,
         origin: origin.to_string(),
         set: origin != Origin::Default,
     };
-    let workspace = of_workspace(&loaded.spec)
-        .into_iter()
-        .map(|setting| {
-            let origin = loaded.origins.of_file(setting.key);
-            row(setting, origin)
-        })
-        .collect();
-    let mut sections = vec![ConfigSection { runner: None, rows: workspace }];
+    let workspace = of_workspace(&loaded.spec).into_iter();
+    let rows = workspace.map(|one| row(one.key, one.value, origins.of_file(one.key))).collect();
+    let mut sections = vec![ConfigSection { of: ConfigOf::Workspace, rows }];
     for spec in &loaded.spec.runners {
-        let rows = of_runner(spec)
-            .into_iter()
-            .map(|setting| {
-                let origin = loaded.origins.of_runner(&spec.name, setting.key);
-                row(setting, origin)
-            })
-            .collect();
-        sections.push(ConfigSection { runner: Some(spec.name.clone()), rows });
+        let rows = of_runner(spec).into_iter();
+        let rows = rows.map(|one| row(one.key, one.value, origins.of_runner(&spec.name, one.key))).collect();
+        sections.push(ConfigSection { of: ConfigOf::Runner(spec.name.clone()), rows });
+    }
+    for flow in &loaded.spec.flows {
+        let rows = of_flow(flow).into_iter();
+        let rows = rows.map(|(key, value)| row(key, value, origins.of_flow(&flow.name, key))).collect();
+        sections.push(ConfigSection { of: ConfigOf::Flow(flow.name.clone()), rows });
+        for stage in &flow.stages {
+            let of = |key| origins.of_stage(&flow.name, &stage.name, key);
+            let rows = of_stage(stage).into_iter().map(|(key, value)| row(key, value, of(key)));
+            // There may be many stages: what nobody has set is not told for each.
+            let rows = rows.filter(|row| row.set).collect();
+            let of = ConfigOf::Stage(flow.name.clone(), stage.name.clone());
+            sections.push(ConfigSection { of, rows });
+        }
     }
     sections
 }

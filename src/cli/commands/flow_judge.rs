@@ -29,6 +29,7 @@ pub fn approve(global: &Global, workspace: &Workspace, args: &ApproveArgs) -> Ou
         hash: args.hash.as_deref().map(Hash::trusted),
         who: engine::who(),
         note: args.note.clone(),
+        approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
     judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Approve(wish), "approved")
 }
@@ -40,8 +41,10 @@ pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outc
         run: run.clone(),
         stage: StageName::trusted(args.stage.as_str()),
         rewind_to: args.rewind_to.as_deref().map(StageName::trusted),
+        hash: args.hash.as_deref().map(Hash::trusted),
         feedback: feedback(&args.feedback)?,
         who: engine::who(),
+        approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
     judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Reject(wish), "rejected")
 }
@@ -134,7 +137,7 @@ pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome 
     } else {
         output::print(&format!("{branch}\n"))?;
         output::remark(&format!(
-            "it leaves at {at}; edit what it stands on, or go on there: restage continue {run} --checkpoint {at}"
+            "it leaves at {at}; edit what it stands on, or go on there: restage continue {run} --branch {branch}"
         ));
     }
     Ok(Exit::Completed)

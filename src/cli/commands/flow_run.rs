@@ -13,7 +13,7 @@ use crate::cli::workspace::Workspace;
 use crate::config::Missing;
 use crate::control::client::{Client, ClientError, Updates};
 use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest, RetryWish, RunWish};
-use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
 use crate::domain::flow::inputs;
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::json::{Json, JsonMap};
@@ -44,6 +44,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
     let flow = if args.set.is_empty() { None } else { flow_of(workspace, &args.run) };
     let wish = RetryWish {
         run: RunId::trusted(args.run.as_str()),
+        branch: args.branch.as_deref().map(BranchName::trusted),
         from: args.from.as_deref().map(StageName::trusted),
         set: pairs(flow.as_deref(), &args.set)?,
         force: args.force,
@@ -76,6 +77,7 @@ pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> O
         .map_err(|why| Failure::new(Exit::Usage, &act, why))?;
     let wish = ContinueWish {
         run: RunId::trusted(args.run.as_str()),
+        branch: args.branch.as_deref().map(BranchName::trusted),
         checkpoint,
         force_retry: args.force_retry,
         who: engine::who(),

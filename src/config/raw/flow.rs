@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Maybe, RawCommon, jitter};
+use super::{Keys, Maybe, RawCommon, jitter, note};
 use crate::config::diagnostic::quoted;
 use crate::config::keys::{Kind, Place};
 use crate::config::read::{At, Fields, Item, Reader, Spot};
@@ -31,6 +31,7 @@ pub(in crate::config) struct RawFlow {
     pub on_success: Maybe<Option<RawCommand>>,
     pub on_failure: Maybe<Option<RawCommand>>,
     pub env: Maybe<BTreeMap<String, At<String>>>,
+    pub set: Keys,
 }
 
 #[derive(Debug)]
@@ -70,6 +71,7 @@ pub(in crate::config) struct RawStage {
     pub retry: RawStageRetry,
     pub degraded_exit_codes: Maybe<Vec<i32>>,
     pub allow_degraded: Maybe<bool>,
+    pub set: Keys,
 }
 
 #[derive(Debug)]
@@ -120,8 +122,11 @@ fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -
             "add \"stages\": [{ \"name\": \"first\", \"command\": [\"program\", \"argument\"] }]".to_owned();
         reader.error(spot.clone(), "a flow needs stages", Some(hint));
     }
+    let mut set = Keys::new();
+    note(fields, &mut set);
     RawFlow {
         name,
+        set,
         stages: stages.unwrap_or_default(),
         inputs: fields.item("inputs").map(|item| inputs(reader, &item)).unwrap_or_default(),
         retry: RawStageRetry {
@@ -200,8 +205,11 @@ fn stage(reader: &mut Reader, item: &Item<'_>) -> Option<RawStage> {
         unique(reader, list)
     };
     let (requires, outputs) = (keys("requires"), keys("outputs"));
+    let mut set = Keys::new();
+    note(&fields, &mut set);
     Some(RawStage {
         name,
+        set,
         needs,
         optional_needs,
         validates: fields.take("validates", |item, _| reader.filled(item, "the name of a stage as text")),
@@ -223,6 +231,18 @@ fn stage(reader: &mut Reader, item: &Item<'_>) -> Option<RawStage> {
         cwd: fields.take("cwd", |item, _| reader.filled(item, "a folder as text")),
         common: RawCommon::read(reader, &fields),
     })
+}
+
+/// How the flow calls what a stage has inside `retry`. Whether a stage is retried shows in its count.
+pub(super) fn long_name(short: &str) -> Option<&'static str> {
+    match short {
+        "enabled" | "count" => Some("retry_count"),
+        "backoff_seconds" => Some("retry_backoff_seconds"),
+        "multiplier" => Some("retry_backoff_multiplier"),
+        "max_backoff_seconds" => Some("retry_max_backoff_seconds"),
+        "jitter" => Some("retry_jitter"),
+        _ => None,
+    }
 }
 
 /// For a stage whose name is wrong: nobody can mean it.

@@ -239,3 +239,37 @@ fn each_value_knows_where_it_came_from() {
     assert_eq!(origins.of_file("retry_jitter"), Origin::File { line: 2 });
     assert_eq!(of("b", "retry_jitter").to_string(), "file, line 2");
 }
+
+#[test]
+fn each_value_of_a_flow_knows_where_it_came_from() {
+    let workspace = Workspace::new();
+    let config = r#"{
+      "stop_grace_seconds": 3, "timeout_seconds": 9, "retry_jitter": "full",
+      "flows": { "f": { "retry_on_failure": true,
+        "retry_count": 2,
+        "stages": [
+          { "name": "a", "command": "true" },
+          { "name": "b", "command": "true", "retry": {
+            "count": 5 } } ] } } }"#;
+    let loaded = loaded(&workspace, config);
+    let (flow, origins) = (&loaded.spec.flows[0], &loaded.origins);
+    let of = |place: usize, key: &str| {
+        let stage = &flow.stages[place];
+        let value = settings::of_stage(stage).into_iter().find(|(known, _)| *known == key).unwrap().1;
+        format!("{value}: {}", origins.of_stage(&flow.name, &stage.name, key))
+    };
+    assert_eq!(of(0, "retry_count"), "2: flow, line 4");
+    assert_eq!(of(1, "retry_count"), "5: stage, line 8");
+    assert_eq!(of(0, "stop_grace_seconds"), "3: file, line 2");
+    assert_eq!(of(1, "command"), "true: stage, line 7");
+    // Those at the top are for runners.
+    assert_eq!(
+        (of(0, "timeout_seconds"), of(0, "retry_jitter")),
+        ("off: default".into(), "none: default".into())
+    );
+    assert_eq!(origins.of_flow(&flow.name, "stages"), Origin::Flow { line: 5 });
+    assert_eq!(origins.of_flow(&flow.name, "timeout_seconds"), Origin::Default);
+    let known = |key: &str| crate::config::keys::KEYS.iter().any(|known| known.name == key);
+    let all = settings::of_flow(flow).into_iter().chain(settings::of_stage(&flow.stages[0]));
+    assert!(all.into_iter().all(|(key, _)| known(key)));
+}

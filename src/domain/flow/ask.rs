@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::graph::Links;
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use super::record::{Branch, Checkpoint, RunFilter, RunRecord};
 use super::refusal::Refusal;
+use super::spec::{FlowSpec, StageSpec};
 use super::status::{Decision, Reason, StageStatus};
 use crate::domain::ids::Process;
 use crate::domain::json::JsonMap;
@@ -35,6 +37,10 @@ pub enum FlowRequest {
         run: RunId,
     },
     Runs(RunFilter),
+    /// Which stages of the run wait for which: as its own definition has it, whatever the config says by now.
+    Links {
+        run: RunId,
+    },
     /// All checkpoints of the run's lineage.
     Checkpoints {
         run: RunId,
@@ -65,6 +71,8 @@ pub struct RunWish {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RetryWish {
     pub run: RunId,
+    /// The newest run of this branch of the lineage instead, where that is another.
+    pub branch: Option<BranchName>,
     /// `None`: what failed first.
     pub from: Option<StageName>,
     pub set: JsonMap,
@@ -92,6 +100,9 @@ pub struct ApproveWish {
     pub hash: Option<Hash>,
     pub who: String,
     pub note: Option<String>,
+    /// From here on nobody is asked in this run.
+    #[serde(default)]
+    pub approve_all: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,13 +111,20 @@ pub struct RejectWish {
     pub stage: StageName,
     /// `None`: the rejected stage itself.
     pub rewind_to: Option<StageName>,
+    /// The bytes that were looked at; others are refused.
+    pub hash: Option<Hash>,
     pub feedback: String,
     pub who: String,
+    /// From here on nobody is asked in this run.
+    #[serde(default)]
+    pub approve_all: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContinueWish {
     pub run: RunId,
+    /// `None`: that of the checkpoint, or of the run.
+    pub branch: Option<BranchName>,
     pub checkpoint: Option<CheckpointId>,
     #[serde(default)]
     pub force_retry: bool,
@@ -146,6 +164,8 @@ pub enum FlowReply {
     Plan(Plan),
     Shown(Box<Shown>),
     Runs(Vec<RunRecord>),
+    /// In the order of its stages.
+    Links(Vec<StageLinks>),
     Checkpoints {
         checkpoints: Vec<Checkpoint>,
         branches: Vec<BranchView>,
@@ -164,6 +184,41 @@ pub enum FlowReply {
 pub struct Shown {
     pub run: RunRecord,
     pub branches: Vec<BranchView>,
+}
+
+/// What one stage says of others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageLinks {
+    pub name: StageName,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<StageName>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optional_needs: Vec<StageName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validates: Option<StageName>,
+}
+
+impl StageLinks {
+    pub fn of(flow: &FlowSpec) -> Vec<Self> {
+        let one = |stage: &StageSpec| Self {
+            name: stage.name.clone(),
+            needs: stage.needs.clone(),
+            optional_needs: stage.optional_needs.clone(),
+            validates: stage.validates.clone(),
+        };
+        flow.stages.iter().map(one).collect()
+    }
+}
+
+impl<'a> From<&'a StageLinks> for Links<'a> {
+    fn from(stage: &'a StageLinks) -> Self {
+        Self {
+            name: &stage.name,
+            needs: &stage.needs,
+            optional_needs: &stage.optional_needs,
+            validates: stage.validates.as_ref(),
+        }
+    }
 }
 
 /// As `show --json` prints it: one object.

@@ -2,6 +2,7 @@
 //! [`proceed`](super::proceed). Whoever shows that something can be done and whoever does it ask the same function, so that
 //! nothing is promised that is then refused.
 
+use super::ask::RejectWish;
 use super::graph::Graph;
 use super::hashes;
 use super::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
@@ -16,8 +17,6 @@ use crate::domain::json::JsonMap;
 pub struct Judged {
     pub checkpoint: CheckpointId,
     pub hash: Hash,
-    /// A run waits for it and goes on; else it has ended, and the judgement is all there is.
-    pub goes_on: bool,
 }
 
 /// `hash` is what was looked at.
@@ -66,7 +65,7 @@ pub fn may_approve(
     if hash.is_some_and(|hash| *hash != found.hash) {
         return Err(Refusal::Stale { run: id.clone(), checkpoint: found.id.clone() });
     }
-    Ok(Judged { checkpoint: found.id.clone(), hash: found.hash.clone(), goes_on: !ended })
+    Ok(Judged { checkpoint: found.id.clone(), hash: found.hash.clone() })
 }
 
 /// The stage that the run goes back to is the rejected one or one before it that left something; `graph` is that of the
@@ -75,19 +74,18 @@ pub fn may_reject(
     lineage: &Lineage<'_>,
     graph: &Graph,
     run: &RunRecord,
-    stage: &StageName,
-    rewind_to: Option<&StageName>,
-    feedback: &str,
+    wish: &RejectWish,
 ) -> Result<(Judged, StageName), Refusal> {
-    let judged = may_approve(lineage, run, Some(stage), None)?;
+    let stage = &wish.stage;
+    let judged = may_approve(lineage, run, Some(stage), wish.hash.as_ref())?;
     let id = &run.run_id;
-    if feedback.trim().is_empty() {
+    if wish.feedback.trim().is_empty() {
         return Err(Refusal::Unusable {
             message: format!("{stage} cannot be rejected without a word on what to do better"),
             hint: Some(format!("say it: restage reject {id} {stage} --feedback TEXT")),
         });
     }
-    let to = rewind_to.unwrap_or(stage);
+    let to = wish.rewind_to.as_ref().unwrap_or(stage);
     let target = row(run, to).ok_or_else(|| unknown_stage(run, to))?;
     if to != stage {
         let before = graph.index(stage).map(|place| graph.ancestors(&[place])).unwrap_or_default();
@@ -106,7 +104,7 @@ pub fn may_reject(
     Ok((judged, to.clone()))
 }
 
-/// What may be edited: what the stage left, unless something is being built on it. `hash` is what was looked at.
+/// What may be edited: what the stage left, or the newest edit of that, unless something is being built on it. `hash` is what was looked at.
 pub fn may_edit<'a>(
     lineage: &Lineage<'a>,
     run: &RunRecord,
@@ -129,10 +127,11 @@ pub fn may_edit<'a>(
         | RunStatus::Failed
         | RunStatus::Cancelled => {}
     }
-    let standing = if run.status.is_final() {
-        lineage.current(run, row)
-    } else {
+    // What waits is in its place by itself; of what was built on, an edit lies beside it until the run is retried.
+    let standing = if waits && !run.status.is_final() {
         row.checkpoint.as_ref().and_then(|seen| lineage.checkpoint(&seen.id))
+    } else {
+        lineage.current(run, row)
     };
     let Some(found) = standing else {
         return Err(Refusal::WrongStage { run: id.clone(), stage: stage.clone(), status: row.status });

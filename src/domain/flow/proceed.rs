@@ -52,14 +52,18 @@ pub struct From {
     pub force_retry: bool,
 }
 
-/// Where `continue RUN --checkpoint CP` goes on: on a branch that was forked there and has not begun, since there is
-/// nothing else to be done there; else on the checkpoint's own branch. Without a checkpoint, on the branch of the run.
+/// Where `continue RUN` goes on: on the branch that is named. Else, with a checkpoint, on a branch that was forked there
+/// and has not begun, since there is nothing else to be done there, or on the checkpoint's own. Else on that of the run.
 pub fn branch_of(
     lineage: &Lineage<'_>,
     run: &RunRecord,
+    branch: Option<&BranchName>,
     checkpoint: Option<&CheckpointId>,
     force_retry: bool,
 ) -> Result<BranchName, Refusal> {
+    if let Some(branch) = branch {
+        return known(lineage, &run.run_id, branch).map(|()| branch.clone());
+    }
     let Some(id) = checkpoint else { return Ok(run.branch.clone()) };
     let found = find(lineage, &run.run_id, id)?;
     let fresh = |branch: &&Branch| {
@@ -67,6 +71,24 @@ pub fn branch_of(
     };
     let fork = lineage.branches.iter().rev().find(fresh).filter(|_| !force_retry);
     Ok(fork.map_or_else(|| found.branch.clone(), |branch| branch.branch_name.clone()))
+}
+
+/// What `retry RUN --branch NAME` retries.
+pub fn run_of(lineage: &Lineage<'_>, run: &RunRecord, branch: &BranchName) -> Result<RunId, Refusal> {
+    if *branch == run.branch {
+        return Ok(run.run_id.clone());
+    }
+    known(lineage, &run.run_id, branch)?;
+    let newest = lineage.newest_run(branch);
+    newest.map(|run| run.run_id.clone()).ok_or_else(|| nothing_ran(&run.run_id, branch))
+}
+
+fn known(lineage: &Lineage<'_>, run: &RunId, branch: &BranchName) -> Result<(), Refusal> {
+    if lineage.branch(branch).is_some() {
+        return Ok(());
+    }
+    let known = lineage.branches.iter().map(|one| one.branch_name.clone()).collect();
+    Err(Refusal::UnknownBranch { run: run.clone(), branch: branch.clone(), known })
 }
 
 /// `plan` makes the plan of the new run and tells whether it is refused.
@@ -122,10 +144,7 @@ fn first_of_fork(
 ) -> Result<Continuation, Refusal> {
     let any = lineage.runs.iter().max_by_key(|run| run.run_number);
     let run = any.map_or_else(|| RunId::trusted(from.branch.as_str()), |run| run.run_id.clone());
-    if lineage.branch(&from.branch).is_none() {
-        let known = lineage.branches.iter().map(|one| one.branch_name.clone()).collect();
-        return Err(Refusal::UnknownBranch { run, branch: from.branch.clone(), known });
-    }
+    known(lineage, &run, &from.branch)?;
     let Some(head) = lineage.head(&from.branch) else {
         return Err(no_checkpoint(&run, &from.branch));
     };
@@ -142,10 +161,7 @@ fn first_of_fork(
         return Err(rejected(&run, head));
     }
     if from.force_retry {
-        return Err(Refusal::Unusable {
-            message: format!("nothing has run on branch {}, so there is nothing to retry", from.branch),
-            hint: Some(format!("begin there: restage continue {run} --checkpoint {}", head.id)),
-        });
+        return Err(nothing_ran(&run, &from.branch));
     }
     let again = Again {
         run: head.run_id.clone(),
@@ -213,7 +229,7 @@ fn ended(
     match at.approval {
         Approval::Rejected => Err(rejected(&run.run_id, at)),
         Approval::Pending => Ok(behind(Trigger::Continue)),
-        Approval::Approved if is_unused_edit(run, at) => Ok(behind(Trigger::Continue)),
+        Approval::Approved if is_unused(run, at) => Ok(behind(Trigger::Continue)),
         Approval::Approved if from.force_retry && named.is_some() => Ok(behind(Trigger::Retry)),
         Approval::Approved if from.force_retry => Ok(again(Start::FirstFailure, None, None, Trigger::Retry)),
         Approval::Approved if run.status == RunStatus::Failed => {
@@ -223,10 +239,14 @@ fn ended(
     }
 }
 
-/// Approved, but no run has built on it yet.
-fn is_unused_edit(run: &RunRecord, checkpoint: &Checkpoint) -> bool {
-    let row = row(run, &checkpoint.id.stage).and_then(|row| row.checkpoint.as_ref());
-    checkpoint.edited_from.is_some() && row.is_some_and(|seen| seen.version < checkpoint.id.version)
+/// Approved, but nothing has been built on it yet: an edit of what the run built on, or what the run still waited for
+/// when it ended.
+fn is_unused(run: &RunRecord, checkpoint: &Checkpoint) -> bool {
+    let Some(row) = row(run, &checkpoint.id.stage) else { return false };
+    row.checkpoint.as_ref().is_some_and(|seen| {
+        let is_newer = checkpoint.edited_from.is_some() && seen.version < checkpoint.id.version;
+        is_newer || seen.id == checkpoint.id && row.status == StageStatus::Cancelled
+    })
 }
 
 fn taken_on(checkpoint: &Checkpoint) -> Option<(CheckpointId, Hash)> {
@@ -240,11 +260,7 @@ pub fn branch_views(
 ) -> Vec<BranchView> {
     let mut view = |branch: &Branch| {
         let head = lineage.head(&branch.branch_name);
-        let from = From {
-            branch: branch.branch_name.clone(),
-            checkpoint: head.map(|head| head.id.clone()),
-            force_retry: false,
-        };
+        let from = From { branch: branch.branch_name.clone(), checkpoint: None, force_retry: false };
         let answer = may_continue(lineage, &from, plan);
         BranchView {
             branch: branch.clone(),
@@ -282,6 +298,13 @@ impl std::fmt::Display for Continuation {
                 }
             }
         }
+    }
+}
+
+fn nothing_ran(run: &RunId, branch: &BranchName) -> Refusal {
+    Refusal::Unusable {
+        message: format!("nothing has run on branch {branch}, so there is nothing to retry"),
+        hint: Some(format!("begin there: restage continue {run} --branch {branch}")),
     }
 }
 

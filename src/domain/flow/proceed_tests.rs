@@ -96,6 +96,8 @@ fn what_continuing_does_in_each_case() {
             "17 f-13 is succeeded, not failed | what it does: restage show f-13"),
         // Cancelled while it waited.
         (case(pending, "12 cancelled script=succeeded@1 storyboard=cancelled@1"), "approves storyboard@1, and starts a new run on branch main behind storyboard (continue of f-12)"),
+        // Approved since, so that nobody waits for it any more.
+        (case("script@1\n storyboard@1", "12 cancelled script=succeeded@1 storyboard=cancelled@1"), "starts a new run on branch main behind storyboard (continue of f-12)"),
         (case("script@1 rejected", "12 cancelled script=cancelled@1"), "2 script@1 was rejected, and nothing is built on it | execute it again: restage retry f-12 --from script"),
         (case("", "12 failed script=failed"), "2 there is no checkpoint on branch main to continue from | retry it: restage retry f-12"),
         (case("", "12 failed script=failed").forced(), "starts a new run from what failed in f-12 (retry of f-12)"),
@@ -105,7 +107,7 @@ fn what_continuing_does_in_each_case() {
         // Branches.
         (case(STORY, failed).forked(forks, "draft"), "starts a new run on branch draft behind script (continue of f-12)"),
         (case(STORY, "12 running script=succeeded@1").forked(forks, "draft"), "starts a new run on branch draft behind script (continue of f-12)"),
-        (case(STORY, failed).forked(forks, "draft").forced(), "2 nothing has run on branch draft, so there is nothing to retry | begin there: restage continue f-12 --checkpoint script@1"),
+        (case(STORY, failed).forked(forks, "draft").forced(), "2 nothing has run on branch draft, so there is nothing to retry | begin there: restage continue f-12 --branch draft"),
         (case(STORY, failed).forked(forks, "draft").at("storyboard@1"), "2 branch draft stands at script@1, not at storyboard@1 | fork there: restage fork f-12 --at storyboard@1 --branch NAME"),
         (case(STORY, failed).forked("main", "draft"), "3 the lineage of f-12 has no branch draft | there are: main; the tree: restage checkpoints f-12"),
         (case("script@1\n storyboard@1\n storyboard@2 of=13 on=draft", "12 succeeded storyboard=succeeded@1\n 13 failed of=12 on=draft storyboard=succeeded@2 render=failed").forked(forks, "draft").forced(),
@@ -140,11 +142,32 @@ fn a_checkpoint_leads_to_a_branch() {
     let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
     let of = |run: usize, checkpoint: Option<&str>, force| {
         let id = checkpoint.map(|id| CheckpointId::parse(id).unwrap());
-        branch_of(&lineage, &runs[run], id.as_ref(), force).map(|branch| branch.to_string())
+        branch_of(&lineage, &runs[run], None, id.as_ref(), force).map(|branch| branch.to_string())
     };
     assert_eq!(of(1, None, false).unwrap(), "draft");
     assert_eq!(of(0, Some("storyboard@1"), false).unwrap(), "draft");
     assert_eq!(of(0, Some("script@1"), false).unwrap(), "fresh");
     assert_eq!(of(0, Some("script@1"), true).unwrap(), "main");
     assert_eq!(of(0, Some("x@1"), true).unwrap_err().code(), 3);
+
+    // The branch that is named, whatever the checkpoint.
+    let script = CheckpointId::parse("script@1").unwrap();
+    for (named, checkpoint) in [("draft", None), ("draft", Some(&script)), ("fresh", None), ("main", None)] {
+        let branch = BranchName::trusted(named);
+        let found = branch_of(&lineage, &runs[0], Some(&branch), checkpoint, false).unwrap();
+        assert_eq!(found, branch);
+    }
+    let nowhere = BranchName::trusted("nowhere");
+    let refused = branch_of(&lineage, &runs[0], Some(&nowhere), None, false).unwrap_err();
+    assert_eq!(refused.to_string(), "the lineage of f-12 has no branch nowhere");
+    let retried = |run: usize, branch: &str| {
+        run_of(&lineage, &runs[run], &BranchName::trusted(branch)).map(|run| run.to_string())
+    };
+    assert_eq!(retried(0, "main").unwrap(), "f-12");
+    assert_eq!(retried(0, "draft").unwrap(), "f-13");
+    assert_eq!(retried(1, "main").unwrap(), "f-12");
+    assert_eq!(retried(0, "nowhere").unwrap_err().code(), 3);
+    let empty = retried(0, "fresh").unwrap_err();
+    assert_eq!(empty.to_string(), "nothing has run on branch fresh, so there is nothing to retry");
+    assert_eq!(empty.hint(), "begin there: restage continue f-12 --branch fresh");
 }

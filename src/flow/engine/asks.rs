@@ -42,7 +42,7 @@ impl Engine {
             FlowRequest::Cancel { run } => self.cancel(&run),
             FlowRequest::Unlock { run } => self.unlock(&run),
             FlowRequest::Approve(wish) => self.approve(wish),
-            FlowRequest::Reject(wish) => self.reject(wish),
+            FlowRequest::Reject(wish) => self.reject(&wish),
             FlowRequest::Continue(wish) => self.proceed(wish),
             FlowRequest::Edit(wish) => self.edit(wish),
             FlowRequest::Fork(wish) => self.fork(wish),
@@ -51,6 +51,7 @@ impl Engine {
             FlowRequest::Runs(filter) => {
                 Ok(FlowReply::Runs(self.store.runs(&filter).map_err(|error| store(&error))?))
             }
+            FlowRequest::Links { run } => self.links(&run),
             FlowRequest::Checkpoints { run } => self.checkpoints(&run),
             FlowRequest::Can { run, stage } => self.can(&run, stage.as_ref()),
             FlowRequest::Gc { dry_run } => self.collect(dry_run),
@@ -98,6 +99,7 @@ const fn is_a_look(request: &FlowRequest) -> bool {
         FlowRequest::Show { .. }
         | FlowRequest::Glance { .. }
         | FlowRequest::Runs(_)
+        | FlowRequest::Links { .. }
         | FlowRequest::Checkpoints { .. }
         | FlowRequest::Can { .. }
         | FlowRequest::Gc { .. } => true,
@@ -128,6 +130,7 @@ const fn is_a_judgement(request: &FlowRequest) -> bool {
         | FlowRequest::Show { .. }
         | FlowRequest::Glance { .. }
         | FlowRequest::Runs(_)
+        | FlowRequest::Links { .. }
         | FlowRequest::Checkpoints { .. }
         | FlowRequest::Can { .. }
         | FlowRequest::Gc { .. } => false,

@@ -68,13 +68,20 @@ impl Wanted {
 
 impl Engine {
     pub(super) fn retry(&mut self, wish: RetryWish) -> Result<FlowReply, Refusal> {
+        let run = match &wish.branch {
+            Some(branch) => {
+                let record = self.now(&wish.run)?;
+                proceed::run_of(&self.whole(&record)?.lineage(), &record, branch)?
+            }
+            None => wish.run,
+        };
         let again = Wanted {
             start: wish.from.map_or(Start::FirstFailure, Start::At),
             set: wish.set,
             force: wish.force,
             queue: wish.queue,
             approve_all: wish.approve_all,
-            ..Wanted::of(wish.run)
+            ..Wanted::of(run)
         };
         if wish.dry_run {
             return Ok(FlowReply::Plan(self.plan_again(&again, true)?.plan));
@@ -207,9 +214,8 @@ impl Engine {
             note: Some("rebuilt from the outputs on record".into()),
         };
         let root = &parent.root_run_id;
-        let id = self.store.add_checkpoint(root, &parent.run_id, &new).map_err(|error| store(&error))?;
-        let made = self.store.checkpoint(root, &id).map_err(|error| store(&error))?;
-        made.ok_or_else(|| Refusal::Store(format!("{id} was written and is not there")))
+        let id = self.store.add_checkpoint(root, &parent.run_id, &new, &[]).map_err(|error| store(&error))?;
+        Ok(new.named(id, root.clone(), parent.run_id.clone()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a run looks like now: its records, and over them what is under way.
 
 use super::{Active, Engine};
-use crate::domain::flow::ask::{FlowReply, Shown};
+use crate::domain::flow::ask::{FlowReply, Shown, StageLinks};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::{AttemptRecord, ItemCount, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
@@ -21,6 +21,14 @@ impl Engine {
             row.artifacts.clear();
         }
         Ok(FlowReply::Shown(Box::new(Shown { run, branches: Vec::new() })))
+    }
+
+    pub(super) fn links(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
+        if let Some(active) = self.active.get(id) {
+            return Ok(FlowReply::Links(StageLinks::of(&active.run.spec)));
+        }
+        let record = self.stored(id)?.record;
+        Ok(FlowReply::Links(StageLinks::of(&self.definition(&record)?)))
     }
 }
 
@@ -134,7 +142,7 @@ impl Active {
             created_at: record.created_at,
             started_at: run.started.map(|started| started.wall),
             ended_at: run.ended_at,
-            deadline: run.deadline.map(|deadline| deadline.wall),
+            deadline: run.deadline().map(|deadline| deadline.wall),
             error: run.error.clone(),
             done: count(done),
             all: count(all),

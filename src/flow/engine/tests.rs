@@ -1,6 +1,8 @@
 //! The engine on a store that dies, or is full, at each of its writes in turn, with a supervisor that outlives it: the run
 //! ends right, nothing is executed twice, nothing is lost.
 
+mod people;
+
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -24,7 +26,7 @@ use crate::domain::json::JsonMap;
 use crate::domain::spec::{CommandSpec, RunnerSpec};
 use crate::domain::verdict::{Outcome, Verdict};
 use crate::flow::handle::FlowAsk;
-use crate::ports::store::{Begun, Held, Stats, Store, StoreError, StoredRun};
+use crate::ports::store::{Adopter, Begun, Held, Stats, Store, StoreError, StoredRun};
 use crate::ports::{Clock, Usage};
 use crate::store::memory::MemoryStore;
 use crate::supervisor::clock::SystemClock;
@@ -84,8 +86,9 @@ impl Store for Faulty {
         root: &RunId,
         run: &RunId,
         new: &NewCheckpoint,
+        adopters: &[Adopter],
     ) -> Result<CheckpointId, StoreError> {
-        self.write(|inner| inner.add_checkpoint(root, run, new))
+        self.write(|inner| inner.add_checkpoint(root, run, new, adopters))
     }
     fn judge(&mut self, root: &RunId, judgement: &Judgement) -> Result<bool, StoreError> {
         self.write(|inner| inner.judge(root, judgement))
@@ -188,6 +191,9 @@ impl Supervisor {
         let output = spec.launch.env.get("RESTAGE_OUTPUT").map(Path::new);
         let (code, wrote) = match unit.as_str() {
             "list" => (0, r#"{"parts": [10, 20, 30]}"#.to_owned()),
+            "script" if *times == 1 => (0, r#"{"text": "draft"}"#.to_owned()),
+            "script" => (0, format!(r#"{{"text": "draft {times}"}}"#)),
+            "board" => (0, r#"{"line": "drawn"}"#.to_owned()),
             "flaky" if *times < 3 => (1, String::new()),
             "flaky" => (0, r#"{"word": "done"}"#.to_owned()),
             "fan/0" | "fan/1" | "fan/2" => {

@@ -104,3 +104,26 @@ pub fn origin(run: &RunRecord) -> Option<String> {
         }
     })
 }
+
+/// An error without how it went with the other attempts: where those are told beside it, or there is only a line for all.
+pub fn cause(error: &str) -> &str {
+    if let Some((cause, _)) = error.split_once(" (will retry ") {
+        return cause;
+    }
+    // `exit 1: why (3 attempts failed; 1: …; 2: …; 3: …)`
+    let before = error.split_once(" attempts failed; ").and_then(|(before, _)| before.rsplit_once(" ("));
+    before.map_or(error, |(cause, _)| cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cause;
+
+    #[test]
+    fn the_cause_stands_before_what_comes_of_it() {
+        assert_eq!(cause("exit 1: no (space) left (will retry 2 more times)"), "exit 1: no (space) left");
+        let all = "exit 1: no (space) left (2 attempts failed; 1: exit 1: a (will retry); 2: exit 1: no (space) left)";
+        assert_eq!(cause(all), "exit 1: no (space) left");
+        assert_eq!(cause("exit 1: no (space)"), "exit 1: no (space)");
+    }
+}

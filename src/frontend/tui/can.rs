@@ -32,7 +32,7 @@ impl Model {
             | Action::NextRun => self.can_flow(action),
             Action::NextPane | Action::PrevPane => match self.screen {
                 Screen::Main => self.selected().is_some(),
-                Screen::Config => any,
+                Screen::Config => !self.configured().is_empty(),
                 Screen::Run | Screen::History | Screen::Analytics | Screen::Help | Screen::Attach => false,
             },
             Action::Open => match self.screen {

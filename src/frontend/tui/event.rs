@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::theme::{Depth, Theme};
 use super::{attach, log};
 use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
-use crate::domain::flow::ids::{CheckpointId, Hash, RunId};
+use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::ids::RunnerName;
 use crate::domain::json::JsonMap;
@@ -214,16 +214,25 @@ impl Default for Manners {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigSection {
-    /// `None`: the workspace as a whole.
-    pub runner: Option<RunnerName>,
+    pub of: ConfigOf,
     pub rows: Vec<ConfigRow>,
+}
+
+/// What a part of the config is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigOf {
+    Workspace,
+    Runner(RunnerName),
+    Flow(FlowName),
+    /// Of this flow, right behind it.
+    Stage(FlowName, StageName),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigRow {
     pub key: &'static str,
     pub value: String,
-    /// `default`, `file, line 4`, `runner, line 12`.
+    /// `default`, `file, line 4`, `runner, line 12`, `stage, line 80`.
     pub origin: String,
     /// The value is not the default.
     pub set: bool,

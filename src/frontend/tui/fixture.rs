@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::event::{Cmd, ConfigNews, ConfigRow, ConfigSection, Event, LinkNews, RunnerFacts};
+use super::event::{Cmd, ConfigNews, ConfigOf, ConfigRow, ConfigSection, Event, LinkNews, RunnerFacts};
 use super::log;
 use super::model::{Model, Setup};
 use super::update::update;
@@ -223,14 +223,14 @@ pub(super) fn config() -> ConfigNews {
         path: "~/film/config.json".into(),
         sections: Some(vec![
             ConfigSection {
-                runner: None,
+                of: ConfigOf::Workspace,
                 rows: vec![
                     row("retry_budget", "20 in 600 seconds", "file, line 5"),
                     row("tui_refresh_seconds", "1", "default"),
                 ],
             },
             ConfigSection {
-                runner: Some(name("agent-api")),
+                of: ConfigOf::Runner(name("agent-api")),
                 rows: vec![
                     row(
                         "command",
@@ -242,7 +242,7 @@ pub(super) fn config() -> ConfigNews {
                 ],
             },
             ConfigSection {
-                runner: Some(name("agent-docs")),
+                of: ConfigOf::Runner(name("agent-docs")),
                 rows: vec![row("command", "make docs", "runner, line 20")],
             },
         ]),

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::attach::AttachPane;
 use super::dialog::Dialog;
-use super::event::{ConfigNews, Manners, Order, RunnerFacts};
+use super::event::{ConfigNews, ConfigOf, Manners, Order, RunnerFacts};
 use super::fleet::Fleet;
 use super::flows::Flows;
 use super::input::LineInput;
@@ -17,7 +17,7 @@ use super::log::LogPane;
 use super::rows::{Row, Sort};
 use super::theme::Theme;
 use super::toast::Toasts;
-use crate::domain::flow::ids::RunId;
+use crate::domain::flow::ids::{FlowName, RunId};
 use crate::domain::flow::view::RunView;
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::{Keymap, Place};
@@ -142,6 +142,8 @@ pub struct Model {
     pub scroll: usize,
     /// The runner that the config screen or the analytics point at, where that is not the selected one.
     pub pointed: Option<RunnerName>,
+    /// The flow that the config screen points at instead of a runner.
+    pub pointed_flow: Option<FlowName>,
     pub dialog: Option<Dialog>,
     /// Everything was told to stop; nothing goes on when the dashboard is left.
     pub stopping: bool,
@@ -180,6 +182,7 @@ impl Model {
             list: List::default(),
             scroll: 0,
             pointed: None,
+            pointed_flow: None,
             dialog: None,
             stopping: false,
             toasts: Toasts::default(),
@@ -238,6 +241,13 @@ impl Model {
     /// The run that is highlighted on the main screen, as it is now.
     pub fn selected_run(&self) -> Option<&Arc<RunView>> {
         self.flows.get(self.list.run.as_ref()?)
+    }
+
+    /// What the config screen can point at, in the order of the file: the runners, then the flows.
+    pub fn configured(&self) -> Vec<ConfigOf> {
+        let runners = self.fleet.runners().iter().map(|runner| ConfigOf::Runner(runner.name.clone()));
+        let flows = self.config.iter().flat_map(|config| &config.flows);
+        runners.chain(flows.map(|flow| ConfigOf::Flow(flow.name.clone()))).collect()
     }
 
     /// The runner that is highlighted, as it is now.

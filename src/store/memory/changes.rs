@@ -74,6 +74,11 @@ fn apply(state: &mut State, run: &RunId, what: &What) -> Result<Option<Checkpoin
                 return Err(StoreError::Stale { checkpoint: judgement.checkpoint.clone() });
             }
         }
+        What::Limit { deadline, left } => {
+            let run = state.found(run)?;
+            (run.record.deadline, run.time_left) = (*deadline, *left);
+        }
+        What::AskNobody => state.found(run)?.approve_all = true,
         What::Reset { stage, reason, feedback } => {
             let stage = find(state.found(run)?, stage)?;
             stage.status = StageStatus::Pending;

@@ -12,7 +12,8 @@ use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, 
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
 use crate::domain::flow::status::{Decision, RunStatus, Trigger};
-use crate::ports::store::{Begun, FailingStage, Held, Stats, Store, StoreError, StoredRun};
+use crate::ports::store::{Adopter, Begun, FailingStage, Held, Stats, Store, StoreError, StoredRun};
+use crate::store::adoptions;
 use crate::store::search::{cut, run_text};
 use state::{Run, State, broken, fits};
 
@@ -78,10 +79,13 @@ impl Store for MemoryStore {
         root: &RunId,
         run: &RunId,
         new: &NewCheckpoint,
+        adopters: &[Adopter],
     ) -> Result<CheckpointId, StoreError> {
         self.write("store a version", |state| {
             state.found(run)?;
-            state.add_checkpoint(root, run, new)
+            let id = state.add_checkpoint(root, run, new)?;
+            changes::commit(state, &adoptions(adopters, &id))?;
+            Ok(id)
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fail::{Fail, broken};
-use super::values::{at, int, uint};
+use super::values::{at, int, nanos, uint};
 use super::{begin, checkpoints, hooks, search, stages};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
@@ -121,6 +121,16 @@ fn apply(
             if !checkpoints::judge(connection, &target.root, judgement)? {
                 return Err(StoreError::Stale { checkpoint: judgement.checkpoint.clone() }.into());
             }
+        }
+        What::Limit { deadline, left } => {
+            connection
+                .prepare_cached("UPDATE runs SET deadline = ?, time_left = ? WHERE id = ?")?
+                .execute(params![at(*deadline), nanos(*left), target.id])?;
+        }
+        What::AskNobody => {
+            connection
+                .prepare_cached("UPDATE runs SET approve_all = 1 WHERE id = ?")?
+                .execute([target.id])?;
         }
         What::Reset { stage, reason, feedback } => {
             let changed = connection

@@ -28,7 +28,8 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
-use crate::ports::store::{Begun, Held, Stats, Store, StoreError, StoredRun};
+use crate::ports::store::{Adopter, Begun, Held, Stats, Store, StoreError, StoredRun};
+use crate::store::adoptions;
 use fail::Fail;
 #[cfg(test)]
 pub(in crate::store) use migrate::first_version;
@@ -130,10 +131,13 @@ impl Store for SqliteStore {
         root: &RunId,
         run: &RunId,
         new: &NewCheckpoint,
+        adopters: &[Adopter],
     ) -> Result<CheckpointId, StoreError> {
         self.write(&format!("store a version of {}", new.stage), |connection| {
             let owner = runs::id(connection, run)?;
-            checkpoints::add(connection, root, owner, new).map(|(_, id)| id)
+            let (_, id) = checkpoints::add(connection, root, owner, new)?;
+            commit::commit(connection, &adoptions(adopters, &id))?;
+            Ok(id)
         })
     }
 

@@ -1,5 +1,7 @@
 //! Our words, names and times as columns.
 
+use std::time::Duration;
+
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use serde::Deserialize;
@@ -82,6 +84,11 @@ impl FromSql for Nanos {
 /// A time that may be missing.
 pub(super) fn at(time: Option<Timestamp>) -> Option<Nanos> {
     time.map(Nanos)
+}
+
+/// A span of time that may be missing.
+pub(super) fn nanos(span: Option<Duration>) -> Option<i64> {
+    span.map(|span| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// A number that never comes near the limits of a column.

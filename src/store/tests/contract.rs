@@ -1,11 +1,12 @@
 //! What every store has to do.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
 use crate::domain::flow::record::{Branch, CheckpointRef, HookRecord, ItemCount, RunFilter};
 use crate::domain::flow::status::Hook;
-use crate::ports::store::{FailingStage, Held, MAX_STATE_BYTES, StoreError};
+use crate::ports::store::{Adopter, FailingStage, Held, MAX_STATE_BYTES, StoreError};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 
@@ -43,6 +44,7 @@ contract!(
     attempts_are_replaced_and_costs_summed_up,
     items_are_kept_until_the_stage_is_reset,
     a_stage_adopts_an_edit,
+    what_is_left_of_its_time_and_that_nobody_is_asked_is_kept,
     approval_is_bound_to_the_bytes,
     judging_is_part_of_a_batch,
     branches_have_one_name_each,
@@ -249,7 +251,7 @@ fn unknown_things_are_refused(store: &mut dyn Store) {
     };
     broken(store.commit(&changes(&nobody, done("a"))).map(drop), "video-9");
     broken(store.take_over(&nobody, "pid 2").map(drop), "video-9");
-    broken(store.add_checkpoint(&nobody, &nobody, &new_checkpoint("a")).map(drop), "video-9");
+    broken(store.add_checkpoint(&nobody, &nobody, &new_checkpoint("a"), &[]).map(drop), "video-9");
     let adopt = What::Adopt { stage: stage("a"), checkpoint: cp("a@4") };
     broken(store.commit(&changes(&run, vec![adopt])).map(drop), "a@4");
     broken(store.begin(&retry_of(&run, &nobody, &["a@4"], &[])).map(drop), "a@4");
@@ -281,7 +283,7 @@ fn versions_count_by_lineage(store: &mut dyn Store) {
     let wild = NewRun { branch: branch("wild"), ..retry_of(&root, &root, &[], &["a", "b"]) };
     let wild = begin(store, &wild);
     assert_eq!(commit(store, &wild, done("a"))[1], Some(cp("a@2")));
-    assert_eq!(store.add_checkpoint(&root, &root, &new_checkpoint("a")).unwrap(), cp("a@3"));
+    assert_eq!(store.add_checkpoint(&root, &root, &new_checkpoint("a"), &[]).unwrap(), cp("a@3"));
     let other = begin(store, &new_run(&["a"]));
     assert_eq!(commit(store, &other, done("a"))[1], Some(cp("a@1")));
 
@@ -433,15 +435,39 @@ fn a_stage_adopts_an_edit(store: &mut dyn Store) {
         created_by: Some("anna".into()),
         ..new_checkpoint("a")
     };
-    assert_eq!(store.add_checkpoint(&run, &run, &edit).unwrap(), cp("a@2"));
+    assert_eq!(store.add_checkpoint(&run, &run, &edit, &[]).unwrap(), cp("a@2"));
     // Nobody uses it before somebody says so.
-    let a = store.run(&run).unwrap().unwrap().stages()[0].clone();
-    assert_eq!(a.checkpoint.map(|one| one.id), Some(cp("a@1")));
+    let named = |store: &mut dyn Store| {
+        let a = store.run(&run).unwrap().unwrap().stages()[0].clone();
+        let named = a.checkpoint.unwrap();
+        (named.id, named.approval, a.outputs.unwrap(), a.artifacts)
+    };
+    assert_eq!(named(store).0, cp("a@1"));
     commit(store, &run, vec![What::Adopt { stage: stage("a"), checkpoint: cp("a@2") }]);
-    let a = store.run(&run).unwrap().unwrap().stages()[0].clone();
-    let named = a.checkpoint.unwrap();
-    assert_eq!((named.id, named.approval), (cp("a@2"), Approval::Pending));
-    assert_eq!((a.outputs.unwrap(), a.artifacts), (edit.outputs, vec![]));
+    assert_eq!(named(store), (cp("a@2"), Approval::Pending, edit.outputs.clone(), vec![]));
+    // Made and adopted at once; or neither, where somebody else writes the run.
+    let epoch = store.take_over(&run, "pid 2").unwrap();
+    let stale = Adopter { run: run.clone(), epoch: epoch - 1 };
+    let refused = store.add_checkpoint(&run, &run, &edit, &[stale]);
+    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
+    assert_eq!(store.checkpoint(&run, &cp("a@3")).unwrap(), None);
+    let holder = Adopter { run: run.clone(), epoch };
+    assert_eq!(store.add_checkpoint(&run, &run, &edit, &[holder]).unwrap(), cp("a@3"));
+    assert_eq!(named(store).0, cp("a@3"));
+}
+
+fn what_is_left_of_its_time_and_that_nobody_is_asked_is_kept(store: &mut dyn Store) {
+    let run = begin(store, &new_run(&["a"]));
+    let kept = |store: &mut dyn Store| {
+        let stored = store.run(&run).unwrap().unwrap();
+        (stored.record.deadline, stored.time_left, stored.approve_all)
+    };
+    assert_eq!(kept(store), (Some(at(3600)), None, false));
+    let left = Some(Duration::from_millis(1500));
+    commit(store, &run, vec![What::Limit { deadline: None, left }, What::AskNobody]);
+    assert_eq!(kept(store), (None, left, true));
+    commit(store, &run, vec![What::Limit { deadline: Some(at(9)), left: None }]);
+    assert_eq!(kept(store), (Some(at(9)), None, true));
 }
 
 fn approval_is_bound_to_the_bytes(store: &mut dyn Store) {
@@ -776,7 +802,7 @@ fn nothing_remains_of_what_was_deleted(store: &mut dyn Store) {
     store.delete(&retry, false).unwrap();
     assert_eq!(store.checkpoint(&root, &cp("a@2")).unwrap(), None);
     // Its version is not given to anything else.
-    assert_eq!(store.add_checkpoint(&root, &root, &new_checkpoint("a")).unwrap(), cp("a@3"));
+    assert_eq!(store.add_checkpoint(&root, &root, &new_checkpoint("a"), &[]).unwrap(), cp("a@3"));
 
     store.delete(&root, false).unwrap();
     assert_eq!(store.run(&root).unwrap(), None);

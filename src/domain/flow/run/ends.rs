@@ -307,6 +307,7 @@ impl Run {
         }
         if self.waiting > 0 {
             self.status = RunStatus::Waiting;
+            self.stop_clock(at, turn);
             turn.changes.push(self.change(None, None));
             turn.after.push(Effect::Rested(self.status));
             return;
@@ -331,6 +332,9 @@ impl Run {
                 let error = stage.error.as_deref().unwrap_or("it failed");
                 (stage.status == StageStatus::Failed).then(|| format!("{}: {error}", spec.name))
             });
+        }
+        if self.status == RunStatus::Interrupted {
+            self.stop_clock(at, turn);
         }
         self.ended_at = Some(at.now.wall);
         let took = self.started.map(|started| seconds_between(started.wall, at.now.wall));

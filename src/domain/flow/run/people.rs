@@ -22,7 +22,7 @@ impl Run {
 
     /// The whole run has taken too long.
     pub fn timed_out(&mut self, at: Moment) -> Turn {
-        let over = self.deadline.is_some_and(|deadline| deadline.at <= at.now.mono);
+        let over = self.deadline().is_some_and(|deadline| deadline.at <= at.now.mono);
         if !over || self.ending.is_some() || self.status != RunStatus::Running {
             return Turn::default();
         }
@@ -89,6 +89,16 @@ impl Run {
         self.conclude(index, at, turn);
     }
 
+    /// From here on nobody is asked.
+    pub fn ask_nobody(&mut self) -> Turn {
+        let mut turn = Turn::default();
+        if !self.approve_all && !self.status.is_final() {
+            self.approve_all = true;
+            turn.changes.push(What::AskNobody);
+        }
+        turn
+    }
+
     /// A person takes on what a stage left; the store refuses where it is not what they saw. Without a judgement: it is
     /// on record already, with another run that waits for the same.
     pub fn approve(&mut self, index: Index, judgement: Option<Judgement>, at: Moment) -> Turn {
@@ -112,17 +122,17 @@ impl Run {
         turn
     }
 
-    /// A person has put something else in the place of what waits for them; it waits as what it is now.
+    /// A person has put something else in the place of what waits for them, as the records have it; it waits as what it is
+    /// now.
     pub fn edited(&mut self, checkpoint: Checkpoint) -> Turn {
         let mut turn = Turn::default();
         let Some(index) = self.find(&checkpoint.id.stage) else { return turn };
         if self.stages[index].status != StageStatus::Waiting {
             return turn;
         }
-        let (stage, id) = (checkpoint.id.stage.clone(), checkpoint.id.clone());
+        let id = checkpoint.id.clone();
         self.left_behind(index, checkpoint.outputs, checkpoint.artifacts);
         self.stages[index].checkpoint = Some(id.clone());
-        turn.changes.push(What::Adopt { stage, checkpoint: id.clone() });
         turn.news.push(News::Asks { run: self.id.clone(), checkpoint: id });
         turn.touched.push(index);
         turn

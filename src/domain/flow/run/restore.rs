@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Deadline, Past, Run, Stage, UnitKey};
+use super::{Deadline, Limit, Past, Run, Stage, UnitKey};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::hashes::{Chain, Ended};
 use crate::domain::flow::record::{AttemptRecord, Checkpoint, RunRecord, StageRecord};
@@ -23,6 +24,7 @@ pub struct Restored {
     /// In the order of the flow.
     pub stages: Vec<RestoredStage>,
     pub approve_all: bool,
+    pub time_left: Option<Duration>,
     /// Where the flow does not say.
     pub max_parallel: u32,
     /// Attempts that live, or ended while nobody looked.
@@ -38,7 +40,7 @@ pub struct RestoredStage {
 
 impl Run {
     pub fn restore(from: Restored, now: Now) -> Self {
-        let Restored { record, spec, graph, stages, approve_all, max_parallel, claims } = from;
+        let Restored { record, spec, graph, stages, approve_all, time_left, max_parallel, claims } = from;
         let mut made = HashMap::new();
         let restore = |(index, stage): (usize, RestoredStage)| {
             let restored = restore(&stage, &spec.stages[index].retry, now);
@@ -47,9 +49,7 @@ impl Run {
         };
         let stages: Vec<Stage> = stages.into_iter().enumerate().map(restore).collect();
         let started = record.started_at.map(|wall| Now { mono: mono_of(wall, now), wall });
-        // One that was queued has had none written down.
-        let from_start = || Some(started?.wall_at(started?.mono.plus(spec.timeout?)));
-        let deadline = record.deadline.or_else(from_start);
+        let until = record.deadline.map(|wall| Limit::Until(Deadline { at: mono_of(wall, now), wall }));
         let mut run = Self {
             max_parallel: spec.max_parallel.unwrap_or(max_parallel).max(1),
             id: record.run_id,
@@ -63,7 +63,7 @@ impl Run {
             error: record.error.filter(|_| record.status != RunStatus::Interrupted),
             started,
             ended_at: record.ended_at,
-            deadline: deadline.map(|wall| Deadline { at: mono_of(wall, now), wall }),
+            limit: until.or(time_left.map(Limit::Left)),
             approve_all,
             with_artifacts: BTreeSet::new(),
             ready: BTreeSet::new(),

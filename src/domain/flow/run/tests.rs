@@ -39,6 +39,7 @@ struct World {
     seconds: u64,
     /// On record.
     record: RunRecord,
+    time_left: Option<Duration>,
     rows: BTreeMap<StageName, StageRecord>,
     checkpoints: BTreeMap<StageName, Checkpoint>,
     items: BTreeMap<StageName, Vec<(ItemRecord, Made)>>,
@@ -63,12 +64,14 @@ impl World {
             .zip(&spec.stages)
             .map(|(order, stage)| (stage.name.clone(), row(stage.name.as_str(), order, StageStatus::Pending)))
             .collect();
-        let run = restored(&record, &spec, &rows, &BTreeMap::new(), BTreeMap::new(), moment(0));
+        let at = moment(0);
+        let run = restored((&record, None), &spec, &rows, &BTreeMap::new(), BTreeMap::new(), at);
         let mut world = Self {
             run,
             spec,
             seconds: 0,
             record,
+            time_left: None,
             rows,
             checkpoints: BTreeMap::new(),
             items: BTreeMap::new(),
@@ -152,7 +155,8 @@ impl World {
                 (row.started_at, row.ended_at, row.checkpoint, row.error) = (None, None, None, None);
                 self.items.remove(&stage);
             }
-            What::Adopt { .. } | What::Judge(_) | What::Hook(_) => {}
+            What::Limit { deadline, left } => (self.record.deadline, self.time_left) = (deadline, left),
+            What::Adopt { .. } | What::Judge(_) | What::AskNobody | What::Hook(_) => {}
         }
     }
 
@@ -250,7 +254,8 @@ impl World {
         }
         self.timers.clear();
         let at = moment(self.seconds);
-        self.run = restored(&self.record, &self.spec, &self.rows, &self.checkpoints, claims, at);
+        let record = (&self.record, self.time_left);
+        self.run = restored(record, &self.spec, &self.rows, &self.checkpoints, claims, at);
         if self.record.status == RunStatus::Running {
             self.step(Run::begin);
         }
@@ -290,7 +295,7 @@ fn moment(seconds: u64) -> Moment {
 }
 
 fn restored(
-    record: &RunRecord,
+    (record, time_left): (&RunRecord, Option<Duration>),
     spec: &Arc<FlowSpec>,
     rows: &BTreeMap<StageName, StageRecord>,
     checkpoints: &BTreeMap<StageName, Checkpoint>,
@@ -307,6 +312,7 @@ fn restored(
         graph: Arc::new(graph(spec)),
         stages: stages.collect(),
         approve_all: false,
+        time_left,
         max_parallel: 64,
         claims,
     };
@@ -678,10 +684,49 @@ fn a_queued_run_has_its_deadline_from_its_start_also_after_a_crash() {
     let mut spec = flow("a:");
     spec.timeout = Some(Duration::from_secs(5));
     let mut world = World::new(spec);
-    assert_eq!(world.record.deadline, None);
+    assert_eq!(world.record.deadline, Some(at(5)));
     world.seconds = 3;
     world.dies_and_comes_back();
-    assert_eq!(world.run.deadline.map(|deadline| deadline.wall), Some(at(5)));
+    assert_eq!(world.run.deadline().map(|deadline| deadline.wall), Some(at(5)));
+}
+
+#[test]
+fn while_a_run_only_waits_for_a_person_its_clock_stands_still() {
+    let mut spec = flow("a: manual\n b: a\n beside:");
+    spec.timeout = Some(Duration::from_secs(10));
+    let mut world = World::new(spec);
+    world.seconds = 2;
+    world.goes("a", End::Good);
+    // What runs beside it takes its time.
+    assert_eq!((world.record.deadline, world.time_left), (Some(at(10)), None));
+    world.seconds = 3;
+    world.goes("beside", End::Good);
+    assert_eq!(world.record.status, RunStatus::Waiting);
+    assert_eq!((world.record.deadline, world.time_left), (None, Some(Duration::from_secs(7))));
+    world.seconds = 1000;
+    world.step(Run::timed_out);
+    world.dies_and_comes_back();
+    world.step(Run::timed_out);
+    assert_eq!(world.record.status, RunStatus::Waiting);
+    let a = world.unit("a");
+    world.step(|run, at| run.approve(a.stage, Some(judgement("a@1")), at));
+    assert_eq!((world.record.deadline, world.time_left), (Some(at(1007)), None));
+    world.step(Run::timed_out);
+    assert_eq!((world.lives(), world.record.status), (vec!["b"], RunStatus::Running));
+    // An orderly end of the supervisor stops the clock, too; its death does not.
+    world.step(Run::interrupt);
+    assert_eq!((world.record.deadline, world.time_left), (None, Some(Duration::from_secs(7))));
+    world.seconds = 2000;
+    world.dies_and_comes_back();
+    world.step(Run::begin);
+    world.seconds = 2006;
+    world.dies_and_comes_back();
+    world.step(Run::timed_out);
+    assert_eq!(world.record.status, RunStatus::Running);
+    world.seconds = 2007;
+    world.step(Run::timed_out);
+    world.goes("b", End::Cut);
+    assert_eq!(world.record.error.as_deref(), Some("Flow execution timed out after 10 seconds"));
 }
 
 const STAGES: usize = 7;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::flow::ask::{BranchView, Can, Plan, Planned, Shown};
+use crate::domain::flow::ask::{BranchView, Can, Plan, Planned, Shown, StageLinks};
 use crate::domain::flow::ask::{FlowReply, FlowRequest};
 use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Artifact, AttemptRecord, Checkpoint, RunRecord, StageRecord};
@@ -266,6 +266,7 @@ pub(in crate::frontend::tui) fn serve(model: &mut Model, cmds: Vec<Cmd>, runs: &
             (FlowRequest::Runs(_), ()) => {
                 Some(FlowReply::Runs(runs.iter().rev().map(without_stages).collect()))
             }
+            (FlowRequest::Links { .. }, ()) => Some(FlowReply::Links(StageLinks::of(&video()))),
             (FlowRequest::Checkpoints { .. }, ()) => {
                 let (checkpoints, branches) = tree();
                 Some(FlowReply::Checkpoints { checkpoints, branches })

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use super::fresh::Fresh;
-use crate::domain::flow::ask::{BranchView, Can, Shown};
-use crate::domain::flow::graph::Graph;
+use crate::domain::flow::ask::{BranchView, Can, Shown, StageLinks};
+use crate::domain::flow::graph::{Graph, Links};
 use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, RunRecord, StageRecord};
-use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
 use crate::domain::flow::tree::{self, Lineage, Row};
 use crate::domain::flow::view::StageView;
@@ -28,7 +27,7 @@ pub struct RunPane {
     pub lineage: Vec<RunRecord>,
     /// What may be done with the run and the stage, as the supervisor said.
     can: Option<(Option<StageName>, Option<Box<Can>>)>,
-    /// How its stages hang together, where today's config has the same ones.
+    /// How its stages hang together, by its own definition.
     graph: Option<Arc<Graph>>,
     /// The selected stage, by its place.
     pub stage: usize,
@@ -42,6 +41,8 @@ pub struct RunPane {
     pub checkpoint_chosen: bool,
     pub tree_offset: usize,
     pub show: Fresh,
+    /// Asked once: a run keeps the definition that it began with.
+    pub load_links: Fresh,
     pub load_tree: Fresh,
     pub load_lineage: Fresh,
     pub load_can: Fresh,
@@ -95,6 +96,7 @@ impl RunPane {
             checkpoint_chosen: false,
             tree_offset: 0,
             show: Fresh::new(now),
+            load_links: Fresh::new(now),
             load_tree: Fresh::new(now),
             load_lineage: Fresh::new(now),
             load_can: Fresh::new(now),
@@ -104,6 +106,9 @@ impl RunPane {
     pub fn doubt(&mut self, now: Timestamp) {
         for fresh in [&mut self.show, &mut self.load_tree, &mut self.load_lineage, &mut self.load_can] {
             fresh.reset(now);
+        }
+        if self.graph.is_none() {
+            self.load_links.reset(now);
         }
     }
 
@@ -130,7 +135,7 @@ impl RunPane {
         self.graph.as_ref()
     }
 
-    pub fn take(&mut self, shown: Box<Shown>, spec: Option<&FlowSpec>) {
+    pub fn take(&mut self, shown: Box<Shown>) {
         let before = self.selected().map(|stage| stage.name.clone());
         self.shown = Some(shown);
         self.problem = None;
@@ -139,21 +144,10 @@ impl RunPane {
         if !self.checkpoint_chosen {
             self.checkpoint = self.place_in_tree();
         }
-        self.link(spec);
     }
 
-    /// The same stages, in any order: then they hang together in the same way, as far as anybody can tell.
-    pub fn link(&mut self, spec: Option<&FlowSpec>) {
-        let names = |graph: &Graph| {
-            graph.len() == self.stages().len()
-                && self.stages().iter().all(|stage| graph.index(&stage.name).is_some())
-        };
-        if self.graph.as_ref().is_some_and(|graph| names(graph)) {
-            return;
-        }
-        let graph = spec.filter(|spec| spec.stages.len() == self.stages().len());
-        let graph = graph.and_then(|spec| Graph::of(spec).ok()).filter(|graph| names(graph));
-        self.graph = graph.map(Arc::new);
+    pub fn take_links(&mut self, links: &[StageLinks]) {
+        self.graph = Graph::new(links.iter().map(Links::from)).ok().map(Arc::new);
     }
 
     /// What waits for a person, else what failed, else what runs.
@@ -304,10 +298,5 @@ impl RunPane {
 
     pub fn is_open(&self) -> bool {
         self.run().is_some_and(|run| matches!(run.status, RunStatus::Running | RunStatus::Queued))
-    }
-
-    pub fn wake(&self) -> Option<Timestamp> {
-        let tree = self.load_tree.wake().filter(|_| self.wants_tree());
-        [self.show.wake(), tree, self.load_lineage.wake(), self.load_can.wake()].into_iter().flatten().min()
     }
 }

@@ -2,13 +2,15 @@
 
 use super::super::attach::AttachPane;
 use super::super::dialog::{Dialog, Scroll};
-use super::super::event::{Cmd, Order};
+use super::super::event::{Cmd, ConfigOf, Order};
+use super::super::flows::pane::RunPane;
 use super::super::layout::Layout;
 use super::super::model::{Focus, Model, Screen};
 use super::super::palette::Palette;
 use super::super::rows::Row;
 use super::super::view;
 use super::{ask_or_do, flow, stop_all};
+use crate::domain::flow::ids::FlowName;
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Action;
 
@@ -63,7 +65,9 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
             return vec![Cmd::LoadHistory];
         }
         Action::Config => {
+            let flow = flow_here(model);
             show(model, Screen::Config);
+            model.pointed_flow = flow;
             return vec![Cmd::LoadConfig];
         }
         Action::Start => return order(model, Order::Start),
@@ -181,6 +185,21 @@ fn show(model: &mut Model, screen: Screen) {
     model.screen = if model.screen == screen { Screen::Main } else { screen };
     model.scroll = 0;
     model.pointed = model.list.selected.clone();
+    model.pointed_flow = None;
+}
+
+/// The flow of the run that is looked at, or the first one where there is nothing else in the config.
+fn flow_here(model: &Model) -> Option<FlowName> {
+    let run = match model.screen {
+        Screen::Run => model.flows.pane.as_ref().and_then(RunPane::run).map(|run| &run.flow),
+        Screen::Main => model.selected_run().map(|run| &run.flow),
+        Screen::History => model.flows.history.selected().map(|run| &run.flow),
+        Screen::Analytics | Screen::Config | Screen::Help | Screen::Attach => None,
+    };
+    let flows = || model.config.iter().flat_map(|config| &config.flows).map(|flow| &flow.name);
+    // That of the run may have gone from the config.
+    let of_run = run.filter(|name| flows().any(|known| known == *name));
+    of_run.or_else(|| flows().next().filter(|_| model.list.selected.is_none())).cloned()
 }
 
 fn open(model: &mut Model) {
@@ -265,24 +284,33 @@ fn next_pane(model: &mut Model, by: isize) {
             model.zoom = false;
         }
         Screen::Config => {
-            model.scroll = 0;
             point(model, by);
+            model.scroll = view::config_scroll(model, usize::from(Layout::of(model).body.height));
         }
         Screen::Run | Screen::History | Screen::Analytics | Screen::Help | Screen::Attach => {}
     }
 }
 
-/// To the next runner, in the order of the config; around at the ends.
+/// To the next runner or flow, in the order of the config; around at the ends.
 fn point(model: &mut Model, by: isize) {
-    let runners = model.fleet.runners();
-    let Ok(count) = isize::try_from(runners.len()) else { return };
+    let all = model.configured();
+    let Ok(count) = isize::try_from(all.len()) else { return };
     if count == 0 {
         return;
     }
-    let at = model.pointed.as_ref().and_then(|name| runners.iter().position(|one| one.name == *name));
-    let at = at.and_then(|at| isize::try_from(at).ok()).unwrap_or(0);
-    let next = usize::try_from((at + by).rem_euclid(count)).unwrap_or(0);
-    model.pointed = runners.get(next).map(|runner| runner.name.clone());
+    let here = |one: &ConfigOf| match one {
+        ConfigOf::Runner(name) => model.pointed_flow.is_none() && model.pointed.as_ref() == Some(name),
+        ConfigOf::Flow(name) => model.pointed_flow.as_ref() == Some(name),
+        ConfigOf::Workspace | ConfigOf::Stage(..) => false,
+    };
+    // From nowhere it goes to the first or the last.
+    let from = all.iter().position(here).and_then(|at| isize::try_from(at).ok()).unwrap_or(-by.max(0));
+    let next = usize::try_from((from + by).rem_euclid(count)).unwrap_or(0);
+    (model.pointed, model.pointed_flow) = match all.into_iter().nth(next) {
+        Some(ConfigOf::Runner(name)) => (Some(name), None),
+        Some(ConfigOf::Flow(name)) => (None, Some(name)),
+        Some(ConfigOf::Workspace | ConfigOf::Stage(..)) | None => (None, None),
+    };
 }
 
 fn scroll(model: &mut Model, by: Scroll) {

@@ -49,7 +49,6 @@ pub fn update(model: &mut Model, event: Event, now: Timestamp) -> Vec<Cmd> {
         Event::Config(config) => {
             model.dirty = true;
             take_config(model, *config);
-            relink(model);
             Vec::new()
         }
         Event::History(history) => {
@@ -89,14 +88,6 @@ fn take_config(model: &mut Model, config: ConfigNews) {
     // Without usable manners the ones before stay the measure.
     let manners = config.manners.clone().or_else(|| before.cloned());
     model.config = Some(ConfigNews { manners, ..config });
-}
-
-/// The stages of the run that is looked at may hang together in a way that is known now.
-fn relink(model: &mut Model) {
-    let flow = model.flows.pane.as_ref().and_then(|pane| flow::spec_of(model, pane.run()?)).cloned();
-    if let Some(pane) = &mut model.flows.pane {
-        pane.link(flow.as_deref());
-    }
 }
 
 fn press(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {

@@ -9,6 +9,7 @@ use super::super::layout::Layout;
 use super::super::model::{Focus, Model, Screen};
 use super::super::rows::Row;
 use super::super::view;
+use super::super::view::flow::Hit;
 use super::act;
 use crate::domain::keys::Action;
 
@@ -36,6 +37,7 @@ pub(super) fn point(model: &mut Model, mouse: Mouse) -> Vec<Cmd> {
             None => Vec::new(),
         },
         MouseKind::Click if layout.list.contains(at) => click_row(model, &layout, mouse.row),
+        MouseKind::Click if layout.body.contains(at) => click_in_body(model, at),
         MouseKind::WheelUp => wheel(model, &layout, at, -1),
         MouseKind::WheelDown => wheel(model, &layout, at, 1),
         MouseKind::Click | MouseKind::Drag | MouseKind::Release => Vec::new(),
@@ -60,6 +62,39 @@ fn click_row(model: &mut Model, layout: &Layout, row: u16) -> Vec<Cmd> {
     }
     act::select_row(model, row);
     Vec::new()
+}
+
+/// On the screens whose rows are not those of the main list.
+fn click_in_body(model: &mut Model, at: Position) -> Vec<Cmd> {
+    match model.screen {
+        Screen::Run if model.focus == Focus::List => {
+            let hit = view::flow::hit(model, at);
+            let Some(pane) = &mut model.flows.pane else { return Vec::new() };
+            let again = match hit {
+                None => return Vec::new(),
+                Some(Hit::Stage(row)) => {
+                    let again = !pane.in_tree && pane.stage == row;
+                    (pane.stage, pane.chosen, pane.in_tree) = (row, true, false);
+                    again
+                }
+                Some(Hit::Checkpoint(row)) => {
+                    let again = pane.checkpoint == row;
+                    (pane.checkpoint, pane.checkpoint_chosen) = (row, true);
+                    again
+                }
+            };
+            if again { act::act(model, Action::Open) } else { Vec::new() }
+        }
+        Screen::History => {
+            let Some(row) = view::flow::history::hit(model, at.y) else { return Vec::new() };
+            let history = &mut model.flows.history;
+            let again = std::mem::replace(&mut history.selected, row) == row;
+            if again { act::act(model, Action::Open) } else { Vec::new() }
+        }
+        Screen::Main | Screen::Run | Screen::Analytics | Screen::Config | Screen::Help | Screen::Attach => {
+            Vec::new()
+        }
+    }
 }
 
 fn wheel(model: &mut Model, layout: &Layout, at: Position, by: isize) -> Vec<Cmd> {

@@ -4,7 +4,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::event::{ConfigRow, ConfigSection};
+use super::super::event::{ConfigOf, ConfigRow, ConfigSection};
 use super::super::model::Model;
 use super::super::theme::Ink;
 use super::text::{pad, width as text_width, wrap};
@@ -19,8 +19,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 }
 
 pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
+    parts(model, width).0
+}
+
+/// All lines, and which of them is the first about what is pointed at.
+pub(super) fn parts(model: &Model, width: u16) -> (Vec<Line<'static>>, usize) {
     let Some(config) = &model.config else {
-        return vec![Line::from(span(model, Ink::Quiet, " Reading the config"))];
+        return (vec![Line::from(span(model, Ink::Quiet, " Reading the config"))], 0);
     };
     let room = usize::from(width).saturating_sub(4);
     let mut lines = vec![Line::from(vec![
@@ -45,30 +50,52 @@ pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
     for problem in config.problems.iter().flat_map(|problem| problem.lines()) {
         say(if config.sections.is_some() { Ink::Waiting } else { Ink::Bad }, &one_line(problem));
     }
-    let Some(sections) = &config.sections else { return lines };
-    let shown = sections.iter().filter(|section| section.runner.is_none() || section.runner == model.pointed);
-    for section in shown {
+    let Some(sections) = &config.sections else { return (lines, 0) };
+    let mut start = None;
+    for section in sections.iter().filter(|section| is_shown(model, &section.of)) {
         lines.push(Line::default());
+        if section.of != ConfigOf::Workspace {
+            start.get_or_insert(lines.len());
+        }
         lines.push(title(model, section));
         for row in &section.rows {
             lines.extend(row_lines(model, row, room));
         }
     }
-    lines
+    (lines, start.unwrap_or(0))
+}
+
+fn is_shown(model: &Model, of: &ConfigOf) -> bool {
+    match of {
+        ConfigOf::Workspace => true,
+        ConfigOf::Runner(name) => model.pointed_flow.is_none() && model.pointed.as_ref() == Some(name),
+        ConfigOf::Flow(flow) | ConfigOf::Stage(flow, _) => model.pointed_flow.as_ref() == Some(flow),
+    }
 }
 
 fn title(model: &Model, section: &ConfigSection) -> Line<'static> {
-    match &section.runner {
-        None => Line::from(span(model, Ink::Accent, " Workspace")),
-        Some(name) => {
-            let key = model.keymap().key(Action::NextPane).map(|key| format!("   {key}: the next runner"));
-            Line::from(vec![
-                span(model, Ink::Accent, " Runner "),
+    let (what, name) = match &section.of {
+        ConfigOf::Workspace => return Line::from(span(model, Ink::Accent, " Workspace")),
+        ConfigOf::Stage(_, name) => {
+            return Line::from(vec![
+                span(model, Ink::Accent, "  Stage "),
                 span(model, Ink::Strong, name.to_string()),
-                span(model, Ink::Quiet, key.unwrap_or_default()),
-            ])
+            ]);
         }
-    }
+        ConfigOf::Runner(name) => (" Runner ", name.to_string()),
+        ConfigOf::Flow(name) => (" Flow ", name.to_string()),
+    };
+    let key = model.keymap().key(Action::NextPane).filter(|_| model.can(Action::NextPane));
+    let next = if model.config.as_ref().is_some_and(|config| config.flows.is_empty()) {
+        "the next runner"
+    } else {
+        "the next runner or flow"
+    };
+    Line::from(vec![
+        span(model, Ink::Accent, what),
+        span(model, Ink::Strong, name),
+        span(model, Ink::Quiet, key.map(|key| format!("   {key}: {next}")).unwrap_or_default()),
+    ])
 }
 
 /// Key, value, origin; a long value goes on below itself.

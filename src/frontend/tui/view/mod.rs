@@ -31,7 +31,7 @@ mod quit;
 pub mod runners;
 mod strip;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub mod text;
 mod tiny;
 mod toasts;
@@ -105,6 +105,12 @@ pub fn scrolled_lines(model: &Model) -> usize {
         Screen::Help => help::lines(model, width).len(),
         Screen::Main | Screen::Run | Screen::History | Screen::Analytics | Screen::Attach => 0,
     }
+}
+
+/// Where the config screen has to be scrolled to, so that what it points at is seen whole, or from its beginning.
+pub fn config_scroll(model: &Model, height: usize) -> usize {
+    let (lines, start) = config::parts(model, model.setup.size.0);
+    if lines.len() <= height { 0 } else { start.min(lines.len() - height) }
 }
 
 fn at(x: u16, y: u16, width: u16) -> Rect {

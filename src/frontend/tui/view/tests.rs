@@ -16,7 +16,7 @@ const NARROW: (u16, u16) = (80, 24);
 const USUAL: (u16, u16) = (120, 36);
 const WIDE: (u16, u16) = (200, 60);
 
-pub(super) fn screen(model: &Model) -> String {
+pub(in crate::frontend::tui) fn screen(model: &Model) -> String {
     let (width, height) = model.setup.size;
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(frame, model)).unwrap();

@@ -14,7 +14,6 @@ use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest, RetryWish};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::{RunFilter, RunRecord};
-use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::RunStatus;
 use crate::domain::flow::view::{FlowNotice, FlowUpdate, RunView, StageView};
 use crate::frontend::text::one_line;
@@ -128,6 +127,9 @@ pub(super) fn feed(model: &mut Model) -> Vec<Cmd> {
         if pane.show.ask(now) {
             asks.push(FlowRequest::Show { run: run.clone() });
         }
+        if pane.shown.is_some() && whole && pane.load_links.ask(now) {
+            asks.push(FlowRequest::Links { run: run.clone() });
+        }
         if pane.shown.is_some() && pane.wants_tree() && pane.load_tree.ask(now) {
             asks.push(FlowRequest::Checkpoints { run: run.clone() });
         }
@@ -165,11 +167,12 @@ pub(super) fn wake(model: &Model) -> Option<Timestamp> {
     let flows = &model.flows;
     let latest = flows.latest.wake().filter(|_| model.has_flows());
     let pane = flows.pane.as_ref().filter(|_| is_on_screen(model)).and_then(|pane| {
-        let lineage =
-            pane.load_lineage.wake().filter(|_| model.screen == Screen::Run && pane.shown.is_some());
+        let whole = model.screen == Screen::Run && pane.shown.is_some();
+        let lineage = pane.load_lineage.wake().filter(|_| whole);
+        let links = pane.load_links.wake().filter(|_| whole);
         let tree = pane.load_tree.wake().filter(|_| pane.wants_tree() && pane.shown.is_some());
         let can = pane.load_can.wake().filter(|_| pane.shown.is_some());
-        [pane.show.wake(), tree, can, lineage].into_iter().flatten().min()
+        [pane.show.wake(), tree, can, lineage, links].into_iter().flatten().min()
     });
     let history = flows.history.fresh.wake().filter(|_| model.screen == Screen::History);
     [latest, pane, history].into_iter().flatten().min()
@@ -195,6 +198,12 @@ pub(super) fn replied(
             return act::resume(model);
         }
         (FlowRequest::Runs(filter), FlowReply::Runs(runs)) => take_runs(model, filter, runs),
+        (FlowRequest::Links { run }, FlowReply::Links(links)) => {
+            if let Some(pane) = model.flows.pane.as_mut().filter(|pane| pane.id == run) {
+                pane.load_links.answered(model.now);
+                pane.take_links(&links);
+            }
+        }
         (FlowRequest::Checkpoints { run }, FlowReply::Checkpoints { checkpoints, branches }) => {
             if let Some(pane) = model.flows.pane.as_mut().filter(|pane| pane.id == run) {
                 pane.load_tree.answered(model.now);
@@ -222,22 +231,17 @@ pub(super) fn replied(
 }
 
 fn take_shown(model: &mut Model, run: &RunId, shown: Box<crate::domain::flow::ask::Shown>) {
-    let flow = spec_of(model, &shown.run).cloned();
     let flows = &mut model.flows;
     flows.counted(run, true);
     model.list.stale |= flows.put_record(&shown.run);
     if let Some(pane) = flows.pane.as_mut().filter(|pane| pane.id == *run) {
         pane.show.answered(model.now);
         let turned = pane.run().is_none_or(|before| before.status != shown.run.status);
-        pane.take(shown, flow.as_deref());
+        pane.take(shown);
         if turned {
             pane.load_can.touch();
         }
     }
-}
-
-pub(super) fn spec_of<'m>(model: &'m Model, run: &RunRecord) -> Option<&'m std::sync::Arc<FlowSpec>> {
-    model.config.as_ref()?.flows.iter().find(|flow| flow.name == run.flow)
 }
 
 fn take_runs(model: &mut Model, filter: RunFilter, mut runs: Vec<RunRecord>) {
@@ -318,6 +322,7 @@ pub(super) fn thing(what: &FlowRequest) -> Option<Thing> {
         FlowRequest::Show { .. }
         | FlowRequest::Glance { .. }
         | FlowRequest::Runs(_)
+        | FlowRequest::Links { .. }
         | FlowRequest::Checkpoints { .. }
         | FlowRequest::Can { .. }
         | FlowRequest::Gc { .. } => return None,
@@ -336,6 +341,11 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
                 pane.problem = Some(said(declined));
             }
             flows.counted(run, false);
+        }
+        FlowRequest::Links { run } => {
+            if let Some(pane) = pane.filter(|pane| pane.id == *run) {
+                pane.load_links.answered(now);
+            }
         }
         FlowRequest::Checkpoints { run } => {
             if let Some(pane) = pane.filter(|pane| pane.id == *run) {

@@ -1,7 +1,7 @@
 //! What keys come to on the screens of runs.
 
 use super::super::super::dialog::Dialog;
-use super::super::super::event::{Cmd, Declined, EditWhat, Event, LinkNews};
+use super::super::super::event::{Cmd, ConfigNews, Declined, EditWhat, Event, LinkNews, Mouse, MouseKind};
 use super::super::super::fixture::feed;
 use super::super::super::flows::fixture::{
     failed, id, press, running, serve, settle, tree, view, waiting, with_runs,
@@ -107,6 +107,8 @@ fn a_rejection_needs_words_and_may_go_further_back() {
     let cmds = asked(&press(&mut model, "w a r m e r Enter", &runs));
     let [FlowRequest::Reject(wish)] = &cmds[..] else { panic!("{cmds:?}") };
     assert_eq!((wish.feedback.as_str(), &wish.rewind_to), ("warmer", &None));
+    let pending = tree().0.into_iter().find(|one| one.id.to_string() == "storyboard@2").unwrap();
+    assert_eq!(wish.hash.as_ref(), Some(&pending.hash), "what was on the screen");
     answer(&mut model, cmds[0].clone(), FlowReply::Run { run: id(12), existing: true });
     // With the script selected, the run goes back to that.
     let cmds = asked(&press(&mut model, "g R x Enter", &runs));
@@ -242,4 +244,78 @@ fn the_connection_is_lost_and_what_was_asked_for_may_be_asked_again() {
     let cmds = feed(&mut model, Event::Link(LinkNews::Connected { supervisor_pid: 1 }));
     serve(&mut model, cmds, &runs);
     assert_eq!(asked(&press(&mut model, "x y", &runs)).len(), 1);
+}
+
+#[test]
+fn the_mouse_selects_stages_and_checkpoints_and_opens_them() {
+    let (mut model, runs) = opened("1 2");
+    let find = |model: &Model, text: &str| {
+        let screen = super::super::super::view::tests::screen(model);
+        let row = screen.lines().position(|line| line.contains(text)).unwrap();
+        let column = screen.lines().nth(row).unwrap().find(text).unwrap();
+        (u16::try_from(column).unwrap(), u16::try_from(row).unwrap())
+    };
+    let click = |model: &mut Model, (column, row)| {
+        let cmds = feed(model, Event::Mouse(Mouse { kind: MouseKind::Click, column, row }));
+        serve(model, cmds, &runs)
+    };
+    let selected = |model: &Model| model.flows.pane.as_ref().unwrap().selected().unwrap().name.to_string();
+    let voice = find(&model, "voice");
+    click(&mut model, voice);
+    assert_eq!(selected(&model), "voice");
+    // The titles are nothing to select.
+    click(&mut model, (voice.0, voice.1 - 2));
+    assert_eq!((selected(&model).as_str(), model.focus), ("voice", Focus::List));
+    click(&mut model, voice);
+    assert_eq!(model.focus, Focus::Log, "its log");
+    press(&mut model, "Esc t", &runs);
+    let checkpoint = find(&model, "storyboard@1");
+    click(&mut model, checkpoint);
+    let pane = model.flows.pane.as_ref().unwrap();
+    assert_eq!(pane.selected_row().unwrap().id.to_string(), "storyboard@1");
+    click(&mut model, voice);
+    assert!(!model.flows.pane.as_ref().unwrap().in_tree);
+}
+
+#[test]
+fn the_mouse_opens_a_run_of_the_list() {
+    let runs = all();
+    let mut model = with_runs(&runs, (120, 36));
+    press(&mut model, "H", &runs);
+    let click = |model: &mut Model, row| {
+        let cmds = feed(model, Event::Mouse(Mouse { kind: MouseKind::Click, column: 8, row }));
+        serve(model, cmds, &runs)
+    };
+    // Header, blank, heading, titles, then the newest run.
+    click(&mut model, 5);
+    assert_eq!((model.screen, model.flows.history.selected), (Screen::History, 1));
+    click(&mut model, 3);
+    assert_eq!(model.flows.history.selected, 1);
+    click(&mut model, 5);
+    assert_eq!(shown(&model), Some(&id(12)));
+}
+
+#[test]
+fn stages_hang_together_as_when_the_run_began() {
+    let (model, _) = opened("1 3");
+    let needs = |model: &Model| super::super::super::view::tests::screen(model).contains("needs storyboard");
+    assert!(needs(&model));
+    // Today's config has another flow of that name; the screen does not care.
+    let (mut model, _) = opened("1 3");
+    let other = crate::domain::flow::testing::flow("script:\n storyboard:");
+    let config = ConfigNews { flows: vec![std::sync::Arc::new(other)], ..model.config.clone().unwrap() };
+    feed(&mut model, Event::Config(Box::new(config)));
+    assert!(needs(&model));
+}
+
+#[test]
+fn the_config_screen_points_at_the_flow_of_the_run() {
+    let (mut model, runs) = opened("1 3");
+    press(&mut model, "c", &runs);
+    assert_eq!(model.pointed_flow.as_ref().map(ToString::to_string).as_deref(), Some("video"));
+    press(&mut model, "Tab", &runs);
+    let first = model.fleet.runners()[0].name.clone();
+    assert_eq!((model.pointed.as_ref(), &model.pointed_flow), (Some(&first), &None));
+    press(&mut model, "BackTab BackTab", &runs);
+    assert!(model.pointed.is_some() && model.pointed_flow.is_none());
 }

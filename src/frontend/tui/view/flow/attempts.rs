@@ -7,12 +7,13 @@ use ratatui::text::{Line, Span};
 use super::super::super::flows::pane::RunPane;
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
-use super::super::text::{fit, right, wrap};
+use super::super::text::{fit, pad, right, width, wrap};
 use super::super::{put_lines, span};
 use super::{stage_sign, stage_word};
 use crate::domain::flow::record::{Artifact, AttemptRecord, StageRecord};
 use crate::domain::json::JsonMap;
 use crate::domain::verdict::Verdict;
+use crate::frontend::flow::words;
 use crate::frontend::text::{between, bytes, one_line, span as time_span};
 
 /// Attempts told one by one, the newest first.
@@ -34,10 +35,11 @@ fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> 
         span(model, Ink::Strong, stage.name.to_string()),
         span(model, ink, format!("   {sign} {}", stage_word(stage.status))),
     ];
-    let reason = stage.reason.map(|reason| format!("   {}: {reason}", stage.decision));
-    head.extend(reason.map(|text| span(model, Ink::Quiet, text)));
     let checkpoint = stage.checkpoint.as_ref().map(|one| format!("   {} {}", one.id, one.approval));
-    head.extend(checkpoint.map(|text| span(model, Ink::Quiet, text)));
+    let reason = stage.reason.map(|reason| format!("   {}: {reason}", stage.decision));
+    let rest = [checkpoint, reason].into_iter().flatten().collect::<String>();
+    let taken: usize = head.iter().map(Span::width).sum();
+    head.push(span(model, Ink::Quiet, fit(&rest, room.saturating_sub(taken + 1), theme)));
     let mut lines = vec![Line::from(head)];
     let mut say = |ink: Ink, text: &str, most: usize| {
         let mut wrapped = wrap(text, room.saturating_sub(2));
@@ -50,6 +52,8 @@ fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> 
         lines.extend(wrapped.into_iter().map(|line| Line::from(span(model, ink, format!(" {line}")))));
     };
     if let Some(error) = &stage.error {
+        // The attempts below tell their own.
+        let error = if stage.attempts.is_empty() { error } else { words::cause(error) };
         let lines: Vec<String> = error.lines().map(one_line).collect();
         say(Ink::Bad, &lines.join("\n"), ERROR_LINES);
     }
@@ -57,8 +61,17 @@ fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> 
         say(Ink::Waiting, &format!("sent back: {}", one_line(feedback)), 2);
     }
     let attempts = stage.attempts.len();
-    for attempt in stage.attempts.iter().rev().take(TOLD) {
-        lines.push(attempt_line(model, attempt, room));
+    let told: Vec<Told> = stage.attempts.iter().rev().take(TOLD).map(|one| tell(model, one)).collect();
+    // The figures stand below each other, behind the longest word that leaves room for them.
+    let longest = |of: fn(&Told) -> &str| told.iter().map(|one| width(of(one))).max().unwrap_or(0);
+    let left = room.saturating_sub(longest(|one| &one.start) + longest(|one| &one.figures) + 1);
+    let column = longest(|one| &one.end).min(left);
+    for one in &told {
+        lines.push(Line::from(vec![
+            span(model, Ink::Text, one.start.clone()),
+            span(model, one.ink, pad(&one.end, column, theme)),
+            span(model, Ink::Quiet, one.figures.clone()),
+        ]));
     }
     if attempts > TOLD {
         lines.push(Line::from(span(model, Ink::Quiet, format!("  and {} before", attempts - TOLD))));
@@ -70,16 +83,22 @@ fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> 
     lines
 }
 
-/// `  2  12:40:51     41s  exit 1: Replicate API: 503 (will retry 2 more times)`
-fn attempt_line(model: &Model, attempt: &AttemptRecord, room: usize) -> Line<'static> {
-    let theme = model.theme();
+/// `  2  12:40:51     41s  `, `exit 1: Replicate API: 503`, `  cpu 2.5s  mem 120M`
+struct Told {
+    start: String,
+    ink: Ink,
+    end: String,
+    figures: String,
+}
+
+fn tell(model: &Model, attempt: &AttemptRecord) -> Told {
     let length = attempt
         .started_at
         .map(|from| time_span(between(from, attempt.ended_at.unwrap_or(model.now))))
         .unwrap_or_default();
     let started = attempt.started_at.map(|at| model.clock(at)).unwrap_or_default();
     let (ink, end) = match (attempt.verdict, &attempt.error) {
-        (_, Some(error)) => (Ink::Bad, one_line(error)),
+        (_, Some(error)) => (Ink::Bad, one_line(words::cause(error))),
         (None, None) if attempt.ended_at.is_none() => (Ink::Good, "goes on".to_owned()),
         (None, None) => (Ink::Quiet, String::new()),
         (Some(Verdict::Completed), None) => (Ink::Good, "done".to_owned()),
@@ -90,13 +109,8 @@ fn attempt_line(model: &Model, attempt: &AttemptRecord, room: usize) -> Line<'st
     let memory = attempt.peak_rss_bytes.map(|peak| format!("  mem {}", bytes(peak)));
     let cost = attempt.cost.map(|cost| format!("  cost {cost:.2}"));
     let figures = [cpu, memory, cost].into_iter().flatten().collect::<String>();
-    let start = format!("  {:>3}{item}  {started}  {}  ", attempt.number, right(&length, 7, theme));
-    let left = room.saturating_sub(start.chars().count() + figures.chars().count() + 1);
-    Line::from(vec![
-        span(model, Ink::Text, start),
-        span(model, ink, fit(&end, left, theme)),
-        span(model, Ink::Quiet, figures),
-    ])
+    let start = format!("  {:>3}{item}  {started}  {}  ", attempt.number, right(&length, 7, model.theme()));
+    Told { start, ink, end, figures }
 }
 
 /// `  title = "A film"`: a line each, cut where it ends.

@@ -12,6 +12,7 @@ use super::super::{put, put_lines, span};
 use super::{origin, run_sign};
 use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::record::RunRecord;
+use crate::frontend::flow::words;
 use crate::frontend::text::{between, one_line, span as time_span};
 
 /// Blank, so that the stages stand apart.
@@ -40,7 +41,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
     if let Some(error) = error {
         let ended = pane.run().is_none_or(|run| run.status.is_final());
         let ink = if ended { Ink::Bad } else { Ink::Waiting };
-        lines.push(Line::from(span(model, ink, format!(" {}", fit(&one_line(error), room, model.theme())))));
+        lines.push(Line::from(span(
+            model,
+            ink,
+            format!(" {}", fit(&one_line(words::cause(error)), room, model.theme())),
+        )));
     }
     put_lines(frame, Rect { y: area.y + 1, height: area.height - 1, ..area }, lines, 0);
 }

@@ -27,6 +27,15 @@ pub fn page(model: &Model) -> usize {
     usize::from(Layout::of(model).body.height.saturating_sub(3))
 }
 
+/// The run on this line of the screen.
+pub fn hit(model: &Model, y: u16) -> Option<usize> {
+    let body = Layout::of(model).body;
+    // Below the heading and the titles.
+    let below = usize::from(y.checked_sub(body.y + 2)?);
+    let row = model.flows.history.offset + below;
+    (below < page(model) && row < model.flows.history.rows.len()).then_some(row)
+}
+
 pub(in super::super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     if area.height < 3 {
         return;
@@ -42,7 +51,7 @@ pub(in super::super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     put(frame, Rect { height: 1, ..area }, Line::from(heading));
     let names =
         history.rows.iter().skip(history.offset).take(page(model)).map(|run| width(run.run_id.as_str()));
-    let name = names.max().unwrap_or(0).clamp(10, 30).min(room / 3);
+    let name = names.max().unwrap_or(0).clamp(10, 30.max(room / 4)).min(room / 3);
     let when = if room >= 70 { WHEN } else { 0 };
     let titles = format!(
         "{}{}{}{}  what",
@@ -110,7 +119,7 @@ fn line(
 fn what(run: &RunRecord) -> String {
     let mut parts = Vec::new();
     parts.extend(origin(run));
-    parts.extend(run.error.as_ref().map(|error| one_line(error)));
+    parts.extend(run.error.as_ref().map(|error| one_line(words::cause(error))));
     if parts.is_empty() {
         parts.push(words::pairs(&run.inputs));
     }

@@ -2,7 +2,7 @@
 //! list of all of them, and the questions about them.
 
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
 
 use super::super::flows::pane::RunPane;
 use super::super::model::{Focus, Model};
@@ -99,6 +99,33 @@ pub fn page(model: &Model) -> usize {
     } else {
         usize::from(parts.stages.height.saturating_sub(1))
     }
+}
+
+/// What a click is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hit {
+    Stage(usize),
+    Checkpoint(usize),
+}
+
+pub fn hit(model: &Model, at: Position) -> Option<Hit> {
+    let pane = model.flows.pane.as_ref()?;
+    let parts = Parts::of(model, pane, super::super::layout::Layout::of(model).body);
+    // The first line of either holds its title.
+    let row = |area: Rect, height: u16, offset: usize| {
+        let below = at.y.checked_sub(area.y + 1).filter(|below| *below < height)?;
+        Some(offset + usize::from(below))
+    };
+    if parts.stages.contains(at) {
+        let row = row(parts.stages, parts.stages.height - 1, pane.offset)?;
+        return (row < pane.stages().len()).then_some(Hit::Stage(row));
+    }
+    if parts.tree.contains(at) {
+        let row = row(parts.tree, tree::rows_height(parts.tree), pane.tree_offset)?;
+        let rows = pane.tree.as_ref().map_or(0, |tree| tree.rows.len());
+        return (row < rows).then_some(Hit::Checkpoint(row));
+    }
+    None
 }
 
 pub(super) const fn run_sign(status: RunStatus, theme: &Theme) -> (&'static str, Ink) {

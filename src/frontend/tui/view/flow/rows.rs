@@ -9,6 +9,7 @@ use super::super::text::{pad, right, width};
 use super::run_sign;
 use crate::domain::flow::status::RunStatus;
 use crate::domain::flow::view::RunView;
+use crate::frontend::flow::words;
 use crate::frontend::text::{between, one_line, span as time_span};
 
 const LEAD: usize = 4;
@@ -16,6 +17,8 @@ const TIME: usize = 8;
 /// Cells of a bar at most; the count stands behind it.
 const BAR: usize = 8;
 const COUNT: usize = 9;
+/// Longer ones are cut before a name is.
+const WORDS: usize = 28;
 
 pub(in super::super) fn line(model: &Model, run: &RunView, full: usize) -> Line<'static> {
     let theme = model.theme();
@@ -32,8 +35,12 @@ pub(in super::super) fn line(model: &Model, run: &RunView, full: usize) -> Line<
     let progress = progress(run, theme);
     let bar_room = if progress.is_empty() || full < 60 { 0 } else { BAR + COUNT };
     let names = model.flows.listed().map(|run| width(run.run_id.as_str())).max().unwrap_or(0);
-    let name = names.clamp(10, 24).min(full.saturating_sub(LEAD + TIME + 12));
-    let words = full.saturating_sub(LEAD + name + 1 + TIME + 2 + bar_room + 1);
+    let needed = model.flows.listed().map(|run| width(&words_of(run))).max().unwrap_or(0).min(WORDS);
+    // What a run does matters more than the end of a long name.
+    let bar = if full < 60 { 0 } else { BAR + COUNT };
+    let both = full.saturating_sub(LEAD + 1 + TIME + 2 + bar + 1);
+    let name = names.max(10).min(both.saturating_sub(needed).max(16)).min(both);
+    let words = both - name + bar - bar_room;
     let mut line = Line::from(vec![
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
         Span::styled(sign, ink(status)),
@@ -65,7 +72,7 @@ pub(in super::super) fn words_of(run: &RunView) -> String {
         RunStatus::Waiting => "waits for you".to_owned(),
         RunStatus::Failed if !at.is_empty() => format!("failed at {at}"),
         RunStatus::Failed => match &run.error {
-            Some(error) => format!("failed: {}", one_line(error)),
+            Some(error) => format!("failed: {}", one_line(words::cause(error))),
             None => word.to_owned(),
         },
         RunStatus::Running if !at.is_empty() => format!("running {at}"),

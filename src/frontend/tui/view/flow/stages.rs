@@ -14,7 +14,7 @@ use super::bars::{Axis, Cell, cells};
 use super::{stage_sign, stage_word};
 use crate::domain::flow::record::StageRecord;
 use crate::domain::flow::status::{Decision, StageStatus};
-use crate::frontend::flow::graph;
+use crate::frontend::flow::{graph, words};
 use crate::frontend::text::{between, countdown, one_line, span as time_span};
 
 const LEAD: usize = 4;
@@ -34,7 +34,7 @@ struct Columns {
 impl Columns {
     fn of(pane: &RunPane, room: usize) -> Self {
         let names = pane.stages().iter().take(MEASURED).map(|stage| width(stage.name.as_str()));
-        let name = names.max().unwrap_or(0).clamp(8, 24).min(room / 3);
+        let name = names.max().unwrap_or(0).clamp(8, 24.max(room / 5)).min(room / 3);
         let rest = room.saturating_sub(LEAD + name + 1 + TIME + 3);
         let words = if rest >= 28 + LEAST_BAR { (rest / 3).clamp(28, 40) } else { rest };
         Self { name, words, bar: rest.saturating_sub(words + 1) }
@@ -91,7 +91,7 @@ fn line(
         Span::styled(" ", ground),
         Span::styled(pad(stage.name.as_str(), columns.name, theme), ink(Ink::Text)),
         Span::styled(" ", ground),
-        Span::styled(pad(&words(model, pane, stage), columns.words, theme), ink(words_ink)),
+        Span::styled(pad(&status_words(model, pane, stage), columns.words, theme), ink(words_ink)),
         Span::styled(format!(" {:>TIME$}  ", time(model, stage)), ink(Ink::Text)),
     ]);
     let Some(axis) = axis else { return line };
@@ -117,7 +117,7 @@ fn line(
 }
 
 /// `running   attempt 2`, `reused from video-12`, `needs storyboard`.
-fn words(model: &Model, pane: &RunPane, stage: &StageRecord) -> String {
+fn status_words(model: &Model, pane: &RunPane, stage: &StageRecord) -> String {
     let word = stage_word(stage.status);
     let attempt = stage.attempts.iter().filter(|attempt| attempt.item.is_none()).map(|one| one.number).max();
     let items = stage.items.map(|items| format!("   {} of {} items", items.done, items.all));
@@ -143,7 +143,7 @@ fn words(model: &Model, pane: &RunPane, stage: &StageRecord) -> String {
             format!("{word}{}", id.unwrap_or_default())
         }
         StageStatus::Failed => match &stage.error {
-            Some(error) => format!("{word}: {}", one_line(error)),
+            Some(error) => format!("{word}: {}", one_line(words::cause(error))),
             None => format!("{word}{attempt}"),
         },
         StageStatus::Running | StageStatus::Succeeded | StageStatus::Degraded => {

@@ -7,15 +7,20 @@ use ratatui::text::{Line, Span};
 
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
-use super::super::text::{fit, pad, spread, wrap};
+use super::super::text::{fit, pad, spread, width, wrap};
 use super::super::{put, put_lines, span};
 use super::rows::{elapsed, progress, words_of};
 use super::{origin, run_sign, stage_sign, stage_word};
 use crate::domain::flow::view::RunView;
+use crate::frontend::flow::words;
 use crate::frontend::text::{between, one_line, span as time_span};
+
+const WIDEST: u16 = 90;
 
 pub(in super::super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let Some(run) = model.selected_run().filter(|_| area.height > 0) else { return };
+    // Wider than that, a line is hard to follow to its end.
+    let area = Rect { width: area.width.min(WIDEST), ..area };
     put_lines(frame, area, lines(model, run, area), 0);
 }
 
@@ -41,7 +46,7 @@ fn lines(model: &Model, run: &RunView, area: Rect) -> Vec<Line<'static>> {
     };
     lines.push(Line::from(span(model, Ink::Text, format!(" {second}"))));
     if let Some(error) = &run.error {
-        let wrapped = wrap(&one_line(error), room);
+        let wrapped = wrap(&one_line(words::cause(error)), room);
         lines.extend(
             wrapped.into_iter().take(3).map(|line| Line::from(span(model, Ink::Bad, format!(" {line}")))),
         );
@@ -52,7 +57,7 @@ fn lines(model: &Model, run: &RunView, area: Rect) -> Vec<Line<'static>> {
     let height = usize::from(area.height).saturating_sub(lines.len());
     // Around what matters, where there is no room for all.
     let first = (pane.stage + 1).saturating_sub(height.max(1)).min(stages.len().saturating_sub(height));
-    let name = stages.iter().skip(first).take(height).map(|one| one.name.as_str().len()).max().unwrap_or(0);
+    let name = stages.iter().skip(first).take(height).map(|one| width(one.name.as_str())).max().unwrap_or(0);
     let name = name.min(room / 2);
     for stage in stages.iter().skip(first).take(height) {
         let (sign, ink) = stage_sign(stage.status, stage.decision, theme);
@@ -75,7 +80,7 @@ fn lines(model: &Model, run: &RunView, area: Rect) -> Vec<Line<'static>> {
 /// Where the list is alone.
 pub(in super::super) fn draw_line(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let Some(run) = model.selected_run().filter(|_| area.height > 0) else { return };
-    let told = run.error.as_ref().map_or_else(|| words_of(run), |error| one_line(error));
+    let told = run.error.as_ref().map_or_else(|| words_of(run), |error| one_line(words::cause(error)));
     let text = format!("   {told}   {}", progress(run, model.theme()));
     let room = usize::from(area.width).saturating_sub(run.run_id.as_str().len() + 1);
     let line = Line::from(vec![

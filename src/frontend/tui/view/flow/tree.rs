@@ -52,7 +52,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
     for (y, (place, row)) in (list.y..list.bottom()).zip(visible) {
         put(frame, Rect { y, height: 1, ..area }, line(model, row, names, room, place == pane.checkpoint));
     }
-    let below = Rect { y: list.bottom(), height: area.height - height - 1, ..area };
+    // Right below a tree that is shorter than its room.
+    let shown = u16::try_from(tree.rows.len() - pane.tree_offset.min(tree.rows.len())).unwrap_or(height);
+    let end = list.y + shown.min(height);
+    let below = Rect { y: end, height: area.bottom() - end, ..area };
     if let Some(checkpoint) = pane.selected_row().and_then(|row| tree.get(&row.id)) {
         put_lines(frame, below, details(model, checkpoint, room), 0);
     }
@@ -76,8 +79,8 @@ fn line(model: &Model, row: &Row, names: usize, room: usize, selected: bool) -> 
     let prefix = if theme.ascii { plain(&row.prefix) } else { row.prefix.clone() };
     let degraded = if row.status == StageStatus::Degraded { ", degraded" } else { "" };
     let who = match (&row.who, &row.edited_from, &row.approved_by) {
-        (Some(who), Some(from), _) => format!("edited by {who} from {from}"),
-        (Some(who), None, _) | (None, _, Some(who)) => format!("by {who}"),
+        (Some(who), Some(from), _) => format!("  edited by {who} from {from}"),
+        (Some(who), None, _) | (None, _, Some(who)) => format!("  by {who}"),
         (None, _, None) => String::new(),
     };
     let branch =
@@ -89,22 +92,19 @@ fn line(model: &Model, row: &Row, names: usize, room: usize, selected: bool) -> 
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
         Span::styled(pad(&format!("{prefix}{}", row.id), names, theme), ink(Ink::Text)),
         Span::styled(format!("  {sign} {}{degraded}", row.approval), ink(approval)),
-        Span::styled(if who.is_empty() { String::new() } else { format!("  {who}") }, ink(Ink::Quiet)),
-        Span::styled(branch, ink(Ink::Quiet)),
-        Span::styled(format!("  {}", row.run_id), ink(Ink::Quiet)),
-        Span::styled(format!("  {}", model.clock(row.created_at)), ink(Ink::Quiet)),
     ]);
-    // Where a branch stands matters more than what is cut for it.
-    let left = room.saturating_sub(width(&heads) + 1);
-    if line.width() > left {
-        let mut kept = 0;
-        for span in &mut line.spans {
-            let own = span.width();
-            if kept + own > left {
-                span.content = fit(&span.content, left.saturating_sub(kept), theme).into();
-            }
-            kept += span.width();
+    // Where a branch stands matters more than all that is left out for it; of that, what comes first.
+    let mut left = room.saturating_sub(line.width() + width(&heads) + 1);
+    let when = format!("  {}", model.clock(row.created_at));
+    for (fact, least) in
+        [(who, 10), (branch, 10), (format!("  {}", row.run_id), usize::MAX), (when, usize::MAX)]
+    {
+        if width(&fact) > left && left < least {
+            break;
         }
+        let fact = fit(&fact, left, theme);
+        left -= width(&fact);
+        line.push_span(Span::styled(fact, ink(Ink::Quiet)));
     }
     line.push_span(Span::styled(heads, ink(Ink::Accent)));
     if selected {
