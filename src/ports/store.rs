@@ -98,10 +98,12 @@ pub enum Begun {
 }
 
 /// A run that takes over an edit, as its holder of `epoch`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Adopter {
     pub run: RunId,
     pub epoch: u64,
+    /// What else happens to it by that.
+    pub also: Vec<What>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -104,7 +104,8 @@ pub fn may_reject(
     Ok((judged, to.clone()))
 }
 
-/// What may be edited: what the stage left, or the newest edit of that, unless something is being built on it. `hash` is what was looked at.
+/// What may be edited: what the stage left, or the newest edit of that, unless something is being built on it. In a run that
+/// waits, the edit takes its place, and what was built on it is executed again. `hash` is what was looked at.
 pub fn may_edit<'a>(
     lineage: &Lineage<'a>,
     run: &RunRecord,
@@ -127,7 +128,7 @@ pub fn may_edit<'a>(
         | RunStatus::Failed
         | RunStatus::Cancelled => {}
     }
-    // What waits is in its place by itself; of what was built on, an edit lies beside it until the run is retried.
+    // What waits is in its place by itself; beside what was built on there may lie an edit from while something ran.
     let standing = if waits && !run.status.is_final() {
         row.checkpoint.as_ref().and_then(|seen| lineage.checkpoint(&seen.id))
     } else {

@@ -15,7 +15,7 @@ use crate::domain::flow::proceed::{self, Continuation, From};
 use crate::domain::flow::record::{Branch, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::Run;
-use crate::domain::flow::status::Approval;
+use crate::domain::flow::status::{Approval, RunStatus};
 use crate::domain::flow::tree::waiting;
 use crate::ports::store::Adopter;
 
@@ -261,28 +261,44 @@ impl Engine {
             .map_err(|error| store(&error))?;
         let made = new.named(id.clone(), root.clone(), record.run_id.clone());
         for adopter in adopters {
-            self.step(&adopter.run, |run| run.edited(made.clone()));
+            let at = self.moment();
+            self.step(&adopter.run, |run| run.edited(made.clone(), at));
         }
         Ok(FlowReply::Edited { checkpoint: Some(id) })
     }
 
-    /// The runs on the branch of an edit that wait for what was edited, whether they are under way here or not.
+    /// The runs on the branch of an edit in which it takes the place of what was edited, whether they are under way here
+    /// or not: those that wait for that, and one that has built on it and waits further on.
     fn adopters(
         &mut self,
         whole: &Whole,
         edited: &RunRecord,
         checkpoint: &CheckpointId,
     ) -> Result<Vec<Adopter>, Refusal> {
+        let mut runs = self.waiters(whole, edited, checkpoint)?;
+        runs.retain(|run| whole.runs().iter().any(|one| one.run_id == *run && one.branch == edited.branch));
+        let lineage = whole.lineage();
+        let newest = lineage.newest_run(&edited.branch);
+        let built_on = |run: &&RunRecord| {
+            let row = run.stages.iter().flatten().find(|row| row.name == checkpoint.stage);
+            let stands = row.filter(|row| row.status.is_good()).and_then(|row| lineage.current(run, row));
+            run.status == RunStatus::Waiting && stands.is_some_and(|one| one.id == *checkpoint)
+        };
+        if let Some(run) = newest.filter(built_on) {
+            // Only what is under way here can say what follows.
+            self.ready(&run.run_id)?;
+            runs.push(run.run_id.clone());
+        }
         let mut adopters = Vec::new();
-        for run in self.waiters(whole, edited, checkpoint)? {
-            if !whole.runs().iter().any(|one| one.run_id == run && one.branch == edited.branch) {
-                continue;
-            }
-            let epoch = match self.active.get(&run) {
-                Some(active) => active.epoch,
-                None => self.stored(&run)?.epoch,
+        for run in runs {
+            let (epoch, also) = match self.active.get(&run) {
+                Some(active) => {
+                    let index = active.run.find(&checkpoint.stage);
+                    (active.epoch, index.map(|index| active.run.rewind(index)).unwrap_or_default())
+                }
+                None => (self.stored(&run)?.epoch, Vec::new()),
             };
-            adopters.push(Adopter { run, epoch });
+            adopters.push(Adopter { run, epoch, also });
         }
         Ok(adopters)
     }

@@ -447,11 +447,11 @@ fn a_stage_adopts_an_edit(store: &mut dyn Store) {
     assert_eq!(named(store), (cp("a@2"), Approval::Pending, edit.outputs.clone(), vec![]));
     // Made and adopted at once; or neither, where somebody else writes the run.
     let epoch = store.take_over(&run, "pid 2").unwrap();
-    let stale = Adopter { run: run.clone(), epoch: epoch - 1 };
+    let stale = Adopter { run: run.clone(), epoch: epoch - 1, also: Vec::new() };
     let refused = store.add_checkpoint(&run, &run, &edit, &[stale]);
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
     assert_eq!(store.checkpoint(&run, &cp("a@3")).unwrap(), None);
-    let holder = Adopter { run: run.clone(), epoch };
+    let holder = Adopter { run: run.clone(), epoch, also: Vec::new() };
     assert_eq!(store.add_checkpoint(&run, &run, &edit, &[holder]).unwrap(), cp("a@3"));
     assert_eq!(named(store).0, cp("a@3"));
 }

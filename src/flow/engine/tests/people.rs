@@ -335,6 +335,18 @@ fn an_edit_is_done_and_adopted_or_not() {
 }
 
 #[test]
+fn an_edit_of_what_was_built_on_sends_the_run_back_or_not() {
+    let done = whatever_write_fails(&[run(), approve_seen()], &edit_seen(), true);
+    assert!(done.contains("script@2 Pending Some(\"script@1\")"), "{done}");
+    assert!(
+        done.contains(
+            "f-1 waiting on main asked=true: script=waiting:script@2 board=pending: render=pending:"
+        ),
+        "{done}"
+    );
+}
+
+#[test]
 fn a_fork_is_done_or_not() {
     let done = whatever_write_fails(&[run()], &fork(), true);
     assert!(done.contains("branch draft from Some(\"script@1\")"), "{done}");
