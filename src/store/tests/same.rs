@@ -235,7 +235,7 @@ fn all_of(store: &mut dyn Store) -> String {
             tell(&store.lock(root, &branch(name)).unwrap());
         }
         for version in 1..4 {
-            tell(&store.retries_of(root, &cp(&format!("a@{version}"))).unwrap());
+            tell(&store.retries_of(root, &BranchName::main(), &cp(&format!("a@{version}"))).unwrap());
             tell(&store.checkpoint(root, &cp(&format!("a@{version}"))).unwrap());
         }
     }

@@ -655,6 +655,7 @@ fn judgement(checkpoint: &str) -> Judgement {
         who: "ann".into(),
         at: at(0),
         note: None,
+        rewind_to: None,
     }
 }
 

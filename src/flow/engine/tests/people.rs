@@ -162,6 +162,7 @@ fn reject_seen() -> FlowRequest {
 fn edit_seen() -> FlowRequest {
     FlowRequest::Edit(EditWish {
         run: film_run(1),
+        branch: None,
         stage: stage("script"),
         hash: Some(draft()),
         set: JsonMap::from([("text".to_owned(), Json::string("better"))]),
@@ -200,6 +201,7 @@ fn retry() -> FlowRequest {
         queue: false,
         dry_run: false,
         approve_all: false,
+        who: None,
         asker: None,
     })
 }
