@@ -52,6 +52,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
         queue: args.queue,
         dry_run: args.dry_run,
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
+        who: Some(engine::who()),
         asker: None,
     };
     if !args.dry_run {
