@@ -150,11 +150,10 @@ fn pictures() {
     terminal.expect("n next");
     picture(&terminal, "log");
     // One ends the search, the next one leaves the log.
-    wait_until("the list", || {
-        terminal.press("\x1b");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        terminal.screen().contains("up/in")
-    });
+    terminal.press("\x1b");
+    terminal.expect_gone("n next");
+    terminal.press("\x1b");
+    terminal.expect("up/in");
 
     terminal.press(":show 1\r");
     terminal.expect("render   ✖ failed");
@@ -171,11 +170,10 @@ fn pictures() {
     terminal.press("t");
     terminal.expect("◄ at-night");
     picture(&terminal, "tree");
-    wait_until("the list again", || {
-        terminal.press("\x1b");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        terminal.screen().contains("up/in")
-    });
+    terminal.press("\x1b");
+    terminal.expect_gone("◄ at-night");
+    terminal.press("\x1b");
+    terminal.expect("up/in");
 
     terminal.press("A");
     terminal.expect("Retry analytics");
