@@ -74,6 +74,7 @@ fn without_a_run_there_is_nothing_to_read() {
         &["edit", "video-1", "script", "--set", "title=x"],
         &["fork", "video-1", "--at", "script@1", "--branch", "b"],
         &["unlock", "video-1"],
+        &["delete", "video-1"],
         &["gc"],
     ];
     for verb in verbs {
@@ -522,4 +523,34 @@ fn every_verb_about_runs_speaks_json() {
         let told: Value = serde_json::from_str(stderr.lines().last().unwrap()).unwrap();
         assert!(told.is_object(), "{arguments:?}: {stderr}");
     }
+}
+
+#[test]
+fn a_run_is_deleted_with_what_builds_on_it_or_not_at_all() {
+    let workspace = video();
+    workspace.run(&["run", "video"]);
+    workspace.run(&["retry", "video-1"]);
+    workspace.run(&["run", "video"]);
+    let names = || {
+        let runs = data(&workspace, &["runs", "--json"]);
+        runs.as_array()
+            .unwrap()
+            .iter()
+            .map(|run| run["run_id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let told = refused(&workspace, 1, &["delete", "video-1"]);
+    assert!(told.contains("video-1 is built on by video-2") && told.contains("--cascade"), "{told}");
+    refused(&workspace, 3, &["delete", "video-9"]);
+    assert_eq!(names(), ["video-3", "video-2", "video-1"]);
+    assert_eq!(workspace.ok(&["delete", "video-3"]), "video-3\n");
+    assert_eq!(
+        data(&workspace, &["delete", "video-1", "--cascade", "--json"]),
+        json!(["video-1", "video-2"])
+    );
+    assert_eq!(names(), Vec::<String>::new());
+    // A number is not given twice, and the files are gc's affair.
+    workspace.run(&["run", "video"]);
+    assert_eq!(names(), ["video-4"]);
+    assert!(workspace.path(".restage/runs/video-1/logs/script_1.log").exists());
 }

@@ -54,6 +54,7 @@ impl Engine {
             FlowRequest::Links { run } => self.links(&run),
             FlowRequest::Checkpoints { run } => self.checkpoints(&run),
             FlowRequest::Can { run, stage } => self.can(&run, stage.as_ref()),
+            FlowRequest::Delete { run, cascade } => self.delete(&run, cascade),
             FlowRequest::Gc { dry_run } => self.collect(dry_run),
         }
     }
@@ -107,6 +108,7 @@ const fn is_a_look(request: &FlowRequest) -> bool {
         | FlowRequest::Retry(_)
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Approve(_)
         | FlowRequest::Reject(_)
         | FlowRequest::Continue(_)
@@ -127,6 +129,7 @@ const fn is_a_judgement(request: &FlowRequest) -> bool {
         FlowRequest::Run(_)
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Show { .. }
         | FlowRequest::Glance { .. }
         | FlowRequest::Runs(_)
