@@ -554,3 +554,25 @@ fn a_run_is_deleted_with_what_builds_on_it_or_not_at_all() {
     assert_eq!(names(), ["video-4"]);
     assert!(workspace.path(".restage/runs/video-1/logs/script_1.log").exists());
 }
+
+#[test]
+fn a_run_that_nobody_can_go_on_with_is_unlocked_or_cancelled_and_retried() {
+    let workspace = asking();
+    for (number, way) in [(1, "unlock"), (2, "cancel")] {
+        let run = format!("video-{number}");
+        assert_eq!(workspace.run(&["run", "video"]).0, Some(75));
+        // Nobody supervises, and what the flow was when it began is lost.
+        let history = rusqlite::Connection::open(workspace.path(".restage/history.db")).unwrap();
+        history.execute("UPDATE definitions SET text = '{}'", []).unwrap();
+        assert!(refused(&workspace, 10, &["retry", &run]).contains("cancel"));
+        workspace.ok(&[way, &run]);
+        let shown = data(&workspace, &["show", &run, "--json"]);
+        let status = if way == "unlock" { "failed" } else { "cancelled" };
+        assert_eq!((&shown["status"], shown["ended_at"].is_string()), (&json!(status), true));
+        let why = if way == "unlock" { "its definition cannot be read" } else { "cancelled" };
+        assert!(shown["error"].as_str().unwrap().contains(why), "{}", shown["error"]);
+        assert_eq!(workspace.run(&["unlock", &run]).0, Some(1));
+        let plan = data(&workspace, &["retry", &run, "--dry-run", "--json"]);
+        assert_eq!(plan["stages"][0]["decision"], "reuse");
+    }
+}
