@@ -93,6 +93,18 @@ pub struct StatsArgs {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DeleteArgs {
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Also the runs that reuse what it left
+    #[arg(long)]
+    pub cascade: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct GcArgs {
     /// Only say what would be deleted
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! Verbs that judge: `approve`, `reject`; and those that set nothing going: `fork`, `unlock`, `gc`.
+//! Verbs that judge: `approve`, `reject`; and those that set nothing going: `fork`, `unlock`, `delete`, `gc`.
 
 use std::fs;
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use crate::cli::args::{ApproveMode, Global, Output};
 use crate::cli::engine::{self, Host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::flow_args::{ApproveArgs, ForkArgs, GcArgs, GoOn, RejectArgs, RunArg};
+use crate::cli::flow_args::{ApproveArgs, DeleteArgs, ForkArgs, GcArgs, GoOn, RejectArgs, RunArg};
 use crate::cli::history::{History, unexpected};
 use crate::cli::output;
 use crate::cli::workspace::Workspace;
@@ -157,6 +157,21 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
         output::remark(&format!(
             "the lineage of {run} is free: restage retry {run}, or restage continue {run}"
         ));
+    }
+    Ok(Exit::Completed)
+}
+
+pub fn delete(global: &Global, workspace: &Workspace, args: &DeleteArgs) -> Outcome {
+    let act = format!("delete {}", args.run);
+    drop(History::open(workspace)?);
+    let request = FlowRequest::Delete { run: RunId::trusted(args.run.as_str()), cascade: args.cascade };
+    let reply = engine::ask(global, workspace, &act, &request)?;
+    let FlowReply::Deleted(gone) = reply else { return Err(unexpected(&act, &reply)) };
+    if args.json || global.output == Output::Json {
+        output::print_json(&gone)?;
+    } else {
+        output::print(&gone.iter().map(|run| format!("{run}\n")).collect::<String>())?;
+        output::remark("gone from the history; `restage gc` frees their files before long");
     }
     Ok(Exit::Completed)
 }

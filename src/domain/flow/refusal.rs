@@ -76,6 +76,8 @@ pub enum Refusal {
     WrongStage { run: RunId, stage: StageName, status: StageStatus },
     #[error("the holder of the lock of {run} lives: pid {pid}")]
     HolderLives { run: RunId, pid: i32 },
+    #[error("{run} is built on by {}", join(by))]
+    Reused { run: RunId, by: Vec<RunId> },
     #[error("{run} is not locked")]
     NotLocked { run: RunId },
     #[error("the store: {0}")]
@@ -112,6 +114,7 @@ impl Refusal {
             | Self::WrongStage { .. }
             | Self::HolderLives { .. }
             | Self::NotLocked { .. }
+            | Self::Reused { .. }
             | Self::Store(_)
             | Self::Ending => 1,
         }
@@ -199,6 +202,7 @@ impl Refusal {
             }
             Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
+            Self::Reused { run, .. } => format!("delete them, too: restage delete {run} --cascade"),
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
             Self::Ending => "try again in a moment".into(),
