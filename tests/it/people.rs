@@ -729,7 +729,14 @@ impl Crowd<'_> {
             runs.iter().filter(|one| one.branch == view.branch.branch_name).max_by_key(|one| one.run_number);
         let request = match (newest, &view.latest_checkpoint_id) {
             (Some(newest), _) => proceed(newest.run_id.as_str(), None, false),
-            (None, Some(head)) => proceed(run.run_id.as_str(), Some(&head.to_string()), false),
+            (None, Some(head)) => FlowRequest::Continue(ContinueWish {
+                run: run.run_id.clone(),
+                branch: Some(view.branch.branch_name.clone()),
+                checkpoint: Some(head.clone()),
+                force_retry: false,
+                who: "con".into(),
+                approve_all: false,
+            }),
             (None, None) => return,
         };
         match ask(self.studio, request) {
