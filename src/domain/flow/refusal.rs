@@ -68,6 +68,8 @@ pub enum Refusal {
         approval: Approval,
         branch: BranchName,
     },
+    #[error("{checkpoint} is not what it was: {why}")]
+    Damaged { run: RunId, checkpoint: CheckpointId, why: String },
     #[error("{checkpoint} was rejected, and nothing is built on it")]
     Rejected { run: RunId, checkpoint: CheckpointId, status: RunStatus },
     #[error("{run} is {status}, not failed")]
@@ -94,7 +96,7 @@ impl Refusal {
             Self::RetryLives { .. } => 11,
             Self::Succeeded { .. } => 12,
             Self::NeverRan { .. } => 13,
-            Self::NoCheckpoint { .. } => 14,
+            Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
             Self::MissingKeys { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
             Self::UnknownRun { .. }
@@ -190,6 +192,11 @@ impl Refusal {
                      restage fork {run} --at {checkpoint} --branch NAME"
                 )
             }
+            Self::Damaged { run, checkpoint, .. } => format!(
+                "have it made anew: restage reject {run} {stage} --feedback TEXT; or give it again: \
+                 restage edit {run} {stage} --artifact NAME=FILE",
+                stage = checkpoint.stage
+            ),
             Self::Rejected { run, status, .. } if status.is_final() => {
                 format!("make it anew, with what was said: restage retry {run}")
             }
