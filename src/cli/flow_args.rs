@@ -143,6 +143,7 @@ impl GoOn {
             watch: self.watch,
             approve: self.approve,
             allow_degraded: self.allow_degraded,
+            json: self.json,
         }
     }
 }

@@ -103,7 +103,12 @@ pub async fn cancel(client: Client, mut updates: Updates, run: &str, global: &Gl
         allow_degraded: false,
         fresh: true,
     };
-    follow::follow(&client, &mut updates, &run, manner, before.as_deref()).await?;
+    if global.output == Output::Human {
+        follow::follow(&client, &mut updates, &run, manner, before.as_deref()).await?;
+        return Ok(Exit::Completed);
+    }
+    let ended = follow::until_rest(&client, &mut updates, &run, manner).await?;
+    output::print_json(&serde_json::json!({ "run_id": run, "status": ended.run.status }))?;
     Ok(Exit::Completed)
 }
 

@@ -35,12 +35,11 @@ pub struct RunRecord {
     pub deadline: Option<Timestamp>,
     pub branch: BranchName,
     pub created_at: Timestamp,
+    /// The command after it, where its end has one.
+    pub hook: Option<HookRecord>,
     /// Left out of lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageRecord>>,
-    /// The command after it, where its end has one. Left out of lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hook: Option<HookRecord>,
 }
 
 /// The command after a run: it is on record with the end of the run, and executed until its own end is, too.

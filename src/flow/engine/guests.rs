@@ -107,6 +107,7 @@ impl Engine {
             log: log.map(|log| log.display().to_string()),
             blameless,
         };
+        let attempt = end.attempt;
         let awaited =
             self.active.get(&run).and_then(|active| active.run.unit(unit)).is_some_and(|unit| {
                 unit.attempt == end.attempt && matches!(unit.phase, UnitPhase::Live { .. })
@@ -117,6 +118,7 @@ impl Engine {
             && active.live.get(&unit).is_some_and(|live| live.ordered)
         {
             active.live.remove(&unit);
+            self.leave_inputs(&run, unit, attempt);
             if !awaited {
                 // The run was sent back over it; nothing more is to come of it.
                 self.forget(&run, unit);
