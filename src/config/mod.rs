@@ -83,6 +83,15 @@ pub fn load_with(path: &Path, env: &Environment, missing: Missing) -> Result<Loa
     load_bytes(&name, &config_path, &bytes, env, missing)
 }
 
+/// Whether a config may have a key: false is certain, and found out without understanding the file.
+pub fn may_have(path: &Path, key: &str) -> bool {
+    read_file(path).is_ok_and(|(_, bytes)| {
+        let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+        // A letter of a key can be written as its number.
+        has(key.as_bytes()) || has(b"\\u")
+    })
+}
+
 /// The whole path of the file, its folder free of symbolic links so that a workspace has one name, and its bytes.
 fn read_file(path: &Path) -> Result<(PathBuf, Vec<u8>), (String, String)> {
     let trouble = |error: &std::io::Error| {
