@@ -60,6 +60,9 @@ pub enum Refusal {
     NotLocked { run: RunId },
     #[error("the store: {0}")]
     Store(String),
+    /// It was asked for in time, and is done when it can be written down.
+    #[error("it is not on record yet: {0}")]
+    NotYet(String),
     #[error("the supervisor is ending")]
     Ending,
 }
@@ -89,6 +92,7 @@ impl Refusal {
             | Self::HolderLives { .. }
             | Self::NotLocked { .. }
             | Self::Store(_)
+            | Self::NotYet(_)
             | Self::Ending => 1,
         }
     }
@@ -156,6 +160,10 @@ impl Refusal {
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
+            Self::NotYet(_) => {
+                "it is done as soon as there is room, unless the supervisor ends before; `restage runs` tells"
+                    .into()
+            }
             Self::Ending => "try again in a moment".into(),
         }
     }

@@ -37,6 +37,7 @@ use super::objects::Objects;
 use super::recipe::{Recipe, Recipes};
 use crate::domain::flow::ids::{FlowName, RunId};
 use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{AttemptEnd, Made, Moment, Run, UnitKey};
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::ids::RunnerName;
@@ -139,6 +140,8 @@ pub struct Engine {
     blocked: Option<String>,
     /// What was told of that.
     told_blocked: Option<String>,
+    /// The records contradict what was asked for last.
+    refused: Option<Refusal>,
     /// Something was written since the store has tidied up.
     untidy: bool,
     /// Runs that lay unfinished and cannot be gone on with for now, each with its processes.
@@ -244,6 +247,7 @@ impl Engine {
             early: Vec::new(),
             blocked: None,
             told_blocked: None,
+            refused: None,
             untidy: true,
             unresumed: Claims::new(),
             unlooked: None,

@@ -157,7 +157,7 @@ impl Engine {
         record.source_run_id = planned.source_run_id.or_else(|| Some(parent.run_id.clone()));
         record.status = match &checkpoint {
             Some(checkpoint) if checkpoint.approval == Approval::Pending => {
-                self.take_on(checkpoint, again)?
+                self.take_on(checkpoint, parent, again)?
             }
             Some(checkpoint) => checkpoint.status,
             None => before.map_or(StageStatus::Skipped, |before| before.status),
@@ -167,7 +167,12 @@ impl Engine {
     }
 
     /// Somebody who edits a stage and retries has approved the edit; what nobody has looked at asks again.
-    fn take_on(&mut self, checkpoint: &Checkpoint, again: &Wanted) -> Result<StageStatus, Refusal> {
+    fn take_on(
+        &mut self,
+        checkpoint: &Checkpoint,
+        parent: &RunRecord,
+        again: &Wanted,
+    ) -> Result<StageStatus, Refusal> {
         if checkpoint.edited_from.is_none() && !again.approve_all {
             return Ok(StageStatus::Waiting);
         }
@@ -181,7 +186,8 @@ impl Engine {
             at: self.clock.now().wall,
             note: Some("by a retry".into()),
         };
-        self.store.judge(&checkpoint.root_run_id, &judgement).map_err(|error| store(&error))?;
+        self.take_on_checkpoint(parent, judgement)?;
+        self.write_now()?;
         Ok(checkpoint.status)
     }
 

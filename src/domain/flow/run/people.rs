@@ -107,19 +107,31 @@ impl Run {
             return turn;
         }
         turn.changes.extend(judgement.map(What::Judge));
-        if self.status != RunStatus::Running {
-            self.set_going(at, &mut turn);
-        }
+        self.wake(at, &mut turn);
         self.waiting -= 1;
         let status = self.stages[index].good;
         self.end_stage(index, status, None, at, &mut turn);
         self.pass_on(index);
-        // Where the run was interrupted, more than what waited for this has its turn.
-        let due = self.due_now();
-        self.open_all(due, at, &mut turn);
-        self.fill(When::After, at, &mut turn);
-        self.rest(at, &mut turn);
+        self.go_on(at, &mut turn);
         turn
+    }
+
+    /// A person has set it going, unless it is queued: that one has its turn later.
+    fn wake(&mut self, at: Moment, turn: &mut Turn) {
+        if !matches!(self.status, RunStatus::Running | RunStatus::Queued) {
+            self.set_going(at, turn);
+        }
+    }
+
+    /// Where the run was interrupted, more than what waited for a person has its turn.
+    fn go_on(&mut self, at: Moment, turn: &mut Turn) {
+        if self.status == RunStatus::Queued {
+            return;
+        }
+        let due = self.due_now();
+        self.open_all(due, at, turn);
+        self.fill(When::After, at, turn);
+        self.rest(at, turn);
     }
 
     /// A person has put something else in the place of what waits for them, as the records have it; it waits as what it is
@@ -152,9 +164,7 @@ impl Run {
             return turn;
         }
         turn.changes.extend(judgement.map(What::Judge));
-        if self.status != RunStatus::Running {
-            self.set_going(at, &mut turn);
-        }
+        self.wake(at, &mut turn);
         let mut again = vec![to];
         again.extend(self.graph.descendants(&[to]));
         for one in &again {
@@ -167,10 +177,7 @@ impl Run {
             let open = upstream.iter().filter(|other| !self.stages[**other].status.is_final()).count();
             self.stages[*one].left = u32::try_from(open).unwrap_or(u32::MAX);
         }
-        let due = self.due_now();
-        self.open_all(due, at, &mut turn);
-        self.fill(When::After, at, &mut turn);
-        self.rest(at, &mut turn);
+        self.go_on(at, &mut turn);
         turn
     }
 
