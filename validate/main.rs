@@ -62,6 +62,8 @@ const PARTS: &[Part] = &[
     ("Dashboard: a huge log", |options| screen::open(options.slack)),
     ("Flows: full disk", |_| flows::full_disk()),
     ("Flows: overhead", |options| flow_speed::overhead(options.slack)),
+    ("Flows: nothing to do", |options| flow_speed::nothing_to_do(options.slack)),
+    ("Flows: a dense graph", |options| flow_speed::dense_graph(options.slack)),
     ("Flows: ten thousand stages", |options| flow_speed::ten_thousand(options.slack)),
     ("Flows: a long history", |options| flow_speed::history(options.slack)),
     ("Flows: chaos", |options| flows::kills(options.campaign)),

@@ -88,7 +88,7 @@ fn judge(
         fresh: true,
     };
     let host = if wanted.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, async |client, mut updates| {
+    engine::with(global, workspace, host, None, async |client, mut updates| {
         follow::listen(&client).await?;
         // What is wrong with it is told by the answer to the request itself.
         let before = follow::show(&client, run).await.ok();

@@ -82,10 +82,7 @@ pub async fn follow(
                 screen.begin(&shown);
                 ends.missed(&shown.run).iter().for_each(|notice| screen.news(notice));
             }
-            None => {
-                return Err(Failure::new(Exit::Failed, format!("follow {run}"), "the supervisor has ended")
-                    .hint(format!("it goes on with the next one; `restage show {run}` tells")));
-            }
+            None => return Err(gone(run)),
         }
     }
     // What is told of the end may come behind the answer to a question.
@@ -110,6 +107,37 @@ pub async fn follow(
     }
     screen.end(&shown);
     Ok(exit(&shown, manner))
+}
+
+/// The same, and nothing is told.
+pub async fn until_rest(
+    client: &Client,
+    updates: &mut Updates,
+    run: &RunId,
+    manner: Manner,
+) -> Result<Box<Shown>, Failure> {
+    loop {
+        let shown = show(client, run).await?;
+        if rests(&shown, manner) {
+            return Ok(shown);
+        }
+        loop {
+            match updates.next().await {
+                Some(Incoming::Update(Update::Flow(update))) => match update.as_ref() {
+                    FlowUpdate::Run(view) if view.run_id == *run => break,
+                    FlowUpdate::Run(_) | FlowUpdate::Stage(_) | FlowUpdate::News(_) => {}
+                },
+                Some(Incoming::Update(_)) => {}
+                Some(Incoming::Lagged) => break,
+                None => return Err(gone(run)),
+            }
+        }
+    }
+}
+
+fn gone(run: &RunId) -> Failure {
+    Failure::new(Exit::Failed, format!("follow {run}"), "the supervisor has ended")
+        .hint(format!("it goes on with the next one; `restage show {run}` tells"))
 }
 
 /// Which ends of stages have been told: those that were missed are told from the record.

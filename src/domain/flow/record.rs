@@ -35,12 +35,11 @@ pub struct RunRecord {
     pub deadline: Option<Timestamp>,
     pub branch: BranchName,
     pub created_at: Timestamp,
+    /// The command after it, where its end has one.
+    pub hook: Option<HookRecord>,
     /// Left out of lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageRecord>>,
-    /// The command after it, where its end has one. Left out of lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hook: Option<HookRecord>,
 }
 
 /// The command after a run: it is on record with the end of the run, and executed until its own end is, too.
@@ -172,9 +171,13 @@ pub struct Checkpoint {
     /// The user who made it by an edit; none where a stage did.
     pub created_by: Option<String>,
     pub edited_from: Option<CheckpointId>,
+    /// Who judged it and when: its approval says how.
     pub approved_by: Option<String>,
     pub approved_at: Option<Timestamp>,
     pub note: Option<String>,
+    /// Of a rejection: the stage to begin again with, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewind_to: Option<StageName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

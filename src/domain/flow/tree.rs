@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, RunId};
 use super::record::{Artifact, Branch, Checkpoint, RunRecord, StageRecord};
-use super::status::{Approval, StageStatus};
+use super::status::{Approval, RunStatus, StageStatus};
 use crate::domain::json::{Json, JsonMap};
 use crate::domain::time::Timestamp;
 
@@ -31,9 +31,10 @@ impl<'a> Lineage<'a> {
         self.branches.iter().find(|one| one.branch_name == *name)
     }
 
-    /// The newest run on a branch: what continuing there is about. None on one that was only just forked.
+    /// The newest run on a branch: what continuing there is about. One that is queued only waits for the one before it.
+    /// None on one that was only just forked.
     pub fn newest_run(&self, branch: &BranchName) -> Option<&'a RunRecord> {
-        self.runs.iter().filter(|run| run.branch == *branch).max_by_key(|run| run.run_number)
+        self.runs.iter().filter(|run| run.branch == *branch).max_by_key(|run| newest(run))
     }
 
     /// Where a branch stands: at what waits for a person, else at what was left there last, else where it was forked.
@@ -47,6 +48,39 @@ impl<'a> Lineage<'a> {
         })
     }
 
+    /// What a branch stands on that was only just forked, with what has been edited there since: where it left, and of
+    /// each other stage what there was by then on the way there.
+    pub fn forked(&self, name: &BranchName) -> Vec<&'a Checkpoint> {
+        let from = self.branch(name).and_then(|branch| branch.forked_from.as_ref());
+        let Some(at) = from.and_then(|id| self.checkpoint(id)) else { return Vec::new() };
+        let mut stands = self.stood_at(at);
+        for edit in self.checkpoints.iter().filter(|one| one.branch == *name) {
+            if let Some(from) = stands.iter_mut().find(|one| Some(&one.id) == edit.edited_from.as_ref()) {
+                *from = edit;
+            }
+        }
+        stands
+    }
+
+    /// What stood when a checkpoint was made, this one first.
+    pub fn stood_at(&self, at: &'a Checkpoint) -> Vec<&'a Checkpoint> {
+        let mut stood = vec![at];
+        while let Some(before) = stood.last().and_then(|one| self.checkpoint(one.parent.as_ref()?)) {
+            if stood.iter().any(|one| one.id.stage == before.id.stage) {
+                break;
+            }
+            stood.push(before);
+        }
+        // Of what is not drawn above it, the newest of then.
+        let earlier = self.checkpoints.iter().rev().skip_while(|one| one.id != at.id);
+        for one in earlier.filter(|one| one.branch == at.branch && one.approval != Approval::Rejected) {
+            if stood.iter().all(|other| other.id.stage != one.id.stage) {
+                stood.push(one);
+            }
+        }
+        stood
+    }
+
     /// The checkpoint that a row stands for: the one it names, or on an ended run the newest edit of that on the branch.
     pub fn current(&self, run: &RunRecord, row: &StageRecord) -> Option<&'a Checkpoint> {
         let mut current = self.checkpoint(&row.checkpoint.as_ref()?.id)?;
@@ -58,6 +92,11 @@ impl<'a> Lineage<'a> {
         }
         Some(current)
     }
+}
+
+/// By which the newest run of a branch is found.
+pub fn newest(run: &RunRecord) -> (bool, u64) {
+    (run.status != RunStatus::Queued, run.run_number)
 }
 
 /// The stages of a run that wait for a person, in order.

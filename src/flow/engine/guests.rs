@@ -33,7 +33,8 @@ impl Engine {
                         tracing::info!(%name, wanted = live.attempt, %attempt, "a log of that number was there");
                     }
                 }
-                self.publish(&run, &[unit.stage], Vec::new(), false);
+                // Nothing of the run as a whole has changed by that.
+                self.publish_stage(&run, unit.stage);
             }
             GuestEvent::Ended(end) => self.on_guest_ended(*end),
             GuestEvent::Waiting { name, reason } => {
@@ -107,6 +108,7 @@ impl Engine {
             log: log.map(|log| log.display().to_string()),
             blameless,
         };
+        let attempt = end.attempt;
         let awaited =
             self.active.get(&run).and_then(|active| active.run.unit(unit)).is_some_and(|unit| {
                 unit.attempt == end.attempt && matches!(unit.phase, UnitPhase::Live { .. })
@@ -117,6 +119,7 @@ impl Engine {
             && active.live.get(&unit).is_some_and(|live| live.ordered)
         {
             active.live.remove(&unit);
+            self.leave_inputs(&run, unit, attempt);
             if !awaited {
                 // The run was sent back over it; nothing more is to come of it.
                 self.forget(&run, unit);
