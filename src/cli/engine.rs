@@ -181,6 +181,7 @@ async fn until_nothing_runs(client: &Client, mut updates: Updates) -> Result<(),
             | FlowReply::Edited { .. }
             | FlowReply::Can(_)
             | FlowReply::Collected(_)
+            | FlowReply::Deleted(_)
             | FlowReply::Done => return Ok(()),
         }
         match updates.next().await {

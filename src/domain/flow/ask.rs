@@ -50,6 +50,11 @@ pub enum FlowRequest {
         run: RunId,
         stage: Option<StageName>,
     },
+    /// Takes a run out of history; with `cascade` also those that build on it.
+    Delete {
+        run: RunId,
+        cascade: bool,
+    },
     /// Deletes what no checkpoint names and what is old enough.
     Gc {
         dry_run: bool,
@@ -182,6 +187,8 @@ pub enum FlowReply {
     },
     Can(Box<Can>),
     Collected(Collected),
+    /// Of history, the oldest first.
+    Deleted(Vec<RunId>),
     Done,
 }
 

@@ -68,6 +68,8 @@ pub enum Refusal {
         approval: Approval,
         branch: BranchName,
     },
+    #[error("{checkpoint} is not what it was: {why}")]
+    Damaged { run: RunId, checkpoint: CheckpointId, why: String },
     #[error("{checkpoint} was rejected, and nothing is built on it")]
     Rejected { run: RunId, checkpoint: CheckpointId, status: RunStatus },
     #[error("{run} is {status}, not failed")]
@@ -76,6 +78,8 @@ pub enum Refusal {
     WrongStage { run: RunId, stage: StageName, status: StageStatus },
     #[error("the holder of the lock of {run} lives: pid {pid}")]
     HolderLives { run: RunId, pid: i32 },
+    #[error("{run} is built on by {}", join(by))]
+    Reused { run: RunId, by: Vec<RunId> },
     #[error("{run} is not locked")]
     NotLocked { run: RunId },
     #[error("the store: {0}")]
@@ -95,7 +99,7 @@ impl Refusal {
             Self::RetryLives { .. } => 11,
             Self::Succeeded { .. } => 12,
             Self::NeverRan { .. } => 13,
-            Self::NoCheckpoint { .. } => 14,
+            Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
             Self::MissingKeys { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
             Self::UnknownRun { .. }
@@ -115,6 +119,7 @@ impl Refusal {
             | Self::WrongStage { .. }
             | Self::HolderLives { .. }
             | Self::NotLocked { .. }
+            | Self::Reused { .. }
             | Self::Store(_)
             | Self::NotYet(_)
             | Self::Ending => 1,
@@ -191,6 +196,11 @@ impl Refusal {
                      restage fork {run} --at {checkpoint} --branch NAME"
                 )
             }
+            Self::Damaged { run, checkpoint, .. } => format!(
+                "have it made anew: restage reject {run} {stage} --feedback TEXT; or give it again: \
+                 restage edit {run} {stage} --artifact NAME=FILE",
+                stage = checkpoint.stage
+            ),
             Self::Rejected { run, status, .. } if status.is_final() => {
                 format!("make it anew, with what was said: restage retry {run}")
             }
@@ -203,6 +213,7 @@ impl Refusal {
             }
             Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
+            Self::Reused { run, .. } => format!("delete them, too: restage delete {run} --cascade"),
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
             Self::NotYet(_) => {

@@ -12,7 +12,7 @@ use crate::domain::flow::ids::{CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::may;
 use crate::domain::flow::plan::Start;
 use crate::domain::flow::proceed::{self, Continuation, From};
-use crate::domain::flow::record::{Branch, RunRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Run, Stage};
 use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
@@ -96,6 +96,9 @@ impl Engine {
         judgement: Judgement,
     ) -> Result<(), Refusal> {
         let whole = self.whole(record)?;
+        if let Some(checkpoint) = whole.lineage().checkpoint(&judgement.checkpoint) {
+            self.is_whole(record, checkpoint)?;
+        }
         let waiters = self.waiters(&whole, record, &judgement.checkpoint)?;
         if waiters.is_empty() {
             return self.judge_at_rest(record, &judgement);
@@ -114,6 +117,16 @@ impl Engine {
             });
         }
         Ok(())
+    }
+
+    /// What is approved are these bytes, and they have to be there.
+    fn is_whole(&self, record: &RunRecord, checkpoint: &Checkpoint) -> Result<(), Refusal> {
+        let looked = checkpoint.artifacts.iter().try_for_each(|artifact| self.objects.verify(artifact));
+        looked.map_err(|error| Refusal::Damaged {
+            run: record.run_id.clone(),
+            checkpoint: checkpoint.id.clone(),
+            why: error.to_string(),
+        })
     }
 
     /// No run waits for it.
