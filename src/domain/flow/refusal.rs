@@ -84,6 +84,9 @@ pub enum Refusal {
     NotLocked { run: RunId },
     #[error("the store: {0}")]
     Store(String),
+    /// It was asked for in time, and is done when it can be written down.
+    #[error("it is not on record yet: {0}")]
+    NotYet(String),
     #[error("the supervisor is ending")]
     Ending,
 }
@@ -118,6 +121,7 @@ impl Refusal {
             | Self::NotLocked { .. }
             | Self::Reused { .. }
             | Self::Store(_)
+            | Self::NotYet(_)
             | Self::Ending => 1,
         }
     }
@@ -215,6 +219,10 @@ impl Refusal {
             Self::Reused { run, .. } => format!("delete them, too: restage delete {run} --cascade"),
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
+            Self::NotYet(_) => {
+                "it is done as soon as there is room, unless the supervisor ends before; `restage runs` tells"
+                    .into()
+            }
             Self::Ending => "try again in a moment".into(),
         }
     }

@@ -25,6 +25,7 @@ impl Engine {
         }
         // What came before it counts.
         self.flush();
+        self.refused = None;
         let mut reply = match &self.blocked {
             // It would be judged by what is not on record.
             Some(why) if is_a_judgement(&request) => Err(Refusal::Store(why.clone())),
@@ -32,7 +33,10 @@ impl Engine {
         };
         self.flush();
         if let (Ok(FlowReply::Run { .. } | FlowReply::Done), Some(why)) = (&reply, &self.blocked) {
-            reply = Err(Refusal::Store(why.clone()));
+            reply = Err(Refusal::NotYet(why.clone()));
+        }
+        if let Some(refused) = self.refused.take() {
+            reply = Err(refused);
         }
         // Whoever asked may have gone; what was asked for is done all the same.
         answer.send(reply).ok();
