@@ -14,6 +14,7 @@ mod flow_speed;
 mod flows;
 mod hostile;
 mod kit;
+mod people;
 mod scale;
 mod screen;
 mod speed;
@@ -61,9 +62,12 @@ const PARTS: &[Part] = &[
     ("Dashboard: a huge log", |options| screen::open(options.slack)),
     ("Flows: full disk", |_| flows::full_disk()),
     ("Flows: overhead", |options| flow_speed::overhead(options.slack)),
+    ("Flows: nothing to do", |options| flow_speed::nothing_to_do(options.slack)),
+    ("Flows: a dense graph", |options| flow_speed::dense_graph(options.slack)),
     ("Flows: ten thousand stages", |options| flow_speed::ten_thousand(options.slack)),
     ("Flows: a long history", |options| flow_speed::history(options.slack)),
     ("Flows: chaos", |options| flows::kills(options.campaign)),
+    ("Flows: sixteen people", |options| people::campaign(options.campaign)),
     ("Chaos", |options| chaos::campaign(options.campaign)),
 ];
 

@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::settings;
 use super::workspace::Workspace;
 use crate::control::lock;
+use crate::keeper;
 use crate::supervisor::journal::{Identity, Peeked, peek};
 
 /// The first argument of a process that is to become a supervisor in the background.
@@ -127,11 +128,18 @@ pub fn leave_terminal() {
     nix::unistd::setsid().ok();
 }
 
-/// Nobody supervises, the last end was no clean one, and something of it may live: somebody has to look after it.
-/// What was headless has taken its children with it, and is not begun again by somebody who only asks.
+/// Nobody supervises, the last end was no clean one, and something of it may live, or its keeper is about to start the
+/// next one: somebody has to look after it. What was headless has taken its children with it, and is not begun again by
+/// somebody who only asks.
 pub fn is_needed(workspace: &Workspace) -> bool {
-    if lock::holder(&workspace.lock_file()).is_some_and(|holder| holder.headless) {
-        return false;
+    // One that ends as it should leaves no name there.
+    if let Some(dead) = lock::holder(&workspace.lock_file()) {
+        if dead.headless {
+            return false;
+        }
+        if keeper::link::living_keeper(&workspace.data_dir()).is_some() {
+            return true;
+        }
     }
     let places = workspace.places(settings::state_dir(workspace).as_deref());
     let Ok(identity) = Identity::current() else { return false };

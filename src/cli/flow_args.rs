@@ -143,6 +143,7 @@ impl GoOn {
             watch: self.watch,
             approve: self.approve,
             allow_degraded: self.allow_degraded,
+            json: self.json,
         }
     }
 }
@@ -176,6 +177,9 @@ pub struct RejectArgs {
     /// What to do better: the stage reads it in `RESTAGE_FEEDBACK`; @FILE is what a file says, @- stdin
     #[arg(long, value_name = "TEXT|@FILE")]
     pub feedback: String,
+    /// The hash that was looked at; other bytes are refused
+    #[arg(long, value_name = "HASH")]
+    pub hash: Option<String>,
     #[command(flatten)]
     pub go_on: GoOn,
 }
@@ -186,6 +190,9 @@ pub struct EditArgs {
     pub run: String,
     #[arg(value_name = "STAGE")]
     pub stage: String,
+    /// The branch on which it is another version [default: that of the run]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
     /// Another value for an output; again for each
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -3,8 +3,9 @@
 
 const FIRST: u64 = 100_000_000;
 const CAP: u64 = 30_000_000_000;
-/// One that lived this long after its hello was not broken.
-const GOOD: u64 = 10_000_000_000;
+/// One that lived this long after its hello, and longer than the wait before it, was not broken: it was ended from
+/// outside, and whoever waits for the next one must not wait for long.
+const GOOD: u64 = 1_000_000_000;
 /// For a keeper that was started and never greeted.
 const LONELY: u64 = 10_000_000_000;
 
@@ -35,7 +36,8 @@ impl Successor {
 
     /// The supervisor is dead: the next one, soon, but not in a tight circle.
     pub(crate) fn wanted(&mut self, now: u64) {
-        if self.arrived_at.take().is_some_and(|at| now.saturating_sub(at) > GOOD) {
+        let waited = self.delay / 2;
+        if self.arrived_at.take().is_some_and(|at| now.saturating_sub(at) > GOOD.max(waited)) {
             self.delay = FIRST;
         }
         self.due = Some(now + self.delay);
@@ -80,7 +82,19 @@ mod tests {
             successor.arrived(now);
         }
         assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
-        successor.wanted(now + GOOD + 1);
-        assert_eq!(successor.due(), Some(now + GOOD + 1 + FIRST));
+        successor.wanted(now + CAP);
+        assert_eq!(successor.due(), Some(now + CAP + FIRST));
+    }
+
+    #[test]
+    fn one_that_was_killed_at_work_is_followed_at_once_however_often() {
+        let mut successor = Successor::new(0);
+        let mut now = 0;
+        for _ in 0..20 {
+            successor.arrived(now);
+            now += GOOD + 1;
+            successor.wanted(now);
+            assert_eq!(successor.due(), Some(now + FIRST));
+        }
     }
 }

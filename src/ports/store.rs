@@ -2,9 +2,12 @@
 //! when it returns; what an old epoch writes changes nothing. Runs, stages and checkpoints come and go as the plain
 //! types of [`record`](crate::domain::flow::record).
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 pub use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord, StageRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord, StageRecord};
 pub use crate::domain::flow::stats::{FailingStage, Stats};
 
 /// The most that the outputs of one checkpoint or one item, the inputs of one run, or a definition may be, as JSON.
@@ -20,12 +23,15 @@ pub trait Store: Send {
     /// is the reason: without its changes the rest may be committed. So does [`StoreError::Stale`], with its checkpoint.
     fn commit(&mut self, changes: &[Change]) -> Result<Vec<Option<CheckpointId>>, StoreError>;
 
-    /// A checkpoint that no run makes: an edit. Its version is the next of its stage in the lineage.
+    /// A checkpoint that no run makes: an edit. Its version is the next of its stage in the lineage, and these runs name
+    /// it as theirs from then on: who has died between the one and the other would have lost the edit. They are fenced as
+    /// in [`commit`](Self::commit).
     fn add_checkpoint(
         &mut self,
         root: &RunId,
         run: &RunId,
         new: &NewCheckpoint,
+        adopters: &[Adopter],
     ) -> Result<CheckpointId, StoreError>;
 
     /// Sets the approval of a checkpoint that no run under way is concerned with. False: its bytes are not `hash`, or
@@ -45,6 +51,10 @@ pub trait Store: Send {
     fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError>;
     /// Queued, running, waiting; the oldest first.
     fn unfinished(&mut self) -> Result<Vec<RunId>, StoreError>;
+    /// Runs with a command after them that has not ended; the oldest first.
+    fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError>;
+    /// What became of the command after a run, or that it is executed once more.
+    fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError>;
     /// The text of a definition: the flow as it was when the run began.
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError>;
     /// One that is there and cannot be read is an error.
@@ -57,8 +67,13 @@ pub trait Store: Send {
     fn items(&mut self, run: &RunId, stage: &StageName) -> Result<Vec<ItemRecord>, StoreError>;
     /// Who holds the lock of a lineage and branch.
     fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError>;
-    /// How often a retry executed something from the checkpoint's successor on: retries that reuse it.
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError>;
+    /// How many retries on a branch reuse it, by the stage from which they began.
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        branch: &BranchName,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError>;
     /// Every artifact that a checkpoint or an item names, once.
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError>;
     fn stats(&mut self, flow: Option<&FlowName>) -> Result<Stats, StoreError>;
@@ -83,6 +98,15 @@ pub enum Begun {
     Held(Held),
 }
 
+/// A run that takes over an edit, as its holder of `epoch`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adopter {
+    pub run: RunId,
+    pub epoch: u64,
+    /// What else happens to it by that.
+    pub also: Vec<What>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     pub run: RunId,
@@ -97,6 +121,8 @@ pub struct StoredRun {
     pub epoch: u64,
     pub holder: String,
     pub approve_all: bool,
+    /// What it may yet take, while it has no deadline because its clock stands still.
+    pub time_left: Option<Duration>,
 }
 
 impl StoredRun {

@@ -17,6 +17,7 @@
 
 mod cli;
 mod clients;
+mod clock;
 mod flows;
 mod flows_read;
 mod guest;

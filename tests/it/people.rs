@@ -118,22 +118,26 @@ fn approve(run: &str, of: &str, hash: Option<Hash>) -> FlowRequest {
         hash,
         who: "ann".into(),
         note: Some("fine".into()),
+        approve_all: false,
     })
 }
 
-fn reject(run: &str, of: &str, to: Option<&str>, feedback: &str) -> FlowRequest {
+fn reject(run: &str, of: &str, to: Option<&str>, feedback: &str, hash: Option<Hash>) -> FlowRequest {
     FlowRequest::Reject(RejectWish {
         run: run_id(run),
         stage: stage(of),
         rewind_to: to.map(stage),
+        hash,
         feedback: feedback.into(),
         who: "ben".into(),
+        approve_all: false,
     })
 }
 
 fn edit(run: &str, of: &str, key: &str, value: &str, hash: Option<Hash>) -> FlowRequest {
     FlowRequest::Edit(EditWish {
         run: run_id(run),
+        branch: None,
         stage: stage(of),
         hash,
         set: [(key.to_owned(), Json::string(value))].into_iter().collect(),
@@ -154,6 +158,7 @@ fn fork(run: &str, from: &str, branch: &str) -> FlowRequest {
 fn proceed(run: &str, checkpoint: Option<&str>, force_retry: bool) -> FlowRequest {
     FlowRequest::Continue(ContinueWish {
         run: run_id(run),
+        branch: None,
         checkpoint: checkpoint.map(at),
         force_retry,
         who: "con".into(),
@@ -254,6 +259,7 @@ fn the_second_phase_is_retried_and_the_first_is_never_executed_again() {
         &studio,
         FlowRequest::Edit(EditWish {
             run: run_id("film-6"),
+            branch: None,
             stage: stage("script"),
             hash: Some(checkpoints[0].hash.clone()),
             set: [("text".to_owned(), Json::string("final"))].into_iter().collect(),
@@ -360,12 +366,12 @@ fn a_run_is_sent_back_to_an_earlier_stage_with_what_is_to_be_better() {
         row(&show(&studio, "film-1").run, "board").status == StageStatus::Waiting
     });
     assert_eq!(counts(), [1, 1, 1, 1, 0]);
-    let later = refused(&studio, reject("film-1", "board", Some("render"), "no"));
+    let later = refused(&studio, reject("film-1", "board", Some("render"), "no", None));
     assert_eq!(later.code(), 2, "{later}");
-    assert_eq!(refused(&studio, reject("film-1", "board", None, " ")).code(), 2);
+    assert_eq!(refused(&studio, reject("film-1", "board", None, " ", None)).code(), 2);
 
     // What runs beside it is built on what is done again, so it ends and begins again.
-    done(&studio, reject("film-1", "board", Some("script"), "more\nlight"));
+    done(&studio, reject("film-1", "board", Some("script"), "more\nlight", None));
     let waits = until(&studio, "film-1", RunStatus::Waiting);
     assert_eq!(counts(), [1, 2, 2, 2, 0]);
     let told = |name: &str| std::fs::read_to_string(studio.path(&format!("{name}.told"))).unwrap_or_default();
@@ -376,7 +382,7 @@ fn a_run_is_sent_back_to_an_earlier_stage_with_what_is_to_be_better() {
     let numbers: Vec<u32> = row(&waits, "side").attempts.iter().map(|one| one.number).collect();
     assert_eq!(numbers, [1, 2]);
 
-    done(&studio, reject("film-1", "board", None, "darker"));
+    done(&studio, reject("film-1", "board", None, "darker", None));
     until(&studio, "film-1", RunStatus::Waiting);
     assert_eq!(counts(), [1, 2, 2, 3, 0]);
     done(&studio, approve("film-1", "board", None));
@@ -404,12 +410,14 @@ fn told() -> Value {
 fn retry(run: &str) -> FlowRequest {
     FlowRequest::Retry(restage::domain::flow::ask::RetryWish {
         run: run_id(run),
+        branch: None,
         from: None,
         set: restage::domain::json::JsonMap::new(),
         force: false,
         queue: false,
         dry_run: false,
         approve_all: false,
+        who: None,
         asker: None,
     })
 }
@@ -680,7 +688,10 @@ impl Crowd<'_> {
             5 => {
                 let Some(seen) = dice.pick(&pending) else { return };
                 let to = ["script", "board"][dice.roll(2)];
-                if self.ask(reject(name, seen.id.stage.as_str(), Some(to), token)).is_some() {
+                if self
+                    .ask(reject(name, seen.id.stage.as_str(), Some(to), token, Some(seen.hash.clone())))
+                    .is_some()
+                {
                     self.ledger.rejections.lock().unwrap().push(token.into());
                 }
             }
@@ -713,14 +724,14 @@ impl Crowd<'_> {
             return;
         };
         let Some(view) = dice.pick(&shown.branches) else { return };
-        let runs = self.runs(Some(run.root_run_id.clone()));
-        let newest =
-            runs.iter().filter(|one| one.branch == view.branch.branch_name).max_by_key(|one| one.run_number);
-        let request = match (newest, &view.latest_checkpoint_id) {
-            (Some(newest), _) => proceed(newest.run_id.as_str(), None, false),
-            (None, Some(head)) => proceed(run.run_id.as_str(), Some(&head.to_string()), false),
-            (None, None) => return,
-        };
+        let request = FlowRequest::Continue(ContinueWish {
+            run: run.run_id.clone(),
+            branch: Some(view.branch.branch_name.clone()),
+            checkpoint: view.latest_checkpoint_id.clone().filter(|_| dice.roll(2) == 0),
+            force_retry: false,
+            who: "con".into(),
+            approve_all: false,
+        });
         match ask(self.studio, request) {
             Ok(reply) => assert!(view.can_continue, "{view:?}: {reply:?}"),
             Err(Trouble::Refused(refusal)) => {
@@ -776,13 +787,11 @@ impl Crowd<'_> {
                 all.iter().find(|(of, one)| of == root && one.id == *id).expect("an edit is lost");
             assert_eq!(made.outputs[made.id.stage.as_str()], Json::string(token.as_str()), "{made:?}");
         }
-        // One of which the answer was lost with a killed supervisor may be followed by another from the same.
-        let answered = self.ledger.edits.lock().unwrap();
-        let answered =
-            |root: &_, one: &Checkpoint| answered.iter().any(|(of, id, _)| of == root && *id == one.id);
+        // Also those of which the answer was lost with a killed supervisor: whoever tries again from what they saw is
+        // refused.
         let mut edited = BTreeSet::new();
         for (root, one) in &all {
-            if let Some(from) = one.edited_from.as_ref().filter(|_| answered(root, one)) {
+            if let Some(from) = &one.edited_from {
                 let new = edited.insert((root.clone(), one.branch.to_string(), from.clone()));
                 assert!(new, "{from} was edited twice on {}: one of the edits was lost", one.branch);
             }
@@ -820,7 +829,7 @@ fn sixteen_at_once_lose_nothing_and_are_promised_nothing_that_is_refused() {
     let crowd = Crowd { studio: &studio, ledger, quiet, over };
     let seed = u64::from(std::process::id()) << 20 | 0x9e37_79b9;
     let (began, span) = (Instant::now(), seconds());
-    let mut kills = 0;
+    let (mut kills, mut killed) = (0, 0);
     std::thread::scope(|scope| {
         let people: Vec<_> = (0..16)
             .map(|number| {
@@ -830,9 +839,12 @@ fn sixteen_at_once_lose_nothing_and_are_promised_nothing_that_is_refused() {
             .collect();
         let mut dice = Dice(seed);
         while began.elapsed() < span && !people.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+            // One that came, and had some time to work.
+            let victim = wait_for("the next one", || Some(studio.supervisor()).filter(|pid| *pid != killed));
             std::thread::sleep(Duration::from_millis(1500 + u64::try_from(dice.roll(2000)).unwrap()));
             let _together = crowd.quiet.read().unwrap();
-            kill_9(studio.supervisor());
+            kill_9(victim);
+            killed = victim;
             kills += 1;
         }
         crowd.over.store(true, Ordering::Relaxed);
@@ -902,6 +914,133 @@ fn judging_sets_a_run_going_where_nobody_supervises() {
     }
     let status = wait_for("its end", || waits.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
+}
+
+/// Asks, goes on slowly, asks again.
+fn asks_twice() -> Value {
+    json!({ "stages": [
+        { "name": "script", "command": SCRIPT, "outputs": ["text"], "artifacts": ["board"], "approve": "manual" },
+        { "name": "board", "needs": ["script"], "command": "touch begun; until [ -e go ]; do sleep 0.02; done" },
+        { "name": "cut", "needs": ["board"], "command": "true", "approve": "manual" },
+        { "name": "render", "needs": ["cut"], "command": RENDER },
+    ] })
+}
+
+#[test]
+fn that_nobody_is_asked_any_more_outlives_the_supervisor() {
+    let studio = studio(&asks_twice());
+    std::fs::write(studio.path("ok"), "").unwrap();
+    background(&studio);
+    for (run, verb) in [
+        ("film-1", vec!["continue", "film-1", "--approve", "auto", "--detach"]),
+        ("film-2", vec!["approve", "film-2", "script", "--approve", "auto"]),
+        ("film-3", vec!["reject", "film-3", "script", "--feedback", "darker", "--approve", "auto"]),
+    ] {
+        for file in ["go", "begun"] {
+            std::fs::remove_file(studio.path(file)).ok();
+        }
+        assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+        studio.ok(&verb);
+        wait_until("it goes on", || studio.path("begun").exists());
+        let killed = studio.supervisor();
+        kill_9(killed);
+        wait_until("a successor", || studio.holder().is_some_and(|holder| holder["pid"] != killed));
+        std::fs::write(studio.path("go"), "").unwrap();
+        until(&studio, run, RunStatus::Succeeded);
+    }
+    // Those that were not looked at are not said to have been, and each stage ran once, but for what was sent back.
+    assert_eq!((lines(&studio.path("script.count")), lines(&studio.path("render.count"))), (4, 3));
+}
+
+#[test]
+fn the_time_for_which_a_person_is_waited_for_is_not_the_runs() {
+    let mut flow = asks_twice();
+    flow["timeout_seconds"] = json!(2);
+    let studio = studio(&flow);
+    for file in ["ok", "go"] {
+        std::fs::write(studio.path(file), "").unwrap();
+    }
+    background(&studio);
+    let began = Instant::now();
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    assert_eq!(show(&studio, "film-1").run.deadline, None);
+    wait_until("the limit has passed", || began.elapsed() > Duration::from_millis(2500));
+    // Also where the one that waited with it is gone.
+    let killed = studio.supervisor();
+    kill_9(killed);
+    wait_until("a successor", || studio.holder().is_some_and(|holder| holder["pid"] != killed));
+    studio.ok(&["approve", "film-1", "script", "--detach"]);
+    until(&studio, "film-1", RunStatus::Waiting);
+    std::fs::remove_file(studio.path("go")).unwrap();
+    // What runs takes its time, and what is left of it is all there is.
+    let (code, _, stderr) =
+        studio.run(&["reject", "film-1", "cut", "--rewind-to", "board", "--feedback", "x", "--watch"]);
+    assert_eq!(code, Some(124), "{stderr}");
+    let ended = show(&studio, "film-1").run;
+    assert_eq!(ended.error.as_deref(), Some("Flow execution timed out after 2 seconds"));
+}
+
+#[test]
+fn each_branch_goes_on_by_its_name_and_does_what_was_promised() {
+    let studio = studio(&told());
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    background(&studio);
+    for branch in ["one", "two"] {
+        studio.ok(&["fork", "film-1", "--at", "script@1", "--branch", branch]);
+    }
+    let branches = || -> Vec<Value> {
+        let shown: Value = serde_json::from_str(&studio.ok(&["show", "film-1", "--json"])).unwrap();
+        shown["branches"].as_array().unwrap().clone()
+    };
+    // Both begin at the same checkpoint: only the name tells them apart.
+    for (branch, run) in [("one", "film-2"), ("two", "film-3")] {
+        let before = branches().into_iter().find(|one| one["branch_name"] == branch).unwrap();
+        assert_eq!(before["can_continue"], true, "{before}");
+        assert_eq!(studio.ok(&["continue", "film-1", "--branch", branch, "--detach"]), format!("{run}\n"));
+        assert_eq!(show(&studio, run).run.branch.as_str(), branch);
+    }
+    for view in branches() {
+        let branch = view["branch_name"].as_str().unwrap();
+        let (code, _, stderr) = studio.run(&["continue", "film-1", "--branch", branch, "--detach"]);
+        assert_eq!((view["can_continue"].as_bool(), code), (Some(false), Some(10)), "{view}: {stderr}");
+    }
+    let (code, _, stderr) = studio.run(&["continue", "film-1", "--branch", "three"]);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("has no branch three\n  hint: there are: main, one, two"), "{stderr}");
+
+    std::fs::write(studio.path("fail.film-2"), "").unwrap();
+    until(&studio, "film-2", RunStatus::Failed);
+    assert_eq!(studio.ok(&["retry", "film-1", "--branch", "one", "--detach"]), "film-4\n");
+    let again = show(&studio, "film-4").run;
+    assert_eq!((again.branch.as_str(), again.parent_run_id), ("one", Some(run_id("film-2"))));
+    for run in ["film-1", "film-3", "film-4"] {
+        std::fs::write(studio.path(&format!("go.{run}")), "").unwrap();
+        until(&studio, run, RunStatus::Succeeded);
+    }
+    assert_eq!(lines(&studio.path("script.count")), 1);
+}
+
+#[test]
+fn only_what_was_looked_at_is_sent_back() {
+    let studio = studio(&film());
+    assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
+    background(&studio);
+    let hash = || {
+        let listed: Value = serde_json::from_str(&studio.ok(&["checkpoints", "film-1", "--json"])).unwrap();
+        listed["checkpoints"].as_array().unwrap().last().unwrap()["hash"].as_str().unwrap().to_owned()
+    };
+    let seen = hash();
+    studio.ok(&["edit", "film-1", "script", "--set", "text=better"]);
+    let reject = |hash: &str| {
+        studio.run(&["reject", "film-1", "script", "--feedback", "darker", "--hash", hash, "--detach"])
+    };
+    let (code, _, stderr) = reject(&seen);
+    assert_eq!(code, Some(18), "{stderr}");
+    assert!(stderr.contains("script@2 is not what was looked at: it has changed since"), "{stderr}");
+    assert_eq!(lines(&studio.path("script.count")), 1);
+    assert_eq!(reject(&hash()).0, Some(0));
+    until(&studio, "film-1", RunStatus::Waiting);
+    assert_eq!(lines(&studio.path("script.count")), 2);
 }
 
 /// From the records, whoever supervises.

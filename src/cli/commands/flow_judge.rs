@@ -29,6 +29,7 @@ pub fn approve(global: &Global, workspace: &Workspace, args: &ApproveArgs) -> Ou
         hash: args.hash.as_deref().map(Hash::trusted),
         who: engine::who(),
         note: args.note.clone(),
+        approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
     judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Approve(wish), "approved")
 }
@@ -40,8 +41,10 @@ pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outc
         run: run.clone(),
         stage: StageName::trusted(args.stage.as_str()),
         rewind_to: args.rewind_to.as_deref().map(StageName::trusted),
+        hash: args.hash.as_deref().map(Hash::trusted),
         feedback: feedback(&args.feedback)?,
         who: engine::who(),
+        approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
     judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Reject(wish), "rejected")
 }
@@ -85,12 +88,11 @@ fn judge(
         fresh: true,
     };
     let host = if wanted.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, async |client, mut updates| {
+    engine::with(global, workspace, host, None, async |client, mut updates| {
         follow::listen(&client).await?;
-        let ended = match client.flow(FlowRequest::Show { run: run.clone() }).await {
-            Ok(FlowReply::Shown(shown)) => shown.run.status.is_final(),
-            Ok(_) | Err(_) => false,
-        };
+        // What is wrong with it is told by the answer to the request itself.
+        let before = follow::show(&client, run).await.ok();
+        let ended = before.as_ref().is_some_and(|shown| shown.run.status.is_final());
         match client.flow(request).await {
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
             Ok(other) => return Err(unexpected(act, &other)),
@@ -108,7 +110,10 @@ fn judge(
         } else if !follows {
             output::print_json(&serde_json::json!({ "run_id": run, "ended": ended }))?;
         }
-        if follows { follow::follow(&client, &mut updates, run, manner).await } else { Ok(Exit::Completed) }
+        if !follows {
+            return Ok(Exit::Completed);
+        }
+        follow::follow(&client, &mut updates, run, manner, before.as_deref()).await
     })
 }
 
@@ -132,7 +137,7 @@ pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome 
     } else {
         output::print(&format!("{branch}\n"))?;
         output::remark(&format!(
-            "it leaves at {at}; edit what it stands on, or go on there: restage continue {run} --checkpoint {at}"
+            "it leaves at {at}; edit what it stands on, or go on there: restage continue {run} --branch {branch}"
         ));
     }
     Ok(Exit::Completed)

@@ -13,10 +13,11 @@ use crate::cli::workspace::Workspace;
 use crate::config::Missing;
 use crate::control::client::{Client, ClientError, Updates};
 use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest, RetryWish, RunWish};
-use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
 use crate::domain::flow::inputs;
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::json::{Json, JsonMap};
+use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::flow::plan;
 
 pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
@@ -35,7 +36,7 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
     let act = format!("run {}", args.flow);
-    set_going(global, workspace, &args.follow, act, FlowRequest::Run(wish))
+    set_going(global, workspace, &args.follow, Some(spec), act, FlowRequest::Run(wish))
 }
 
 pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
@@ -44,19 +45,21 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
     let flow = if args.set.is_empty() { None } else { flow_of(workspace, &args.run) };
     let wish = RetryWish {
         run: RunId::trusted(args.run.as_str()),
+        branch: args.branch.as_deref().map(BranchName::trusted),
         from: args.from.as_deref().map(StageName::trusted),
         set: pairs(flow.as_deref(), &args.set)?,
         force: args.force,
         queue: args.queue,
         dry_run: args.dry_run,
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
+        who: Some(engine::who()),
         asker: None,
     };
     if !args.dry_run {
-        return set_going(global, workspace, &args.follow, act, FlowRequest::Retry(wish));
+        return set_going(global, workspace, &args.follow, None, act, FlowRequest::Retry(wish));
     }
     let json = global.output == Output::Json;
-    engine::with(global, workspace, Host::Verb, async |client, _| {
+    engine::with(global, workspace, Host::Verb, None, async |client, _| {
         match client.flow(FlowRequest::Retry(wish)).await {
             Ok(FlowReply::Plan(made)) if json => output::print_json(&made).map(|_| Exit::Completed),
             Ok(FlowReply::Plan(made)) => output::print(&plan::lines(&made)).map(|_| Exit::Completed),
@@ -76,18 +79,21 @@ pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> O
         .map_err(|why| Failure::new(Exit::Usage, &act, why))?;
     let wish = ContinueWish {
         run: RunId::trusted(args.run.as_str()),
+        branch: args.branch.as_deref().map(BranchName::trusted),
         checkpoint,
         force_retry: args.force_retry,
         who: engine::who(),
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
-    set_going(global, workspace, &args.follow, act, FlowRequest::Continue(wish))
+    set_going(global, workspace, &args.follow, None, act, FlowRequest::Continue(wish))
 }
 
 pub async fn cancel(client: Client, mut updates: Updates, run: &str, global: &Global) -> Outcome {
     let run = RunId::trusted(run);
     let act = format!("cancel {run}");
     follow::listen(&client).await?;
+    // What is wrong with it is told by the answer to the request itself.
+    let before = follow::show(&client, &run).await.ok();
     client
         .flow(FlowRequest::Cancel { run: run.clone() })
         .await
@@ -99,7 +105,12 @@ pub async fn cancel(client: Client, mut updates: Updates, run: &str, global: &Gl
         allow_degraded: false,
         fresh: true,
     };
-    follow::follow(&client, &mut updates, &run, manner).await?;
+    if global.output == Output::Human {
+        follow::follow(&client, &mut updates, &run, manner, before.as_deref()).await?;
+        return Ok(Exit::Completed);
+    }
+    let ended = follow::until_rest(&client, &mut updates, &run, manner).await?;
+    output::print_json(&serde_json::json!({ "run_id": run, "status": ended.run.status }))?;
     Ok(Exit::Completed)
 }
 
@@ -108,6 +119,7 @@ pub fn set_going(
     global: &Global,
     workspace: &Workspace,
     follow: &Follow,
+    spec: Option<WorkspaceSpec>,
     act: String,
     request: FlowRequest,
 ) -> Outcome {
@@ -124,8 +136,12 @@ pub fn set_going(
         fresh: true,
     };
     let host = if follow.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, async |client, mut updates| {
+    engine::with(global, workspace, host, spec, async |client, mut updates| {
         follow::listen(&client).await?;
+        let before = match goes_on_with(&request) {
+            Some(run) => follow::show(&client, &run).await.ok(),
+            None => None,
+        };
         let (run, fresh) = match client.flow(request).await {
             Ok(FlowReply::Run { run, existing }) => (run, !existing),
             Ok(other) => {
@@ -137,10 +153,19 @@ pub fn set_going(
             output::print(&format!("{run}\n"))?;
         }
         if follow.detach {
+            if manner.output == Output::Json {
+                output::print_json(&serde_json::json!({ "run_id": run, "existing": !fresh }))?;
+            }
             return Ok(Exit::Completed);
         }
-        follow::follow(&client, &mut updates, &run, Manner { fresh, ..manner }).await
+        let before = before.as_deref().filter(|before| before.run.run_id == run);
+        follow::follow(&client, &mut updates, &run, Manner { fresh, ..manner }, before).await
     })
+}
+
+/// The run that is there already and may go on.
+fn goes_on_with(request: &FlowRequest) -> Option<RunId> {
+    if let FlowRequest::Continue(wish) = request { Some(wish.run.clone()) } else { None }
 }
 
 fn flow_of(workspace: &Workspace, run: &str) -> Option<std::sync::Arc<FlowSpec>> {

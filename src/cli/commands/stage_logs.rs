@@ -1,7 +1,7 @@
 //! `restage logs RUN/STAGE`: which log that is, and when nothing more will be written to it.
 
 use super::logs::{self, Options, Whose};
-use crate::cli::args::{Global, Lines};
+use crate::cli::args::{Global, Lines, Output};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::history::History;
@@ -47,12 +47,18 @@ pub fn run(global: &Global, workspace: &Workspace, wanted: Wanted<'_>) -> Outcom
     let mut history = History::open(workspace)?;
     let record = history.show(&run)?.what.run;
     let rows = record.stages.as_deref().unwrap_or_default();
-    let Some(row) = rows.iter().find(|row| row.name == stage) else {
-        let known = rows.iter().map(|row| row.name.clone()).collect();
-        let refusal = Refusal::UnknownStage { run, stage: stage.to_string(), known };
-        return Err(Failure::of_refusal(act, &refusal));
-    };
-    look(&run, row, item).map_err(|(cause, hint)| Failure::new(Exit::Nothing, &act, cause).hint(hint))?;
+    // The command after a run, unless a stage is called so.
+    let is_hook = item.is_none() && record.hook.is_some_and(|hook| hook.name.word() == stage.as_str());
+    match rows.iter().find(|row| row.name == stage) {
+        Some(row) => look(&run, row, item)
+            .map_err(|(cause, hint)| Failure::new(Exit::Nothing, &act, cause).hint(hint))?,
+        None if is_hook => {}
+        None => {
+            let known = rows.iter().map(|row| row.name.clone()).collect();
+            let refusal = Refusal::UnknownStage { run, stage: stage.to_string(), known };
+            return Err(Failure::of_refusal(act, &refusal));
+        }
+    }
     let log_name = match item {
         None => stage.to_string(),
         Some(item) => format!("{stage}.{item}"),
@@ -60,7 +66,9 @@ pub fn run(global: &Global, workspace: &Workspace, wanted: Wanted<'_>) -> Outcom
     let dir = workspace.data_dir().join("runs").join(run.as_str()).join("logs");
     let log =
         LogSpec { dir, template: "{name}_{index}.log".into(), max_bytes: None, keep_attempts: u32::MAX };
+    let label = item.map_or_else(|| format!("{run}/{stage}"), |item| format!("{run}/{stage}/{item}"));
     let options = Options {
+        json: (global.output == Output::Json).then_some(label),
         name: RunnerName::trusted(log_name),
         known: true,
         of: Whose::Stage { run, stage },

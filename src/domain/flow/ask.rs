@@ -71,6 +71,8 @@ pub struct RunWish {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RetryWish {
     pub run: RunId,
+    /// The newest run of this branch of the lineage instead, where that is another.
+    pub branch: Option<BranchName>,
     /// `None`: what failed first.
     pub from: Option<StageName>,
     pub set: JsonMap,
@@ -84,6 +86,9 @@ pub struct RetryWish {
     pub dry_run: bool,
     #[serde(default)]
     pub approve_all: bool,
+    /// Edits that wait are taken on in this name.
+    #[serde(default)]
+    pub who: Option<String>,
     /// Whoever asks; a queued wish of a dead one is dropped.
     #[serde(default)]
     pub asker: Option<Process>,
@@ -98,6 +103,9 @@ pub struct ApproveWish {
     pub hash: Option<Hash>,
     pub who: String,
     pub note: Option<String>,
+    /// From here on nobody is asked in this run.
+    #[serde(default)]
+    pub approve_all: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,13 +114,20 @@ pub struct RejectWish {
     pub stage: StageName,
     /// `None`: the rejected stage itself.
     pub rewind_to: Option<StageName>,
+    /// The bytes that were looked at; others are refused.
+    pub hash: Option<Hash>,
     pub feedback: String,
     pub who: String,
+    /// From here on nobody is asked in this run.
+    #[serde(default)]
+    pub approve_all: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContinueWish {
     pub run: RunId,
+    /// `None`: that of the checkpoint, or of the run.
+    pub branch: Option<BranchName>,
     pub checkpoint: Option<CheckpointId>,
     #[serde(default)]
     pub force_retry: bool,
@@ -124,6 +139,9 @@ pub struct ContinueWish {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EditWish {
     pub run: RunId,
+    /// `None`: that of the run.
+    #[serde(default)]
+    pub branch: Option<BranchName>,
     pub stage: StageName,
     /// The bytes that were edited; `None` edits whatever is the newest.
     pub hash: Option<Hash>,
@@ -255,6 +273,9 @@ pub struct Planned {
     pub detail: Option<String>,
     /// What is reused.
     pub checkpoint: Option<CheckpointId>,
+    /// What it is made from as far as is known today, of one that is reused without a checkpoint.
+    #[serde(skip)]
+    pub input: Option<Hash>,
     pub source_run_id: Option<RunId>,
 }
 

@@ -1,9 +1,11 @@
 //! What happens to a run, in the form in which it is written down: each is one small thing, so that what a transition
 //! writes does not grow with the run.
 
+use std::time::Duration;
+
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use super::record::{Artifact, AttemptRecord};
-use super::status::{Approval, Decision, Reason, RunStatus, StageStatus, Trigger};
+use super::record::{Artifact, AttemptRecord, Checkpoint};
+use super::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 
@@ -66,6 +68,8 @@ pub enum What {
         ended_at: Option<Timestamp>,
         duration_seconds: Option<f64>,
     },
+    /// The run has ended, and this command is to be executed after it.
+    Hook(Hook),
     /// Absolute: what is `None` becomes null.
     Stage {
         stage: StageName,
@@ -86,6 +90,10 @@ pub enum What {
     Adopt { stage: StageName, checkpoint: CheckpointId },
     /// Refused, with the whole transaction, where the bytes or the approval are not as expected.
     Judge(Judgement),
+    /// Until when the run may take, or, while its clock stands still, how long it may yet. Absolute.
+    Limit { deadline: Option<Timestamp>, left: Option<Duration> },
+    /// From here on nobody is asked in this run.
+    AskNobody,
     /// The stage is to be executed again: pending, without checkpoint, items and times. Attempts stay.
     Reset { stage: StageName, reason: Reason, feedback: Option<String> },
 }
@@ -110,6 +118,33 @@ pub struct NewCheckpoint {
     pub note: Option<String>,
 }
 
+impl NewCheckpoint {
+    /// As it is once it has its place in the lineage.
+    pub fn named(self, id: CheckpointId, root: RunId, run: RunId) -> Checkpoint {
+        Checkpoint {
+            id,
+            root_run_id: root,
+            run_id: run,
+            branch: self.branch,
+            parent: self.parent,
+            status: self.status,
+            approval: self.approval,
+            hash: self.hash,
+            recipe: self.recipe,
+            input: self.input,
+            outputs: self.outputs,
+            artifacts: self.artifacts,
+            created_at: self.created_at,
+            created_by: self.created_by,
+            edited_from: self.edited_from,
+            approved_by: self.approved_by,
+            approved_at: self.approved_at,
+            note: self.note,
+            rewind_to: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
     pub checkpoint: CheckpointId,
@@ -119,6 +154,8 @@ pub struct Judgement {
     pub who: String,
     pub at: Timestamp,
     pub note: Option<String>,
+    /// Of a rejection: the stage to begin again with, where that is another one.
+    pub rewind_to: Option<StageName>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

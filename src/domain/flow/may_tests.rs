@@ -1,10 +1,12 @@
-use super::super::testing::{branch, checkpoint, flow, graph, lists, name};
+use super::super::testing::{branch, checkpoint, flow, graph, lists, name, run_id};
 use super::*;
 use crate::domain::json::Json;
 
 const CHECKPOINTS: &str = "script@1\n storyboard@1 pending under=script@1\n voice@1 under=script@1";
 const WAITS: &str =
     "12 waiting script=succeeded@1 storyboard=waiting@1 voice=succeeded@1 render=pending extra=skipped";
+
+const GRAPH: &str = "script:\n storyboard: script ?extra\n voice: script\n render: storyboard voice\n extra:";
 
 fn told<T: std::fmt::Debug>(answer: Result<T, Refusal>, show: impl Fn(T) -> String) -> String {
     match answer {
@@ -17,13 +19,31 @@ fn told<T: std::fmt::Debug>(answer: Result<T, Refusal>, show: impl Fn(T) -> Stri
 fn who_may_be_approved() {
     let several = "12 running script=waiting@1 storyboard=waiting@1";
     for (checkpoints, run, stage, answer) in [
-        (CHECKPOINTS, WAITS, None, "storyboard@1 true"),
-        (CHECKPOINTS, WAITS, Some("storyboard"), "storyboard@1 true"),
+        (CHECKPOINTS, WAITS, None, "storyboard@1"),
+        (CHECKPOINTS, WAITS, Some("storyboard"), "storyboard@1"),
         (
             CHECKPOINTS,
             WAITS,
             Some("script"),
+            "17 script@1 is approved, and f-12 waits at storyboard@1 | that is what can be judged: restage approve f-12 storyboard",
+        ),
+        (
+            CHECKPOINTS,
+            "12 failed script=succeeded@1 voice=failed",
+            Some("script"),
             "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint script@1 --force-retry (or restage retry f-12)",
+        ),
+        (
+            CHECKPOINTS,
+            "12 running script=succeeded@1 voice=running",
+            Some("script"),
+            "17 script@1 is approved, and f-12 is running | wait for it, or end it: restage cancel f-12",
+        ),
+        (
+            CHECKPOINTS,
+            "12 succeeded script=succeeded@1 voice=succeeded@1",
+            Some("script"),
+            "17 script@1 is approved, and f-12 is succeeded | what it did: restage show f-12",
         ),
         (CHECKPOINTS, WAITS, Some("render"), "1 render of f-12 is pending | its stages: restage show f-12"),
         (
@@ -44,15 +64,15 @@ fn who_may_be_approved() {
             None,
             "2 several stages of f-12 wait: script, storyboard | name one: restage approve f-12 script",
         ),
-        ("script@1 pending\n storyboard@1 pending", several, Some("storyboard"), "storyboard@1 true"),
+        ("script@1 pending\n storyboard@1 pending", several, Some("storyboard"), "storyboard@1"),
         // An ended run: what was edited since, or what nobody answered.
         (
             "script@1\n script@2 pending edits=script@1",
             "12 failed script=succeeded@1 voice=failed",
             None,
-            "script@2 false",
+            "script@2",
         ),
-        ("script@1 pending", "12 cancelled script=cancelled@1", Some("script"), "script@1 false"),
+        ("script@1 pending", "12 cancelled script=cancelled@1", Some("script"), "script@1"),
         (
             "script@1",
             "12 failed script=succeeded@1 voice=failed",
@@ -70,7 +90,7 @@ fn who_may_be_approved() {
         let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
         let stage = stage.map(name);
         let found = may_approve(&lineage, &runs[0], stage.as_ref(), None);
-        assert_eq!(told(found, |one| format!("{} {}", one.checkpoint, one.goes_on)), answer, "{run}");
+        assert_eq!(told(found, |one| one.checkpoint.to_string()), answer, "{run}");
     }
 }
 
@@ -80,7 +100,7 @@ fn an_approval_is_bound_to_what_was_looked_at() {
     let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
     let seen = checkpoint("storyboard@1").hash;
     assert_eq!(may_approve(&lineage, &runs[0], None, Some(&seen)).unwrap().hash, seen);
-    let stale = "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard";
+    let stale = "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard@1";
     let other = checkpoint("storyboard@2").hash;
     assert_eq!(told(may_approve(&lineage, &runs[0], None, Some(&other)), |_| String::new()), stale);
     assert_eq!(
@@ -91,9 +111,7 @@ fn an_approval_is_bound_to_what_was_looked_at() {
 
 #[test]
 fn a_rejection_goes_back_to_the_stage_or_to_one_before_it() {
-    let graph = graph(&flow(
-        "script:\n storyboard: script ?extra\n voice: script\n render: storyboard voice\n extra:",
-    ));
+    let graph = graph(&flow(GRAPH));
     let (checkpoints, branches, runs) = lists(CHECKPOINTS, "main", WAITS);
     let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
     for (stage, to, feedback, answer) in [
@@ -121,9 +139,37 @@ fn a_rejection_goes_back_to_the_stage_or_to_one_before_it() {
         ),
         ("render", None, "darker", "1 render of f-12 is pending | its stages: restage show f-12"),
     ] {
-        let to = to.map(name);
-        let found = may_reject(&lineage, &graph, &runs[0], &name(stage), to.as_ref(), feedback);
+        let wish = sent_back(stage, to, feedback);
+        let found = may_reject(&lineage, &graph, &runs[0], &wish);
         assert_eq!(told(found, |(judged, to)| format!("{} back to {to}", judged.checkpoint)), answer);
+    }
+}
+
+#[test]
+fn a_rejection_is_bound_to_what_was_looked_at() {
+    let (checkpoints, branches, runs) = lists(CHECKPOINTS, "main", WAITS);
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    let graph = graph(&flow(GRAPH));
+    let wish = |seen: &str| RejectWish {
+        hash: Some(checkpoint(seen).hash),
+        ..sent_back("storyboard", None, "darker")
+    };
+    let found = |seen| {
+        told(may_reject(&lineage, &graph, &runs[0], &wish(seen)), |(judged, _)| judged.checkpoint.to_string())
+    };
+    assert_eq!(found("storyboard@1"), "storyboard@1");
+    assert!(found("storyboard@2").starts_with("18 storyboard@1 is not what was looked at"));
+}
+
+fn sent_back(stage: &str, to: Option<&str>, feedback: &str) -> RejectWish {
+    RejectWish {
+        run: run_id(12),
+        stage: name(stage),
+        rewind_to: to.map(name),
+        hash: None,
+        feedback: feedback.into(),
+        who: "ben".into(),
+        approve_all: false,
     }
 }
 
@@ -142,13 +188,43 @@ fn what_may_be_edited() {
             "10 f-12 is still running | wait for it, or end it: restage cancel f-12",
         ),
         (edited, "12 failed script=succeeded@1 voice=failed", "script", "script@2"),
-        (edited, "12 waiting script=succeeded@1 storyboard=waiting@1", "script", "script@1"),
+        // Two edits of one version would be two branches of it, and one of them lost.
+        (edited, "12 waiting script=succeeded@1 storyboard=waiting@1", "script", "script@2"),
     ] {
         let (checkpoints, branches, runs) = lists(checkpoints, "main", run);
         let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
         let found = may_edit(&lineage, &runs[0], &name(stage), None);
         assert_eq!(told(found, |one| one.id.to_string()), answer, "{run}");
     }
+}
+
+#[test]
+fn an_edit_goes_to_what_stands_on_the_branch() {
+    let (checkpoints, branches, runs) = lists(
+        "script@1\n storyboard@1 under=script@1\n script@2 edits=script@1\n storyboard@2 under=script@2\n \
+         script@3 pending edits=script@1 on=fresh\n storyboard@3 under=script@1 on=draft of=13",
+        "main\n draft from script@1\n fresh from storyboard@1",
+        "12 failed script=succeeded@2 storyboard=succeeded@2\n 13 failed on=draft script=succeeded@1 storyboard=succeeded@3",
+    );
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    let standing = |branch: Option<&str>, stage: &str| {
+        let branch = branch.map(BranchName::trusted);
+        let found = may_edit_on(&lineage, &runs[0], branch.as_ref(), &name(stage), None);
+        told(found, |one| {
+            format!("{} of {:?} on {}", one.checkpoint.id, one.run.map(|run| run.to_string()), one.branch)
+        })
+    };
+    assert_eq!(standing(None, "storyboard"), "storyboard@2 of Some(\"f-12\") on main");
+    assert_eq!(standing(Some("main"), "storyboard"), "storyboard@2 of Some(\"f-12\") on main");
+    assert_eq!(standing(Some("draft"), "storyboard"), "storyboard@3 of Some(\"f-13\") on draft");
+    // Nothing has run there yet: what it left from, and what that was built on, with what was edited there.
+    assert_eq!(standing(Some("fresh"), "storyboard"), "storyboard@1 of None on fresh");
+    assert_eq!(standing(Some("fresh"), "script"), "script@3 of None on fresh");
+    assert_eq!(
+        standing(Some("fresh"), "render"),
+        "2 branch fresh does not stand on render | the tree: restage checkpoints f-12"
+    );
+    assert!(standing(Some("nowhere"), "script").starts_with("3 "), "{}", standing(Some("nowhere"), "script"));
 }
 
 #[test]
@@ -176,11 +252,11 @@ fn an_edit_is_a_new_version_only_if_something_differs() {
     let wrong = |answer: Result<Option<Edited>, Refusal>| told(answer, |_| String::new());
     assert_eq!(
         wrong(edited(&one, &set("kez", "x"), &[])),
-        "2 storyboard@1 has no output kez | there are: key"
+        "2 kez is no output of storyboard: storyboard@1 has none of that name | there are: key"
     );
     assert_eq!(
         wrong(edited(&one, &JsonMap::new(), &[file("x", "x", false)])),
-        "2 storyboard@1 has no artifact x | there are: file"
+        "2 x is no artifact of storyboard: storyboard@1 has none of that name | there are: file"
     );
 }
 

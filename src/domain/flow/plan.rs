@@ -11,13 +11,18 @@
 //! - What a person edited stands for whatever recipe would have made it, but not for other inputs.
 //! - A run that stopped before a stage could start may be retried from that stage, if nothing before it is missing.
 //! - What waited for a person when its run was ended is not executed again; it waits again.
+//! - What a person rejected is where a retry begins, as if it had failed; so is the stage that they sent the run back to.
+//! - An edit that waits is taken on by a retry, and waits on where somebody goes on behind another checkpoint.
 //! - Without a target and with `force`, what has changed decides.
+
+use std::collections::BTreeMap;
 
 use super::ask::{Plan, Planned};
 use super::graph::Graph;
 use super::ids::{CheckpointId, Hash, RunId, StageName};
 use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
+use super::sent_back::SentBack;
 use super::spec::FlowSpec;
 use super::status::{Approval, Decision, RunStatus, StageStatus};
 use crate::domain::json::JsonMap;
@@ -42,6 +47,8 @@ pub struct Facts<'a> {
     pub left: &'a [Left],
     /// The runs of the lineage, without stages.
     pub lineage: &'a [RunRecord],
+    /// What people sent back of what the parent left.
+    pub sent_back: &'a [SentBack],
     /// Another run that is under way on the branch, unless the wish is to wait for it.
     pub holder: Option<&'a RunId>,
 }
@@ -71,8 +78,8 @@ pub trait Oracle {
     fn recipe(&mut self, stage: usize) -> Hash;
     /// Whether the artifacts are there and are what they were; the error says which is not.
     fn verify(&mut self, stage: usize, artifacts: &[Artifact]) -> Result<(), String>;
-    /// How many retries were built on it.
-    fn retries(&mut self, checkpoint: &CheckpointId) -> u32;
+    /// How many retries reused it, by the stage from which they began.
+    fn retries(&mut self, checkpoint: &CheckpointId) -> BTreeMap<StageName, u32>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +91,7 @@ pub struct Wish {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// What failed first.
+    /// What a person sent back, else what failed first.
     FirstFailure,
     At(StageName),
     /// A person sent the run back to here.
@@ -109,6 +116,9 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     }
     target::refuse(&known, wish, &target)?;
     let walked = walk::walk(&known, &target, oracle)?;
+    if let Start::After(stage) = &wish.start {
+        walk::refuse_another(&known, stage, &walked)?;
+    }
     let nothing_to_do = walked.stages.iter().all(|planned| planned.decision == Decision::Reuse);
     if nothing_to_do && !known.waits() {
         return Err(target::nothing_to_do(&known, &target));
@@ -119,7 +129,10 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
         return Err(Refusal::TooDeep { run, depth, max });
     }
     if let Some(checkpoint) = walk::built_on(&known, &target, &walked) {
-        let (count, max) = (oracle.retries(&checkpoint), facts.flow.max_retries_per_checkpoint);
+        let retries = oracle.retries(&checkpoint);
+        let from_there = retries.iter().filter(|(from, _)| known.starts_from(from, &checkpoint.stage));
+        let count: u32 = from_there.map(|(_, count)| count).sum();
+        let max = facts.flow.max_retries_per_checkpoint;
         if count >= max {
             return Err(Refusal::TooManyRetries { run, checkpoint, count, max });
         }
@@ -151,6 +164,21 @@ impl<'a> Known<'a> {
             }
         }
         Self { facts, rows }
+    }
+
+    /// Whether a retry from one stage is a retry from what another left: that comes last before it. One that merely lies
+    /// further back is reused by many more.
+    fn starts_from(&self, from: &StageName, left_by: &StageName) -> bool {
+        let graph = self.facts.graph;
+        let last = graph.index(from).and_then(|from| {
+            let before = graph.upstream(from).iter().copied();
+            before.filter(|stage| !self.skipped(*stage)).max_by_key(|stage| graph.position(*stage))
+        });
+        last.is_some_and(|last| graph.name(last) == left_by)
+    }
+
+    fn skipped(&self, stage: usize) -> bool {
+        self.rows[stage].is_some_and(|row| row.status == StageStatus::Skipped)
     }
 
     fn name(&self, stage: usize) -> StageName {
@@ -207,10 +235,21 @@ impl<'a> Known<'a> {
         last.map_or_else(|| StageName::trusted(self.facts.flow.name.as_str()), |stage| self.name(*stage))
     }
 
-    /// A later run that came from this one, on the same branch, and that succeeded.
-    fn succeeded_later(&self) -> Option<RunId> {
+    /// A later run that came from this one, on the same branch, and that succeeded. One that is only degraded has made a
+    /// failure good, too, and what is degraded of it is retried from there; it is no better than one that was degraded.
+    fn succeeded_later(&self) -> Option<&RunRecord> {
         let parent = self.facts.parent;
         let mut from_here = std::collections::HashSet::from([&parent.run_id]);
+        let better = |status| match status {
+            RunStatus::Succeeded => true,
+            RunStatus::Degraded => parent.status != RunStatus::Degraded,
+            RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Waiting
+            | RunStatus::Failed
+            | RunStatus::Cancelled
+            | RunStatus::Interrupted => false,
+        };
         let mut later: Vec<&RunRecord> = self.facts.lineage.iter().collect();
         later.sort_by_key(|run| run.run_number);
         later.into_iter().find_map(|run| {
@@ -219,7 +258,7 @@ impl<'a> Known<'a> {
             if comes_from_here {
                 from_here.insert(&run.run_id);
             }
-            (comes_from_here && run.status == RunStatus::Succeeded).then(|| run.run_id.clone())
+            (comes_from_here && better(run.status)).then_some(run)
         })
     }
 }

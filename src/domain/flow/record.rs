@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use super::status::{Approval, Decision, Reason, RunStatus, StageStatus, Trigger};
+use super::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -35,9 +35,43 @@ pub struct RunRecord {
     pub deadline: Option<Timestamp>,
     pub branch: BranchName,
     pub created_at: Timestamp,
+    /// The command after it, where its end has one.
+    pub hook: Option<HookRecord>,
     /// Left out of lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageRecord>>,
+}
+
+/// The command after a run: it is on record with the end of the run, and executed until its own end is, too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HookRecord {
+    pub name: Hook,
+    /// Of its last attempt: one that was cut short, because restage or the machine ended, is followed by another.
+    pub number: u32,
+    pub verdict: Option<Verdict>,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub error: Option<String>,
+    pub started_at: Option<Timestamp>,
+    /// Null while it is still to end.
+    pub ended_at: Option<Timestamp>,
+    pub log: Option<String>,
+}
+
+impl HookRecord {
+    pub const fn of(name: Hook) -> Self {
+        Self {
+            name,
+            number: 1,
+            verdict: None,
+            exit_code: None,
+            signal: None,
+            error: None,
+            started_at: None,
+            ended_at: None,
+            log: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -137,9 +171,13 @@ pub struct Checkpoint {
     /// The user who made it by an edit; none where a stage did.
     pub created_by: Option<String>,
     pub edited_from: Option<CheckpointId>,
+    /// Who judged it and when: its approval says how.
     pub approved_by: Option<String>,
     pub approved_at: Option<Timestamp>,
     pub note: Option<String>,
+    /// Of a rejection: the stage to begin again with, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewind_to: Option<StageName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

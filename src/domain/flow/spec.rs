@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{FlowName, Hash, StageName};
+use super::status::{Hook, RunStatus};
 use super::when::Expression;
 use crate::domain::json::Json;
 use crate::domain::spec::{Backoff, CommandSpec, Limit, LimitValue, Stdio, StopSpec};
@@ -34,6 +35,29 @@ pub struct FlowSpec {
     pub env: BTreeMap<String, EnvValue>,
     /// The folder of the config: where `on_success` and `on_failure` run.
     pub root: PathBuf,
+}
+
+impl FlowSpec {
+    /// The command after a run that ended like this. One that was cancelled has none.
+    pub fn hook(&self, end: RunStatus) -> Option<Hook> {
+        let hook = match end {
+            RunStatus::Succeeded | RunStatus::Degraded => Hook::OnSuccess,
+            RunStatus::Failed => Hook::OnFailure,
+            RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Waiting
+            | RunStatus::Cancelled
+            | RunStatus::Interrupted => return None,
+        };
+        self.command(hook).is_some().then_some(hook)
+    }
+
+    pub fn command(&self, hook: Hook) -> Option<&CommandSpec> {
+        match hook {
+            Hook::OnSuccess => self.on_success.as_ref(),
+            Hook::OnFailure => self.on_failure.as_ref(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

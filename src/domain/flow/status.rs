@@ -151,6 +151,14 @@ words!(Trigger {
     Flow = "flow",
 });
 
+words!(
+    /// The command after a run.
+    Hook {
+        OnSuccess = "on_success",
+        OnFailure = "on_failure",
+    }
+);
+
 words!(Approval {
     Pending = "pending",
     Approved = "approved",

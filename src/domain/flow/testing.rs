@@ -121,6 +121,7 @@ pub(crate) fn record(number: u64, status: RunStatus, parent: Option<u64>) -> Run
         branch: BranchName::main(),
         created_at: at(0),
         stages: None,
+        hook: None,
     }
 }
 
@@ -180,6 +181,7 @@ pub(crate) fn checkpoint(text: &str) -> Checkpoint {
         approved_by: None,
         approved_at: None,
         note: None,
+        rewind_to: None,
         id,
     }
 }

@@ -42,7 +42,7 @@ impl Engine {
             FlowRequest::Cancel { run } => self.cancel(&run),
             FlowRequest::Unlock { run } => self.unlock(&run),
             FlowRequest::Approve(wish) => self.approve(wish),
-            FlowRequest::Reject(wish) => self.reject(wish),
+            FlowRequest::Reject(wish) => self.reject(&wish),
             FlowRequest::Continue(wish) => self.proceed(wish),
             FlowRequest::Edit(wish) => self.edit(wish),
             FlowRequest::Fork(wish) => self.fork(wish),

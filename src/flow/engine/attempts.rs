@@ -262,7 +262,10 @@ impl Engine {
                 self.taken_in.extend(self.key(&id, unit, end.attempt));
                 self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
             }
-            Err(Trouble::Stage(why)) => self.step(&id, |run| run.settled(unit, &end, Err(why), at)),
+            Err(Trouble::Stage(why)) => {
+                self.leave_inputs(&id, unit, end.attempt);
+                self.step(&id, |run| run.settled(unit, &end, Err(why), at));
+            }
             Err(Trouble::Later(why)) => {
                 if let Some(active) = self.active.get_mut(&id) {
                     active.unsettled.insert(unit, end);
@@ -273,6 +276,15 @@ impl Engine {
                 }
                 self.arm(at.now.mono.plus(AGAIN), Key::Settle(id, unit));
             }
+        }
+    }
+
+    /// The next attempt looks at what this one made, not at its copies of what it was given.
+    pub(super) fn leave_inputs(&self, id: &RunId, unit: UnitKey, attempt: u32) {
+        let had_inputs =
+            self.active.get(id).is_some_and(|active| !active.run.artifacts_of(unit.stage).is_empty());
+        if let Some(key) = self.key(id, unit, attempt).filter(|_| had_inputs) {
+            self.dirs.leave_inputs(&key);
         }
     }
 

@@ -33,7 +33,8 @@ impl Engine {
                         tracing::info!(%name, wanted = live.attempt, %attempt, "a log of that number was there");
                     }
                 }
-                self.publish(&run, &[unit.stage], Vec::new(), false);
+                // Nothing of the run as a whole has changed by that.
+                self.publish_stage(&run, unit.stage);
             }
             GuestEvent::Ended(end) => self.on_guest_ended(*end),
             GuestEvent::Waiting { name, reason } => {
@@ -70,7 +71,10 @@ impl Engine {
                 // Told once more; it is forgotten when it is on record.
                 return;
             }
-            // Of a run that is over, or a hook: nobody waits for it.
+            if parse_guest(&end.name).is_some_and(|(run, ..)| self.hook_ended(&run, &end)) {
+                return;
+            }
+            // Of a run that is over: nobody waits for it.
             self.guests.send(GuestOrder::Forget { name: end.name }).ok();
             return;
         };
@@ -104,6 +108,7 @@ impl Engine {
             log: log.map(|log| log.display().to_string()),
             blameless,
         };
+        let attempt = end.attempt;
         let awaited =
             self.active.get(&run).and_then(|active| active.run.unit(unit)).is_some_and(|unit| {
                 unit.attempt == end.attempt && matches!(unit.phase, UnitPhase::Live { .. })
@@ -114,6 +119,7 @@ impl Engine {
             && active.live.get(&unit).is_some_and(|live| live.ordered)
         {
             active.live.remove(&unit);
+            self.leave_inputs(&run, unit, attempt);
             if !awaited {
                 // The run was sent back over it; nothing more is to come of it.
                 self.forget(&run, unit);
@@ -139,14 +145,22 @@ impl Engine {
     }
 
     pub(super) fn resume_unfinished(&mut self, mut claims: Claims) {
-        match self.store.unfinished() {
-            Ok(unfinished) => {
+        let open = self.store.unfinished().and_then(|runs| Ok((runs, self.store.open_hooks()?)));
+        match open {
+            Ok((unfinished, hooks)) => {
                 for run in unfinished {
                     let claimed = claims.remove(&run).unwrap_or_default();
                     self.resume(&run, &claimed);
                 }
-                for (name, _) in claims.into_values().flatten() {
-                    self.guests.send(GuestOrder::Forget { name }).ok();
+                for run in &hooks {
+                    self.resume_hook(run);
+                }
+                for (run, guests) in claims {
+                    for (name, _) in guests {
+                        if !self.is_open_hook(&run, &name) {
+                            self.guests.send(GuestOrder::Forget { name }).ok();
+                        }
+                    }
                 }
             }
             Err(error) => {

@@ -29,7 +29,6 @@ impl Engine {
                 let status = active.run.status;
                 self.unresumed.remove(id);
                 self.active.insert(id.clone(), active);
-                self.take_over_edits(id);
                 match status {
                     RunStatus::Running => {
                         self.hold(id);
@@ -51,29 +50,6 @@ impl Engine {
                 self.try_later();
             }
             Err(refusal) => tracing::error!(run = %id, error = %refusal, "go on with a run"),
-        }
-    }
-
-    /// An edit may be on record that the run, which waited for what was edited, has not heard of.
-    fn take_over_edits(&mut self, id: &RunId) {
-        let Some(run) = self.active.get(id).map(|active| &active.run).filter(|run| run.is_waiting()) else {
-            return;
-        };
-        let mut waits: Vec<CheckpointId> = run
-            .stages
-            .iter()
-            .filter(|stage| stage.status == StageStatus::Waiting)
-            .filter_map(|stage| stage.checkpoint.clone())
-            .collect();
-        let (root, branch) = (run.root.clone(), run.branch.clone());
-        let Ok((all, _)) = self.store.checkpoints(&root) else { return };
-        // Each edit is newer than what it was made from, so one look at each is enough.
-        for one in all.into_iter().filter(|one| one.branch == branch) {
-            let place = waits.iter().position(|seen| one.edited_from.as_ref() == Some(seen));
-            if let Some(place) = place {
-                waits[place] = one.id.clone();
-                self.step(id, |run| run.edited(one));
-            }
         }
     }
 
@@ -130,7 +106,7 @@ impl Engine {
         claims: &[(RunnerName, u32)],
     ) -> Result<Active, Refusal> {
         let now = self.clock.now();
-        let StoredRun { mut record, approve_all, .. } = stored;
+        let StoredRun { mut record, approve_all, time_left, .. } = stored;
         let rows = record.stages.take().unwrap_or_default();
         let spec = Arc::new(self.definition(&record)?);
         let graph = Graph::of(&spec).map_err(|error| unusable(&record.run_id, &error.to_string()))?;
@@ -156,6 +132,7 @@ impl Engine {
             graph: Arc::new(graph),
             stages,
             approve_all,
+            time_left,
             max_parallel: MAX_PARALLEL,
             claims,
         };
@@ -234,6 +211,7 @@ impl Engine {
             graph,
             stages,
             approve_all,
+            time_left: None,
             max_parallel: MAX_PARALLEL,
             claims: BTreeMap::new(),
         };

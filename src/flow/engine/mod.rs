@@ -122,6 +122,8 @@ pub struct Engine {
 
     /// Runs that are not over.
     active: BTreeMap<RunId, Active>,
+    /// Commands after runs.
+    hooks: BTreeMap<RunId, hooks::OpenHook>,
     /// Turns of which the changes are yet to be written down.
     pending: Vec<Pending>,
     /// What these attempts left is safe elsewhere once the changes that wait are written down; until then a successor
@@ -166,6 +168,7 @@ enum Key {
     Launch(RunId, UnitKey),
     Write,
     Resume,
+    Hook(RunId),
 }
 
 /// What lives or has ended of each run, by the number under which it was ordered.
@@ -232,6 +235,7 @@ impl Engine {
             holder,
             own,
             active: BTreeMap::new(),
+            hooks: BTreeMap::new(),
             pending: Vec::new(),
             taken_in: Vec::new(),
             timers: BinaryHeap::new(),
@@ -336,6 +340,7 @@ impl Engine {
                 Key::Launch(run, unit) => self.launch_again(&run, unit),
                 Key::Write => self.blocked = None,
                 Key::Resume => self.resume_waiting(),
+                Key::Hook(run) => self.go_on_with_hook(&run),
             }
         }
     }

@@ -14,8 +14,10 @@ use crate::domain::flow::plan::Start;
 use crate::domain::flow::proceed::{self, Continuation, From};
 use crate::domain::flow::record::{Branch, RunRecord};
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::status::Approval;
+use crate::domain::flow::run::Run;
+use crate::domain::flow::status::{Approval, RunStatus};
 use crate::domain::flow::tree::waiting;
+use crate::ports::store::Adopter;
 
 impl Engine {
     pub(super) fn approve(&mut self, wish: ApproveWish) -> Result<FlowReply, Refusal> {
@@ -24,22 +26,25 @@ impl Engine {
         let judged = may::may_approve(&whole.lineage(), &record, wish.stage.as_ref(), wish.hash.as_ref())?;
         let judgement =
             self.judgement(judged.checkpoint, judged.hash, Approval::Approved, wish.who, wish.note);
+        let who = judgement.who.clone();
         self.take_on_checkpoint(&record, judgement)?;
+        if wish.approve_all && !record.status.is_final() {
+            self.ask_nobody(&record.run_id, &who)?;
+        }
         Ok(FlowReply::Run { run: record.run_id, existing: true })
     }
 
-    pub(super) fn reject(&mut self, wish: RejectWish) -> Result<FlowReply, Refusal> {
+    pub(super) fn reject(&mut self, wish: &RejectWish) -> Result<FlowReply, Refusal> {
         let record = self.now(&wish.run)?;
         let whole = self.whole(&record)?;
         let spec = self.definition(&record)?;
         let graph =
             Graph::of(&spec).map_err(|error| super::load::unusable(&record.run_id, &error.to_string()))?;
-        let rewind = wish.rewind_to.as_ref();
-        let (judged, to) =
-            may::may_reject(&whole.lineage(), &graph, &record, &wish.stage, rewind, &wish.feedback)?;
-        let note = Some(wish.feedback.clone());
-        let judgement = self.judgement(judged.checkpoint, judged.hash, Approval::Rejected, wish.who, note);
-        let waiters = self.waiters(&whole, &judgement.checkpoint)?;
+        let (judged, to) = may::may_reject(&whole.lineage(), &graph, &record, wish)?;
+        let (who, note) = (wish.who.clone(), Some(wish.feedback.clone()));
+        let judgement = self.judgement(judged.checkpoint, judged.hash, Approval::Rejected, who, note);
+        let judgement = Judgement { rewind_to: Some(to.clone()).filter(|to| *to != wish.stage), ..judgement };
+        let waiters = self.waiters(&whole, &record, &judgement.checkpoint)?;
         if waiters.is_empty() {
             self.judge_at_rest(&record, &judgement)?;
             return Ok(FlowReply::Done);
@@ -56,6 +61,9 @@ impl Engine {
                 (Some(_) | None, _) => crate::domain::flow::run::Turn::default(),
             });
         }
+        if wish.approve_all && !record.status.is_final() {
+            self.ask_nobody(&record.run_id, &wish.who)?;
+        }
         Ok(FlowReply::Run { run: record.run_id, existing: true })
     }
 
@@ -68,13 +76,13 @@ impl Engine {
         note: Option<String>,
     ) -> Judgement {
         let at = self.clock.now().wall;
-        Judgement { checkpoint, hash, from: Approval::Pending, to, who, at, note }
+        Judgement { checkpoint, hash, from: Approval::Pending, to, who, at, note, rewind_to: None }
     }
 
     /// Approves it, and every run that waits for it goes on.
     fn take_on_checkpoint(&mut self, record: &RunRecord, judgement: Judgement) -> Result<(), Refusal> {
         let whole = self.whole(record)?;
-        let waiters = self.waiters(&whole, &judgement.checkpoint)?;
+        let waiters = self.waiters(&whole, record, &judgement.checkpoint)?;
         if waiters.is_empty() {
             return self.judge_at_rest(record, &judgement);
         }
@@ -104,12 +112,25 @@ impl Engine {
         }
     }
 
-    /// The runs of a lineage that wait for this checkpoint: on several branches, where it was made before they parted.
-    fn waiters(&mut self, whole: &Whole, checkpoint: &CheckpointId) -> Result<Vec<RunId>, Refusal> {
+    /// The runs of a lineage that wait for this checkpoint: on several branches, where it was made before they parted. One
+    /// that lies interrupted while another is under way in its place cannot go on, and is passed over, unless it is the
+    /// one that is asked for.
+    fn waiters(
+        &mut self,
+        whole: &Whole,
+        asked: &RunRecord,
+        checkpoint: &CheckpointId,
+    ) -> Result<Vec<RunId>, Refusal> {
         let mut found = Vec::new();
         for run in whole.runs().iter().filter(|run| !run.status.is_final()) {
             let now = self.now(&run.run_id)?;
-            if waiting(&now).any(|row| row.checkpoint.as_ref().is_some_and(|one| one.id == *checkpoint)) {
+            let waits =
+                waiting(&now).any(|row| row.checkpoint.as_ref().is_some_and(|one| one.id == *checkpoint));
+            let is_replaced = |other: &RunRecord| {
+                other.branch == now.branch && other.status.holds_lock() && other.run_id != now.run_id
+            };
+            let passed_over = now.run_id != asked.run_id && whole.runs().iter().any(is_replaced);
+            if waits && !passed_over {
                 found.push(now.run_id);
             }
         }
@@ -131,11 +152,19 @@ impl Engine {
         Ok(())
     }
 
-    /// From here on nobody is asked in this run.
-    fn approve_unseen(&mut self, id: &RunId) -> Result<(), Refusal> {
+    /// From here on nobody is asked in this run, and what waits of it is taken on.
+    fn ask_nobody(&mut self, id: &RunId, who: &str) -> Result<(), Refusal> {
         self.ready(id)?;
-        if let Some(active) = self.active.get_mut(id) {
-            active.run.approve_all = true;
+        self.step(id, Run::ask_nobody);
+        let record = self.now(id)?;
+        let whole = self.whole(&record)?;
+        for row in waiting(&record) {
+            let found = row.checkpoint.as_ref().and_then(|seen| whole.lineage().checkpoint(&seen.id));
+            if let Some(found) = found.filter(|found| found.approval == Approval::Pending) {
+                let (id, hash) = (found.id.clone(), found.hash.clone());
+                let judgement = self.judgement(id, hash, Approval::Approved, who.to_owned(), None);
+                self.take_on_checkpoint(&record, judgement)?;
+            }
         }
         Ok(())
     }
@@ -145,36 +174,29 @@ impl Engine {
         let whole = self.whole(&record)?;
         let lineage = whole.lineage();
         let named = wish.checkpoint.as_ref();
-        let branch = proceed::branch_of(&lineage, &record, named, wish.force_retry)?;
+        let branch = wish.branch.as_ref();
+        let branch = proceed::branch_of(&lineage, &record, branch, named)?;
         let from = From { branch, checkpoint: wish.checkpoint.clone(), force_retry: wish.force_retry };
         let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), true).map(drop);
         match proceed::may_continue(&lineage, &from, &mut plan)? {
-            Continuation::Approve { run, checkpoint, hash } => {
+            Continuation::Approve { run, checkpoint, hash, .. } => {
                 let record = self.now(&run)?;
+                let judgement = self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
+                self.take_on_checkpoint(&record, judgement)?;
                 if wish.approve_all {
-                    self.approve_unseen(&run)?;
-                }
-                let others: Vec<(CheckpointId, Hash)> = waiting(&record)
-                    .filter_map(|row| lineage.checkpoint(&row.checkpoint.as_ref()?.id))
-                    .filter(|other| wish.approve_all && other.id != checkpoint)
-                    .map(|other| (other.id.clone(), other.hash.clone()))
-                    .collect();
-                for (checkpoint, hash) in std::iter::once((checkpoint, hash)).chain(others) {
-                    let who = wish.who.clone();
-                    let judgement = self.judgement(checkpoint, hash, Approval::Approved, who, None);
-                    self.take_on_checkpoint(&record, judgement)?;
+                    self.ask_nobody(&run, &wish.who)?;
                 }
                 Ok(FlowReply::Run { run, existing: true })
             }
             Continuation::Resume { run } => {
                 self.active.remove(&run);
                 self.ready(&run)?;
-                if wish.approve_all {
-                    self.approve_unseen(&run)?;
-                }
                 let at = self.moment();
                 self.hold(&run);
                 self.step(&run, |machine| machine.begin(at));
+                if wish.approve_all {
+                    self.ask_nobody(&run, &wish.who)?;
+                }
                 Ok(FlowReply::Run { run, existing: true })
             }
             Continuation::Again(again) => {
@@ -199,7 +221,10 @@ impl Engine {
         let record = self.now(&wish.run)?;
         let whole = self.whole(&record)?;
         let lineage = whole.lineage();
-        let before = may::may_edit(&lineage, &record, &wish.stage, wish.hash.as_ref())?;
+        let standing =
+            may::may_edit_on(&lineage, &record, wish.branch.as_ref(), &wish.stage, wish.hash.as_ref())?;
+        let before = standing.checkpoint;
+        let owner = standing.run.clone().unwrap_or_else(|| before.run_id.clone());
         let mut replaced = Vec::new();
         for (name, path) in &wish.artifacts {
             let artifact = self.objects.import_path(name, path).map_err(|error| Refusal::Unusable {
@@ -216,7 +241,7 @@ impl Engine {
         };
         let new = NewCheckpoint {
             stage: wish.stage.clone(),
-            branch: record.branch.clone(),
+            branch: standing.branch.clone(),
             parent: before.parent.clone(),
             status: before.status,
             approval: Approval::Pending,
@@ -233,17 +258,56 @@ impl Engine {
             note: None,
         };
         let root = &record.root_run_id;
-        let id = self.store.add_checkpoint(root, &record.run_id, &new).map_err(|error| store(&error))?;
-        let made = self.store.checkpoint(root, &id).map_err(|error| store(&error))?;
-        for waiter in self.waiters(&whole, &before.id)? {
-            let same_branch =
-                whole.runs().iter().any(|run| run.run_id == waiter && run.branch == record.branch);
-            if let Some(made) = made.clone().filter(|_| same_branch) {
-                self.ready(&waiter)?;
-                self.step(&waiter, |run| run.edited(made));
+        let adopters = match &standing.run {
+            Some(run) => {
+                let edited = self.now(run)?;
+                self.adopters(&whole, &edited, &before.id)?
             }
+            None => Vec::new(),
+        };
+        let id = self.store.add_checkpoint(root, &owner, &new, &adopters).map_err(|error| store(&error))?;
+        let made = new.named(id.clone(), root.clone(), owner);
+        for adopter in adopters {
+            let at = self.moment();
+            self.step(&adopter.run, |run| run.edited(made.clone(), at));
         }
         Ok(FlowReply::Edited { checkpoint: Some(id) })
+    }
+
+    /// The runs on the branch of an edit in which it takes the place of what was edited, whether they are under way here
+    /// or not: those that wait for that, and one that has built on it and waits further on.
+    fn adopters(
+        &mut self,
+        whole: &Whole,
+        edited: &RunRecord,
+        checkpoint: &CheckpointId,
+    ) -> Result<Vec<Adopter>, Refusal> {
+        let mut runs = self.waiters(whole, edited, checkpoint)?;
+        runs.retain(|run| whole.runs().iter().any(|one| one.run_id == *run && one.branch == edited.branch));
+        let lineage = whole.lineage();
+        let newest = lineage.newest_run(&edited.branch);
+        let built_on = |run: &&RunRecord| {
+            let row = run.stages.iter().flatten().find(|row| row.name == checkpoint.stage);
+            let stands = row.filter(|row| row.status.is_good()).and_then(|row| lineage.current(run, row));
+            run.status == RunStatus::Waiting && stands.is_some_and(|one| one.id == *checkpoint)
+        };
+        if let Some(run) = newest.filter(built_on) {
+            // Only what is under way here can say what follows.
+            self.ready(&run.run_id)?;
+            runs.push(run.run_id.clone());
+        }
+        let mut adopters = Vec::new();
+        for run in runs {
+            let (epoch, also) = match self.active.get(&run) {
+                Some(active) => {
+                    let index = active.run.find(&checkpoint.stage);
+                    (active.epoch, index.map(|index| active.run.rewind(index)).unwrap_or_default())
+                }
+                None => (self.stored(&run)?.epoch, Vec::new()),
+            };
+            adopters.push(Adopter { run, epoch, also });
+        }
+        Ok(adopters)
     }
 
     pub(super) fn fork(&mut self, wish: ForkWish) -> Result<FlowReply, Refusal> {

@@ -14,6 +14,7 @@ use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Checkpoint, CheckpointRef, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
+use crate::domain::flow::sent_back;
 use crate::domain::flow::status::{Approval, Decision, RunStatus, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::ports::store::Judgement;
@@ -32,7 +33,6 @@ pub(super) struct Wanted {
     pub(super) branch: Option<BranchName>,
     /// These stand in for what the parent left.
     pub(super) instead: Vec<CheckpointId>,
-    pub(super) feedback: Option<(StageName, String)>,
     pub(super) who: Option<String>,
 }
 
@@ -60,7 +60,6 @@ impl Wanted {
             trigger: Trigger::Retry,
             branch: None,
             instead: Vec::new(),
-            feedback: None,
             who: None,
         }
     }
@@ -68,13 +67,21 @@ impl Wanted {
 
 impl Engine {
     pub(super) fn retry(&mut self, wish: RetryWish) -> Result<FlowReply, Refusal> {
+        let run = match &wish.branch {
+            Some(branch) => {
+                let record = self.now(&wish.run)?;
+                proceed::run_of(&self.whole(&record)?.lineage(), &record, branch)?
+            }
+            None => wish.run,
+        };
         let again = Wanted {
             start: wish.from.map_or(Start::FirstFailure, Start::At),
             set: wish.set,
             force: wish.force,
             queue: wish.queue,
             approve_all: wish.approve_all,
-            ..Wanted::of(wish.run)
+            who: wish.who,
+            ..Wanted::of(run)
         };
         if wish.dry_run {
             return Ok(FlowReply::Plan(self.plan_again(&again, true)?.plan));
@@ -84,7 +91,7 @@ impl Engine {
 
     pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
         let prepared = self.plan_again(again, true)?;
-        let Prepared { parent, flow, graph, inputs, left, plan, held } = prepared;
+        let Prepared { parent, flow, graph, inputs, left, sent_back, plan, held } = prepared;
         let status = if held { RunStatus::Queued } else { RunStatus::Running };
         let mut planned: BTreeMap<StageName, Planned> =
             plan.stages.into_iter().map(|one| (one.stage.clone(), one)).collect();
@@ -95,8 +102,12 @@ impl Engine {
             let Some(planned) = planned.remove(&spec.name) else { continue };
             let place = graph.index(&spec.name);
             let left = place.and_then(|place| left.get(place));
-            let row =
-                self.row_of(order, planned, parent_rows.get(&spec.name).copied(), left, &parent, again)?;
+            let before = parent_rows.get(&spec.name).copied();
+            let feedback = sent_back::feedback(&sent_back, &spec.name, before);
+            let mut row = self.row_of(order, planned, before, left, &parent, again)?;
+            if row.record.decision == Decision::Execute {
+                row.record.feedback = feedback;
+            }
             stages.push(NewStage {
                 name: row.record.name.clone(),
                 decision: row.record.decision,
@@ -135,8 +146,6 @@ impl Engine {
         let mut record = fresh_row(planned.stage.clone(), order, planned.decision);
         record.reason = Some(planned.reason);
         if planned.decision == Decision::Execute {
-            let feedback = again.feedback.as_ref().filter(|(stage, _)| *stage == planned.stage);
-            record.feedback = feedback.map(|(_, text)| text.clone());
             return Ok(RestoredStage { record, checkpoint: None });
         }
         let checkpoint = match left {
@@ -159,9 +168,11 @@ impl Engine {
         Ok(RestoredStage { record, checkpoint })
     }
 
-    /// Somebody who edits a stage and retries has approved the edit; what nobody has looked at asks again.
+    /// A retry takes edits on, as its plan says; what nobody has looked at asks again. So does everything but what was
+    /// named where somebody goes on behind a checkpoint.
     fn take_on(&mut self, checkpoint: &Checkpoint, again: &Wanted) -> Result<StageStatus, Refusal> {
-        if checkpoint.edited_from.is_none() && !again.approve_all {
+        let goes_on_behind = matches!(again.start, Start::After(_) | Start::Fork(_));
+        if (checkpoint.edited_from.is_none() || goes_on_behind) && !again.approve_all {
             return Ok(StageStatus::Waiting);
         }
         let who = again.who.clone().or_else(|| checkpoint.created_by.clone());
@@ -172,7 +183,8 @@ impl Engine {
             to: Approval::Approved,
             who: who.unwrap_or_else(|| "retry".into()),
             at: self.clock.now().wall,
-            note: Some("by a retry".into()),
+            note: Some(format!("taken on by a retry of {}", again.run)),
+            rewind_to: None,
         };
         self.store.judge(&checkpoint.root_run_id, &judgement).map_err(|error| store(&error))?;
         Ok(checkpoint.status)
@@ -194,7 +206,9 @@ impl Engine {
             approval: Approval::Approved,
             hash: hashes::checkpoint(outputs, artifacts),
             recipe: None,
-            input: Hash::of(["rebuilt"]),
+            // What it was made from was not recorded: it is taken for made from what the run has, and later retries can
+            // tell whether that has changed.
+            input: planned.input.clone().unwrap_or_else(|| Hash::of(["rebuilt"])),
             outputs: outputs.clone(),
             artifacts: artifacts.to_vec(),
             created_at: self.clock.now().wall,
@@ -205,9 +219,8 @@ impl Engine {
             note: Some("rebuilt from the outputs on record".into()),
         };
         let root = &parent.root_run_id;
-        let id = self.store.add_checkpoint(root, &parent.run_id, &new).map_err(|error| store(&error))?;
-        let made = self.store.checkpoint(root, &id).map_err(|error| store(&error))?;
-        made.ok_or_else(|| Refusal::Store(format!("{id} was written and is not there")))
+        let id = self.store.add_checkpoint(root, &parent.run_id, &new, &[]).map_err(|error| store(&error))?;
+        Ok(new.named(id, root.clone(), parent.run_id.clone()))
     }
 }
 

@@ -142,7 +142,7 @@ impl Active {
             created_at: record.created_at,
             started_at: run.started.map(|started| started.wall),
             ended_at: run.ended_at,
-            deadline: run.deadline.map(|deadline| deadline.wall),
+            deadline: run.deadline().map(|deadline| deadline.wall),
             error: run.error.clone(),
             done: count(done),
             all: count(all),

@@ -1,6 +1,8 @@
 //! The engine on a store that dies, or is full, at each of its writes in turn, with a supervisor that outlives it: the run
 //! ends right, nothing is executed twice, nothing is lost.
 
+mod people;
+
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -15,16 +17,16 @@ use super::{Engine, Input, Parts, Place};
 use crate::domain::flow::ask::{FlowRequest, RunWish};
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
 use crate::domain::flow::spec::{FlowSpec, Foreach};
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::testing;
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::json::JsonMap;
-use crate::domain::spec::RunnerSpec;
+use crate::domain::spec::{CommandSpec, RunnerSpec};
 use crate::domain::verdict::{Outcome, Verdict};
 use crate::flow::handle::FlowAsk;
-use crate::ports::store::{Begun, Held, Stats, Store, StoreError, StoredRun};
+use crate::ports::store::{Adopter, Begun, Held, Stats, Store, StoreError, StoredRun};
 use crate::ports::{Clock, Usage};
 use crate::store::memory::MemoryStore;
 use crate::supervisor::clock::SystemClock;
@@ -84,8 +86,9 @@ impl Store for Faulty {
         root: &RunId,
         run: &RunId,
         new: &NewCheckpoint,
+        adopters: &[Adopter],
     ) -> Result<CheckpointId, StoreError> {
-        self.write(|inner| inner.add_checkpoint(root, run, new))
+        self.write(|inner| inner.add_checkpoint(root, run, new, adopters))
     }
     fn judge(&mut self, root: &RunId, judgement: &Judgement) -> Result<bool, StoreError> {
         self.write(|inner| inner.judge(root, judgement))
@@ -108,6 +111,12 @@ impl Store for Faulty {
     fn unfinished(&mut self) -> Result<Vec<RunId>, StoreError> {
         self.inner.unfinished()
     }
+    fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError> {
+        self.inner.open_hooks()
+    }
+    fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError> {
+        self.write(|inner| inner.set_hook(run, hook))
+    }
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError> {
         self.inner.definition(hash)
     }
@@ -126,8 +135,13 @@ impl Store for Faulty {
     fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError> {
         self.inner.lock(root, branch)
     }
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError> {
-        self.inner.retries_of(root, checkpoint)
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        branch: &BranchName,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
+        self.inner.retries_of(root, branch, checkpoint)
     }
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError> {
         self.inner.objects()
@@ -174,19 +188,24 @@ impl Supervisor {
         let unit = spec.name.to_string().split_once('/').unwrap().1.to_owned();
         let times = self.executed.entry(unit.clone()).or_default();
         *times += 1;
-        let output = Path::new(&spec.launch.env["RESTAGE_OUTPUT"]);
+        let again = *times;
+        let output = spec.launch.env.get("RESTAGE_OUTPUT").map(Path::new);
         let (code, wrote) = match unit.as_str() {
             "list" => (0, r#"{"parts": [10, 20, 30]}"#.to_owned()),
+            "script" if *times == 1 => (0, r#"{"text": "draft"}"#.to_owned()),
+            "script" => (0, format!(r#"{{"text": "draft {times}"}}"#)),
+            "board" => (0, r#"{"line": "drawn"}"#.to_owned()),
             "flaky" if *times < 3 => (1, String::new()),
             "flaky" => (0, r#"{"word": "done"}"#.to_owned()),
             "fan/0" | "fan/1" | "fan/2" => {
                 let item = std::fs::read_to_string(&spec.launch.env["RESTAGE_ITEM"]).unwrap();
                 (0, format!(r#"{{"twice": {item}}}"#))
             }
+            "-on_success" => (3, String::new()),
             _ => (0, String::new()),
         };
         if !wrote.is_empty() {
-            std::fs::write(output, wrote).unwrap();
+            std::fs::write(output.unwrap(), wrote).unwrap();
         }
         let verdict = if code == 0 { Verdict::Completed } else { Verdict::Exit };
         let now = SystemClock.now().wall;
@@ -198,7 +217,8 @@ impl Supervisor {
             ended_at: now,
             usage: Usage::default(),
             log: None,
-            cut: false,
+            // The machine ended while it ran, so it is executed once more.
+            cut: unit == "-on_success" && again == 1,
             disk_full: false,
         }
     }
@@ -208,6 +228,7 @@ impl Supervisor {
 fn flow(root: &Path) -> FlowSpec {
     let mut flow = testing::flow("list: >parts\n flaky: list >word\n fan: list >twice\n end: flaky fan");
     flow.root = root.to_owned();
+    flow.on_success = Some(CommandSpec::Shell("exit 3".into()));
     flow.stages[1].retry.count = 2;
     flow.stages[1].retry.backoff.base = Duration::ZERO;
     flow.stages[2].foreach = Some(Foreach { key: "parts".into(), max_parallel: Some(2) });
@@ -229,7 +250,8 @@ fn play(fault: Fault, at: usize) -> Outcomes {
     let mut supervisor = Supervisor::default();
     let mut final_record = || {
         let run = memory.run_of_key("once").unwrap()?;
-        memory.run(&run).unwrap().map(|stored| stored.record).filter(|record| record.status.is_final())
+        let ended = |record: &RunRecord| record.hook.as_ref().is_some_and(|hook| hook.ended_at.is_some());
+        memory.run(&run).unwrap().map(|stored| stored.record).filter(ended)
     };
     for _ in 0..3 {
         let (own, inputs) = mpsc::channel();
@@ -282,7 +304,10 @@ fn check(fault: Fault, at: usize) -> usize {
     let Outcomes { executed, record, writes, left } = play(fault, at);
     let told = format!("{fault:?} at write {at}: {executed:?} {record:#?}");
     assert_eq!(record.status, RunStatus::Succeeded, "{told}");
-    let wanted = [("end", 1), ("fan/0", 1), ("fan/1", 1), ("fan/2", 1), ("flaky", 3), ("list", 1)];
+    let hook = record.hook.as_ref().unwrap();
+    assert_eq!((hook.number, hook.exit_code, hook.error.as_deref()), (2, Some(3), Some("exit 3")), "{told}");
+    let wanted =
+        [("-on_success", 2), ("end", 1), ("fan/0", 1), ("fan/1", 1), ("fan/2", 1), ("flaky", 3), ("list", 1)];
     assert_eq!(executed, wanted.map(|(name, times)| (name.to_owned(), times)).into(), "{told}");
     let stages = record.stages.as_ref().unwrap();
     for (stage, attempts) in stages.iter().zip([1, 3, 3, 1]) {

@@ -8,11 +8,11 @@ use crate::domain::json::{Json, JsonMap};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
-pub(super) fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
 
-pub(super) fn run(number: u64, status: RunStatus) -> RunRecord {
+pub(crate) fn run(number: u64, status: RunStatus) -> RunRecord {
     let flow = FlowName::trusted("video");
     let id = RunId::new(&flow, number);
     RunRecord {
@@ -37,11 +37,12 @@ pub(super) fn run(number: u64, status: RunStatus) -> RunRecord {
         deadline: None,
         branch: BranchName::main(),
         created_at: at(1000),
+        hook: None,
         stages: None,
     }
 }
 
-pub(super) fn stage(name: &str, order: usize, status: StageStatus) -> StageRecord {
+pub(crate) fn stage(name: &str, order: usize, status: StageStatus) -> StageRecord {
     StageRecord {
         reason: Some(Reason::First),
         error: None,
@@ -50,7 +51,7 @@ pub(super) fn stage(name: &str, order: usize, status: StageStatus) -> StageRecor
     }
 }
 
-pub(super) fn attempt(number: u32, error: Option<&str>) -> AttemptRecord {
+pub(crate) fn attempt(number: u32, error: Option<&str>) -> AttemptRecord {
     AttemptRecord {
         number,
         item: None,

@@ -3,7 +3,7 @@
 pub mod checkpoints;
 pub mod export;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod graph;
 pub mod live;
 mod picture;

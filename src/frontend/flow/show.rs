@@ -76,6 +76,7 @@ pub fn text(shown: &Shown, supervised: bool, lineage: &Totals, now: Timestamp, l
         writeln!(text, "{line}").ok();
         text.push_str(&below(stage, look));
     }
+    text.push_str(&after(run, supervised, look));
     text.push_str(&spent(&Totals::of([run]), lineage, look));
     text.push_str(&branches(&shown.branches, look));
     text
@@ -175,6 +176,22 @@ fn below(stage: &StageRecord, look: &Look) -> String {
     text
 }
 
+/// The command after the run.
+fn after(run: &RunRecord, supervised: bool, look: &Look) -> String {
+    let Some(hook) = &run.hook else { return String::new() };
+    let took = hook.started_at.zip(hook.ended_at).map(|(from, to)| length(between(from, to).as_secs_f64()));
+    let took = took.map(|took| format!(" after {took}")).unwrap_or_default();
+    let log = format!("restage logs {}/{}", run.run_id, hook.name);
+    let (told, tone) = match (&hook.error, hook.ended_at) {
+        (Some(error), _) => (format!("{error}{took}; {log}"), Tone::Bad),
+        (None, Some(_)) => (format!("ended well{took}"), Tone::Plain),
+        (None, None) if supervised => (format!("has not ended; {log}"), Tone::Waiting),
+        (None, None) => ("has not ended; the next supervisor sees to it".to_owned(), Tone::Waiting),
+    };
+    let lines = wrap(&format!("{}: {told}", hook.name), 2, look, MOST_LINES);
+    lines.lines().fold("\n".to_owned(), |text, line| text + &tone.paint(line, look.colour) + "\n")
+}
+
 fn spent(run: &Totals, lineage: &Totals, look: &Look) -> String {
     let mut table = Table::new(&["", "runs", "attempts", "time", "cpu", "peak mem", "cost"]);
     let mut row = |name: &str, totals: &Totals| {
@@ -221,8 +238,8 @@ pub fn branches(branches: &[BranchView], look: &Look) -> String {
 mod tests {
     use super::*;
     use crate::domain::flow::ids::{BranchName, CheckpointId, RunId};
-    use crate::domain::flow::record::{Branch, CheckpointRef};
-    use crate::domain::flow::status::{Approval, Reason, RunStatus, StageStatus};
+    use crate::domain::flow::record::{Branch, CheckpointRef, HookRecord};
+    use crate::domain::flow::status::{Approval, Hook, Reason, RunStatus, StageStatus};
     use crate::frontend::flow::fixture::{at, attempt, run, stage};
 
     const LOOK: Look = Look { width: 90, colour: false, ascii: false };
@@ -304,6 +321,24 @@ mod tests {
         main    script@1   no
           checkpoint already approved
         "#);
+    }
+
+    #[test]
+    fn the_command_after_a_run_is_told() {
+        let open = HookRecord::of(Hook::OnFailure);
+        let good = HookRecord { started_at: Some(at(1)), ended_at: Some(at(3)), ..open.clone() };
+        let bad = HookRecord { error: Some("exit 3".into()), ..good.clone() };
+        let told =
+            [(open.clone(), true), (open, false), (good, true), (bad, true)].map(|(hook, supervised)| {
+                after(&RunRecord { hook: Some(hook), ..run(12, RunStatus::Failed) }, supervised, &LOOK)
+            });
+        assert_eq!(
+            told.concat(),
+            "\n  on_failure: has not ended; restage logs video-12/on_failure\n\
+             \n  on_failure: has not ended; the next supervisor sees to it\n\
+             \n  on_failure: ended well after 2s\n\
+             \n  on_failure: exit 3 after 2s; restage logs video-12/on_failure\n"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::state::{Run, Stage, State, broken, fits};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::{CheckpointId, RunId, StageName};
+use crate::domain::flow::record::HookRecord;
 use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::ports::store::StoreError;
 use crate::store::total_cost;
@@ -38,6 +39,7 @@ fn apply(state: &mut State, run: &RunId, what: &What) -> Result<Option<Checkpoin
             (record.started_at, record.ended_at) = (*started_at, *ended_at);
             record.duration_seconds = *duration_seconds;
         }
+        What::Hook(hook) => state.found(run)?.record.hook = Some(HookRecord::of(*hook)),
         What::Stage { stage, status, reason, error, started_at, ended_at, retry_at } => {
             let stage = find(state.found(run)?, stage)?;
             (stage.status, stage.reason) = (*status, *reason);
@@ -72,6 +74,11 @@ fn apply(state: &mut State, run: &RunId, what: &What) -> Result<Option<Checkpoin
                 return Err(StoreError::Stale { checkpoint: judgement.checkpoint.clone() });
             }
         }
+        What::Limit { deadline, left } => {
+            let run = state.found(run)?;
+            (run.record.deadline, run.time_left) = (*deadline, *left);
+        }
+        What::AskNobody => state.found(run)?.approve_all = true,
         What::Reset { stage, reason, feedback } => {
             let stage = find(state.found(run)?, stage)?;
             stage.status = StageStatus::Pending;

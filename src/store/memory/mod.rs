@@ -5,14 +5,15 @@
 mod changes;
 mod state;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
 use crate::domain::flow::status::{Decision, RunStatus, Trigger};
-use crate::ports::store::{Begun, FailingStage, Held, Stats, Store, StoreError, StoredRun};
+use crate::ports::store::{Adopter, Begun, FailingStage, Held, Stats, Store, StoreError, StoredRun};
+use crate::store::adoptions;
 use crate::store::search::{cut, run_text};
 use state::{Run, State, broken, fits};
 
@@ -78,10 +79,13 @@ impl Store for MemoryStore {
         root: &RunId,
         run: &RunId,
         new: &NewCheckpoint,
+        adopters: &[Adopter],
     ) -> Result<CheckpointId, StoreError> {
         self.write("store a version", |state| {
             state.found(run)?;
-            state.add_checkpoint(root, run, new)
+            let id = state.add_checkpoint(root, run, new)?;
+            changes::commit(state, &adoptions(adopters, &id))?;
+            Ok(id)
         })
     }
 
@@ -124,6 +128,18 @@ impl Store for MemoryStore {
         Ok(self.read(|state| {
             state.runs.values().filter(under_way).map(|run| run.record.run_id.clone()).collect()
         }))
+    }
+
+    fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError> {
+        let open = |run: &&Arc<Run>| run.record.hook.as_ref().is_some_and(|hook| hook.ended_at.is_none());
+        Ok(self.read(|state| state.runs.values().filter(open).map(|run| run.record.run_id.clone()).collect()))
+    }
+
+    fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError> {
+        self.write("write down the command after a run", |state| {
+            state.found(run)?.record.hook = Some(hook.clone());
+            Ok(())
+        })
     }
 
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError> {
@@ -170,15 +186,28 @@ impl Store for MemoryStore {
         Ok(self.read(|state| state.held(root, branch)))
     }
 
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError> {
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        branch: &BranchName,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
         let reuses = |run: &&Arc<Run>| {
             run.record.root_run_id == *root
+                && run.record.branch == *branch
                 && run.record.trigger == Trigger::Retry
                 && run.stages.iter().any(|stage| {
                     stage.decision == Decision::Reuse && stage.checkpoint.as_ref() == Some(checkpoint)
                 })
         };
-        Ok(self.read(|state| u32::try_from(state.runs.values().filter(reuses).count()).unwrap_or(u32::MAX)))
+        Ok(self.read(|state| {
+            let mut found = BTreeMap::new();
+            let retries = state.runs.values().filter(reuses);
+            for from in retries.filter_map(|run| run.record.retry_from_stage.clone()) {
+                *found.entry(from).or_default() += 1;
+            }
+            found
+        }))
     }
 
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError> {

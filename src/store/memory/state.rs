@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::flow::change::{ItemRecord, Judgement, NewCheckpoint, NewRun};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
@@ -30,7 +31,8 @@ pub(super) struct Run {
     pub(super) record: RunRecord,
     pub(super) epoch: u64,
     pub(super) holder: String,
-    approve_all: bool,
+    pub(super) approve_all: bool,
+    pub(super) time_left: Option<Duration>,
     pub(super) stages: Vec<Arc<Stage>>,
 }
 
@@ -138,26 +140,7 @@ impl State {
         let version = lineage.versions.entry(new.stage.clone()).or_default();
         *version += 1;
         let id = CheckpointId { stage: new.stage.clone(), version: *version };
-        lineage.checkpoints.push(Arc::new(Checkpoint {
-            id: id.clone(),
-            root_run_id: root.clone(),
-            run_id: run.clone(),
-            branch: new.branch.clone(),
-            parent: new.parent.clone(),
-            status: new.status,
-            approval: new.approval,
-            hash: new.hash.clone(),
-            recipe: new.recipe.clone(),
-            input: new.input.clone(),
-            outputs: new.outputs.clone(),
-            artifacts: new.artifacts.clone(),
-            created_at: new.created_at,
-            created_by: new.created_by.clone(),
-            edited_from: new.edited_from.clone(),
-            approved_by: new.approved_by.clone(),
-            approved_at: new.approved_at,
-            note: new.note.clone(),
-        }));
+        lineage.checkpoints.push(Arc::new(new.clone().named(id.clone(), root.clone(), run.clone())));
         Ok(id)
     }
 
@@ -171,6 +154,7 @@ impl State {
         found.approved_by = Some(judgement.who.clone());
         found.approved_at = Some(judgement.at);
         found.note.clone_from(&judgement.note);
+        found.rewind_to.clone_from(&judgement.rewind_to);
         true
     }
 
@@ -197,6 +181,7 @@ impl State {
             epoch: run.epoch,
             holder: run.holder.clone(),
             approve_all: run.approve_all,
+            time_left: run.time_left,
         }
     }
 
@@ -290,6 +275,7 @@ impl Run {
             epoch: 1,
             holder: new.holder.clone(),
             approve_all: new.approve_all,
+            time_left: None,
             record: RunRecord {
                 run_id: run,
                 run_number: number,
@@ -313,6 +299,7 @@ impl Run {
                 branch: new.branch.clone(),
                 created_at: new.created_at,
                 stages: None,
+                hook: None,
             },
         }
     }

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fail::{Fail, broken};
-use super::values::{at, int, uint};
-use super::{begin, checkpoints, search, stages};
+use super::values::{at, int, nanos, uint};
+use super::{begin, checkpoints, hooks, search, stages};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
-use crate::domain::flow::record::AttemptRecord;
+use crate::domain::flow::record::{AttemptRecord, HookRecord};
 use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::ports::store::StoreError;
 use crate::store::total_cost;
@@ -81,6 +81,7 @@ fn apply(
                 target.had_error = error.is_some();
             }
         }
+        What::Hook(hook) => hooks::set(connection, target.id, &HookRecord::of(*hook))?,
         What::Stage { stage, status, reason, error, started_at, ended_at, retry_at } => {
             let changed = connection
                 .prepare_cached(
@@ -120,6 +121,16 @@ fn apply(
             if !checkpoints::judge(connection, &target.root, judgement)? {
                 return Err(StoreError::Stale { checkpoint: judgement.checkpoint.clone() }.into());
             }
+        }
+        What::Limit { deadline, left } => {
+            connection
+                .prepare_cached("UPDATE runs SET deadline = ?, time_left = ? WHERE id = ?")?
+                .execute(params![at(*deadline), nanos(*left), target.id])?;
+        }
+        What::AskNobody => {
+            connection
+                .prepare_cached("UPDATE runs SET approve_all = 1 WHERE id = ?")?
+                .execute([target.id])?;
         }
         What::Reset { stage, reason, feedback } => {
             let changed = connection

@@ -8,6 +8,7 @@ mod checkpoints;
 mod commit;
 mod delete;
 mod fail;
+mod hooks;
 mod migrate;
 mod open;
 mod pack;
@@ -19,14 +20,16 @@ mod stages;
 mod stats;
 mod values;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord};
-use crate::ports::store::{Begun, Held, Stats, Store, StoreError, StoredRun};
+use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
+use crate::ports::store::{Adopter, Begun, Held, Stats, Store, StoreError, StoredRun};
+use crate::store::adoptions;
 use fail::Fail;
 #[cfg(test)]
 pub(in crate::store) use migrate::first_version;
@@ -128,10 +131,13 @@ impl Store for SqliteStore {
         root: &RunId,
         run: &RunId,
         new: &NewCheckpoint,
+        adopters: &[Adopter],
     ) -> Result<CheckpointId, StoreError> {
         self.write(&format!("store a version of {}", new.stage), |connection| {
             let owner = runs::id(connection, run)?;
-            checkpoints::add(connection, root, owner, new).map(|(_, id)| id)
+            let (_, id) = checkpoints::add(connection, root, owner, new)?;
+            commit::commit(connection, &adoptions(adopters, &id))?;
+            Ok(id)
         })
     }
 
@@ -167,6 +173,16 @@ impl Store for SqliteStore {
         self.read("look for unfinished runs", runs::unfinished)
     }
 
+    fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError> {
+        self.read("look for commands after runs", hooks::open)
+    }
+
+    fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError> {
+        self.write(&format!("write down the {} of {run}", hook.name), |connection| {
+            hooks::set_of(connection, run, hook)
+        })
+    }
+
     fn definition(&mut self, hash: &Hash) -> Result<Option<String>, StoreError> {
         self.read("read the definition of a flow", |connection| runs::definition(connection, hash))
     }
@@ -193,9 +209,14 @@ impl Store for SqliteStore {
         self.read(&format!("read the lock of {root}"), |connection| begin::held(connection, root, branch))
     }
 
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<u32, StoreError> {
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        branch: &BranchName,
+        checkpoint: &CheckpointId,
+    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
         self.read(&format!("count the retries of {checkpoint}"), |connection| {
-            stages::retries_of(connection, root, checkpoint)
+            stages::retries_of(connection, root, branch, checkpoint)
         })
     }
 

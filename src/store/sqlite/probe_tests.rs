@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::params_from_iter;
 use rusqlite::types::Value;
 
-use super::{SqliteStore, delete, runs, stages, stats};
+use super::{SqliteStore, delete, hooks, runs, stages, stats};
 use crate::domain::flow::record::RunFilter;
 
 impl SqliteStore {
@@ -26,9 +26,10 @@ impl SqliteStore {
         let nothing = |count| vec![Value::Null; count];
         vec![
             ("unfinished runs", self.plan(runs::UNFINISHED, vec![])),
+            ("commands after runs", self.plan(hooks::OPEN, vec![])),
             ("the stages of a run", self.plan(stages::STAGES, nothing(1))),
             ("failing stages", self.plan(stats::FAILING, nothing(1))),
-            ("retries of a checkpoint", self.plan(stages::RETRIES, nothing(5))),
+            ("retries of a checkpoint", self.plan(stages::RETRIES, nothing(6))),
             ("who reuses checkpoints of a run", self.plan(delete::USERS, nothing(1))),
         ]
     }

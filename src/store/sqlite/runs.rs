@@ -1,5 +1,7 @@
 //! Runs as they are read: one, whole; or a list.
 
+use std::time::Duration;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
@@ -7,16 +9,18 @@ use super::fail::{Fail, broken};
 use super::pack::{unpack, unpack_text};
 use super::stages::{of_run, time};
 use super::values::{Nanos, int, uint};
-use super::{begin, search};
+use super::{begin, hooks, search};
 use crate::domain::flow::ids::{BranchName, Hash, RunId};
 use crate::domain::flow::record::{Branch, RunFilter, RunRecord};
 use crate::domain::json::JsonMap;
 use crate::ports::store::StoredRun;
 
-const COLUMNS: &str = "SELECT run_id, number, flow, hash, status, cause, runs.error, started_at, ended_at, \
-     duration_seconds, cost, parent, root, caller, retry_from, retry_depth, key, deadline, branch, created_at, \
-     runs.id, epoch, holder, approve_all, value, value_size \
-     FROM runs JOIN definitions ON definitions.id = definition JOIN inputs ON inputs.run = runs.id";
+const COLUMNS: &str = "SELECT run_id, runs.number, flow, hash, status, cause, runs.error, runs.started_at, \
+     runs.ended_at, duration_seconds, cost, parent, root, caller, retry_from, retry_depth, key, deadline, branch, \
+     created_at, runs.id, epoch, holder, approve_all, value, value_size, time_left, hooks.name, hooks.number, verdict, exit_code, \
+     signal, hooks.started_at, hooks.ended_at, log, hooks.error \
+     FROM runs JOIN definitions ON definitions.id = definition JOIN inputs ON inputs.run = runs.id \
+     LEFT JOIN hooks ON hooks.run = runs.id";
 
 /// Its inputs stand in columns of their own.
 fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
@@ -43,6 +47,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         branch: row.get(18)?,
         created_at: row.get::<_, Nanos>(19)?.0,
         stages: None,
+        hook: hooks::of(row, 27)?,
     })
 }
 
@@ -53,7 +58,13 @@ pub(super) fn run(connection: &Connection, run: &RunId) -> Result<Option<StoredR
     let mut record = record(row)?;
     record.inputs = unpack(row, 24).map_err(|cause| broken(format!("read the inputs of {run}"), cause))?;
     record.stages = Some(of_run(connection, row.get(20)?)?);
-    Ok(Some(StoredRun { record, epoch: uint(row.get(21)?), holder: row.get(22)?, approve_all: row.get(23)? }))
+    Ok(Some(StoredRun {
+        record,
+        epoch: uint(row.get(21)?),
+        holder: row.get(22)?,
+        approve_all: row.get(23)?,
+        time_left: row.get::<_, Option<i64>>(26)?.map(|left| Duration::from_nanos(uint(left))),
+    }))
 }
 
 pub(super) fn id(connection: &Connection, run: &RunId) -> Result<i64, Fail> {

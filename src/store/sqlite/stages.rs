@@ -1,16 +1,16 @@
 //! The rows below a run: its stages, their attempts and items.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::checkpoints::artifact;
 use super::commit::NO_ITEM;
-use super::fail::{Fail, broken};
+use super::fail::Fail;
 use super::pack::{Packed, unpack};
 use super::values::{Nanos, int, uint};
 use crate::domain::flow::change::ItemRecord;
-use crate::domain::flow::ids::{CheckpointId, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
 use crate::domain::flow::record::{Artifact, AttemptRecord, CheckpointRef, ItemCount, StageRecord};
 use crate::domain::flow::status::{Decision, Trigger};
 use crate::domain::time::Timestamp;
@@ -189,18 +189,16 @@ pub(super) fn items(
 pub(super) fn retries_of(
     connection: &Connection,
     root: &RunId,
+    branch: &BranchName,
     checkpoint: &CheckpointId,
-) -> Result<u32, Fail> {
-    connection
-        .prepare_cached(RETRIES)?
-        .query_row(
-            params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Trigger::Retry],
-            |row| row.get(0),
-        )
-        .optional()?
-        .ok_or_else(|| broken(format!("count the retries of {checkpoint}"), "there was no answer"))
+) -> Result<BTreeMap<StageName, u32>, Fail> {
+    let mut query = connection.prepare_cached(RETRIES)?;
+    let of = params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Trigger::Retry, branch];
+    let found = query.query_map(of, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
-pub(super) const RETRIES: &str = "SELECT count(*) FROM checkpoints CROSS JOIN stages ON stages.checkpoint = checkpoints.id \
-     CROSS JOIN runs ON runs.id = stages.run \
-     WHERE checkpoints.root = ? AND checkpoints.stage = ? AND version = ? AND decision = ? AND cause = ?";
+pub(super) const RETRIES: &str = "SELECT retry_from, count(*) FROM checkpoints \
+     CROSS JOIN stages ON stages.checkpoint = checkpoints.id CROSS JOIN runs ON runs.id = stages.run \
+     WHERE checkpoints.root = ? AND checkpoints.stage = ? AND version = ? AND decision = ? AND cause = ? \
+     AND runs.branch = ? AND retry_from IS NOT NULL GROUP BY retry_from";

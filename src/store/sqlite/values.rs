@@ -1,5 +1,7 @@
 //! Our words, names and times as columns.
 
+use std::time::Duration;
+
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use serde::Deserialize;
@@ -7,7 +9,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as WordError;
 
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::status::{Approval, Decision, Reason, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
@@ -46,7 +48,7 @@ macro_rules! words {
 }
 
 names!(BranchName, FlowName, Hash, RunId, StageName);
-words!(Approval, Decision, Reason, RunStatus, StageStatus, Trigger, Verdict);
+words!(Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger, Verdict);
 
 impl ToSql for CheckpointId {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -82,6 +84,11 @@ impl FromSql for Nanos {
 /// A time that may be missing.
 pub(super) fn at(time: Option<Timestamp>) -> Option<Nanos> {
     time.map(Nanos)
+}
+
+/// A span of time that may be missing.
+pub(super) fn nanos(span: Option<Duration>) -> Option<i64> {
+    span.map(|span| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// A number that never comes near the limits of a column.

@@ -1,8 +1,12 @@
 //! What every store has to do.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::*;
-use crate::domain::flow::record::{Branch, CheckpointRef, ItemCount, RunFilter};
-use crate::ports::store::{FailingStage, Held, MAX_STATE_BYTES, StoreError};
+use crate::domain::flow::record::{Branch, CheckpointRef, HookRecord, ItemCount, RunFilter};
+use crate::domain::flow::status::Hook;
+use crate::ports::store::{Adopter, FailingStage, Held, MAX_STATE_BYTES, StoreError};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 
@@ -40,6 +44,7 @@ contract!(
     attempts_are_replaced_and_costs_summed_up,
     items_are_kept_until_the_stage_is_reset,
     a_stage_adopts_an_edit,
+    what_is_left_of_its_time_and_that_nobody_is_asked_is_kept,
     approval_is_bound_to_the_bytes,
     judging_is_part_of_a_batch,
     branches_have_one_name_each,
@@ -47,6 +52,7 @@ contract!(
     runs_are_filtered,
     runs_are_searched,
     unfinished_runs_are_the_oldest_first,
+    a_command_after_a_run_is_open_until_its_end_is_written,
     retries_of_a_checkpoint_are_counted,
     objects_are_listed_once,
     history_is_counted,
@@ -245,7 +251,7 @@ fn unknown_things_are_refused(store: &mut dyn Store) {
     };
     broken(store.commit(&changes(&nobody, done("a"))).map(drop), "video-9");
     broken(store.take_over(&nobody, "pid 2").map(drop), "video-9");
-    broken(store.add_checkpoint(&nobody, &nobody, &new_checkpoint("a")).map(drop), "video-9");
+    broken(store.add_checkpoint(&nobody, &nobody, &new_checkpoint("a"), &[]).map(drop), "video-9");
     let adopt = What::Adopt { stage: stage("a"), checkpoint: cp("a@4") };
     broken(store.commit(&changes(&run, vec![adopt])).map(drop), "a@4");
     broken(store.begin(&retry_of(&run, &nobody, &["a@4"], &[])).map(drop), "a@4");
@@ -277,7 +283,7 @@ fn versions_count_by_lineage(store: &mut dyn Store) {
     let wild = NewRun { branch: branch("wild"), ..retry_of(&root, &root, &[], &["a", "b"]) };
     let wild = begin(store, &wild);
     assert_eq!(commit(store, &wild, done("a"))[1], Some(cp("a@2")));
-    assert_eq!(store.add_checkpoint(&root, &root, &new_checkpoint("a")).unwrap(), cp("a@3"));
+    assert_eq!(store.add_checkpoint(&root, &root, &new_checkpoint("a"), &[]).unwrap(), cp("a@3"));
     let other = begin(store, &new_run(&["a"]));
     assert_eq!(commit(store, &other, done("a"))[1], Some(cp("a@1")));
 
@@ -429,15 +435,39 @@ fn a_stage_adopts_an_edit(store: &mut dyn Store) {
         created_by: Some("anna".into()),
         ..new_checkpoint("a")
     };
-    assert_eq!(store.add_checkpoint(&run, &run, &edit).unwrap(), cp("a@2"));
+    assert_eq!(store.add_checkpoint(&run, &run, &edit, &[]).unwrap(), cp("a@2"));
     // Nobody uses it before somebody says so.
-    let a = store.run(&run).unwrap().unwrap().stages()[0].clone();
-    assert_eq!(a.checkpoint.map(|one| one.id), Some(cp("a@1")));
+    let named = |store: &mut dyn Store| {
+        let a = store.run(&run).unwrap().unwrap().stages()[0].clone();
+        let named = a.checkpoint.unwrap();
+        (named.id, named.approval, a.outputs.unwrap(), a.artifacts)
+    };
+    assert_eq!(named(store).0, cp("a@1"));
     commit(store, &run, vec![What::Adopt { stage: stage("a"), checkpoint: cp("a@2") }]);
-    let a = store.run(&run).unwrap().unwrap().stages()[0].clone();
-    let named = a.checkpoint.unwrap();
-    assert_eq!((named.id, named.approval), (cp("a@2"), Approval::Pending));
-    assert_eq!((a.outputs.unwrap(), a.artifacts), (edit.outputs, vec![]));
+    assert_eq!(named(store), (cp("a@2"), Approval::Pending, edit.outputs.clone(), vec![]));
+    // Made and adopted at once; or neither, where somebody else writes the run.
+    let epoch = store.take_over(&run, "pid 2").unwrap();
+    let stale = Adopter { run: run.clone(), epoch: epoch - 1, also: Vec::new() };
+    let refused = store.add_checkpoint(&run, &run, &edit, &[stale]);
+    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
+    assert_eq!(store.checkpoint(&run, &cp("a@3")).unwrap(), None);
+    let holder = Adopter { run: run.clone(), epoch, also: Vec::new() };
+    assert_eq!(store.add_checkpoint(&run, &run, &edit, &[holder]).unwrap(), cp("a@3"));
+    assert_eq!(named(store).0, cp("a@3"));
+}
+
+fn what_is_left_of_its_time_and_that_nobody_is_asked_is_kept(store: &mut dyn Store) {
+    let run = begin(store, &new_run(&["a"]));
+    let kept = |store: &mut dyn Store| {
+        let stored = store.run(&run).unwrap().unwrap();
+        (stored.record.deadline, stored.time_left, stored.approve_all)
+    };
+    assert_eq!(kept(store), (Some(at(3600)), None, false));
+    let left = Some(Duration::from_millis(1500));
+    commit(store, &run, vec![What::Limit { deadline: None, left }, What::AskNobody]);
+    assert_eq!(kept(store), (None, left, true));
+    commit(store, &run, vec![What::Limit { deadline: Some(at(9)), left: None }]);
+    assert_eq!(kept(store), (Some(at(9)), None, true));
 }
 
 fn approval_is_bound_to_the_bytes(store: &mut dyn Store) {
@@ -460,6 +490,7 @@ fn approval_is_bound_to_the_bytes(store: &mut dyn Store) {
     let after = store.checkpoint(&run, &cp("a@1")).unwrap().unwrap();
     assert_eq!((after.approval, after.approved_by.as_deref()), (Approval::Approved, Some("anna")));
     assert_eq!((after.approved_at, after.note.as_deref()), (Some(at(20)), Some("good")));
+    assert_eq!(after.rewind_to, None);
     assert_eq!(
         store.run(&run).unwrap().unwrap().stages()[0].checkpoint.as_ref().map(|one| one.approval),
         Some(Approval::Approved)
@@ -621,19 +652,56 @@ fn unfinished_runs_are_the_oldest_first(store: &mut dyn Store) {
     assert_eq!(store.unfinished().unwrap(), [runs[1].clone(), runs[3].clone()]);
 }
 
+fn a_command_after_a_run_is_open_until_its_end_is_written(store: &mut dyn Store) {
+    let [one, two] = [(); 2].map(|()| begin(store, &new_run(&["a"])));
+    commit(store, &two, vec![run_is(RunStatus::Failed), What::Hook(Hook::OnFailure)]);
+    commit(store, &one, vec![run_is(RunStatus::Succeeded), What::Hook(Hook::OnSuccess)]);
+    assert_eq!(store.open_hooks().unwrap(), [one.clone(), two.clone()]);
+    let hook_of = |store: &mut dyn Store, run| store.run(run).unwrap().unwrap().record.hook;
+    assert_eq!(hook_of(store, &two), Some(HookRecord::of(Hook::OnFailure)));
+    let again = HookRecord { number: 2, ..HookRecord::of(Hook::OnFailure) };
+    store.set_hook(&two, &again).unwrap();
+    assert_eq!(store.open_hooks().unwrap(), [one.clone(), two.clone()]);
+    let ended = HookRecord {
+        verdict: Some(Verdict::Exit),
+        exit_code: Some(3),
+        error: Some("exit 3".into()),
+        started_at: Some(at(7)),
+        ended_at: Some(at(8)),
+        log: Some("on_failure_2.log".into()),
+        ..again
+    };
+    store.set_hook(&two, &ended).unwrap();
+    assert_eq!(store.open_hooks().unwrap(), std::slice::from_ref(&one));
+    assert_eq!(hook_of(store, &two), Some(ended.clone()));
+    let listed = store.runs(&RunFilter::default()).unwrap();
+    assert_eq!((&listed[0].hook, &listed[1].hook), (&Some(ended), &Some(HookRecord::of(Hook::OnSuccess))));
+    store.delete(&one, false).unwrap();
+    assert_eq!(store.open_hooks().unwrap(), []);
+}
+
 fn retries_of_a_checkpoint_are_counted(store: &mut dyn Store) {
     let root = failed_run(store);
-    assert_eq!(store.retries_of(&root, &cp("a@1")).unwrap(), 0);
+    let of = |store: &mut dyn Store, id: &str| store.retries_of(&root, &BranchName::main(), &cp(id)).unwrap();
+    assert_eq!(of(store, "a@1"), BTreeMap::new());
     for expected in 1..=2 {
         let retry = begin(store, &retry_of(&root, &root, &["a@1"], &["b"]));
         commit(store, &retry, vec![run_is(RunStatus::Failed)]);
-        assert_eq!(store.retries_of(&root, &cp("a@1")).unwrap(), expected);
+        assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), expected)]));
     }
     // One that goes on from it is no retry.
     let onward = NewRun { trigger: Trigger::Continue, ..retry_of(&root, &root, &["a@1"], &["b"]) };
-    begin(store, &onward);
-    assert_eq!(store.retries_of(&root, &cp("a@1")).unwrap(), 2);
-    assert_eq!(store.retries_of(&root, &cp("b@1")).unwrap(), 0);
+    let onward = begin(store, &onward);
+    commit(store, &onward, vec![run_is(RunStatus::Failed)]);
+    // Nor is one from further on a retry from there.
+    begin(store, &retry_of(&root, &root, &["a@1"], &["c", "d"]));
+    assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), 2), (stage("c"), 1)]));
+    assert_eq!(of(store, "b@1"), BTreeMap::new());
+    // Nor is one on another branch a retry on this one.
+    let draft = BranchName::trusted("draft");
+    begin(store, &NewRun { branch: draft.clone(), ..retry_of(&root, &root, &["a@1"], &["b"]) });
+    assert_eq!(store.retries_of(&root, &draft, &cp("a@1")).unwrap(), BTreeMap::from([(stage("b"), 1)]));
+    assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), 2), (stage("c"), 1)]));
 }
 
 fn objects_are_listed_once(store: &mut dyn Store) {
@@ -740,7 +808,7 @@ fn nothing_remains_of_what_was_deleted(store: &mut dyn Store) {
     store.delete(&retry, false).unwrap();
     assert_eq!(store.checkpoint(&root, &cp("a@2")).unwrap(), None);
     // Its version is not given to anything else.
-    assert_eq!(store.add_checkpoint(&root, &root, &new_checkpoint("a")).unwrap(), cp("a@3"));
+    assert_eq!(store.add_checkpoint(&root, &root, &new_checkpoint("a"), &[]).unwrap(), cp("a@3"));
 
     store.delete(&root, false).unwrap();
     assert_eq!(store.run(&root).unwrap(), None);

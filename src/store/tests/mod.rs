@@ -87,6 +87,7 @@ fn retry_of(parent: &RunId, root: &RunId, reuse: &[&str], execute: &[&str]) -> N
         trigger: Trigger::Retry,
         parent: Some(parent.clone()),
         root: Some(root.clone()),
+        retry_from: execute.first().map(|name| stage(name)),
         retry_depth: 1,
         stages: reuse.iter().map(reused).chain(execute.iter().map(|name| new_stage(name))).collect(),
         ..new_run(&[])
@@ -189,6 +190,7 @@ fn judgement(of: &str, content: &str, from: Approval, to: Approval) -> Judgement
         who: "anna".into(),
         at: at(20),
         note: Some("good".into()),
+        rewind_to: None,
     }
 }
 

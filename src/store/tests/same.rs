@@ -1,12 +1,13 @@
 //! Whatever is done, in whatever order: a file and the memory give the same answers.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::domain::flow::record::{Branch, RunFilter};
-use crate::ports::store::StoreError;
+use crate::ports::store::{Adopter, StoreError};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::SqliteStore;
 
@@ -16,7 +17,7 @@ const STAGES: [&str; 3] = ["a", "b", "c"];
 enum Act {
     Begin { flow: u8, parent: Option<u8>, reuse: Option<u8>, queued: bool, key: Option<u8>, wild: bool },
     Commit(Vec<(u8, bool, Happened)>),
-    Edit { run: u8, stage: u8 },
+    Edit { run: u8, stage: u8, adopt: bool, current: bool },
     Judge { run: u8, version: u8, approve: bool },
     Fork { run: u8, version: u8 },
     TakeOver(u8),
@@ -33,6 +34,8 @@ enum Happened {
     Adopt(u8, u8),
     Judge(u8),
     Reset(u8),
+    Limit(Option<u8>),
+    AskNobody,
 }
 
 fn happened() -> impl Strategy<Value = Happened> {
@@ -47,6 +50,8 @@ fn happened() -> impl Strategy<Value = Happened> {
         (stage.clone(), 1..4_u8).prop_map(|(stage, version)| Happened::Adopt(stage, version)),
         (1..4_u8).prop_map(Happened::Judge),
         stage.prop_map(Happened::Reset),
+        proptest::option::of(0..9_u8).prop_map(Happened::Limit),
+        Just(Happened::AskNobody),
     ]
 }
 
@@ -66,7 +71,8 @@ fn act() -> impl Strategy<Value = Act> {
             Act::Begin { flow, parent, reuse, queued, key, wild }
         }),
         8 => proptest::collection::vec(one, 1..3).prop_map(Act::Commit),
-        1 => (run.clone(), 0..3_u8).prop_map(|(run, stage)| Act::Edit { run, stage }),
+        1 => (run.clone(), 0..3_u8, any::<bool>(), proptest::bool::weighted(0.9))
+            .prop_map(|(run, stage, adopt, current)| Act::Edit { run, stage, adopt, current }),
         1 => (run.clone(), 1..3_u8, any::<bool>())
             .prop_map(|(run, version, approve)| Act::Judge { run, version, approve }),
         1 => (run.clone(), 1..3_u8).prop_map(|(run, version)| Act::Fork { run, version }),
@@ -118,6 +124,11 @@ fn what(happened: &Happened) -> What {
         Happened::Judge(version) => {
             What::Judge(judgement(&format!("a@{version}"), "a", Approval::Pending, Approval::Approved))
         }
+        Happened::Limit(left) => What::Limit {
+            deadline: left.is_none().then(|| at(7)),
+            left: left.map(|left| Duration::from_secs(left.into())),
+        },
+        Happened::AskNobody => What::AskNobody,
         Happened::Reset(of) => {
             What::Reset { stage: a_stage(*of), reason: Reason::Rejected, feedback: Some("again".into()) }
         }
@@ -164,12 +175,19 @@ fn perform(store: &mut dyn Store, act: &Act) -> String {
             let all: Vec<_> = all.iter().map(|one| change(store, one)).collect();
             store.commit(&all).map_or_else(told, |made| format!("{made:?}"))
         }
-        Act::Edit { run, stage } => {
+        Act::Edit { run, stage, adopt, current } => {
             let run = pick(store, *run);
             let root = root_of(store, &run);
             let new =
                 NewCheckpoint { edited_from: Some(cp("a@1")), ..new_checkpoint(STAGES[usize::from(*stage)]) };
-            store.add_checkpoint(&root, &run, &new).map_or_else(told, |made| made.to_string())
+            let epoch = store.run(&run).unwrap().map_or(1, |run| run.epoch);
+            let adopter = Adopter {
+                run: run.clone(),
+                epoch: if *current { epoch } else { epoch - 1 },
+                also: Vec::new(),
+            };
+            let adopters = if *adopt { vec![adopter] } else { Vec::new() };
+            store.add_checkpoint(&root, &run, &new, &adopters).map_or_else(told, |made| made.to_string())
         }
         Act::Judge { run, version, approve } => {
             let run = pick(store, *run);
@@ -217,7 +235,7 @@ fn all_of(store: &mut dyn Store) -> String {
             tell(&store.lock(root, &branch(name)).unwrap());
         }
         for version in 1..4 {
-            tell(&store.retries_of(root, &cp(&format!("a@{version}"))).unwrap());
+            tell(&store.retries_of(root, &BranchName::main(), &cp(&format!("a@{version}"))).unwrap());
             tell(&store.checkpoint(root, &cp(&format!("a@{version}"))).unwrap());
         }
     }

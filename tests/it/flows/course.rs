@@ -213,3 +213,28 @@ fn without_a_supervisor_a_run_brings_one_along() {
         (&json!("run_ended"), &json!("f-3"), &json!("succeeded"))
     );
 }
+
+#[test]
+fn whoever_follows_is_told_of_every_stage_once_however_slowly_they_read() {
+    // More than may wait for a reader.
+    const MANY: usize = 1100;
+    let one = |number: usize| json!({ "name": format!("s{number}"), "command": ["true"] });
+    let stages: Vec<Value> = (0..MANY).map(one).collect();
+    let flows = Flows::new(&json!({ "f": { "stages": stages } }));
+    let mut command = flows.space.command(&["run", "f", "--output", "json"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("a run", || flows.count() == 2);
+    flows.until("f-1", "succeeded");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let told = String::from_utf8(output.stdout).unwrap();
+    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ended = told.iter().filter(|line| line["event"] == "stage_ended");
+    let mut ended: Vec<&str> = ended.map(|line| line["stage"].as_str().unwrap()).collect();
+    ended.sort_unstable();
+    let mut all: Vec<String> = (0..MANY).map(|number| format!("s{number}")).collect();
+    all.sort_unstable();
+    assert_eq!(ended, all);
+    let ends = told.iter().filter(|line| line["event"] == "run_ended").count();
+    assert_eq!((ends, &told.last().unwrap()["event"]), (1, &json!("run_ended")));
+}

@@ -2,6 +2,7 @@
 
 mod course;
 mod foreach;
+mod hooks;
 mod output;
 mod refusals;
 mod retry;

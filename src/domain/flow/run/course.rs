@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Effect, Index, Launch, Moment, Run, Turn, Unit, UnitKey, UnitPhase};
+use super::{Deadline, Effect, Index, Launch, Limit, Moment, Run, Turn, Unit, UnitKey, UnitPhase};
 use crate::domain::flow::change::{ItemRecord, What};
 use crate::domain::flow::ids::Hash;
 use crate::domain::flow::news::News;
@@ -47,17 +47,38 @@ impl Run {
         self.status = RunStatus::Running;
         self.ending = None;
         self.ended_at = None;
-        if self.started.is_none() {
-            self.started = Some(at.now);
-            self.deadline = self.spec.timeout.map(|timeout| {
-                let deadline = at.now.mono.plus(timeout);
-                super::Deadline { at: deadline, wall: at.now.wall_at(deadline) }
-            });
+        let left = match self.limit {
+            _ if self.started.is_none() => self.spec.timeout,
+            Some(Limit::Left(left)) => Some(left),
+            Some(Limit::Until(_)) | None => None,
+        };
+        self.started.get_or_insert(at.now);
+        if let Some(left) = left {
+            let deadline = at.now.mono.plus(left);
+            self.limit = Some(Limit::Until(Deadline { at: deadline, wall: at.now.wall_at(deadline) }));
+            turn.changes.push(self.limit_change());
         }
-        if let Some(deadline) = self.deadline {
+        if let Some(deadline) = self.deadline() {
             turn.after.push(Effect::Deadline { at: deadline.at });
         }
         turn.changes.push(self.change(None, None));
+    }
+
+    /// Nothing of it runs any more, and it has not ended.
+    pub(super) fn stop_clock(&mut self, at: Moment, turn: &mut Turn) {
+        if let Some(deadline) = self.deadline() {
+            self.limit = Some(Limit::Left(deadline.at.since(at.now.mono)));
+            turn.changes.push(self.limit_change());
+        }
+    }
+
+    fn limit_change(&self) -> What {
+        let deadline = self.deadline().map(|deadline| deadline.wall);
+        let left = self.limit.and_then(|limit| match limit {
+            Limit::Left(left) => Some(left),
+            Limit::Until(_) => None,
+        });
+        What::Limit { deadline, left }
     }
 
     pub(super) fn change(&self, ended_at: Option<Timestamp>, duration_seconds: Option<f64>) -> What {
@@ -186,6 +207,7 @@ impl Run {
                     let stage = self.stage(index).name.clone();
                     turn.changes.push(What::Item { stage, item: record, all });
                 }
+                None if unit.phase == UnitPhase::Failed => {}
                 None => waiting.push_back(item),
             }
             self.stages[index].units.push(unit);
@@ -227,7 +249,7 @@ impl Run {
             value,
             attempt: past.attempt,
             used: past.used,
-            phase: UnitPhase::Ready,
+            phase: if past.exhausted { UnitPhase::Failed } else { UnitPhase::Ready },
             failures: past.failures,
             result: None,
             due: past.due,
@@ -249,7 +271,9 @@ impl Run {
                 if let Some(unit) = self.unit_mut(key) {
                     unit.phase = UnitPhase::Backoff { until };
                 }
-                self.stages[key.stage].status = StageStatus::Backoff;
+                if key.item.is_none() {
+                    self.stages[key.stage].status = StageStatus::Backoff;
+                }
                 turn.after.push(Effect::Timer { unit: key, at: until });
             }
             None => {

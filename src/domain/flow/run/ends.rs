@@ -160,6 +160,11 @@ impl Run {
             unit.phase = UnitPhase::Failed;
             record.error = Some(all_attempts(error, &unit.failures));
             self.note(key, record, turn);
+            if key.item.is_some() {
+                // Its attempts count from the start of the stage, which is to be on record while other items go on.
+                let stage = &self.stages[key.stage];
+                turn.changes.push(stage.change(&self.stage(key.stage).name, None));
+            }
             self.leave_seat(key, at, turn);
             return;
         }
@@ -302,6 +307,7 @@ impl Run {
         }
         if self.waiting > 0 {
             self.status = RunStatus::Waiting;
+            self.stop_clock(at, turn);
             turn.changes.push(self.change(None, None));
             turn.after.push(Effect::Rested(self.status));
             return;
@@ -327,9 +333,13 @@ impl Run {
                 (stage.status == StageStatus::Failed).then(|| format!("{}: {error}", spec.name))
             });
         }
+        if self.status == RunStatus::Interrupted {
+            self.stop_clock(at, turn);
+        }
         self.ended_at = Some(at.now.wall);
         let took = self.started.map(|started| seconds_between(started.wall, at.now.wall));
         turn.changes.push(self.change(Some(at.now.wall), took));
+        turn.changes.extend(self.spec.hook(self.status).map(What::Hook));
         turn.news.push(News::RunEnded {
             run: self.id.clone(),
             status: self.status,

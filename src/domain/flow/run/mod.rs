@@ -28,6 +28,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::change::What;
 use super::graph::Graph;
@@ -73,7 +74,7 @@ pub struct Run {
     pub error: Option<String>,
     pub started: Option<Now>,
     pub ended_at: Option<Timestamp>,
-    pub deadline: Option<Deadline>,
+    pub limit: Option<Limit>,
     /// Nobody is asked.
     pub approve_all: bool,
     pub stages: Vec<Stage>,
@@ -96,6 +97,14 @@ pub struct Run {
     ending: Option<Ending>,
     /// Attempts that live already, from before this supervisor.
     claims: BTreeMap<UnitKey, u32>,
+}
+
+/// How long the whole run may take. Its clock stands still while nothing of it runs: the time for which it only waits for
+/// a person, or lies interrupted, is not its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    Until(Deadline),
+    Left(Duration),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +155,8 @@ pub struct Stage {
 struct Past {
     attempt: u32,
     used: u32,
+    /// No retry is left.
+    exhausted: bool,
     failures: Vec<(u32, String)>,
     /// The backoff that it was in.
     due: Option<Mono>,
@@ -275,6 +286,13 @@ impl Run {
 
     pub fn find(&self, name: &StageName) -> Option<Index> {
         self.graph.index(name)
+    }
+
+    pub fn deadline(&self) -> Option<Deadline> {
+        match self.limit? {
+            Limit::Until(deadline) => Some(deadline),
+            Limit::Left(_) => None,
+        }
     }
 
     /// Something waits for a person.

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Deadline, Past, Run, Stage, UnitKey};
+use super::{Deadline, Limit, Past, Run, Stage, UnitKey};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::hashes::{Chain, Ended};
 use crate::domain::flow::record::{AttemptRecord, Checkpoint, RunRecord, StageRecord};
-use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::spec::{FlowSpec, StageRetry};
 use crate::domain::flow::state::State;
 use crate::domain::flow::status::{RunStatus, StageStatus};
+use crate::domain::retry;
 use crate::domain::time::{Mono, Now, Timestamp};
 
 /// Everything that a run is put together from.
@@ -22,6 +24,7 @@ pub struct Restored {
     /// In the order of the flow.
     pub stages: Vec<RestoredStage>,
     pub approve_all: bool,
+    pub time_left: Option<Duration>,
     /// Where the flow does not say.
     pub max_parallel: u32,
     /// Attempts that live, or ended while nobody looked.
@@ -37,18 +40,16 @@ pub struct RestoredStage {
 
 impl Run {
     pub fn restore(from: Restored, now: Now) -> Self {
-        let Restored { record, spec, graph, stages, approve_all, max_parallel, claims } = from;
+        let Restored { record, spec, graph, stages, approve_all, time_left, max_parallel, claims } = from;
         let mut made = HashMap::new();
         let restore = |(index, stage): (usize, RestoredStage)| {
-            let restored = restore(&stage, now);
+            let restored = restore(&stage, &spec.stages[index].retry, now);
             made.extend(stage.checkpoint.map(|checkpoint| (index, checkpoint)));
             restored
         };
         let stages: Vec<Stage> = stages.into_iter().enumerate().map(restore).collect();
         let started = record.started_at.map(|wall| Now { mono: mono_of(wall, now), wall });
-        // One that was queued has had none written down.
-        let from_start = || Some(started?.wall_at(started?.mono.plus(spec.timeout?)));
-        let deadline = record.deadline.or_else(from_start);
+        let until = record.deadline.map(|wall| Limit::Until(Deadline { at: mono_of(wall, now), wall }));
         let mut run = Self {
             max_parallel: spec.max_parallel.unwrap_or(max_parallel).max(1),
             id: record.run_id,
@@ -62,7 +63,7 @@ impl Run {
             error: record.error.filter(|_| record.status != RunStatus::Interrupted),
             started,
             ended_at: record.ended_at,
-            deadline: deadline.map(|wall| Deadline { at: mono_of(wall, now), wall }),
+            limit: until.or(time_left.map(Limit::Left)),
             approve_all,
             with_artifacts: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -109,7 +110,7 @@ impl Run {
     }
 }
 
-fn restore(from: &RestoredStage, now: Now) -> Stage {
+fn restore(from: &RestoredStage, retry: &StageRetry, now: Now) -> Stage {
     let RestoredStage { record, checkpoint } = from;
     let under_way = matches!(record.status, StageStatus::Running | StageStatus::Backoff);
     Stage {
@@ -130,11 +131,11 @@ fn restore(from: &RestoredStage, now: Now) -> Stage {
         items: None,
         seated: 0,
         good: checkpoint.as_ref().map_or(StageStatus::Succeeded, |checkpoint| checkpoint.status),
-        past: past(record, now),
+        past: past(record, retry, now),
     }
 }
 
-fn past(record: &StageRecord, now: Now) -> BTreeMap<Option<u32>, Past> {
+fn past(record: &StageRecord, retry: &StageRetry, now: Now) -> BTreeMap<Option<u32>, Past> {
     let mut past: BTreeMap<Option<u32>, Past> = BTreeMap::new();
     // After a rejection the count begins anew, the numbers go on.
     let since = if record.status == StageStatus::Pending { None } else { record.started_at };
@@ -142,17 +143,25 @@ fn past(record: &StageRecord, now: Now) -> BTreeMap<Option<u32>, Past> {
         let unit = past.entry(attempt.item).or_default();
         unit.attempt = unit.attempt.max(attempt.number);
         if counts(attempt, since) {
+            let waits = retry::delay(&retry.backoff, unit.used, 1.0);
+            unit.due = attempt.ended_at.map(|ended| mono_of(ended, now).plus(waits));
             unit.used += 1;
-            let error = attempt.error.clone().unwrap_or_default();
-            let bare = error.split(" (will retry ").next().unwrap_or_default().to_owned();
-            unit.failures.push((attempt.number, bare));
+            unit.exhausted = unit.used > retry.count;
+            unit.failures.push((attempt.number, bare(attempt.error.as_deref().unwrap_or_default())));
         }
     }
-    let due = record.retry_at.map(|wall| mono_of(wall, now));
+    // The row tells when a stage without items is due, also after an attempt that was not to blame.
     if let Some(unit) = past.get_mut(&None) {
-        unit.due = due;
+        unit.due = record.retry_at.map(|wall| mono_of(wall, now));
     }
     past
+}
+
+/// The error of an attempt, without what came of it.
+fn bare(error: &str) -> String {
+    let error = error.split(" (will retry ").next().unwrap_or_default();
+    let listed = error.find(" attempts failed; ").and_then(|at| error[..at].rfind(" ("));
+    listed.map_or(error, |at| &error[..at]).to_owned()
 }
 
 fn counts(attempt: &AttemptRecord, since: Option<Timestamp>) -> bool {

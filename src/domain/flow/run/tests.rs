@@ -39,6 +39,7 @@ struct World {
     seconds: u64,
     /// On record.
     record: RunRecord,
+    time_left: Option<Duration>,
     rows: BTreeMap<StageName, StageRecord>,
     checkpoints: BTreeMap<StageName, Checkpoint>,
     items: BTreeMap<StageName, Vec<(ItemRecord, Made)>>,
@@ -63,12 +64,14 @@ impl World {
             .zip(&spec.stages)
             .map(|(order, stage)| (stage.name.clone(), row(stage.name.as_str(), order, StageStatus::Pending)))
             .collect();
-        let run = restored(&record, &spec, &rows, &BTreeMap::new(), BTreeMap::new(), moment(0));
+        let at = moment(0);
+        let run = restored((&record, None), &spec, &rows, &BTreeMap::new(), BTreeMap::new(), at);
         let mut world = Self {
             run,
             spec,
             seconds: 0,
             record,
+            time_left: None,
             rows,
             checkpoints: BTreeMap::new(),
             items: BTreeMap::new(),
@@ -152,7 +155,8 @@ impl World {
                 (row.started_at, row.ended_at, row.checkpoint, row.error) = (None, None, None, None);
                 self.items.remove(&stage);
             }
-            What::Adopt { .. } | What::Judge(_) => {}
+            What::Limit { deadline, left } => (self.record.deadline, self.time_left) = (deadline, left),
+            What::Adopt { .. } | What::Judge(_) | What::AskNobody | What::Hook(_) => {}
         }
     }
 
@@ -250,7 +254,8 @@ impl World {
         }
         self.timers.clear();
         let at = moment(self.seconds);
-        self.run = restored(&self.record, &self.spec, &self.rows, &self.checkpoints, claims, at);
+        let record = (&self.record, self.time_left);
+        self.run = restored(record, &self.spec, &self.rows, &self.checkpoints, claims, at);
         if self.record.status == RunStatus::Running {
             self.step(Run::begin);
         }
@@ -290,7 +295,7 @@ fn moment(seconds: u64) -> Moment {
 }
 
 fn restored(
-    record: &RunRecord,
+    (record, time_left): (&RunRecord, Option<Duration>),
     spec: &Arc<FlowSpec>,
     rows: &BTreeMap<StageName, StageRecord>,
     checkpoints: &BTreeMap<StageName, Checkpoint>,
@@ -307,6 +312,7 @@ fn restored(
         graph: Arc::new(graph(spec)),
         stages: stages.collect(),
         approve_all: false,
+        time_left,
         max_parallel: 64,
         claims,
     };
@@ -576,6 +582,70 @@ fn what_was_interrupted_goes_on_whole_when_a_person_approves_a_part_of_it() {
     assert_eq!(world.lives(), ["b", "beside"]);
 }
 
+/// As the store does it: the rows first, then the machine.
+fn edit(world: &mut World, version: &str) {
+    let (new, stage) =
+        (crate::domain::flow::testing::checkpoint(version), version.split('@').next().unwrap());
+    let index = world.unit(stage).stage;
+    for what in world.run.rewind(index) {
+        match what {
+            What::Stage { stage, status, .. } => world.rows.get_mut(&stage).unwrap().status = status,
+            other => world.write(other),
+        }
+    }
+    world.rows.get_mut(&name(stage)).unwrap().checkpoint.as_mut().unwrap().id = new.id.clone();
+    world.checkpoints.insert(name(stage), new.clone());
+    world.step(|run, at| run.edited(new, at));
+}
+
+#[test]
+fn an_edit_of_what_was_built_on_waits_there_and_what_follows_is_executed_again() {
+    for dies in [false, true] {
+        let mut world = World::new(flow("s:\n b: s manual\n r: b\n beside: manual\n skipped: s when:draft"));
+        world.goes("s", End::Good);
+        world.goes("b", End::Good);
+        world.goes("beside", End::Good);
+        let before = world.words();
+        assert_eq!(before, "s=succeeded b=waiting r=pending beside=waiting skipped=skipped");
+        // Again and again, and one beside it.
+        for version in ["s@2", "s@3", "beside@2"] {
+            edit(&mut world, version);
+            assert_eq!(world.words(), "s=waiting b=pending r=pending beside=waiting skipped=pending");
+            assert_eq!((world.record.status, world.lives()), (RunStatus::Waiting, vec![]));
+        }
+        assert_eq!(world.told.last().unwrap().split(';').next(), Some("Waiting for you: f-12, beside@2"));
+        if dies {
+            world.dies_and_comes_back();
+        }
+        assert_eq!(world.run.open, 5);
+        let (s, beside) = (world.unit("s"), world.unit("beside"));
+        world.step(|run, at| run.approve(beside.stage, Some(judgement("beside@2")), at));
+        world.step(|run, at| run.approve(s.stage, Some(judgement("s@3")), at));
+        assert_eq!(world.lives(), ["b"]);
+        assert_eq!(world.words(), "s=succeeded b=pending r=pending beside=succeeded skipped=skipped");
+        world.goes("b", End::Good);
+        let b = world.unit("b");
+        assert_eq!(world.launched, [(s, 1), (beside, 1), (b, 1), (b, 2)]);
+        world.step(|run, at| run.approve(b.stage, Some(judgement("b@2")), at));
+        world.goes("r", End::Good);
+        assert_eq!(world.record.status, RunStatus::Succeeded);
+    }
+}
+
+#[test]
+fn an_edit_of_what_was_built_on_can_be_rejected() {
+    let mut world = World::new(flow("s:\n b: s manual"));
+    world.goes("s", End::Good);
+    world.goes("b", End::Good);
+    edit(&mut world, "s@2");
+    let s = world.unit("s");
+    world.step(|run, at| run.reject(s.stage, s.stage, Some(judgement("s@2")), "darker", at));
+    assert_eq!((world.lives(), world.words().as_str()), (vec!["s"], "s=pending b=pending"));
+    world.goes("s", End::Good);
+    world.goes("b", End::Good);
+    assert_eq!(world.words(), "s=succeeded b=waiting");
+}
+
 fn judgement(checkpoint: &str) -> Judgement {
     Judgement {
         checkpoint: CheckpointId::parse(checkpoint).unwrap(),
@@ -585,6 +655,7 @@ fn judgement(checkpoint: &str) -> Judgement {
         who: "ann".into(),
         at: at(0),
         note: None,
+        rewind_to: None,
     }
 }
 
@@ -623,7 +694,10 @@ fn items_that_were_done_are_not_done_again_and_one_that_fails_lets_the_others_en
     world.dies_and_comes_back();
     assert_eq!(world.live.keys().copied().collect::<Vec<_>>(), [item(1), item(2)]);
     world.ends(item(1), End::Bad);
-    assert_eq!(world.words(), "a=pending b=pending");
+    assert_eq!(world.words(), "a=running b=pending");
+    // It has had all its attempts, whoever supervises.
+    world.dies_and_comes_back();
+    assert_eq!(world.live.keys().copied().collect::<Vec<_>>(), [item(2)]);
     world.ends(item(2), End::Good);
     world.settles(item(2), End::Good);
     assert_eq!((world.words().as_str(), world.error("a")), ("a=failed b=not_run", "item 1: exit 1: no"));
@@ -651,14 +725,73 @@ fn a_backoff_and_its_count_outlive_the_supervisor() {
 }
 
 #[test]
+fn an_item_keeps_its_backoff_and_its_count_over_a_death() {
+    let live = |world: &World| world.live.keys().copied().collect::<Vec<_>>();
+    let mut world = World::new(fanning(1, "list"));
+    world.ends(item(0), End::Bad);
+    world.dies_and_comes_back();
+    // It keeps its seat, too.
+    assert_eq!(live(&world), [item(1)]);
+    assert!(world.time_passes());
+    assert_eq!((world.seconds, live(&world)), (1, vec![item(0), item(1)]));
+    world.ends(item(0), End::Bad);
+    world.dies_and_comes_back();
+    assert_eq!(live(&world), [item(1), item(2)]);
+    for number in [1, 2] {
+        world.ends(item(number), End::Good);
+        world.settles(item(number), End::Good);
+    }
+    assert_eq!(world.error("a"), "item 0: exit 1: no (2 attempts failed; 1: exit 1: no; 2: exit 1: no)");
+}
+
+#[test]
 fn a_queued_run_has_its_deadline_from_its_start_also_after_a_crash() {
     let mut spec = flow("a:");
     spec.timeout = Some(Duration::from_secs(5));
     let mut world = World::new(spec);
-    assert_eq!(world.record.deadline, None);
+    assert_eq!(world.record.deadline, Some(at(5)));
     world.seconds = 3;
     world.dies_and_comes_back();
-    assert_eq!(world.run.deadline.map(|deadline| deadline.wall), Some(at(5)));
+    assert_eq!(world.run.deadline().map(|deadline| deadline.wall), Some(at(5)));
+}
+
+#[test]
+fn while_a_run_only_waits_for_a_person_its_clock_stands_still() {
+    let mut spec = flow("a: manual\n b: a\n beside:");
+    spec.timeout = Some(Duration::from_secs(10));
+    let mut world = World::new(spec);
+    world.seconds = 2;
+    world.goes("a", End::Good);
+    // What runs beside it takes its time.
+    assert_eq!((world.record.deadline, world.time_left), (Some(at(10)), None));
+    world.seconds = 3;
+    world.goes("beside", End::Good);
+    assert_eq!(world.record.status, RunStatus::Waiting);
+    assert_eq!((world.record.deadline, world.time_left), (None, Some(Duration::from_secs(7))));
+    world.seconds = 1000;
+    world.step(Run::timed_out);
+    world.dies_and_comes_back();
+    world.step(Run::timed_out);
+    assert_eq!(world.record.status, RunStatus::Waiting);
+    let a = world.unit("a");
+    world.step(|run, at| run.approve(a.stage, Some(judgement("a@1")), at));
+    assert_eq!((world.record.deadline, world.time_left), (Some(at(1007)), None));
+    world.step(Run::timed_out);
+    assert_eq!((world.lives(), world.record.status), (vec!["b"], RunStatus::Running));
+    // An orderly end of the supervisor stops the clock, too; its death does not.
+    world.step(Run::interrupt);
+    assert_eq!((world.record.deadline, world.time_left), (None, Some(Duration::from_secs(7))));
+    world.seconds = 2000;
+    world.dies_and_comes_back();
+    world.step(Run::begin);
+    world.seconds = 2006;
+    world.dies_and_comes_back();
+    world.step(Run::timed_out);
+    assert_eq!(world.record.status, RunStatus::Running);
+    world.seconds = 2007;
+    world.step(Run::timed_out);
+    world.goes("b", End::Cut);
+    assert_eq!(world.record.error.as_deref(), Some("Flow execution timed out after 10 seconds"));
 }
 
 const STAGES: usize = 7;
@@ -823,8 +956,6 @@ proptest! {
 
     #[test]
     fn every_run_ends_as_its_stages_say_whatever_the_order_of_things(shape in shape(), dies in any::<bool>()) {
-        // An item that is exhausted is not on record as that, and is tried once more after a death.
-        let dies = dies && !shape.kinds.contains(&2);
         let world = play(&shape, dies, None);
         let expected = expected(&shape, &world.spec);
         let got: Vec<StageStatus> = world.spec.stages.iter().map(|one| world.rows[&one.name].status).collect();

@@ -210,6 +210,7 @@ pub(in crate::frontend::tui) fn plan() -> Plan {
         reason,
         detail: detail.map(str::to_owned),
         checkpoint: (decision == Decision::Reuse).then(|| CheckpointId { stage: stage(name), version: 1 }),
+        input: None,
         source_run_id: (decision == Decision::Reuse).then(|| id(11)),
     };
     Plan {

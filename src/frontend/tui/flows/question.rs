@@ -2,7 +2,7 @@
 //! a key comes to is returned; the update does it.
 
 use crate::domain::flow::ask::{Plan, RetryWish};
-use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Artifact, Checkpoint};
 use crate::domain::json::JsonMap;
 use crate::domain::keys::{ALWAYS_QUIT, Code, Key};
@@ -30,6 +30,7 @@ pub enum Question {
     /// What it would do stands beside it.
     Proceed {
         run: RunId,
+        branch: Option<BranchName>,
         checkpoint: Option<CheckpointId>,
         does: String,
     },
@@ -54,7 +55,7 @@ pub struct Typing {
 #[derive(Debug, Clone, PartialEq)]
 pub enum TypingWhat {
     /// What to do better.
-    Reject { run: RunId, checkpoint: CheckpointId, rewind_to: Option<StageName> },
+    Reject { run: RunId, checkpoint: CheckpointId, hash: Hash, rewind_to: Option<StageName> },
     /// How the branch is called.
     Fork { run: RunId, at: CheckpointId },
     /// The value of the first of these inputs.

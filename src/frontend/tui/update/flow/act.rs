@@ -155,12 +155,14 @@ pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
     let from = pane.and_then(RunPane::can_stage);
     let wish = RetryWish {
         run,
+        branch: None,
         from,
         set: JsonMap::new(),
         force: false,
         queue: false,
         dry_run: true,
         approve_all: false,
+        who: Some(model.setup.who.clone()),
         asker: None,
     };
     ask(model, "planning a retry", FlowRequest::Retry(wish))
@@ -208,7 +210,8 @@ fn reject(model: &mut Model) -> Vec<Cmd> {
     let pane = model.flows.pane.as_ref().filter(|_| model.place() == Place::Run);
     let selected = pane.and_then(|pane| pane.selected()).map(|stage| stage.name.clone());
     let rewind_to = selected.filter(|stage| *stage != checkpoint.id.stage);
-    let what = TypingWhat::Reject { run, checkpoint: checkpoint.id, rewind_to };
+    let (checkpoint, hash) = (checkpoint.id, checkpoint.hash);
+    let what = TypingWhat::Reject { run, checkpoint, hash, rewind_to };
     question(model, Question::Type(Typing::new(what)))
 }
 
@@ -240,12 +243,14 @@ fn proceed(model: &mut Model) -> Vec<Cmd> {
             Vec::new()
         }
         (Some(view), _) => {
-            let (does, checkpoint) = (view.reason.clone(), row.map(|row| row.id.clone()));
-            question(model, Question::Proceed { run, checkpoint, does })
+            let (branch, does) = (Some(view.branch.branch_name.clone()), view.reason.clone());
+            // What it takes on is what is said, even where the branch has moved on meanwhile.
+            let checkpoint = view.latest_checkpoint_id.clone();
+            question(model, Question::Proceed { run, branch, checkpoint, does })
         }
         (None, Some(row)) => {
             let (does, checkpoint) = (format!("goes on behind {}", row.id), Some(row.id.clone()));
-            question(model, Question::Proceed { run, checkpoint, does })
+            question(model, Question::Proceed { run, branch: None, checkpoint, does })
         }
         (None, None) => why_not(model, "Continue", |can| &can.proceed, "it is still being looked up"),
     }

@@ -18,7 +18,8 @@ pub(in super::super) fn press(model: &mut Model, mut question: Box<Question>, pr
         Answer::Yes => return yes(model, *question),
         Answer::Reject => {
             if let Question::Approve { run, checkpoint, .. } = *question {
-                let what = TypingWhat::Reject { run, checkpoint: checkpoint.id, rewind_to: None };
+                let (checkpoint, hash) = (checkpoint.id, checkpoint.hash);
+                let what = TypingWhat::Reject { run, checkpoint, hash, rewind_to: None };
                 model.dialog = Some(Dialog::Flow(Box::new(Question::Type(Typing::new(what)))));
             }
             return Vec::new();
@@ -52,11 +53,12 @@ fn yes(model: &mut Model, question: Question) -> Vec<Cmd> {
         Question::Retry { wish, .. } => ask(model, "retry", FlowRequest::Retry(wish)),
         Question::Approve { run, checkpoint, .. } => {
             let (stage, hash) = (Some(checkpoint.id.stage), Some(checkpoint.hash));
-            ask(model, "approving", FlowRequest::Approve(ApproveWish { run, stage, hash, who, note: None }))
+            let wish = ApproveWish { run, stage, hash, who, note: None, approve_all: false };
+            ask(model, "approving", FlowRequest::Approve(wish))
         }
         Question::Cancel { run } => ask(model, "cancelling", FlowRequest::Cancel { run }),
-        Question::Proceed { run, checkpoint, .. } => {
-            let wish = ContinueWish { run, checkpoint, force_retry: false, who, approve_all: false };
+        Question::Proceed { run, branch, checkpoint, .. } => {
+            let wish = ContinueWish { run, branch, checkpoint, force_retry: false, who, approve_all: false };
             ask(model, "continuing", FlowRequest::Continue(wish))
         }
         Question::Edit { run, checkpoint, selected } => {
@@ -74,9 +76,10 @@ fn typed(model: &mut Model, mut typing: Typing) -> Vec<Cmd> {
         TypingWhat::Reject { .. } if text.trim().is_empty() => {
             Some("say what to do better; the stage reads it".to_owned())
         }
-        TypingWhat::Reject { run, checkpoint, rewind_to } => {
+        TypingWhat::Reject { run, checkpoint, hash, rewind_to } => {
             let (run, stage, rewind_to) = (run.clone(), checkpoint.stage.clone(), rewind_to.clone());
-            let wish = RejectWish { run, stage, rewind_to, feedback: text, who };
+            let hash = Some(hash.clone());
+            let wish = RejectWish { run, stage, rewind_to, hash, feedback: text, who, approve_all: false };
             return ask(model, "rejecting", FlowRequest::Reject(wish));
         }
         TypingWhat::Fork { run, at } => match BranchName::parse(text.trim()) {

@@ -107,6 +107,8 @@ fn a_rejection_needs_words_and_may_go_further_back() {
     let cmds = asked(&press(&mut model, "w a r m e r Enter", &runs));
     let [FlowRequest::Reject(wish)] = &cmds[..] else { panic!("{cmds:?}") };
     assert_eq!((wish.feedback.as_str(), &wish.rewind_to), ("warmer", &None));
+    let pending = tree().0.into_iter().find(|one| one.id.to_string() == "storyboard@2").unwrap();
+    assert_eq!(wish.hash.as_ref(), Some(&pending.hash), "what was on the screen");
     answer(&mut model, cmds[0].clone(), FlowReply::Run { run: id(12), existing: true });
     // With the script selected, the run goes back to that.
     let cmds = asked(&press(&mut model, "g R x Enter", &runs));

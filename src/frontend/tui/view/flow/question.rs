@@ -200,7 +200,7 @@ fn draw_typing(frame: &mut Frame<'_>, model: &Model, typing: &Typing) {
     let theme = model.theme();
     let ground = theme.style(Ink::Dialog);
     let (title, hint, done) = match &typing.what {
-        TypingWhat::Reject { run, checkpoint, rewind_to } => {
+        TypingWhat::Reject { run, checkpoint, rewind_to, .. } => {
             let to = rewind_to.as_ref().unwrap_or(&checkpoint.stage);
             let hint = format!("{run} goes back to {to}, which reads this in RESTAGE_FEEDBACK.");
             (format!("Reject {checkpoint}: what should be better?"), hint, "reject")
