@@ -4,15 +4,16 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::follow::{self, Manner};
+use super::follow::{self, Line, Manner};
 use crate::cli::args::{ApproveMode, Global, Output};
-use crate::cli::engine::{self, Host};
+use crate::cli::engine::{self, Answered, Host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::flow_args::{ApproveArgs, DeleteArgs, ForkArgs, GcArgs, GoOn, RejectArgs, RunArg};
 use crate::cli::history::{History, unexpected};
 use crate::cli::output;
 use crate::cli::workspace::Workspace;
+use crate::control::client::{Client, Updates};
 use crate::domain::flow::ask::{ApproveWish, FlowReply, FlowRequest, ForkWish, RejectWish};
 use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
 use crate::domain::flow::may::{self, Judged};
@@ -143,17 +144,18 @@ fn judge(
         fresh: true,
     };
     let host = if wanted.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, None, async |client, mut updates| {
-        follow::listen(&client).await?;
+    engine::with(global, workspace, host, None, async |client, updates| {
+        let mut line = Line::new(workspace, client, updates);
+        follow::listen(&line.client).await?;
         // What is wrong with it is told by the answer to the request itself.
-        let before = follow::show(&client, run).await.ok();
+        let before = line.look(run).await.ok();
         let ended = before.as_ref().is_some_and(|shown| shown.run.status.is_final());
-        match client.flow(request).await {
+        match line.client.flow(request).await {
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
             Ok(other) => return Err(unexpected(act, &other)),
             Err(error) => return Err(Failure::of_client(act, &error)),
         }
-        let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&client));
+        let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&line.client));
         if !json {
             let next = if ended { format!("; {next}") } else { String::new() };
             let hash = judged.hash.as_str();
@@ -168,7 +170,7 @@ fn judge(
         if !follows {
             return Ok(Exit::Completed);
         }
-        follow::follow(&client, &mut updates, run, manner, before.as_deref()).await
+        follow::follow(&mut line, run, manner, before.as_deref()).await
     })
 }
 
@@ -202,7 +204,14 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
     let act = format!("unlock {}", args.run);
     let run = RunId::trusted(args.run.as_str());
     drop(History::open(workspace)?);
-    let reply = engine::ask(global, workspace, &act, &FlowRequest::Unlock { run: run.clone() })?;
+    let request = FlowRequest::Unlock { run: run.clone() };
+    let there = async |client: Client, _: Updates| match client.flow(request.clone()).await {
+        Ok(reply) => Ok(Some(reply)),
+        Err(error) if follow::is_end(&error) => Ok(None),
+        Err(error) => Err(Failure::of_client(&act, &error)),
+    };
+    let (Answered::There(reply) | Answered::OnRecord(reply)) =
+        engine::settle(global, workspace, &act, &request, there)?;
     if reply != FlowReply::Done {
         return Err(unexpected(&act, &reply));
     }
@@ -210,7 +219,7 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
         output::print_json(&serde_json::json!({ "run_id": run }))?;
     } else {
         output::remark(&format!(
-            "the lineage of {run} is free: restage retry {run}, or restage continue {run}"
+            "the lineage of {run} is free: restage continue {run} goes on with what was interrupted, restage retry starts anew from what has ended"
         ));
     }
     Ok(Exit::Completed)

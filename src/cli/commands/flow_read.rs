@@ -64,6 +64,9 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
         opened => opened?,
     };
     let runs = history.store.runs(&filter).map_err(|error| failed("list runs", &error))?;
+    if let Some(flow) = filter.flow.as_ref().filter(|_| runs.is_empty()) {
+        refuse_unknown(&mut history, workspace, flow)?;
+    }
     if json {
         return done(output::print_json(&runs));
     }
@@ -76,6 +79,20 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
         output::remark(&format!("the last {LISTED} are listed; --limit N lists more, --search finds others"));
     }
     Ok(Exit::Completed)
+}
+
+/// A flow that neither the config nor the history knows.
+fn refuse_unknown(history: &mut History<'_>, workspace: &Workspace, flow: &FlowName) -> Result<(), Failure> {
+    let any = RunFilter { flow: Some(flow.clone()), limit: Some(1), ..RunFilter::default() };
+    let ran = history.store.runs(&any).map_err(|error| failed("list runs", &error))?;
+    // What a config would say that cannot be read is not known.
+    let Ok(loaded) = settings::read(workspace, Missing::Warning) else { return Ok(()) };
+    let known: Vec<String> = loaded.spec.flows.iter().map(|flow| flow.name.to_string()).collect();
+    if !ran.is_empty() || known.iter().any(|name| name == flow.as_str()) {
+        return Ok(());
+    }
+    let refusal = Refusal::UnknownFlow { flow: flow.to_string(), known };
+    Err(Failure::of_refusal(format!("list the runs of {flow}"), &refusal))
 }
 
 fn status(word: &str) -> Result<RunStatus, Failure> {

@@ -8,7 +8,7 @@ use super::status::{Approval, RunStatus, StageStatus};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    #[error("{run} is still {status}")]
+    #[error("{run} is {}", still(*status))]
     StillRuns { run: RunId, status: RunStatus },
     #[error("{holder} is under way on branch {branch} of the same lineage")]
     RetryLives { run: RunId, holder: RunId, branch: BranchName },
@@ -129,6 +129,9 @@ impl Refusal {
     /// The way out.
     pub fn hint(&self) -> String {
         match self {
+            Self::StillRuns { run, status: RunStatus::Interrupted } => {
+                format!("go on with it: restage continue {run}; or end it for good: restage cancel {run}")
+            }
             Self::StillRuns { run, .. } | Self::Concurrent { other: run } => {
                 format!("wait for it, or end it: restage cancel {run}")
             }
@@ -229,6 +232,14 @@ fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {
     match waits {
         Some(at) => format!("waits at {at}"),
         None => format!("is {status}"),
+    }
+}
+
+fn still(status: RunStatus) -> String {
+    if status == RunStatus::Interrupted {
+        "interrupted, and has not ended".into()
+    } else {
+        format!("still {status}")
     }
 }
 

@@ -347,7 +347,7 @@ impl Oracle for Sight<'_> {
 }
 
 impl Engine {
-    fn desk(&mut self) -> Desk<'_> {
+    pub(super) fn desk(&mut self) -> Desk<'_> {
         Desk {
             store: self.store.as_mut(),
             objects: &self.objects,

@@ -29,6 +29,9 @@ impl Engine {
                 let status = active.run.status;
                 self.unresumed.remove(id);
                 self.active.insert(id.clone(), active);
+                if status != RunStatus::Waiting {
+                    self.resumed.insert(id.clone());
+                }
                 match status {
                     RunStatus::Running => {
                         self.hold(id);

@@ -211,7 +211,7 @@ impl Engine {
     }
 
     /// From here on nobody is asked in this run, and what waits of it is taken on.
-    fn ask_nobody(&mut self, id: &RunId, who: &str) -> Result<(), Refusal> {
+    pub(super) fn ask_nobody(&mut self, id: &RunId, who: &str) -> Result<(), Refusal> {
         self.ready(id)?;
         self.step(id, Run::ask_nobody);
         let record = self.now(id)?;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::desk::Prepared;
+use super::desk::{Desk, Prepared};
 use super::load::{fresh_row, store};
-use crate::domain::flow::ask::{FlowReply, Planned, RetryWish};
+use crate::domain::flow::ask::{FlowReply, Plan, Planned, RetryWish};
 use crate::domain::flow::change::{NewCheckpoint, NewRun, NewStage};
 use crate::domain::flow::hashes;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
@@ -65,8 +65,14 @@ impl Wanted {
     }
 }
 
-impl Engine {
-    pub(super) fn retry(&mut self, wish: RetryWish) -> Result<FlowReply, Refusal> {
+impl Desk<'_> {
+    /// What a retry would do.
+    pub fn plan(&mut self, wish: RetryWish) -> Result<Plan, Refusal> {
+        let again = self.wanted(wish)?;
+        Ok(self.plan_again(&again, true)?.plan)
+    }
+
+    fn wanted(&mut self, wish: RetryWish) -> Result<Wanted, Refusal> {
         let run = match &wish.branch {
             Some(branch) => {
                 let record = self.now(&wish.run)?;
@@ -74,7 +80,7 @@ impl Engine {
             }
             None => wish.run,
         };
-        let again = Wanted {
+        Ok(Wanted {
             start: wish.from.map_or(Start::FirstFailure, Start::At),
             set: wish.set,
             force: wish.force,
@@ -82,10 +88,16 @@ impl Engine {
             approve_all: wish.approve_all,
             who: wish.who,
             ..Wanted::of(run)
-        };
+        })
+    }
+}
+
+impl Engine {
+    pub(super) fn retry(&mut self, wish: RetryWish) -> Result<FlowReply, Refusal> {
         if wish.dry_run {
-            return Ok(FlowReply::Plan(self.plan_again(&again, true)?.plan));
+            return Ok(FlowReply::Plan(self.desk().plan(wish)?));
         }
+        let again = self.desk().wanted(wish)?;
         self.run_again(&again)
     }
 

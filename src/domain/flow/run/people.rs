@@ -4,8 +4,9 @@
 use super::course::When;
 use super::{Effect, Ending, Index, Moment, Run, Turn, Unit, UnitKey, UnitPhase};
 use crate::domain::flow::change::{Judgement, What};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::{AttemptRecord, Checkpoint};
+use crate::domain::flow::record::{AttemptRecord, Checkpoint, NOT_NEEDED};
 use crate::domain::flow::status::{Decision, Reason, RunStatus, StageStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -17,6 +18,12 @@ impl Run {
             return Turn::default();
         }
         self.error = Some("cancelled".into());
+        self.end(Ending::Cancelled, at)
+    }
+
+    /// It waited for a failure that did not come: `by` is good.
+    pub fn not_needed(&mut self, by: &RunId, at: Moment) -> Turn {
+        self.error = Some(format!("{by} succeeded, {NOT_NEEDED}"));
         self.end(Ending::Cancelled, at)
     }
 
