@@ -66,6 +66,8 @@ const PARTS: &[Part] = &[
     ("Flows: full disk", |_| flows::full_disk()),
     ("Flows: overhead", |options| flow_speed::overhead(options.slack)),
     ("Flows: beside others", |options| peers::compare(options.peers)),
+    ("Flows: nothing to do", |options| flow_speed::nothing_to_do(options.slack)),
+    ("Flows: a dense graph", |options| flow_speed::dense_graph(options.slack)),
     ("Flows: ten thousand stages", |options| flow_speed::ten_thousand(options.slack)),
     ("Flows: a long history", |options| flow_speed::history(options.slack)),
     ("Flows: chaos", |options| flows::kills(options.campaign)),

@@ -17,6 +17,7 @@ use crate::domain::flow::ask::{FlowReply, FlowRequest};
 use crate::domain::flow::record::RunFilter;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
+use crate::domain::spec::WorkspaceSpec;
 use crate::keeper::footprint;
 use crate::ports::Clock;
 use crate::supervisor::clock::SystemClock;
@@ -46,16 +47,18 @@ enum Stage {
     Here,
 }
 
-/// For a verb that sets something going. Whether the supervisor ends with it is told by [`is_hosted`].
+/// For a verb that sets something going. Whether the supervisor ends with it is told by [`is_hosted`]. `spec`: the config,
+/// where the verb has read it already.
 pub fn with(
     global: &Global,
     workspace: &Workspace,
     host: Host,
+    spec: Option<WorkspaceSpec>,
     verb: impl AsyncFnOnce(Client, Updates) -> Outcome,
 ) -> Outcome {
     let background = host == Host::Background || io::stdout().is_terminal();
     let stage = if background { Stage::Background } else { Stage::Here };
-    play(global, workspace, stage, verb)
+    play(global, workspace, stage, spec, verb)
 }
 
 /// Whoever judges, by name.
@@ -78,7 +81,7 @@ pub fn ask(
     loop {
         let mut reply = None;
         let told = &mut reply;
-        play(global, workspace, Stage::Here, async |client, updates| {
+        play(global, workspace, Stage::Here, None, async |client, updates| {
             *told = Some(client.flow(request.clone()).await);
             if is_hosted(&client) {
                 let followed = until_nothing_runs(&client, updates).await;
@@ -106,6 +109,7 @@ fn play(
     global: &Global,
     workspace: &Workspace,
     stage: Stage,
+    mut spec: Option<WorkspaceSpec>,
     verb: impl AsyncFnOnce(Client, Updates) -> Outcome,
 ) -> Outcome {
     let until = SystemClock.now().mono.plus(PATIENCE);
@@ -128,7 +132,10 @@ fn play(
             started.map(|pid| output::remark(&format!("restage: supervisor {pid} works in the background")))
         } else {
             footprint::keep_little();
-            let spec = settings::load(workspace, Missing::Error)?;
+            let spec = match spec.take() {
+                Some(spec) => spec,
+                None => settings::load(workspace, Missing::Error)?,
+            };
             let hosted = up::host(workspace, spec, global.debug, async || {
                 let (client, updates) = link::require(workspace).await?;
                 match verb.take() {

@@ -202,6 +202,9 @@ pub struct EditArgs {
     pub run: String,
     #[arg(value_name = "STAGE")]
     pub stage: String,
+    /// The branch on which it is another version [default: that of the run]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
     /// Another value for an output; again for each
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -165,7 +165,7 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
         Verb::Continue(args) => flow_run::proceed(global, &Workspace::find(global)?, &args),
         Verb::Cancel(RunArg { run, .. }) => {
             let workspace = Workspace::find(global)?;
-            engine::with(global, &workspace, engine::Host::Verb, async |client, updates| {
+            engine::with(global, &workspace, engine::Host::Verb, None, async |client, updates| {
                 flow_run::cancel(client, updates, &run, global).await
             })
         }

@@ -279,6 +279,45 @@ fn a_whole_tree_ends_within_the_grace() {
 }
 
 #[test]
+fn many_trees_end_together_each_with_all_that_belongs_to_it() {
+    const TREES: usize = 120;
+    both_ways(|cgroups| {
+        let mut bench = Bench::new(cgroups);
+        bench.hello(Policy::Keep);
+        let fixture = fixture();
+        let fixture = fixture.display();
+        // By turns: one that obeys, one with a daemon beside it, a deaf one, one with a session of its own below it.
+        let scripts = [
+            "touch ready-N; exec sleep 1000".to_owned(),
+            format!("{fixture} daemon pid-N; touch ready-N; exec sleep 1000"),
+            "trap '' TERM; echo $$ > pid-N; touch ready-N; while :; do sleep 1; done".to_owned(),
+            "setsid sleep 1000 & echo $! > pid-N; touch ready-N; wait".to_owned(),
+        ];
+        let mut mains = Vec::new();
+        for at in 0..TREES {
+            let script = scripts[at % scripts.len()].replace('N', &at.to_string());
+            let spec = SpawnSpec { log: bench.path(&format!("log-{at}")), ..bench.sh(&script) };
+            mains.push(bench.spawn(&format!("r{at}#1"), spec));
+        }
+        wait_until("all are ready", || (0..TREES).all(|at| bench.path(&format!("ready-{at}")).exists()));
+        for at in 0..TREES {
+            bench.tell(&Order::Stop { key: format!("r{at}#1"), signal: Some(libc::SIGTERM), grace_ms: 300 });
+        }
+        for at in 0..TREES {
+            bench.exit(&format!("r{at}#1"));
+            bench.gone(&format!("r{at}#1"));
+        }
+        for (at, main) in mains.into_iter().enumerate() {
+            assert!(!is_alive(main), "{at} (cgroups: {cgroups})");
+            if at % scripts.len() > 0 {
+                let other = pid_in(&bench.path(&format!("pid-{at}")));
+                assert!(!is_alive(other), "{other} of {at} lives on (cgroups: {cgroups})");
+            }
+        }
+    });
+}
+
+#[test]
 fn what_a_crashed_process_left_behind_is_gone_before_it_is_told_gone() {
     both_ways(|cgroups| {
         let mut bench = Bench::new(cgroups);

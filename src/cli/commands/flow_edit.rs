@@ -15,7 +15,7 @@ use crate::cli::history::{History, unexpected};
 use crate::cli::workspace::Workspace;
 use crate::cli::{engine, output};
 use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
-use crate::domain::flow::ids::{RunId, StageName};
+use crate::domain::flow::ids::{BranchName, RunId, StageName};
 use crate::domain::flow::may;
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::json::{Json, JsonMap};
@@ -28,11 +28,13 @@ pub fn edit(global: &Global, workspace: &Workspace, args: &EditArgs) -> Outcome 
             .hint("--set KEY=VALUE, --artifact NAME=FILE or --editor"));
     }
     let mut history = History::open(workspace)?;
-    let before = standing(&mut history, &run, &stage, &act)?;
+    let branch = args.branch.as_deref().map(BranchName::trusted);
+    let before = standing(&mut history, &run, branch.as_ref(), &stage, &act)?;
     let set =
         if args.editor { in_editor(workspace, &before, &act)? } else { pairs(&before, &args.set, &act)? };
     let artifacts = args.artifact.iter().map(|pair| file(pair, &act)).collect::<Result<_, _>>()?;
-    let wish = EditWish { run, stage, hash: Some(before.hash.clone()), set, artifacts, who: engine::who() };
+    let hash = Some(before.hash.clone());
+    let wish = EditWish { run, branch, stage, hash, set, artifacts, who: engine::who() };
     let reply = engine::ask(global, workspace, &act, &FlowRequest::Edit(wish))?;
     let FlowReply::Edited { checkpoint } = reply else { return Err(unexpected(&act, &reply)) };
     if args.json || global.output == Output::Json {
@@ -56,13 +58,15 @@ pub fn edit(global: &Global, workspace: &Workspace, args: &EditArgs) -> Outcome 
 fn standing(
     history: &mut History<'_>,
     run: &RunId,
+    branch: Option<&BranchName>,
     stage: &StageName,
     act: &str,
 ) -> Result<Checkpoint, Failure> {
     let record = history.show(run)?.what.run;
     let look = |desk: &mut crate::flow::engine::desk::Desk<'_>| {
         let whole = desk.whole(&record)?;
-        may::may_edit(&whole.lineage(), &record, stage, None).cloned()
+        let standing = may::may_edit_on(&whole.lineage(), &record, branch, stage, None)?;
+        Ok(standing.checkpoint.clone())
     };
     history.desk(look, act)
 }

@@ -88,7 +88,7 @@ fn judge(
         fresh: true,
     };
     let host = if wanted.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, async |client, mut updates| {
+    engine::with(global, workspace, host, None, async |client, mut updates| {
         follow::listen(&client).await?;
         // What is wrong with it is told by the answer to the request itself.
         let before = follow::show(&client, run).await.ok();
@@ -170,7 +170,7 @@ pub fn delete(global: &Global, workspace: &Workspace, args: &DeleteArgs) -> Outc
     if args.json || global.output == Output::Json {
         output::print_json(&gone)?;
     } else {
-        output::print(&gone.iter().map(|run| format!("{run}\n")).collect::<String>())?;
+        output::print(&gone.iter().fold(String::new(), |text, run| text + run.as_str() + "\n"))?;
         output::remark("gone from the history; `restage gc` frees their files before long");
     }
     Ok(Exit::Completed)

@@ -17,6 +17,7 @@ use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, RunId, StageN
 use crate::domain::flow::inputs;
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::json::{Json, JsonMap};
+use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::flow::plan;
 
 pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
@@ -35,7 +36,7 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
     let act = format!("run {}", args.flow);
-    set_going(global, workspace, &args.follow, act, FlowRequest::Run(wish))
+    set_going(global, workspace, &args.follow, Some(spec), act, FlowRequest::Run(wish))
 }
 
 pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
@@ -51,13 +52,14 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
         queue: args.queue,
         dry_run: args.dry_run,
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
+        who: Some(engine::who()),
         asker: None,
     };
     if !args.dry_run {
-        return set_going(global, workspace, &args.follow, act, FlowRequest::Retry(wish));
+        return set_going(global, workspace, &args.follow, None, act, FlowRequest::Retry(wish));
     }
     let json = global.output == Output::Json;
-    engine::with(global, workspace, Host::Verb, async |client, _| {
+    engine::with(global, workspace, Host::Verb, None, async |client, _| {
         match client.flow(FlowRequest::Retry(wish)).await {
             Ok(FlowReply::Plan(made)) if json => output::print_json(&made).map(|_| Exit::Completed),
             Ok(FlowReply::Plan(made)) => output::print(&plan::lines(&made)).map(|_| Exit::Completed),
@@ -83,7 +85,7 @@ pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> O
         who: engine::who(),
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
-    set_going(global, workspace, &args.follow, act, FlowRequest::Continue(wish))
+    set_going(global, workspace, &args.follow, None, act, FlowRequest::Continue(wish))
 }
 
 pub async fn cancel(client: Client, mut updates: Updates, run: &str, global: &Global) -> Outcome {
@@ -117,6 +119,7 @@ pub fn set_going(
     global: &Global,
     workspace: &Workspace,
     follow: &Follow,
+    spec: Option<WorkspaceSpec>,
     act: String,
     request: FlowRequest,
 ) -> Outcome {
@@ -133,7 +136,7 @@ pub fn set_going(
         fresh: true,
     };
     let host = if follow.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, async |client, mut updates| {
+    engine::with(global, workspace, host, spec, async |client, mut updates| {
         follow::listen(&client).await?;
         let before = match goes_on_with(&request) {
             Some(run) => follow::show(&client, &run).await.ok(),

@@ -47,6 +47,39 @@ impl<'a> Lineage<'a> {
         })
     }
 
+    /// What a branch stands on that was only just forked, with what has been edited there since: where it left, and of
+    /// each other stage what there was by then on the way there.
+    pub fn forked(&self, name: &BranchName) -> Vec<&'a Checkpoint> {
+        let from = self.branch(name).and_then(|branch| branch.forked_from.as_ref());
+        let Some(at) = from.and_then(|id| self.checkpoint(id)) else { return Vec::new() };
+        let mut stands = self.stood_at(at);
+        for edit in self.checkpoints.iter().filter(|one| one.branch == *name) {
+            if let Some(from) = stands.iter_mut().find(|one| Some(&one.id) == edit.edited_from.as_ref()) {
+                *from = edit;
+            }
+        }
+        stands
+    }
+
+    /// What stood when a checkpoint was made, this one first.
+    pub fn stood_at(&self, at: &'a Checkpoint) -> Vec<&'a Checkpoint> {
+        let mut stood = vec![at];
+        while let Some(before) = stood.last().and_then(|one| self.checkpoint(one.parent.as_ref()?)) {
+            if stood.iter().any(|one| one.id.stage == before.id.stage) {
+                break;
+            }
+            stood.push(before);
+        }
+        // Of what is not drawn above it, the newest of then.
+        let earlier = self.checkpoints.iter().rev().skip_while(|one| one.id != at.id);
+        for one in earlier.filter(|one| one.branch == at.branch && one.approval != Approval::Rejected) {
+            if stood.iter().all(|other| other.id.stage != one.id.stage) {
+                stood.push(one);
+            }
+        }
+        stood
+    }
+
     /// The checkpoint that a row stands for: the one it names, or on an ended run the newest edit of that on the branch.
     pub fn current(&self, run: &RunRecord, row: &StageRecord) -> Option<&'a Checkpoint> {
         let mut current = self.checkpoint(&row.checkpoint.as_ref()?.id)?;

@@ -163,6 +163,7 @@ pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
         queue: false,
         dry_run: true,
         approve_all: false,
+        who: Some(model.setup.who.clone()),
         asker: None,
     };
     ask(model, "planning a retry", FlowRequest::Retry(wish))
