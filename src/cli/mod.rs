@@ -42,7 +42,6 @@ use commands::{
 };
 use exit::Exit;
 use failure::{Failure, Outcome};
-use flow_args::RunArg;
 use workspace::Workspace;
 
 use crate::control::client::{Client, Updates};
@@ -163,12 +162,7 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
         Verb::Run(args) => flow_run::run(global, &Workspace::find(global)?, args),
         Verb::Retry(args) => flow_run::retry(global, &Workspace::find(global)?, &args),
         Verb::Continue(args) => flow_run::proceed(global, &Workspace::find(global)?, &args),
-        Verb::Cancel(RunArg { run, .. }) => {
-            let workspace = Workspace::find(global)?;
-            engine::with(global, &workspace, engine::Host::Verb, None, async |client, updates| {
-                flow_run::cancel(client, updates, &run, global).await
-            })
-        }
+        Verb::Cancel(args) => flow_run::cancel(global, &Workspace::find(global)?, &args),
         Verb::Approve(args) => flow_judge::approve(global, &Workspace::find(global)?, &args),
         Verb::Reject(args) => flow_judge::reject(global, &Workspace::find(global)?, &args),
         Verb::Edit(args) => flow_edit::edit(global, &Workspace::find(global)?, &args),

@@ -117,8 +117,12 @@ impl Lowering<'_> {
         let (cwd, entered) = self.cwd(raw.cwd.as_ref(), scope);
         let env_files = self.env_files(own, scope);
         let stdin = self.stdin(raw, scope);
-        let world =
-            World { scope, cwd: cwd.as_deref().filter(|_| entered), vague_path: !env_files.is_empty() };
+        let world = World {
+            scope,
+            cwd: cwd.as_deref().filter(|_| entered),
+            vague_path: !env_files.is_empty(),
+            made_later: false,
+        };
         let command = raw.command.as_ref().and_then(|at| self.command(&at.value, &world));
         let stop = self.stop(own, &world);
         let health = self.health(raw, &world);

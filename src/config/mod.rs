@@ -120,7 +120,7 @@ fn read_file(path: &Path) -> Result<(PathBuf, Vec<u8>), (String, String)> {
     let folder = full.parent().unwrap_or(Path::new("/"));
     let folder = fs::canonicalize(folder).map_err(|error| trouble(&error))?;
     let full = folder.join(full.file_name().unwrap_or_default());
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MOST_BYTES)).unwrap_or(0) + 1);
     let file = File::open(path).map_err(|error| trouble(&error))?;
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| trouble(&error))?;
     if bytes.len() as u64 > MOST_BYTES {

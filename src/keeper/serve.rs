@@ -117,8 +117,10 @@ impl Keeper {
     fn start(places: &Places, inheritance: Inheritance, lock: &File, takeover: bool) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        // Somebody may have deleted it since.
+        std::fs::create_dir_all(&places.data_dir)?;
         let (journal, recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
-        let door = Door::open(&places.runtime_dir, lock)?;
+        let door = Door::open(&places.runtime_dir, &places.data_dir, lock)?;
         let name =
             places.runtime_dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
         let cgroups = if places.use_cgroups { Cgroups::make(&name) } else { None };
@@ -317,8 +319,12 @@ impl Keeper {
             }
             Err(error) => self.send(&Report::Warning {
                 key: None,
-                text: format!("make the keeper's socket anew: {error}"),
+                text: format!("make the keeper's socket and lock anew: {error}"),
             }),
+        }
+        if self.journal.is_lost() {
+            // Without it the next keeper would know of nothing that lives.
+            self.compact();
         }
     }
 

@@ -531,6 +531,32 @@ fn deleted_sockets_and_folders_are_made_anew_and_no_second_keeper_starts() {
 }
 
 #[test]
+fn a_deleted_journal_is_written_anew_so_that_the_next_keeper_knows_what_lives() {
+    let mut bench = Bench::new(true);
+    bench.hello(Policy::Keep);
+    let spec = bench.spec(&["sleep", "1000"]);
+    let pid = bench.spawn("a#1", spec);
+    let (keeper, data) = (bench.keeper_pid(), bench.place().data_dir);
+    std::fs::rename(&data, bench.path("away")).unwrap();
+    std::fs::remove_dir_all(bench.path("away")).unwrap();
+    wait_until("journal and lock", || {
+        ["keeper.journal", "keeper.lock"].iter().all(|name| data.join(name).exists())
+    });
+    wait_until("the lock says who holds it", || living_keeper(&data) == Some(keeper));
+    // Nobody starts a second one meanwhile.
+    bench.ensure();
+    assert_eq!(bench.keeper_pid(), keeper);
+    kill_9(keeper);
+    wait_until("the guard has taken over", || living_keeper(&data).is_some_and(|pid| pid != keeper));
+    let Report::Welcome { live, .. } = bench.hello(Policy::Keep) else { panic!() };
+    let live: Vec<(&str, i32)> = live.iter().map(|one| (one.key.as_str(), one.pid)).collect();
+    assert_eq!(live, [("a#1", pid)]);
+    bench.tell(&Order::Stop { key: "a#1".into(), signal: Some(libc::SIGTERM), grace_ms: 5_000 });
+    bench.gone("a#1");
+    assert!(!is_alive(pid));
+}
+
+#[test]
 fn each_thing_that_stands_in_the_way_of_a_spawn_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let mut bench = Bench::new(true);

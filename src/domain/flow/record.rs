@@ -9,6 +9,9 @@ use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
+/// The end of the error of a retry that waited for the failure of another, which succeeded.
+pub const NOT_NEEDED: &str = "so this retry was not needed";
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub run_id: RunId,
@@ -40,6 +43,14 @@ pub struct RunRecord {
     /// Left out of lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageRecord>>,
+}
+
+impl RunRecord {
+    /// It was cancelled because what it was to make good was good already.
+    pub fn was_not_needed(&self) -> bool {
+        self.status == RunStatus::Cancelled
+            && self.error.as_ref().is_some_and(|error| error.ends_with(NOT_NEEDED))
+    }
 }
 
 /// The command after a run: it is on record with the end of the run, and executed until its own end is, too.

@@ -8,7 +8,7 @@ use super::status::{Approval, RunStatus, StageStatus};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    #[error("{run} is still {status}")]
+    #[error("{run} is {}", still(*status))]
     StillRuns { run: RunId, status: RunStatus },
     #[error("{holder} is under way on branch {branch} of the same lineage")]
     RetryLives { run: RunId, holder: RunId, branch: BranchName },
@@ -68,6 +68,8 @@ pub enum Refusal {
         approval: Approval,
         branch: BranchName,
     },
+    #[error("{checkpoint} is not what it was: {why}")]
+    Damaged { run: RunId, checkpoint: CheckpointId, why: String },
     #[error("{checkpoint} was rejected, and nothing is built on it")]
     Rejected { run: RunId, checkpoint: CheckpointId, status: RunStatus },
     #[error("{run} is {status}, not failed")]
@@ -82,6 +84,9 @@ pub enum Refusal {
     NotLocked { run: RunId },
     #[error("the store: {0}")]
     Store(String),
+    /// It was asked for in time, and is done when it can be written down.
+    #[error("it is not on record yet: {0}")]
+    NotYet(String),
     #[error("the supervisor is ending")]
     Ending,
 }
@@ -94,7 +99,7 @@ impl Refusal {
             Self::RetryLives { .. } => 11,
             Self::Succeeded { .. } => 12,
             Self::NeverRan { .. } => 13,
-            Self::NoCheckpoint { .. } => 14,
+            Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
             Self::MissingKeys { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
             Self::UnknownRun { .. }
@@ -116,6 +121,7 @@ impl Refusal {
             | Self::NotLocked { .. }
             | Self::Reused { .. }
             | Self::Store(_)
+            | Self::NotYet(_)
             | Self::Ending => 1,
         }
     }
@@ -123,6 +129,9 @@ impl Refusal {
     /// The way out.
     pub fn hint(&self) -> String {
         match self {
+            Self::StillRuns { run, status: RunStatus::Interrupted } => {
+                format!("go on with it: restage continue {run}; or end it for good: restage cancel {run}")
+            }
             Self::StillRuns { run, .. } | Self::Concurrent { other: run } => {
                 format!("wait for it, or end it: restage cancel {run}")
             }
@@ -190,6 +199,11 @@ impl Refusal {
                      restage fork {run} --at {checkpoint} --branch NAME"
                 )
             }
+            Self::Damaged { run, checkpoint, .. } => format!(
+                "have it made anew: restage reject {run} {stage} --feedback TEXT; or give it again: \
+                 restage edit {run} {stage} --artifact NAME=FILE",
+                stage = checkpoint.stage
+            ),
             Self::Rejected { run, status, .. } if status.is_final() => {
                 format!("make it anew, with what was said: restage retry {run}")
             }
@@ -205,6 +219,10 @@ impl Refusal {
             Self::Reused { run, .. } => format!("delete them, too: restage delete {run} --cascade"),
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
+            Self::NotYet(_) => {
+                "it is done as soon as there is room, unless the supervisor ends before; `restage runs` tells"
+                    .into()
+            }
             Self::Ending => "try again in a moment".into(),
         }
     }
@@ -214,6 +232,14 @@ fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {
     match waits {
         Some(at) => format!("waits at {at}"),
         None => format!("is {status}"),
+    }
+}
+
+fn still(status: RunStatus) -> String {
+    if status == RunStatus::Interrupted {
+        "interrupted, and has not ended".into()
+    } else {
+        format!("still {status}")
     }
 }
 

@@ -1,8 +1,8 @@
 //! What people and programs ask, and how each is answered.
 
-use super::Engine;
 use super::load::store;
-use crate::domain::flow::ask::{FlowReply, FlowRequest};
+use super::{Active, Engine};
+use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::{RunId, parse_guest};
 use crate::domain::flow::refusal::Refusal;
@@ -20,8 +20,12 @@ impl Engine {
             return;
         }
         let FlowAsk { request, answer } = ask;
+        if sets_going(&request) {
+            self.go_on();
+        }
         // What came before it counts.
         self.flush();
+        self.refused = None;
         let mut reply = match &self.blocked {
             // It would be judged by what is not on record.
             Some(why) if is_a_judgement(&request) => Err(Refusal::Store(why.clone())),
@@ -29,7 +33,10 @@ impl Engine {
         };
         self.flush();
         if let (Ok(FlowReply::Run { .. } | FlowReply::Done), Some(why)) = (&reply, &self.blocked) {
-            reply = Err(Refusal::Store(why.clone()));
+            reply = Err(Refusal::NotYet(why.clone()));
+        }
+        if let Some(refused) = self.refused.take() {
+            reply = Err(refused);
         }
         // Whoever asked may have gone; what was asked for is done all the same.
         answer.send(reply).ok();
@@ -46,6 +53,7 @@ impl Engine {
             FlowRequest::Unlock { run } => self.unlock(&run),
             FlowRequest::Approve(wish) => self.approve(wish),
             FlowRequest::Reject(wish) => self.reject(&wish),
+            FlowRequest::Continue(wish) if self.goes_on(&wish) => self.follow_resumed(&wish),
             FlowRequest::Continue(wish) => self.proceed(wish),
             FlowRequest::Edit(wish) => self.edit(wish),
             FlowRequest::Fork(wish) => self.fork(wish),
@@ -107,7 +115,23 @@ impl Engine {
         Ok(FlowReply::Done)
     }
 
-    /// Every run under way here has a living holder: us. One whose holder is dead goes on by itself, unless it cannot.
+    /// What is wished for has come to pass already: it lay unfinished, and goes on because there is a supervisor again.
+    fn goes_on(&self, wish: &ContinueWish) -> bool {
+        let under_way = |active: &Active| matches!(active.run.status, RunStatus::Queued | RunStatus::Running);
+        wish.checkpoint.is_none()
+            && !wish.force_retry
+            && self.resumed.contains(&wish.run)
+            && self.active.get(&wish.run).is_some_and(under_way)
+    }
+
+    fn follow_resumed(&mut self, wish: &ContinueWish) -> Result<FlowReply, Refusal> {
+        if wish.approve_all {
+            self.ask_nobody(&wish.run, &wish.who)?;
+        }
+        Ok(FlowReply::Run { run: wish.run.clone(), existing: true })
+    }
+
+    /// Every run under way here has a living holder: us. One whose holder is dead lies until somebody goes on with it.
     fn unlock(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
         let stored = self.stored(id)?;
         let (root, branch) = (stored.record.root_run_id.clone(), stored.record.branch.clone());
@@ -116,6 +140,15 @@ impl Engine {
         if self.active.contains_key(&held.run) {
             let pid = i32::try_from(std::process::id()).unwrap_or(0);
             return Err(Refusal::HolderLives { run: held.run, pid });
+        }
+        if self.stored(&held.run)?.record.status == RunStatus::Waiting {
+            return Err(Refusal::Unusable {
+                message: format!("{} waits for somebody, and nothing of it is stuck", held.run),
+                hint: Some(format!(
+                    "judge what it shows: restage show {0}; or end it: restage cancel {0}",
+                    held.run
+                )),
+            });
         }
         match self.load(&held.run, &[]) {
             Ok(active) => drop(self.active.insert(held.run.clone(), active)),
@@ -127,9 +160,7 @@ impl Engine {
             Err(refusal) => return Err(refusal),
         }
         let at = self.moment();
-        self.step(&held.run, |run| {
-            if run.status == RunStatus::Running { run.interrupt(at) } else { run.cancel(at) }
-        });
+        self.step(&held.run, |run| run.interrupt(at));
         Ok(FlowReply::Done)
     }
 }
@@ -154,6 +185,28 @@ const fn is_a_look(request: &FlowRequest) -> bool {
         | FlowRequest::Continue(_)
         | FlowRequest::Edit(_)
         | FlowRequest::Fork(_) => false,
+    }
+}
+
+/// Something is executed because of it.
+const fn sets_going(request: &FlowRequest) -> bool {
+    match request {
+        FlowRequest::Retry(wish) => !wish.dry_run,
+        FlowRequest::Run(_) | FlowRequest::Approve(_) | FlowRequest::Reject(_) | FlowRequest::Continue(_) => {
+            true
+        }
+        FlowRequest::Cancel { .. }
+        | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
+        | FlowRequest::Edit(_)
+        | FlowRequest::Fork(_)
+        | FlowRequest::Show { .. }
+        | FlowRequest::Glance { .. }
+        | FlowRequest::Runs(_)
+        | FlowRequest::Links { .. }
+        | FlowRequest::Checkpoints { .. }
+        | FlowRequest::Can { .. }
+        | FlowRequest::Gc { .. } => false,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::sent_back::{self, SentBack};
 use crate::domain::flow::spec::{EnvValue, FlowSpec};
 use crate::domain::flow::status::Approval;
-use crate::domain::flow::tree::Lineage;
+use crate::domain::flow::tree::{Lineage, newest};
 use crate::domain::flow::{hashes, inputs};
 use crate::domain::json::JsonMap;
 use crate::flow::objects::Objects;
@@ -140,14 +140,14 @@ impl<'a> Desk<'a> {
         let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
         let mut runs = self.store.runs(&filter).map_err(failed)?;
         let mut seen = BTreeSet::new();
-        let newest: Vec<RunId> = {
+        let shown: Vec<RunId> = {
             let mut sorted: Vec<&RunRecord> = runs.iter().collect();
-            sorted.sort_by_key(|run| std::cmp::Reverse(run.run_number));
-            let newest = sorted.into_iter().filter(|run| seen.insert(run.branch.clone()));
-            newest.map(|run| run.run_id.clone()).collect()
+            sorted.sort_by_key(|run| std::cmp::Reverse(newest(run)));
+            let first = sorted.into_iter().filter(|run| seen.insert(run.branch.clone()));
+            first.map(|run| run.run_id.clone()).collect()
         };
         for run in &mut runs {
-            if newest.contains(&run.run_id) || run.run_id == of.run_id {
+            if shown.contains(&run.run_id) || run.run_id == of.run_id {
                 *run = self.now(&run.run_id)?;
             }
         }
@@ -347,7 +347,7 @@ impl Oracle for Sight<'_> {
 }
 
 impl Engine {
-    fn desk(&mut self) -> Desk<'_> {
+    pub(super) fn desk(&mut self) -> Desk<'_> {
         Desk {
             store: self.store.as_mut(),
             objects: &self.objects,

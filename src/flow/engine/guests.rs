@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::{Claims, Engine};
+use super::{Claims, Engine, Left};
 use crate::domain::flow::ids::{RunId, parse_guest};
 use crate::domain::flow::news::News;
 use crate::domain::flow::run::{AttemptEnd, UnitKey, UnitPhase};
@@ -74,6 +74,10 @@ impl Engine {
             if parse_guest(&end.name).is_some_and(|(run, ..)| self.hook_ended(&run, &end)) {
                 return;
             }
+            if self.lying.is_some() {
+                // Whoever goes on with its run wants to know.
+                return;
+            }
             // Of a run that is over: nobody waits for it.
             self.guests.send(GuestOrder::Forget { name: end.name }).ok();
             return;
@@ -138,9 +142,19 @@ impl Engine {
             }
         }
         self.inventory = Some(inventory);
-        self.resume_unfinished(claims);
+        match self.left {
+            Left::GoesOn => self.resume_unfinished(claims),
+            Left::Stays => self.lying = Some(claims),
+        }
         for ask in std::mem::take(&mut self.early) {
             self.on_ask(ask);
+        }
+    }
+
+    /// Somebody sets something going: from here on nothing lies.
+    pub(super) fn go_on(&mut self) {
+        if let Some(claims) = self.lying.take() {
+            self.resume_unfinished(claims);
         }
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::desk::Prepared;
+use super::desk::{Desk, Prepared};
 use super::load::{fresh_row, store};
-use crate::domain::flow::ask::{FlowReply, Planned, RetryWish};
+use crate::domain::flow::ask::{FlowReply, Plan, Planned, RetryWish};
 use crate::domain::flow::change::{NewCheckpoint, NewRun, NewStage};
 use crate::domain::flow::hashes;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
@@ -65,8 +65,14 @@ impl Wanted {
     }
 }
 
-impl Engine {
-    pub(super) fn retry(&mut self, wish: RetryWish) -> Result<FlowReply, Refusal> {
+impl Desk<'_> {
+    /// What a retry would do.
+    pub fn plan(&mut self, wish: RetryWish) -> Result<Plan, Refusal> {
+        let again = self.wanted(wish)?;
+        Ok(self.plan_again(&again, true)?.plan)
+    }
+
+    fn wanted(&mut self, wish: RetryWish) -> Result<Wanted, Refusal> {
         let run = match &wish.branch {
             Some(branch) => {
                 let record = self.now(&wish.run)?;
@@ -74,7 +80,7 @@ impl Engine {
             }
             None => wish.run,
         };
-        let again = Wanted {
+        Ok(Wanted {
             start: wish.from.map_or(Start::FirstFailure, Start::At),
             set: wish.set,
             force: wish.force,
@@ -82,10 +88,16 @@ impl Engine {
             approve_all: wish.approve_all,
             who: wish.who,
             ..Wanted::of(run)
-        };
+        })
+    }
+}
+
+impl Engine {
+    pub(super) fn retry(&mut self, wish: RetryWish) -> Result<FlowReply, Refusal> {
         if wish.dry_run {
-            return Ok(FlowReply::Plan(self.plan_again(&again, true)?.plan));
+            return Ok(FlowReply::Plan(self.desk().plan(wish)?));
         }
+        let again = self.desk().wanted(wish)?;
         self.run_again(&again)
     }
 
@@ -159,7 +171,7 @@ impl Engine {
         record.source_run_id = planned.source_run_id.or_else(|| Some(parent.run_id.clone()));
         record.status = match &checkpoint {
             Some(checkpoint) if checkpoint.approval == Approval::Pending => {
-                self.take_on(checkpoint, again)?
+                self.take_on(checkpoint, parent, again)?
             }
             Some(checkpoint) => checkpoint.status,
             None => before.map_or(StageStatus::Skipped, |before| before.status),
@@ -170,7 +182,12 @@ impl Engine {
 
     /// A retry takes edits on, as its plan says; what nobody has looked at asks again. So does everything but what was
     /// named where somebody goes on behind a checkpoint.
-    fn take_on(&mut self, checkpoint: &Checkpoint, again: &Wanted) -> Result<StageStatus, Refusal> {
+    fn take_on(
+        &mut self,
+        checkpoint: &Checkpoint,
+        parent: &RunRecord,
+        again: &Wanted,
+    ) -> Result<StageStatus, Refusal> {
         let goes_on_behind = matches!(again.start, Start::After(_) | Start::Fork(_));
         if (checkpoint.edited_from.is_none() || goes_on_behind) && !again.approve_all {
             return Ok(StageStatus::Waiting);
@@ -186,7 +203,8 @@ impl Engine {
             note: Some(format!("taken on by a retry of {}", again.run)),
             rewind_to: None,
         };
-        self.store.judge(&checkpoint.root_run_id, &judgement).map_err(|error| store(&error))?;
+        self.take_on_checkpoint(parent, judgement)?;
+        self.write_now()?;
         Ok(checkpoint.status)
     }
 

@@ -266,6 +266,7 @@ fn play(fault: Fault, at: usize) -> Outcomes {
             handle: Handle::new(asks, broadcast::channel(1).0),
             holder: "test".into(),
             own: own.clone(),
+            left: super::Left::GoesOn,
         });
         let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
         own.send(Input::Guest(supervisor.inventory())).unwrap();

@@ -4,8 +4,9 @@
 use super::course::When;
 use super::{Effect, Ending, Index, Moment, Run, Turn, Unit, UnitKey, UnitPhase};
 use crate::domain::flow::change::{Judgement, What};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::{AttemptRecord, Checkpoint};
+use crate::domain::flow::record::{AttemptRecord, Checkpoint, NOT_NEEDED};
 use crate::domain::flow::status::{Decision, Reason, RunStatus, StageStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -17,6 +18,12 @@ impl Run {
             return Turn::default();
         }
         self.error = Some("cancelled".into());
+        self.end(Ending::Cancelled, at)
+    }
+
+    /// It waited for a failure that did not come: `by` is good.
+    pub fn not_needed(&mut self, by: &RunId, at: Moment) -> Turn {
+        self.error = Some(format!("{by} succeeded, {NOT_NEEDED}"));
         self.end(Ending::Cancelled, at)
     }
 
@@ -107,19 +114,31 @@ impl Run {
             return turn;
         }
         turn.changes.extend(judgement.map(What::Judge));
-        if self.status != RunStatus::Running {
-            self.set_going(at, &mut turn);
-        }
+        self.wake(at, &mut turn);
         self.waiting -= 1;
         let status = self.stages[index].good;
         self.end_stage(index, status, None, at, &mut turn);
         self.pass_on(index);
-        // Where the run was interrupted, more than what waited for this has its turn.
-        let due = self.due_now();
-        self.open_all(due, at, &mut turn);
-        self.fill(When::After, at, &mut turn);
-        self.rest(at, &mut turn);
+        self.go_on(at, &mut turn);
         turn
+    }
+
+    /// A person has set it going, unless it is queued: that one has its turn later.
+    fn wake(&mut self, at: Moment, turn: &mut Turn) {
+        if !matches!(self.status, RunStatus::Running | RunStatus::Queued) {
+            self.set_going(at, turn);
+        }
+    }
+
+    /// Where the run was interrupted, more than what waited for a person has its turn.
+    fn go_on(&mut self, at: Moment, turn: &mut Turn) {
+        if self.status == RunStatus::Queued {
+            return;
+        }
+        let due = self.due_now();
+        self.open_all(due, at, turn);
+        self.fill(When::After, at, turn);
+        self.rest(at, turn);
     }
 
     /// What is written down together with an edit of what a stage left: its row waits for a person from then on, and
@@ -190,9 +209,7 @@ impl Run {
             return turn;
         }
         turn.changes.extend(judgement.map(What::Judge));
-        if self.status != RunStatus::Running {
-            self.set_going(at, &mut turn);
-        }
+        self.wake(at, &mut turn);
         let mut again = vec![to];
         again.extend(self.graph.descendants(&[to]));
         for one in &again {
@@ -201,10 +218,7 @@ impl Run {
             self.reset(*one, reason, feedback, at, &mut turn);
         }
         self.count_open_before(&again);
-        let due = self.due_now();
-        self.open_all(due, at, &mut turn);
-        self.fill(When::After, at, &mut turn);
-        self.rest(at, &mut turn);
+        self.go_on(at, &mut turn);
         turn
     }
 

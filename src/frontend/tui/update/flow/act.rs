@@ -36,6 +36,10 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
         (Action::StageLog, _) => {
             if model.can(action) {
                 model.focus = Focus::Log;
+                // The run may go on: what is read is the log of this stage, and not of the one that matters next.
+                if let Some(pane) = &mut model.flows.pane {
+                    pane.chosen = true;
+                }
             }
             Vec::new()
         }
