@@ -234,7 +234,7 @@ pub fn delete(global: &Global, workspace: &Workspace, args: &DeleteArgs) -> Outc
     if args.json || global.output == Output::Json {
         output::print_json(&gone)?;
     } else {
-        output::print(&gone.iter().map(|run| format!("{run}\n")).collect::<String>())?;
+        output::print(&gone.iter().fold(String::new(), |text, run| text + run.as_str() + "\n"))?;
         output::remark("gone from the history; `restage gc` frees their files before long");
     }
     Ok(Exit::Completed)
