@@ -451,6 +451,8 @@ fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
     terminal.expect("text = \"two\"");
     terminal.press("\r");
     terminal.expect("✔ succeeded");
+    // What the stages left is looked up once more.
+    terminal.expect("▌ └─ script@2");
     terminal.press("b");
     terminal.expect("A branch from script@2: its name?");
     terminal.press("warmer\r");

@@ -126,9 +126,10 @@ fn judge(
     request: FlowRequest,
     judged: &Judged,
 ) -> Outcome {
-    let (done, next) = match &request {
-        FlowRequest::Reject(_) => ("rejected", format!("to have it made anew: restage retry {run}")),
-        _ => ("approved", format!("to go on from there: restage continue {run}, or restage retry {run}")),
+    let (done, next) = if matches!(request, FlowRequest::Reject(_)) {
+        ("rejected", format!("to have it made anew: restage retry {run}"))
+    } else {
+        ("approved", format!("to go on from there: restage continue {run}, or restage retry {run}"))
     };
     let json = go_on.json || global.output == Output::Json;
     let wanted = go_on.follow();

@@ -178,7 +178,6 @@ impl Refusal {
                 format!("take another name; the tree: restage checkpoints {run}")
             }
             Self::Unusable { hint, .. } => hint.clone().unwrap_or_default(),
-            Self::Ended { run, .. } => format!("what it did: restage show {run}"),
             Self::Stale { run, checkpoint } => {
                 format!("look at it again: restage state {run} {checkpoint}")
             }
@@ -188,7 +187,9 @@ impl Refusal {
             Self::Elsewhere { run, status, .. } if !status.is_final() => {
                 format!("wait for it, or end it: restage cancel {run}")
             }
-            Self::Elsewhere { run, .. } => format!("what it did: restage show {run}"),
+            Self::Elsewhere { run, .. } | Self::Ended { run, .. } => {
+                format!("what it did: restage show {run}")
+            }
             Self::Replaced { run, checkpoint, by, approval, .. } => {
                 let approve = match approval {
                     Approval::Pending => format!("approve it: restage approve {run} {}; ", by.stage),

@@ -185,7 +185,7 @@ impl<'a> Desk<'a> {
             Start::FirstFailure | Start::At(_) | Start::Rejected(_) => sent_back::of(&lineage, &parent),
             Start::After(_) | Start::Fork(_) => Vec::new(),
         };
-        let left = self.left(&parent, &graph, &again.instead, &all)?;
+        let left = self.left(&parent, &graph, &again.instead, &all);
         let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
         let lineage = self.store.runs(&filter).map_err(|error| store(&error))?;
         let held = self.store.lock(&root, &parent.branch).map_err(|error| store(&error))?;
@@ -221,7 +221,7 @@ impl<'a> Desk<'a> {
         graph: &Graph,
         instead: &[CheckpointId],
         all: &[Checkpoint],
-    ) -> Result<Vec<Left>, Refusal> {
+    ) -> Vec<Left> {
         let root = &parent.root_run_id;
         let by_id: BTreeMap<&CheckpointId, &Checkpoint> = all.iter().map(|one| (&one.id, one)).collect();
         let mut edits: BTreeMap<&CheckpointId, &Checkpoint> = BTreeMap::new();
@@ -260,7 +260,7 @@ impl<'a> Desk<'a> {
                 }
             };
         }
-        Ok(left)
+        left
     }
 
     fn why_unreadable(&mut self, root: &RunId, id: &CheckpointId) -> String {

@@ -611,9 +611,10 @@ fn edit(world: &mut World, version: &str) {
         (crate::domain::flow::testing::checkpoint(version), version.split('@').next().unwrap());
     let index = world.unit(stage).stage;
     for what in world.run.rewind(index) {
-        match what {
-            What::Stage { stage, status, .. } => world.rows.get_mut(&stage).unwrap().status = status,
-            other => world.write(other),
+        if let What::Stage { stage, status, .. } = what {
+            world.rows.get_mut(&stage).unwrap().status = status;
+        } else {
+            world.write(what);
         }
     }
     world.rows.get_mut(&name(stage)).unwrap().checkpoint.as_mut().unwrap().id = new.id.clone();
