@@ -45,7 +45,7 @@ impl Life {
             handle: Handle::new(requests, told),
             holder: "test".into(),
             own: own.clone(),
-            left: super::Left::GoesOn,
+            left: crate::flow::engine::Left::GoesOn,
         });
         let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
         own.send(Input::Guest(supervisor.inventory())).unwrap();
