@@ -13,7 +13,7 @@ use super::flows;
 use super::process;
 use super::settings;
 use super::workspace::Workspace;
-use crate::config::{Missing, diff};
+use crate::config::{self, Missing, diff};
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::{CgroupUse, WorkspaceSpec};
 use crate::executor::local::{Introduction, LocalExecutor};
@@ -118,6 +118,9 @@ struct ConfigFile {
 
 impl ConfigSource for ConfigFile {
     fn load(&mut self, running: &WorkspaceSpec) -> Result<Reloaded, String> {
+        if config::text(&self.workspace.config).as_ref() == Some(&running.text) {
+            return Ok(Reloaded { workspace: running.clone(), changes: Vec::new() });
+        }
         let (spec, warnings) = settings::read_spec(&self.workspace, Missing::Error)
             .map_err(|diagnostics| diagnostics.to_string())?;
         let mut changes: Vec<String> = diff(running, &spec).iter().map(ToString::to_string).collect();

@@ -67,10 +67,11 @@ pub trait Store: Send {
     fn items(&mut self, run: &RunId, stage: &StageName) -> Result<Vec<ItemRecord>, StoreError>;
     /// Who holds the lock of a lineage and branch.
     fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError>;
-    /// How many retries reuse it, by the stage from which they began.
+    /// How many retries on a branch reuse it, by the stage from which they began.
     fn retries_of(
         &mut self,
         root: &RunId,
+        branch: &BranchName,
         checkpoint: &CheckpointId,
     ) -> Result<BTreeMap<StageName, u32>, StoreError>;
     /// Every artifact that a checkpoint or an item names, once.
@@ -98,10 +99,12 @@ pub enum Begun {
 }
 
 /// A run that takes over an edit, as its holder of `epoch`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Adopter {
     pub run: RunId,
     pub epoch: u64,
+    /// What else happens to it by that.
+    pub also: Vec<What>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -74,6 +74,7 @@ fn without_a_run_there_is_nothing_to_read() {
         &["edit", "video-1", "script", "--set", "title=x"],
         &["fork", "video-1", "--at", "script@1", "--branch", "b"],
         &["unlock", "video-1"],
+        &["delete", "video-1"],
         &["gc"],
     ];
     for verb in verbs {
@@ -521,5 +522,57 @@ fn every_verb_about_runs_speaks_json() {
         assert_eq!((exit, stdout.as_str()), (Some(code), ""), "{arguments:?}: {stderr}");
         let told: Value = serde_json::from_str(stderr.lines().last().unwrap()).unwrap();
         assert!(told.is_object(), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_run_is_deleted_with_what_builds_on_it_or_not_at_all() {
+    let workspace = video();
+    workspace.run(&["run", "video"]);
+    workspace.run(&["retry", "video-1"]);
+    workspace.run(&["run", "video"]);
+    let names = || {
+        let runs = data(&workspace, &["runs", "--json"]);
+        runs.as_array()
+            .unwrap()
+            .iter()
+            .map(|run| run["run_id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let told = refused(&workspace, 1, &["delete", "video-1"]);
+    assert!(told.contains("video-1 is built on by video-2") && told.contains("--cascade"), "{told}");
+    refused(&workspace, 3, &["delete", "video-9"]);
+    assert_eq!(names(), ["video-3", "video-2", "video-1"]);
+    assert_eq!(workspace.ok(&["delete", "video-3"]), "video-3\n");
+    assert_eq!(
+        data(&workspace, &["delete", "video-1", "--cascade", "--json"]),
+        json!(["video-1", "video-2"])
+    );
+    assert_eq!(names(), Vec::<String>::new());
+    // A number is not given twice, and the files are gc's affair.
+    workspace.run(&["run", "video"]);
+    assert_eq!(names(), ["video-4"]);
+    assert!(workspace.path(".restage/runs/video-1/logs/script_1.log").exists());
+}
+
+#[test]
+fn a_run_that_nobody_can_go_on_with_is_unlocked_or_cancelled_and_retried() {
+    let workspace = asking();
+    for (number, way) in [(1, "unlock"), (2, "cancel")] {
+        let run = format!("video-{number}");
+        assert_eq!(workspace.run(&["run", "video"]).0, Some(75));
+        // Nobody supervises, and what the flow was when it began is lost.
+        let history = rusqlite::Connection::open(workspace.path(".restage/history.db")).unwrap();
+        history.execute("UPDATE definitions SET text = '{}'", []).unwrap();
+        assert!(refused(&workspace, 10, &["retry", &run]).contains("cancel"));
+        workspace.ok(&[way, &run]);
+        let shown = data(&workspace, &["show", &run, "--json"]);
+        let status = if way == "unlock" { "failed" } else { "cancelled" };
+        assert_eq!((&shown["status"], shown["ended_at"].is_string()), (&json!(status), true));
+        let why = if way == "unlock" { "its definition cannot be read" } else { "cancelled" };
+        assert!(shown["error"].as_str().unwrap().contains(why), "{}", shown["error"]);
+        assert_eq!(workspace.run(&["unlock", &run]).0, Some(1));
+        let plan = data(&workspace, &["retry", &run, "--dry-run", "--json"]);
+        assert_eq!(plan["stages"][0]["decision"], "reuse");
     }
 }

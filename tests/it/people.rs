@@ -137,6 +137,7 @@ fn reject(run: &str, of: &str, to: Option<&str>, feedback: &str, hash: Option<Ha
 fn edit(run: &str, of: &str, key: &str, value: &str, hash: Option<Hash>) -> FlowRequest {
     FlowRequest::Edit(EditWish {
         run: run_id(run),
+        branch: None,
         stage: stage(of),
         hash,
         set: [(key.to_owned(), Json::string(value))].into_iter().collect(),
@@ -258,6 +259,7 @@ fn the_second_phase_is_retried_and_the_first_is_never_executed_again() {
         &studio,
         FlowRequest::Edit(EditWish {
             run: run_id("film-6"),
+            branch: None,
             stage: stage("script"),
             hash: Some(checkpoints[0].hash.clone()),
             set: [("text".to_owned(), Json::string("final"))].into_iter().collect(),
@@ -415,6 +417,7 @@ fn retry(run: &str) -> FlowRequest {
         queue: false,
         dry_run: false,
         approve_all: false,
+        who: None,
         asker: None,
     })
 }

@@ -93,7 +93,7 @@ impl<'w> Line<'w> {
 }
 
 /// It ends, or has ended.
-pub fn is_end(error: &ClientError) -> bool {
+fn is_end(error: &ClientError) -> bool {
     match error {
         ClientError::Gone => true,
         ClientError::Declined(refusal) => **refusal == Refusal::Ending,

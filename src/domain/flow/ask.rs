@@ -50,6 +50,11 @@ pub enum FlowRequest {
         run: RunId,
         stage: Option<StageName>,
     },
+    /// Takes a run out of history; with `cascade` also those that build on it.
+    Delete {
+        run: RunId,
+        cascade: bool,
+    },
     /// Deletes what no checkpoint names and what is old enough.
     Gc {
         dry_run: bool,
@@ -86,6 +91,9 @@ pub struct RetryWish {
     pub dry_run: bool,
     #[serde(default)]
     pub approve_all: bool,
+    /// Edits that wait are taken on in this name.
+    #[serde(default)]
+    pub who: Option<String>,
     /// Whoever asks; a queued wish of a dead one is dropped.
     #[serde(default)]
     pub asker: Option<Process>,
@@ -136,6 +144,9 @@ pub struct ContinueWish {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EditWish {
     pub run: RunId,
+    /// `None`: that of the run.
+    #[serde(default)]
+    pub branch: Option<BranchName>,
     pub stage: StageName,
     /// The bytes that were edited; `None` edits whatever is the newest.
     pub hash: Option<Hash>,
@@ -176,6 +187,8 @@ pub enum FlowReply {
     },
     Can(Box<Can>),
     Collected(Collected),
+    /// Of history, the oldest first.
+    Deleted(Vec<RunId>),
     Done,
 }
 

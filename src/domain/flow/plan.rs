@@ -11,6 +11,8 @@
 //! - What a person edited stands for whatever recipe would have made it, but not for other inputs.
 //! - A run that stopped before a stage could start may be retried from that stage, if nothing before it is missing.
 //! - What waited for a person when its run was ended is not executed again; it waits again.
+//! - What a person rejected is where a retry begins, as if it had failed; so is the stage that they sent the run back to.
+//! - An edit that waits is taken on by a retry, and waits on where somebody goes on behind another checkpoint.
 //! - Without a target and with `force`, what has changed decides.
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use super::graph::Graph;
 use super::ids::{CheckpointId, Hash, RunId, StageName};
 use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
+use super::sent_back::SentBack;
 use super::spec::FlowSpec;
 use super::status::{Approval, Decision, RunStatus, StageStatus};
 use crate::domain::json::JsonMap;
@@ -44,6 +47,8 @@ pub struct Facts<'a> {
     pub left: &'a [Left],
     /// The runs of the lineage, without stages.
     pub lineage: &'a [RunRecord],
+    /// What people sent back of what the parent left.
+    pub sent_back: &'a [SentBack],
     /// Another run that is under way on the branch, unless the wish is to wait for it.
     pub holder: Option<&'a RunId>,
 }
@@ -86,7 +91,7 @@ pub struct Wish {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// What failed first.
+    /// What a person sent back, else what failed first.
     FirstFailure,
     At(StageName),
     /// A person sent the run back to here.
@@ -111,6 +116,9 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     }
     target::refuse(&known, wish, &target)?;
     let walked = walk::walk(&known, &target, oracle)?;
+    if let Start::After(stage) = &wish.start {
+        walk::refuse_another(&known, stage, &walked)?;
+    }
     let nothing_to_do = walked.stages.iter().all(|planned| planned.decision == Decision::Reuse);
     if nothing_to_do && !known.waits() {
         return Err(target::nothing_to_do(&known, &target));
@@ -229,7 +237,7 @@ impl<'a> Known<'a> {
 
     /// A later run that came from this one, on the same branch, and that succeeded. One that is only degraded has made a
     /// failure good, too, and what is degraded of it is retried from there; it is no better than one that was degraded.
-    fn succeeded_later(&self) -> Option<RunId> {
+    fn succeeded_later(&self) -> Option<&RunRecord> {
         let parent = self.facts.parent;
         let mut from_here = std::collections::HashSet::from([&parent.run_id]);
         let better = |status| match status {
@@ -250,7 +258,7 @@ impl<'a> Known<'a> {
             if comes_from_here {
                 from_here.insert(&run.run_id);
             }
-            (comes_from_here && better(run.status)).then(|| run.run_id.clone())
+            (comes_from_here && better(run.status)).then_some(run)
         })
     }
 }

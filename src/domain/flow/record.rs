@@ -182,9 +182,13 @@ pub struct Checkpoint {
     /// The user who made it by an edit; none where a stage did.
     pub created_by: Option<String>,
     pub edited_from: Option<CheckpointId>,
+    /// Who judged it and when: its approval says how.
     pub approved_by: Option<String>,
     pub approved_at: Option<Timestamp>,
     pub note: Option<String>,
+    /// Of a rejection: the stage to begin again with, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewind_to: Option<StageName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

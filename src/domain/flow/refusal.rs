@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, RunId, StageName};
-use super::status::{RunStatus, StageStatus};
+use super::status::{Approval, RunStatus, StageStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
@@ -50,12 +50,36 @@ pub enum Refusal {
     Stale { run: RunId, checkpoint: CheckpointId },
     #[error("checkpoint already approved")]
     AlreadyApproved { run: RunId, checkpoint: CheckpointId },
+    /// It is approved, but its run has not failed; or it is pending, and its run has gone another way.
+    #[error("{checkpoint} is {approval}, and {run} {}", doing(*status, waits.as_ref()))]
+    Elsewhere {
+        run: RunId,
+        checkpoint: CheckpointId,
+        approval: Approval,
+        status: RunStatus,
+        waits: Option<CheckpointId>,
+    },
+    /// What was named is not what the branch stands on.
+    #[error("{by} ({approval}) stands in the place of {checkpoint} on branch {branch}")]
+    Replaced {
+        run: RunId,
+        checkpoint: CheckpointId,
+        by: CheckpointId,
+        approval: Approval,
+        branch: BranchName,
+    },
+    #[error("{checkpoint} is not what it was: {why}")]
+    Damaged { run: RunId, checkpoint: CheckpointId, why: String },
+    #[error("{checkpoint} was rejected, and nothing is built on it")]
+    Rejected { run: RunId, checkpoint: CheckpointId, status: RunStatus },
     #[error("{run} is {status}, not failed")]
     NotFailed { run: RunId, status: RunStatus },
     #[error("{stage} of {run} is {status}")]
     WrongStage { run: RunId, stage: StageName, status: StageStatus },
     #[error("the holder of the lock of {run} lives: pid {pid}")]
     HolderLives { run: RunId, pid: i32 },
+    #[error("{run} is built on by {}", join(by))]
+    Reused { run: RunId, by: Vec<RunId> },
     #[error("{run} is not locked")]
     NotLocked { run: RunId },
     #[error("the store: {0}")]
@@ -72,7 +96,7 @@ impl Refusal {
             Self::RetryLives { .. } => 11,
             Self::Succeeded { .. } => 12,
             Self::NeverRan { .. } => 13,
-            Self::NoCheckpoint { .. } => 14,
+            Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
             Self::MissingKeys { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
             Self::UnknownRun { .. }
@@ -81,13 +105,18 @@ impl Refusal {
             | Self::UnknownCheckpoint { .. }
             | Self::UnknownBranch { .. } => 3,
             Self::Unusable { .. } | Self::BranchExists { .. } => 2,
-            Self::AlreadyApproved { .. } | Self::NotFailed { .. } | Self::NotWaiting { .. } => 17,
-            Self::Stale { .. } => 18,
+            Self::AlreadyApproved { .. }
+            | Self::Elsewhere { .. }
+            | Self::Rejected { .. }
+            | Self::NotFailed { .. }
+            | Self::NotWaiting { .. } => 17,
+            Self::Stale { .. } | Self::Replaced { .. } => 18,
             Self::Concurrent { .. }
             | Self::Ended { .. }
             | Self::WrongStage { .. }
             | Self::HolderLives { .. }
             | Self::NotLocked { .. }
+            | Self::Reused { .. }
             | Self::Store(_)
             | Self::Ending => 1,
         }
@@ -147,8 +176,34 @@ impl Refusal {
             Self::Unusable { hint, .. } => hint.clone().unwrap_or_default(),
             Self::Ended { run, .. } => format!("what it did: restage show {run}"),
             Self::Stale { run, checkpoint } => {
-                format!("look at it again: restage state {run} {}", checkpoint.stage)
+                format!("look at it again: restage state {run} {checkpoint}")
             }
+            Self::Elsewhere { run, waits: Some(at), .. } => {
+                format!("that is what can be judged: restage approve {run} {}", at.stage)
+            }
+            Self::Elsewhere { run, status, .. } if !status.is_final() => {
+                format!("wait for it, or end it: restage cancel {run}")
+            }
+            Self::Elsewhere { run, .. } => format!("what it did: restage show {run}"),
+            Self::Replaced { run, checkpoint, by, approval, .. } => {
+                let approve = match approval {
+                    Approval::Pending => format!("approve it: restage approve {run} {}; ", by.stage),
+                    Approval::Approved | Approval::Rejected => String::new(),
+                };
+                format!(
+                    "{approve}go on as it is now: restage retry {run}; or go another way from what you named: \
+                     restage fork {run} --at {checkpoint} --branch NAME"
+                )
+            }
+            Self::Damaged { run, checkpoint, .. } => format!(
+                "have it made anew: restage reject {run} {stage} --feedback TEXT; or give it again: \
+                 restage edit {run} {stage} --artifact NAME=FILE",
+                stage = checkpoint.stage
+            ),
+            Self::Rejected { run, status, .. } if status.is_final() => {
+                format!("make it anew, with what was said: restage retry {run}")
+            }
+            Self::Rejected { run, .. } => format!("it is made anew: restage show {run}"),
             Self::AlreadyApproved { run, checkpoint } => format!(
                 "to run again from here: restage continue {run} --checkpoint {checkpoint} --force-retry (or restage retry {run})"
             ),
@@ -157,6 +212,7 @@ impl Refusal {
             }
             Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
+            Self::Reused { run, .. } => format!("delete them, too: restage delete {run} --cascade"),
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
             Self::Ending => "try again in a moment".into(),
@@ -169,6 +225,13 @@ fn still(status: RunStatus) -> String {
         "interrupted, and has not ended".into()
     } else {
         format!("still {status}")
+    }
+}
+
+fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {
+    match waits {
+        Some(at) => format!("waits at {at}"),
+        None => format!("is {status}"),
     }
 }
 

@@ -3,10 +3,13 @@
 use super::load::store;
 use super::{Active, Engine};
 use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest};
-use crate::domain::flow::ids::RunId;
+use crate::domain::flow::change::{Change, What};
+use crate::domain::flow::ids::{RunId, parse_guest};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
 use crate::flow::handle::FlowAsk;
+use crate::ports::store::StoredRun;
+use crate::supervisor::guest::GuestOrder;
 
 impl Engine {
     /// What it leads to is on record before it is answered.
@@ -58,6 +61,7 @@ impl Engine {
             FlowRequest::Links { run } => self.links(&run),
             FlowRequest::Checkpoints { run } => self.checkpoints(&run),
             FlowRequest::Can { run, stage } => self.can(&run, stage.as_ref()),
+            FlowRequest::Delete { run, cascade } => self.delete(&run, cascade),
             FlowRequest::Gc { dry_run } => self.collect(dry_run),
         }
     }
@@ -69,8 +73,13 @@ impl Engine {
             if status.is_final() {
                 return Err(Refusal::Ended { run: id.clone(), status });
             }
-            let active = self.load(id, &[])?;
-            self.active.insert(id.clone(), active);
+            match self.load(id, &[]) {
+                Ok(active) => drop(self.active.insert(id.clone(), active)),
+                Err(Refusal::Unusable { .. }) => {
+                    return self.give_up(&stored, RunStatus::Cancelled, "cancelled".into());
+                }
+                Err(refusal) => return Err(refusal),
+            }
         }
         let at = self.moment();
         self.step(id, |run| run.cancel(at));
@@ -93,6 +102,31 @@ impl Engine {
         Ok(FlowReply::Run { run: wish.run.clone(), existing: true })
     }
 
+    /// Ends a run that cannot be gone on with, and with it what lives of it. What it has done may be reused.
+    fn give_up(
+        &mut self,
+        stored: &StoredRun,
+        status: RunStatus,
+        error: String,
+    ) -> Result<FlowReply, Refusal> {
+        let (run, started_at) = (&stored.record.run_id, stored.record.started_at);
+        let epoch = self.store.take_over(run, &self.holder).map_err(|error| store(&error))?;
+        let now = self.clock.now().wall;
+        let took = started_at.map(|started| now.duration_since(started).as_secs_f64().max(0.0));
+        let (error, ended_at) = (Some(error), Some(now));
+        let what = What::Run { status, error, started_at, ended_at, duration_seconds: took };
+        let change = Change { run: run.clone(), epoch, what };
+        self.store.commit(&[change]).map_err(|error| store(&error))?;
+        self.unresumed.remove(run);
+        let inventory = self.inventory.iter_mut().flat_map(|inventory| inventory.keys());
+        let names = inventory.filter(|name| parse_guest(name).is_some_and(|(of, ..)| of == *run));
+        for name in names.cloned().collect::<Vec<_>>() {
+            // The supervisor is gone only at the end.
+            self.guests.send(GuestOrder::Forget { name }).ok();
+        }
+        Ok(FlowReply::Done)
+    }
+
     /// Every run under way here has a living holder: us. One whose holder is dead lies until somebody goes on with it.
     fn unlock(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
         let stored = self.stored(id)?;
@@ -103,17 +137,24 @@ impl Engine {
             let pid = i32::try_from(std::process::id()).unwrap_or(0);
             return Err(Refusal::HolderLives { run: held.run, pid });
         }
-        if self.stored(&held.run)?.record.status == RunStatus::Waiting {
-            return Err(Refusal::Unusable {
-                message: format!("{} waits for somebody, and nothing of it is stuck", held.run),
-                hint: Some(format!(
-                    "judge what it shows: restage show {0}; or end it: restage cancel {0}",
-                    held.run
-                )),
-            });
+        match self.load(&held.run, &[]) {
+            Ok(active) if active.run.status == RunStatus::Waiting => {
+                return Err(Refusal::Unusable {
+                    message: format!("{} waits for somebody, and nothing of it is stuck", held.run),
+                    hint: Some(format!(
+                        "judge what it shows: restage show {0}; or end it: restage cancel {0}",
+                        held.run
+                    )),
+                });
+            }
+            Ok(active) => drop(self.active.insert(held.run.clone(), active)),
+            Err(Refusal::Unusable { message, .. }) => {
+                let stored = self.stored(&held.run)?;
+                let why = format!("its supervisor died, and nobody could {message}");
+                return self.give_up(&stored, RunStatus::Failed, why);
+            }
+            Err(refusal) => return Err(refusal),
         }
-        let active = self.load(&held.run, &[])?;
-        self.active.insert(held.run.clone(), active);
         let at = self.moment();
         self.step(&held.run, |run| run.interrupt(at));
         Ok(FlowReply::Done)
@@ -134,6 +175,7 @@ const fn is_a_look(request: &FlowRequest) -> bool {
         | FlowRequest::Retry(_)
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Approve(_)
         | FlowRequest::Reject(_)
         | FlowRequest::Continue(_)
@@ -151,6 +193,7 @@ const fn sets_going(request: &FlowRequest) -> bool {
         }
         FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Edit(_)
         | FlowRequest::Fork(_)
         | FlowRequest::Show { .. }
@@ -175,6 +218,7 @@ const fn is_a_judgement(request: &FlowRequest) -> bool {
         FlowRequest::Run(_)
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Show { .. }
         | FlowRequest::Glance { .. }
         | FlowRequest::Runs(_)

@@ -22,6 +22,14 @@ impl Engine {
         if let Some(key) = &wish.key
             && let Some(run) = self.store.run_of_key(key).map_err(|error| store(&error))?
         {
+            // The name of a run begins with that of its flow.
+            let of = run.as_str().rsplit_once('-').map_or("", |(flow, _)| flow);
+            if of != wish.flow.as_str() {
+                return Err(Refusal::Unusable {
+                    message: format!("the key {key:?} was used for {run}, which is a run of another flow"),
+                    hint: Some("give each flow keys of its own".into()),
+                });
+            }
             return Ok(FlowReply::Run { run, existing: true });
         }
         let spec = self.flow(&wish.flow)?;

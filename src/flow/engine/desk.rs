@@ -7,15 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::load::{store, unusable};
-use super::retry::Wanted;
+use super::retry::{Wanted, reference};
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
 use crate::domain::flow::graph::Graph;
-use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::plan::{self, Facts, Left, Oracle, Wish};
+use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
+use crate::domain::flow::plan::{self, Facts, Left, Oracle, Start, Wish};
 use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Branch, Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::sent_back::{self, SentBack};
 use crate::domain::flow::spec::{EnvValue, FlowSpec};
 use crate::domain::flow::status::Approval;
 use crate::domain::flow::tree::Lineage;
@@ -67,6 +68,7 @@ pub(super) struct Prepared {
     pub(super) graph: Graph,
     pub(super) inputs: JsonMap,
     pub(super) left: Vec<Left>,
+    pub(super) sent_back: Vec<SentBack>,
     pub(super) plan: Plan,
     pub(super) held: bool,
 }
@@ -171,7 +173,19 @@ impl<'a> Desk<'a> {
         }
         let inputs = inputs::of_retry(&flow, &parent.inputs, &again.set)?;
         let root = parent.root_run_id.clone();
-        let left = self.left(&parent, &graph, &again.instead)?;
+        let (all, _) = self.store.checkpoints(&root).map_err(|error| store(&error))?;
+        let lineage = Lineage { checkpoints: &all, branches: &[], runs: &[] };
+        let forks = matches!(again.start, Start::Fork(_));
+        let at = again.instead.first().filter(|_| forks).and_then(|id| lineage.checkpoint(id));
+        if let Some(at) = at {
+            stand_at(&mut parent, &lineage, at);
+        }
+        // Where somebody goes on behind a checkpoint, nothing is begun anew.
+        let sent_back = match again.start {
+            Start::FirstFailure | Start::At(_) | Start::Rejected(_) => sent_back::of(&lineage, &parent),
+            Start::After(_) | Start::Fork(_) => Vec::new(),
+        };
+        let left = self.left(&parent, &graph, &again.instead, &all)?;
         let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
         let lineage = self.store.runs(&filter).map_err(|error| store(&error))?;
         let held = self.store.lock(&root, &parent.branch).map_err(|error| store(&error))?;
@@ -182,6 +196,7 @@ impl<'a> Desk<'a> {
             parent: &parent,
             inputs: &inputs,
             left: &left,
+            sent_back: &sent_back,
             lineage: &lineage,
             holder: holder.as_ref().filter(|_| !again.queue),
         };
@@ -192,10 +207,11 @@ impl<'a> Desk<'a> {
             objects: self.objects,
             store: &mut *self.store,
             root: &root,
+            branch: &parent.branch,
             thorough,
         };
         let plan = plan::plan(&facts, &wish, &mut oracle)?;
-        Ok(Prepared { held: holder.is_some(), plan, left, inputs, graph, flow, parent })
+        Ok(Prepared { held: holder.is_some(), plan, left, sent_back, inputs, graph, flow, parent })
     }
 
     /// What the parent left of each of today's stages: what its row names, or the newest edit of that.
@@ -204,9 +220,9 @@ impl<'a> Desk<'a> {
         parent: &RunRecord,
         graph: &Graph,
         instead: &[CheckpointId],
+        all: &[Checkpoint],
     ) -> Result<Vec<Left>, Refusal> {
         let root = &parent.root_run_id;
-        let (all, _) = self.store.checkpoints(root).map_err(|error| store(&error))?;
         let by_id: BTreeMap<&CheckpointId, &Checkpoint> = all.iter().map(|one| (&one.id, one)).collect();
         let mut edits: BTreeMap<&CheckpointId, &Checkpoint> = BTreeMap::new();
         for one in all.iter().filter(|one| one.branch == parent.branch) {
@@ -218,7 +234,8 @@ impl<'a> Desk<'a> {
         for row in parent.stages.iter().flatten() {
             let Some(place) = graph.index(&row.name) else { continue };
             let named = row.checkpoint.as_ref().map(|checkpoint| &checkpoint.id);
-            let named = instead.iter().find(|id| id.stage == row.name).or(named);
+            let exact = instead.iter().find(|id| id.stage == row.name);
+            let named = exact.or(named);
             left[place] = match named {
                 None => match &row.outputs {
                     Some(outputs) if row.status.is_good() => {
@@ -228,7 +245,7 @@ impl<'a> Desk<'a> {
                 },
                 Some(id) => {
                     let mut newest = id;
-                    while let Some(edit) = edits.get(newest) {
+                    while let Some(edit) = edits.get(newest).filter(|_| exact.is_none()) {
                         newest = &edit.id;
                     }
                     match by_id.get(newest) {
@@ -237,7 +254,7 @@ impl<'a> Desk<'a> {
                         None => Left::Unreadable {
                             id: newest.clone(),
                             why: self.why_unreadable(root, newest),
-                            previous: previous(&all, newest).map(Box::new),
+                            previous: previous(all, newest).map(Box::new),
                         },
                     }
                 }
@@ -272,6 +289,22 @@ fn fill_in(env: &mut BTreeMap<String, EnvValue>, today: &BTreeMap<String, EnvVal
     }
 }
 
+/// A branch leaves a run where that stood when the checkpoint was made, however it may have gone on since.
+fn stand_at(parent: &mut RunRecord, lineage: &Lineage<'_>, at: &Checkpoint) {
+    let Some(at) = lineage.checkpoint(&at.id) else { return };
+    for (place, one) in lineage.stood_at(at).into_iter().enumerate() {
+        let row = parent.stages.iter_mut().flatten().find(|row| row.name == one.id.stage);
+        let Some(row) = row else { continue };
+        // What came to be since then is no longer of this branch; of what was there already, the run knows best.
+        let is_known = |seen: &CheckpointId| seen.version <= one.id.version;
+        if place > 0 && row.checkpoint.as_ref().is_some_and(|seen| is_known(&seen.id)) {
+            continue;
+        }
+        row.status = one.status;
+        row.checkpoint = Some(reference(one));
+    }
+}
+
 /// The newest version before one that cannot be read.
 fn previous(all: &[Checkpoint], id: &CheckpointId) -> Option<Checkpoint> {
     let earlier = all.iter().filter(|one| one.id.stage == id.stage && one.id.version < id.version);
@@ -285,6 +318,7 @@ struct Sight<'a> {
     objects: &'a Objects,
     store: &'a mut dyn Store,
     root: &'a RunId,
+    branch: &'a BranchName,
     thorough: bool,
 }
 
@@ -305,7 +339,7 @@ impl Oracle for Sight<'_> {
     }
 
     fn retries(&mut self, checkpoint: &CheckpointId) -> BTreeMap<StageName, u32> {
-        self.store.retries_of(self.root, checkpoint).unwrap_or_else(|error| {
+        self.store.retries_of(self.root, self.branch, checkpoint).unwrap_or_else(|error| {
             tracing::warn!(%checkpoint, %error, "count the retries of a checkpoint");
             BTreeMap::new()
         })

@@ -33,7 +33,8 @@ impl Engine {
                         tracing::info!(%name, wanted = live.attempt, %attempt, "a log of that number was there");
                     }
                 }
-                self.publish(&run, &[unit.stage], Vec::new(), false);
+                // Nothing of the run as a whole has changed by that.
+                self.publish_stage(&run, unit.stage);
             }
             GuestEvent::Ended(end) => self.on_guest_ended(*end),
             GuestEvent::Waiting { name, reason } => {

@@ -12,10 +12,10 @@ use crate::domain::flow::ids::{CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::may;
 use crate::domain::flow::plan::Start;
 use crate::domain::flow::proceed::{self, Continuation, From};
-use crate::domain::flow::record::{Branch, RunRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::Run;
-use crate::domain::flow::status::Approval;
+use crate::domain::flow::status::{Approval, RunStatus};
 use crate::domain::flow::tree::waiting;
 use crate::ports::store::Adopter;
 
@@ -43,6 +43,7 @@ impl Engine {
         let (judged, to) = may::may_reject(&whole.lineage(), &graph, &record, wish)?;
         let (who, note) = (wish.who.clone(), Some(wish.feedback.clone()));
         let judgement = self.judgement(judged.checkpoint, judged.hash, Approval::Rejected, who, note);
+        let judgement = Judgement { rewind_to: Some(to.clone()).filter(|to| *to != wish.stage), ..judgement };
         let waiters = self.waiters(&whole, &record, &judgement.checkpoint)?;
         if waiters.is_empty() {
             self.judge_at_rest(&record, &judgement)?;
@@ -75,12 +76,15 @@ impl Engine {
         note: Option<String>,
     ) -> Judgement {
         let at = self.clock.now().wall;
-        Judgement { checkpoint, hash, from: Approval::Pending, to, who, at, note }
+        Judgement { checkpoint, hash, from: Approval::Pending, to, who, at, note, rewind_to: None }
     }
 
     /// Approves it, and every run that waits for it goes on.
     fn take_on_checkpoint(&mut self, record: &RunRecord, judgement: Judgement) -> Result<(), Refusal> {
         let whole = self.whole(record)?;
+        if let Some(checkpoint) = whole.lineage().checkpoint(&judgement.checkpoint) {
+            self.is_whole(record, checkpoint)?;
+        }
         let waiters = self.waiters(&whole, record, &judgement.checkpoint)?;
         if waiters.is_empty() {
             return self.judge_at_rest(record, &judgement);
@@ -99,6 +103,16 @@ impl Engine {
             });
         }
         Ok(())
+    }
+
+    /// What is approved are these bytes, and they have to be there.
+    fn is_whole(&self, record: &RunRecord, checkpoint: &Checkpoint) -> Result<(), Refusal> {
+        let looked = checkpoint.artifacts.iter().try_for_each(|artifact| self.objects.verify(artifact));
+        looked.map_err(|error| Refusal::Damaged {
+            run: record.run_id.clone(),
+            checkpoint: checkpoint.id.clone(),
+            why: error.to_string(),
+        })
     }
 
     /// No run waits for it.
@@ -174,11 +188,11 @@ impl Engine {
         let lineage = whole.lineage();
         let named = wish.checkpoint.as_ref();
         let branch = wish.branch.as_ref();
-        let branch = proceed::branch_of(&lineage, &record, branch, named, wish.force_retry)?;
+        let branch = proceed::branch_of(&lineage, &record, branch, named)?;
         let from = From { branch, checkpoint: wish.checkpoint.clone(), force_retry: wish.force_retry };
         let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), true).map(drop);
         match proceed::may_continue(&lineage, &from, &mut plan)? {
-            Continuation::Approve { run, checkpoint, hash } => {
+            Continuation::Approve { run, checkpoint, hash, .. } => {
                 let record = self.now(&run)?;
                 let judgement = self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
                 self.take_on_checkpoint(&record, judgement)?;
@@ -220,7 +234,10 @@ impl Engine {
         let record = self.now(&wish.run)?;
         let whole = self.whole(&record)?;
         let lineage = whole.lineage();
-        let before = may::may_edit(&lineage, &record, &wish.stage, wish.hash.as_ref())?;
+        let standing =
+            may::may_edit_on(&lineage, &record, wish.branch.as_ref(), &wish.stage, wish.hash.as_ref())?;
+        let before = standing.checkpoint;
+        let owner = standing.run.clone().unwrap_or_else(|| before.run_id.clone());
         let mut replaced = Vec::new();
         for (name, path) in &wish.artifacts {
             let artifact = self.objects.import_path(name, path).map_err(|error| Refusal::Unusable {
@@ -237,7 +254,7 @@ impl Engine {
         };
         let new = NewCheckpoint {
             stage: wish.stage.clone(),
-            branch: record.branch.clone(),
+            branch: standing.branch.clone(),
             parent: before.parent.clone(),
             status: before.status,
             approval: Approval::Pending,
@@ -254,35 +271,54 @@ impl Engine {
             note: None,
         };
         let root = &record.root_run_id;
-        let adopters = self.adopters(&whole, &record, &before.id)?;
-        let id = self
-            .store
-            .add_checkpoint(root, &record.run_id, &new, &adopters)
-            .map_err(|error| store(&error))?;
-        let made = new.named(id.clone(), root.clone(), record.run_id.clone());
+        let adopters = match &standing.run {
+            Some(run) => {
+                let edited = self.now(run)?;
+                self.adopters(&whole, &edited, &before.id)?
+            }
+            None => Vec::new(),
+        };
+        let id = self.store.add_checkpoint(root, &owner, &new, &adopters).map_err(|error| store(&error))?;
+        let made = new.named(id.clone(), root.clone(), owner);
         for adopter in adopters {
-            self.step(&adopter.run, |run| run.edited(made.clone()));
+            let at = self.moment();
+            self.step(&adopter.run, |run| run.edited(made.clone(), at));
         }
         Ok(FlowReply::Edited { checkpoint: Some(id) })
     }
 
-    /// The runs on the branch of an edit that wait for what was edited, whether they are under way here or not.
+    /// The runs on the branch of an edit in which it takes the place of what was edited, whether they are under way here
+    /// or not: those that wait for that, and one that has built on it and waits further on.
     fn adopters(
         &mut self,
         whole: &Whole,
         edited: &RunRecord,
         checkpoint: &CheckpointId,
     ) -> Result<Vec<Adopter>, Refusal> {
+        let mut runs = self.waiters(whole, edited, checkpoint)?;
+        runs.retain(|run| whole.runs().iter().any(|one| one.run_id == *run && one.branch == edited.branch));
+        let lineage = whole.lineage();
+        let newest = lineage.newest_run(&edited.branch);
+        let built_on = |run: &&RunRecord| {
+            let row = run.stages.iter().flatten().find(|row| row.name == checkpoint.stage);
+            let stands = row.filter(|row| row.status.is_good()).and_then(|row| lineage.current(run, row));
+            run.status == RunStatus::Waiting && stands.is_some_and(|one| one.id == *checkpoint)
+        };
+        if let Some(run) = newest.filter(built_on) {
+            // Only what is under way here can say what follows.
+            self.ready(&run.run_id)?;
+            runs.push(run.run_id.clone());
+        }
         let mut adopters = Vec::new();
-        for run in self.waiters(whole, edited, checkpoint)? {
-            if !whole.runs().iter().any(|one| one.run_id == run && one.branch == edited.branch) {
-                continue;
-            }
-            let epoch = match self.active.get(&run) {
-                Some(active) => active.epoch,
-                None => self.stored(&run)?.epoch,
+        for run in runs {
+            let (epoch, also) = match self.active.get(&run) {
+                Some(active) => {
+                    let index = active.run.find(&checkpoint.stage);
+                    (active.epoch, index.map(|index| active.run.rewind(index)).unwrap_or_default())
+                }
+                None => (self.stored(&run)?.epoch, Vec::new()),
             };
-            adopters.push(Adopter { run, epoch });
+            adopters.push(Adopter { run, epoch, also });
         }
         Ok(adopters)
     }

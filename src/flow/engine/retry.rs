@@ -14,6 +14,7 @@ use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Checkpoint, CheckpointRef, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
+use crate::domain::flow::sent_back;
 use crate::domain::flow::status::{Approval, Decision, RunStatus, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::ports::store::Judgement;
@@ -32,7 +33,6 @@ pub(super) struct Wanted {
     pub(super) branch: Option<BranchName>,
     /// These stand in for what the parent left.
     pub(super) instead: Vec<CheckpointId>,
-    pub(super) feedback: Option<(StageName, String)>,
     pub(super) who: Option<String>,
 }
 
@@ -60,7 +60,6 @@ impl Wanted {
             trigger: Trigger::Retry,
             branch: None,
             instead: Vec::new(),
-            feedback: None,
             who: None,
         }
     }
@@ -87,6 +86,7 @@ impl Desk<'_> {
             force: wish.force,
             queue: wish.queue,
             approve_all: wish.approve_all,
+            who: wish.who,
             ..Wanted::of(run)
         })
     }
@@ -103,7 +103,7 @@ impl Engine {
 
     pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
         let prepared = self.plan_again(again, true)?;
-        let Prepared { parent, flow, graph, inputs, left, plan, held } = prepared;
+        let Prepared { parent, flow, graph, inputs, left, sent_back, plan, held } = prepared;
         let status = if held { RunStatus::Queued } else { RunStatus::Running };
         let mut planned: BTreeMap<StageName, Planned> =
             plan.stages.into_iter().map(|one| (one.stage.clone(), one)).collect();
@@ -114,8 +114,12 @@ impl Engine {
             let Some(planned) = planned.remove(&spec.name) else { continue };
             let place = graph.index(&spec.name);
             let left = place.and_then(|place| left.get(place));
-            let row =
-                self.row_of(order, planned, parent_rows.get(&spec.name).copied(), left, &parent, again)?;
+            let before = parent_rows.get(&spec.name).copied();
+            let feedback = sent_back::feedback(&sent_back, &spec.name, before);
+            let mut row = self.row_of(order, planned, before, left, &parent, again)?;
+            if row.record.decision == Decision::Execute {
+                row.record.feedback = feedback;
+            }
             stages.push(NewStage {
                 name: row.record.name.clone(),
                 decision: row.record.decision,
@@ -154,8 +158,6 @@ impl Engine {
         let mut record = fresh_row(planned.stage.clone(), order, planned.decision);
         record.reason = Some(planned.reason);
         if planned.decision == Decision::Execute {
-            let feedback = again.feedback.as_ref().filter(|(stage, _)| *stage == planned.stage);
-            record.feedback = feedback.map(|(_, text)| text.clone());
             return Ok(RestoredStage { record, checkpoint: None });
         }
         let checkpoint = match left {
@@ -178,9 +180,11 @@ impl Engine {
         Ok(RestoredStage { record, checkpoint })
     }
 
-    /// Somebody who edits a stage and retries has approved the edit; what nobody has looked at asks again.
+    /// A retry takes edits on, as its plan says; what nobody has looked at asks again. So does everything but what was
+    /// named where somebody goes on behind a checkpoint.
     fn take_on(&mut self, checkpoint: &Checkpoint, again: &Wanted) -> Result<StageStatus, Refusal> {
-        if checkpoint.edited_from.is_none() && !again.approve_all {
+        let goes_on_behind = matches!(again.start, Start::After(_) | Start::Fork(_));
+        if (checkpoint.edited_from.is_none() || goes_on_behind) && !again.approve_all {
             return Ok(StageStatus::Waiting);
         }
         let who = again.who.clone().or_else(|| checkpoint.created_by.clone());
@@ -191,7 +195,8 @@ impl Engine {
             to: Approval::Approved,
             who: who.unwrap_or_else(|| "retry".into()),
             at: self.clock.now().wall,
-            note: Some("by a retry".into()),
+            note: Some(format!("taken on by a retry of {}", again.run)),
+            rewind_to: None,
         };
         self.store.judge(&checkpoint.root_run_id, &judgement).map_err(|error| store(&error))?;
         Ok(checkpoint.status)

@@ -138,9 +138,10 @@ impl Store for Faulty {
     fn retries_of(
         &mut self,
         root: &RunId,
+        branch: &BranchName,
         checkpoint: &CheckpointId,
     ) -> Result<BTreeMap<StageName, u32>, StoreError> {
-        self.inner.retries_of(root, checkpoint)
+        self.inner.retries_of(root, branch, checkpoint)
     }
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError> {
         self.inner.objects()

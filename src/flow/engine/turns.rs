@@ -59,6 +59,9 @@ impl Engine {
                     for key in &taken_in {
                         self.dirs.leave(key);
                     }
+                    if self.active.values().all(|active| active.live.is_empty()) {
+                        self.dirs.rest();
+                    }
                 }
                 Err(error) => {
                     self.taken_in = taken_in;
@@ -183,19 +186,27 @@ impl Engine {
         for news in news {
             self.tell(news);
         }
+        for index in touched {
+            self.publish_stage(id, *index);
+        }
         if differs
             && self.handle.has_listeners()
             && let Some(active) = self.active.get(id)
         {
-            for index in touched {
-                self.handle.publish(Update::Flow(FlowUpdate::Stage(active.stage_view(*index)).into()));
-            }
             self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
         }
         // One that ended in its first turn is not over before that is on record.
         let unwritten = self.pending.iter().any(|pending| pending.run == *id);
         if !unwritten && self.active.get(id).is_some_and(Active::is_over) {
             self.active.remove(id);
+        }
+    }
+
+    pub(super) fn publish_stage(&self, id: &RunId, index: Index) {
+        if self.handle.has_listeners()
+            && let Some(active) = self.active.get(id)
+        {
+            self.handle.publish(Update::Flow(FlowUpdate::Stage(active.stage_view(index)).into()));
         }
     }
 

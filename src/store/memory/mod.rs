@@ -189,10 +189,12 @@ impl Store for MemoryStore {
     fn retries_of(
         &mut self,
         root: &RunId,
+        branch: &BranchName,
         checkpoint: &CheckpointId,
     ) -> Result<BTreeMap<StageName, u32>, StoreError> {
         let reuses = |run: &&Arc<Run>| {
             run.record.root_run_id == *root
+                && run.record.branch == *branch
                 && run.record.trigger == Trigger::Retry
                 && run.stages.iter().any(|stage| {
                     stage.decision == Decision::Reuse && stage.checkpoint.as_ref() == Some(checkpoint)

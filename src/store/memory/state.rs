@@ -154,6 +154,7 @@ impl State {
         found.approved_by = Some(judgement.who.clone());
         found.approved_at = Some(judgement.at);
         found.note.clone_from(&judgement.note);
+        found.rewind_to.clone_from(&judgement.rewind_to);
         true
     }
 

@@ -21,6 +21,7 @@ const STEPS: &[Step] = &[
     Step { sql: include_str!("../migrations/0002_search.sql"), then: fill_search },
     Step { sql: include_str!("../migrations/0003_time_left.sql"), then: |_| Ok(()) },
     Step { sql: include_str!("../migrations/0004_hooks.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0005_rewind.sql"), then: |_| Ok(()) },
 ];
 
 /// `RSTG`, so that no other program's database is taken for ours.

@@ -212,10 +212,11 @@ impl Store for SqliteStore {
     fn retries_of(
         &mut self,
         root: &RunId,
+        branch: &BranchName,
         checkpoint: &CheckpointId,
     ) -> Result<BTreeMap<StageName, u32>, StoreError> {
         self.read(&format!("count the retries of {checkpoint}"), |connection| {
-            stages::retries_of(connection, root, checkpoint)
+            stages::retries_of(connection, root, branch, checkpoint)
         })
     }
 

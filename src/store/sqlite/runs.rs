@@ -17,8 +17,8 @@ use crate::ports::store::StoredRun;
 
 const COLUMNS: &str = "SELECT run_id, runs.number, flow, hash, status, cause, runs.error, runs.started_at, \
      runs.ended_at, duration_seconds, cost, parent, root, caller, retry_from, retry_depth, key, deadline, branch, \
-     created_at, runs.id, epoch, holder, approve_all, value, value_size, hooks.name, hooks.number, verdict, exit_code, \
-     signal, hooks.started_at, hooks.ended_at, log, hooks.error, time_left \
+     created_at, runs.id, epoch, holder, approve_all, value, value_size, time_left, hooks.name, hooks.number, verdict, exit_code, \
+     signal, hooks.started_at, hooks.ended_at, log, hooks.error \
      FROM runs JOIN definitions ON definitions.id = definition JOIN inputs ON inputs.run = runs.id \
      LEFT JOIN hooks ON hooks.run = runs.id";
 
@@ -47,7 +47,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         branch: row.get(18)?,
         created_at: row.get::<_, Nanos>(19)?.0,
         stages: None,
-        hook: hooks::of(row, 26)?,
+        hook: hooks::of(row, 27)?,
     })
 }
 
@@ -63,7 +63,7 @@ pub(super) fn run(connection: &Connection, run: &RunId) -> Result<Option<StoredR
         epoch: uint(row.get(21)?),
         holder: row.get(22)?,
         approve_all: row.get(23)?,
-        time_left: row.get::<_, Option<i64>>(35)?.map(|left| Duration::from_nanos(uint(left))),
+        time_left: row.get::<_, Option<i64>>(26)?.map(|left| Duration::from_nanos(uint(left))),
     }))
 }
 

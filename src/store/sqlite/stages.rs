@@ -10,7 +10,7 @@ use super::fail::Fail;
 use super::pack::{Packed, unpack};
 use super::values::{Nanos, int, uint};
 use crate::domain::flow::change::ItemRecord;
-use crate::domain::flow::ids::{CheckpointId, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
 use crate::domain::flow::record::{Artifact, AttemptRecord, CheckpointRef, ItemCount, StageRecord};
 use crate::domain::flow::status::{Decision, Trigger};
 use crate::domain::time::Timestamp;
@@ -189,10 +189,11 @@ pub(super) fn items(
 pub(super) fn retries_of(
     connection: &Connection,
     root: &RunId,
+    branch: &BranchName,
     checkpoint: &CheckpointId,
 ) -> Result<BTreeMap<StageName, u32>, Fail> {
     let mut query = connection.prepare_cached(RETRIES)?;
-    let of = params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Trigger::Retry];
+    let of = params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Trigger::Retry, branch];
     let found = query.query_map(of, |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(found.collect::<Result<_, _>>()?)
 }
@@ -200,4 +201,4 @@ pub(super) fn retries_of(
 pub(super) const RETRIES: &str = "SELECT retry_from, count(*) FROM checkpoints \
      CROSS JOIN stages ON stages.checkpoint = checkpoints.id CROSS JOIN runs ON runs.id = stages.run \
      WHERE checkpoints.root = ? AND checkpoints.stage = ? AND version = ? AND decision = ? AND cause = ? \
-     AND retry_from IS NOT NULL GROUP BY retry_from";
+     AND runs.branch = ? AND retry_from IS NOT NULL GROUP BY retry_from";

@@ -447,11 +447,11 @@ fn a_stage_adopts_an_edit(store: &mut dyn Store) {
     assert_eq!(named(store), (cp("a@2"), Approval::Pending, edit.outputs.clone(), vec![]));
     // Made and adopted at once; or neither, where somebody else writes the run.
     let epoch = store.take_over(&run, "pid 2").unwrap();
-    let stale = Adopter { run: run.clone(), epoch: epoch - 1 };
+    let stale = Adopter { run: run.clone(), epoch: epoch - 1, also: Vec::new() };
     let refused = store.add_checkpoint(&run, &run, &edit, &[stale]);
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
     assert_eq!(store.checkpoint(&run, &cp("a@3")).unwrap(), None);
-    let holder = Adopter { run: run.clone(), epoch };
+    let holder = Adopter { run: run.clone(), epoch, also: Vec::new() };
     assert_eq!(store.add_checkpoint(&run, &run, &edit, &[holder]).unwrap(), cp("a@3"));
     assert_eq!(named(store).0, cp("a@3"));
 }
@@ -490,6 +490,7 @@ fn approval_is_bound_to_the_bytes(store: &mut dyn Store) {
     let after = store.checkpoint(&run, &cp("a@1")).unwrap().unwrap();
     assert_eq!((after.approval, after.approved_by.as_deref()), (Approval::Approved, Some("anna")));
     assert_eq!((after.approved_at, after.note.as_deref()), (Some(at(20)), Some("good")));
+    assert_eq!(after.rewind_to, None);
     assert_eq!(
         store.run(&run).unwrap().unwrap().stages()[0].checkpoint.as_ref().map(|one| one.approval),
         Some(Approval::Approved)
@@ -681,7 +682,7 @@ fn a_command_after_a_run_is_open_until_its_end_is_written(store: &mut dyn Store)
 
 fn retries_of_a_checkpoint_are_counted(store: &mut dyn Store) {
     let root = failed_run(store);
-    let of = |store: &mut dyn Store, id: &str| store.retries_of(&root, &cp(id)).unwrap();
+    let of = |store: &mut dyn Store, id: &str| store.retries_of(&root, &BranchName::main(), &cp(id)).unwrap();
     assert_eq!(of(store, "a@1"), BTreeMap::new());
     for expected in 1..=2 {
         let retry = begin(store, &retry_of(&root, &root, &["a@1"], &["b"]));
@@ -696,6 +697,11 @@ fn retries_of_a_checkpoint_are_counted(store: &mut dyn Store) {
     begin(store, &retry_of(&root, &root, &["a@1"], &["c", "d"]));
     assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), 2), (stage("c"), 1)]));
     assert_eq!(of(store, "b@1"), BTreeMap::new());
+    // Nor is one on another branch a retry on this one.
+    let draft = BranchName::trusted("draft");
+    begin(store, &NewRun { branch: draft.clone(), ..retry_of(&root, &root, &["a@1"], &["b"]) });
+    assert_eq!(store.retries_of(&root, &draft, &cp("a@1")).unwrap(), BTreeMap::from([(stage("b"), 1)]));
+    assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), 2), (stage("c"), 1)]));
 }
 
 fn objects_are_listed_once(store: &mut dyn Store) {

@@ -163,6 +163,7 @@ fn reject_seen() -> FlowRequest {
 fn edit_seen() -> FlowRequest {
     FlowRequest::Edit(EditWish {
         run: film_run(1),
+        branch: None,
         stage: stage("script"),
         hash: Some(draft()),
         set: JsonMap::from([("text".to_owned(), Json::string("better"))]),
@@ -201,6 +202,7 @@ fn retry() -> FlowRequest {
         queue: false,
         dry_run: false,
         approve_all: false,
+        who: None,
         asker: None,
     })
 }
@@ -333,6 +335,18 @@ fn an_edit_is_done_and_adopted_or_not() {
     let done = whatever_write_fails(&[run()], &edit_seen(), true);
     assert!(done.contains("script@2 Pending Some(\"script@1\")"), "{done}");
     assert!(done.contains("f-1 waiting on main asked=true: script=waiting:script@2"), "{done}");
+}
+
+#[test]
+fn an_edit_of_what_was_built_on_sends_the_run_back_or_not() {
+    let done = whatever_write_fails(&[run(), approve_seen()], &edit_seen(), true);
+    assert!(done.contains("script@2 Pending Some(\"script@1\")"), "{done}");
+    assert!(
+        done.contains(
+            "f-1 waiting on main asked=true: script=waiting:script@2 board=pending: render=pending:"
+        ),
+        "{done}"
+    );
 }
 
 #[test]

@@ -313,7 +313,7 @@ pub(super) fn thing(what: &FlowRequest) -> Option<Thing> {
     let run = match what {
         FlowRequest::Run(wish) => return Some(Thing::Flow(wish.flow.clone())),
         FlowRequest::Retry(wish) => &wish.run,
-        FlowRequest::Cancel { run } | FlowRequest::Unlock { run } => run,
+        FlowRequest::Cancel { run } | FlowRequest::Unlock { run } | FlowRequest::Delete { run, .. } => run,
         FlowRequest::Approve(wish) => &wish.run,
         FlowRequest::Reject(wish) => &wish.run,
         FlowRequest::Continue(wish) => &wish.run,
@@ -372,6 +372,7 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
         | FlowRequest::Retry(_)
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Approve(_)
         | FlowRequest::Reject(_)
         | FlowRequest::Continue(_)
