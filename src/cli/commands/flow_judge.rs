@@ -36,7 +36,7 @@ pub fn approve(global: &Global, workspace: &Workspace, args: &ApproveArgs) -> Ou
         note: args.note.clone(),
         approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
-    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Approve(wish), &judged)
+    judge(global, workspace, &run, &args.go_on, &act, &FlowRequest::Approve(wish), &judged)
 }
 
 pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outcome {
@@ -52,7 +52,7 @@ pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outc
         who: engine::who(),
         approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
-    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Reject(wish), &judged)
+    judge(global, workspace, &run, &args.go_on, &act, &FlowRequest::Reject(wish), &judged)
 }
 
 /// So many digits of a hash at least name it.
@@ -123,13 +123,12 @@ fn judge(
     run: &RunId,
     go_on: &GoOn,
     act: &str,
-    request: FlowRequest,
+    request: &FlowRequest,
     judged: &Judged,
 ) -> Outcome {
-    let (done, next) = if matches!(request, FlowRequest::Reject(_)) {
-        ("rejected", format!("to have it made anew: restage retry {run}"))
-    } else {
-        ("approved", format!("to go on from there: restage continue {run}, or restage retry {run}"))
+    let (done, next) = match request {
+        FlowRequest::Reject(_) => ("rejected", format!("to have it made anew: restage retry {run}")),
+        _ => ("approved", format!("to go on from there: restage continue {run}, or restage retry {run}")),
     };
     let json = go_on.json || global.output == Output::Json;
     let wanted = go_on.follow();
@@ -151,9 +150,10 @@ fn judge(
         // What is wrong with it is told by the answer to the request itself.
         let before = line.look(run).await.ok();
         let ended = before.as_ref().is_some_and(|shown| shown.run.status.is_final());
-        match line.client.flow(request).await {
+        match line.client.flow(request.clone()).await {
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
             Ok(other) => return Err(unexpected(act, &other)),
+            Err(error) if engine::is_ending(&error) => return Ok(None),
             Err(error) => return Err(Failure::of_client(act, &error)),
         }
         let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&line.client));
@@ -169,9 +169,9 @@ fn judge(
             }))?;
         }
         if !follows {
-            return Ok(Exit::Completed);
+            return Ok(Some(Exit::Completed));
         }
-        follow::follow(&mut line, run, manner, before.as_deref()).await
+        follow::follow(&mut line, run, manner, before.as_deref()).await.map(Some)
     })
 }
 
@@ -208,7 +208,7 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
     let request = FlowRequest::Unlock { run: run.clone() };
     let there = async |client: Client, _: Updates| match client.flow(request.clone()).await {
         Ok(reply) => Ok(Some(reply)),
-        Err(error) if follow::is_end(&error) => Ok(None),
+        Err(error) if engine::is_ending(&error) => Ok(None),
         Err(error) => Err(Failure::of_client(&act, &error)),
     };
     let (Answered::There(reply) | Answered::OnRecord(reply)) =
@@ -235,7 +235,7 @@ pub fn delete(global: &Global, workspace: &Workspace, args: &DeleteArgs) -> Outc
     if args.json || global.output == Output::Json {
         output::print_json(&gone)?;
     } else {
-        output::print(&gone.iter().fold(String::new(), |text, run| text + run.as_str() + "\n"))?;
+        output::print(&gone.iter().map(|run| format!("{run}\n")).collect::<String>())?;
         output::remark("gone from the history; `restage gc` frees their files before long");
     }
     Ok(Exit::Completed)
