@@ -117,7 +117,7 @@ fn play(
     let mut failures = 0;
     loop {
         let done = block_on(async {
-            let Some((client, updates)) = link::connect(workspace).await? else { return Ok(None) };
+            let Some((client, updates)) = link::connect_at_once(workspace).await? else { return Ok(None) };
             match verb.take() {
                 Some(verb) => verb(client, updates).await.map(Some),
                 None => Ok(None),
@@ -137,7 +137,8 @@ fn play(
                 None => settings::load(workspace, Missing::Error)?,
             };
             let hosted = up::host(workspace, spec, global.debug, async || {
-                let (client, updates) = link::require(workspace).await?;
+                let connected = link::connect_at_once(workspace).await?;
+                let (client, updates) = connected.ok_or_else(|| link::nothing_runs(workspace))?;
                 match verb.take() {
                     Some(verb) => verb(client, updates).await,
                     None => Ok(Exit::Completed),

@@ -105,6 +105,18 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
     }
 }
 
+/// The same for one question, or one run: a supervisor that is there and answers needs no watch, and to give one up
+/// takes the kernel longer than everything else takes here.
+pub async fn connect_at_once(workspace: &Workspace) -> Result<Option<(Client, Updates)>, Failure> {
+    if let Found::Somebody(Some(holder)) = who(workspace) {
+        refuse_stopped(&holder)?;
+        if let Ok(connected) = Client::connect(&holder.socket, PATIENCE).await {
+            return Ok(Some(connected));
+        }
+    }
+    connect(workspace).await
+}
+
 /// A connection, or the failure that nothing runs here.
 pub async fn require(workspace: &Workspace) -> Result<(Client, Updates), Failure> {
     connect(workspace).await?.ok_or_else(|| nothing_runs(workspace))
