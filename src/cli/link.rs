@@ -61,8 +61,8 @@ fn lock_that_tells(workspace: &Workspace) -> PathBuf {
 pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>, Failure> {
     let deadline = Instant::now() + PATIENCE;
     let lock_file = workspace.lock_file();
-    // Only for who has to wait: the kernel takes longer to give one up than everything else takes here.
-    let mut watch: Option<Watch> = None;
+    let watch = Watch::new();
+    watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
     let mut last = None;
     loop {
         match who(workspace) {
@@ -72,9 +72,7 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
             Found::Somebody(Some(holder)) => {
                 refuse_stopped(&holder)?;
                 let path = holder.socket.clone();
-                if let Some(watch) = &watch {
-                    watch_for(watch, &path);
-                }
+                watch_for(&watch, &path);
                 match Client::connect(&path, PATIENCE).await {
                     Ok(connected) => return Ok(Some(connected)),
                     // It may die between the one and the other.
@@ -96,13 +94,6 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
                 None => Err(nobody_says(workspace)),
             };
         }
-        let Some(watch) = &watch else {
-            let new = Watch::new();
-            new.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
-            watch = Some(new);
-            // It may have come in between.
-            continue;
-        };
         let held = lock_that_tells(workspace);
         tokio::select! {
             () = watch.changed() => {}
@@ -112,6 +103,18 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
             () = tokio::time::sleep_until(deadline) => {}
         }
     }
+}
+
+/// The same for one question, or one run: a supervisor that is there and answers needs no watch, and to give one up
+/// takes the kernel longer than everything else takes here.
+pub async fn connect_at_once(workspace: &Workspace) -> Result<Option<(Client, Updates)>, Failure> {
+    if let Found::Somebody(Some(holder)) = who(workspace) {
+        refuse_stopped(&holder)?;
+        if let Ok(connected) = Client::connect(&holder.socket, PATIENCE).await {
+            return Ok(Some(connected));
+        }
+    }
+    connect(workspace).await
 }
 
 /// A connection, or the failure that nothing runs here.
