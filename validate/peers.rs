@@ -123,7 +123,7 @@ impl Tool {
         let before = |index| shape.before(index).map(|before| format!("t{before}")).unwrap_or_default();
         let last = match shape {
             Shape::Chain => format!("t{}", CHAIN - 1),
-            Shape::Fan => (0..FAN).map(|index| format!("t{index} ")).collect(),
+            Shape::Fan => (0..FAN).map(|index| format!("t{index}")).collect::<Vec<_>>().join(" "),
         };
         let each = |text: &mut String, line: &dyn Fn(usize) -> String| {
             (0..shape.count()).for_each(|index| text.push_str(&line(index)));

@@ -95,7 +95,7 @@ impl<'w> Line<'w> {
 }
 
 /// It ends, or has ended.
-fn is_end(error: &ClientError) -> bool {
+pub fn is_end(error: &ClientError) -> bool {
     match error {
         ClientError::Gone => true,
         ClientError::Declined(refusal) => **refusal == Refusal::Ending,

@@ -117,6 +117,8 @@ fn what_continuing_does_in_each_case() {
         (case(STORY, failed).at("voice@1"), "3 the lineage of f-12 has no checkpoint voice@1 | there are: script@1, storyboard@1; the tree: restage checkpoints f-12"),
         // The newest run of the branch is what it is about.
         (case(STORY, "12 failed script=succeeded@1\n 13 running of=12 script=succeeded@1"), "10 f-13 is still running | wait for it, or end it: restage cancel f-13"),
+        // One that is queued waits for the one that is under way.
+        (case(pending, "12 waiting script=succeeded@1 storyboard=waiting@1\n 13 queued of=12 script=succeeded@1 storyboard=waiting@1"), "approves storyboard@1, and f-12 goes on"),
         // Branches.
         (case(STORY, failed).forked(forks, "draft"), "starts a new run on branch draft behind script (continue of f-12)"),
         (case(STORY, "12 running script=succeeded@1").forked(forks, "draft"), "starts a new run on branch draft behind script (continue of f-12)"),

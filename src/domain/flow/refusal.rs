@@ -84,6 +84,9 @@ pub enum Refusal {
     NotLocked { run: RunId },
     #[error("the store: {0}")]
     Store(String),
+    /// It was asked for in time, and is done when it can be written down.
+    #[error("it is not on record yet: {0}")]
+    NotYet(String),
     #[error("the supervisor is ending")]
     Ending,
 }
@@ -118,6 +121,7 @@ impl Refusal {
             | Self::NotLocked { .. }
             | Self::Reused { .. }
             | Self::Store(_)
+            | Self::NotYet(_)
             | Self::Ending => 1,
         }
     }
@@ -174,7 +178,6 @@ impl Refusal {
                 format!("take another name; the tree: restage checkpoints {run}")
             }
             Self::Unusable { hint, .. } => hint.clone().unwrap_or_default(),
-            Self::Ended { run, .. } => format!("what it did: restage show {run}"),
             Self::Stale { run, checkpoint } => {
                 format!("look at it again: restage state {run} {checkpoint}")
             }
@@ -184,7 +187,9 @@ impl Refusal {
             Self::Elsewhere { run, status, .. } if !status.is_final() => {
                 format!("wait for it, or end it: restage cancel {run}")
             }
-            Self::Elsewhere { run, .. } => format!("what it did: restage show {run}"),
+            Self::Elsewhere { run, .. } | Self::Ended { run, .. } => {
+                format!("what it did: restage show {run}")
+            }
             Self::Replaced { run, checkpoint, by, approval, .. } => {
                 let approve = match approval {
                     Approval::Pending => format!("approve it: restage approve {run} {}; ", by.stage),
@@ -215,8 +220,19 @@ impl Refusal {
             Self::Reused { run, .. } => format!("delete them, too: restage delete {run} --cascade"),
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
+            Self::NotYet(_) => {
+                "it is done as soon as there is room, unless the supervisor ends before; `restage runs` tells"
+                    .into()
+            }
             Self::Ending => "try again in a moment".into(),
         }
+    }
+}
+
+fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {
+    match waits {
+        Some(at) => format!("waits at {at}"),
+        None => format!("is {status}"),
     }
 }
 
@@ -225,13 +241,6 @@ fn still(status: RunStatus) -> String {
         "interrupted, and has not ended".into()
     } else {
         format!("still {status}")
-    }
-}
-
-fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {
-    match waits {
-        Some(at) => format!("waits at {at}"),
-        None => format!("is {status}"),
     }
 }
 

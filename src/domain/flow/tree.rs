@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, RunId, StageName};
 use super::record::{Artifact, Branch, Checkpoint, RunRecord, StageRecord};
-use super::status::{Approval, StageStatus};
+use super::status::{Approval, RunStatus, StageStatus};
 use crate::domain::json::{Json, JsonMap};
 use crate::domain::time::Timestamp;
 
@@ -31,9 +31,10 @@ impl<'a> Lineage<'a> {
         self.branches.iter().find(|one| one.branch_name == *name)
     }
 
-    /// The newest run on a branch: what continuing there is about. None on one that was only just forked.
+    /// The newest run on a branch: what continuing there is about. One that is queued only waits for the one before it.
+    /// None on one that was only just forked.
     pub fn newest_run(&self, branch: &BranchName) -> Option<&'a RunRecord> {
-        self.runs.iter().filter(|run| run.branch == *branch).max_by_key(|run| run.run_number)
+        self.runs.iter().filter(|run| run.branch == *branch).max_by_key(|run| newest(run))
     }
 
     /// Where a branch stands: at what waits for a person, else at what was left there last, else where it was forked.
@@ -91,6 +92,11 @@ impl<'a> Lineage<'a> {
         }
         Some(current)
     }
+}
+
+/// By which the newest run of a branch is found.
+pub fn newest(run: &RunRecord) -> (bool, u64) {
+    (run.status != RunStatus::Queued, run.run_number)
 }
 
 /// The stages of a run that wait for a person, in order.

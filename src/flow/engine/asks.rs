@@ -25,6 +25,7 @@ impl Engine {
         }
         // What came before it counts.
         self.flush();
+        self.refused = None;
         let mut reply = match &self.blocked {
             // It would be judged by what is not on record.
             Some(why) if is_a_judgement(&request) => Err(Refusal::Store(why.clone())),
@@ -32,7 +33,10 @@ impl Engine {
         };
         self.flush();
         if let (Ok(FlowReply::Run { .. } | FlowReply::Done), Some(why)) = (&reply, &self.blocked) {
-            reply = Err(Refusal::Store(why.clone()));
+            reply = Err(Refusal::NotYet(why.clone()));
+        }
+        if let Some(refused) = self.refused.take() {
+            reply = Err(refused);
         }
         // Whoever asked may have gone; what was asked for is done all the same.
         answer.send(reply).ok();
@@ -86,22 +90,6 @@ impl Engine {
         Ok(FlowReply::Done)
     }
 
-    /// What is wished for has come to pass already: it lay unfinished, and goes on because there is a supervisor again.
-    fn goes_on(&self, wish: &ContinueWish) -> bool {
-        let under_way = |active: &Active| matches!(active.run.status, RunStatus::Queued | RunStatus::Running);
-        wish.checkpoint.is_none()
-            && !wish.force_retry
-            && self.resumed.contains(&wish.run)
-            && self.active.get(&wish.run).is_some_and(under_way)
-    }
-
-    fn follow_resumed(&mut self, wish: &ContinueWish) -> Result<FlowReply, Refusal> {
-        if wish.approve_all {
-            self.ask_nobody(&wish.run, &wish.who)?;
-        }
-        Ok(FlowReply::Run { run: wish.run.clone(), existing: true })
-    }
-
     /// Ends a run that cannot be gone on with, and with it what lives of it. What it has done may be reused.
     fn give_up(
         &mut self,
@@ -127,6 +115,22 @@ impl Engine {
         Ok(FlowReply::Done)
     }
 
+    /// What is wished for has come to pass already: it lay unfinished, and goes on because there is a supervisor again.
+    fn goes_on(&self, wish: &ContinueWish) -> bool {
+        let under_way = |active: &Active| matches!(active.run.status, RunStatus::Queued | RunStatus::Running);
+        wish.checkpoint.is_none()
+            && !wish.force_retry
+            && self.resumed.contains(&wish.run)
+            && self.active.get(&wish.run).is_some_and(under_way)
+    }
+
+    fn follow_resumed(&mut self, wish: &ContinueWish) -> Result<FlowReply, Refusal> {
+        if wish.approve_all {
+            self.ask_nobody(&wish.run, &wish.who)?;
+        }
+        Ok(FlowReply::Run { run: wish.run.clone(), existing: true })
+    }
+
     /// Every run under way here has a living holder: us. One whose holder is dead lies until somebody goes on with it.
     fn unlock(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
         let stored = self.stored(id)?;
@@ -137,16 +141,16 @@ impl Engine {
             let pid = i32::try_from(std::process::id()).unwrap_or(0);
             return Err(Refusal::HolderLives { run: held.run, pid });
         }
+        if self.stored(&held.run)?.record.status == RunStatus::Waiting {
+            return Err(Refusal::Unusable {
+                message: format!("{} waits for somebody, and nothing of it is stuck", held.run),
+                hint: Some(format!(
+                    "judge what it shows: restage show {0}; or end it: restage cancel {0}",
+                    held.run
+                )),
+            });
+        }
         match self.load(&held.run, &[]) {
-            Ok(active) if active.run.status == RunStatus::Waiting => {
-                return Err(Refusal::Unusable {
-                    message: format!("{} waits for somebody, and nothing of it is stuck", held.run),
-                    hint: Some(format!(
-                        "judge what it shows: restage show {0}; or end it: restage cancel {0}",
-                        held.run
-                    )),
-                });
-            }
             Ok(active) => drop(self.active.insert(held.run.clone(), active)),
             Err(Refusal::Unusable { message, .. }) => {
                 let stored = self.stored(&held.run)?;

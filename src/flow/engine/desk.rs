@@ -19,7 +19,7 @@ use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::sent_back::{self, SentBack};
 use crate::domain::flow::spec::{EnvValue, FlowSpec};
 use crate::domain::flow::status::Approval;
-use crate::domain::flow::tree::Lineage;
+use crate::domain::flow::tree::{Lineage, newest};
 use crate::domain::flow::{hashes, inputs};
 use crate::domain::json::JsonMap;
 use crate::flow::objects::Objects;
@@ -140,14 +140,14 @@ impl<'a> Desk<'a> {
         let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
         let mut runs = self.store.runs(&filter).map_err(failed)?;
         let mut seen = BTreeSet::new();
-        let newest: Vec<RunId> = {
+        let shown: Vec<RunId> = {
             let mut sorted: Vec<&RunRecord> = runs.iter().collect();
-            sorted.sort_by_key(|run| std::cmp::Reverse(run.run_number));
-            let newest = sorted.into_iter().filter(|run| seen.insert(run.branch.clone()));
-            newest.map(|run| run.run_id.clone()).collect()
+            sorted.sort_by_key(|run| std::cmp::Reverse(newest(run)));
+            let first = sorted.into_iter().filter(|run| seen.insert(run.branch.clone()));
+            first.map(|run| run.run_id.clone()).collect()
         };
         for run in &mut runs {
-            if newest.contains(&run.run_id) || run.run_id == of.run_id {
+            if shown.contains(&run.run_id) || run.run_id == of.run_id {
                 *run = self.now(&run.run_id)?;
             }
         }
@@ -185,7 +185,7 @@ impl<'a> Desk<'a> {
             Start::FirstFailure | Start::At(_) | Start::Rejected(_) => sent_back::of(&lineage, &parent),
             Start::After(_) | Start::Fork(_) => Vec::new(),
         };
-        let left = self.left(&parent, &graph, &again.instead, &all)?;
+        let left = self.left(&parent, &graph, &again.instead, &all);
         let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
         let lineage = self.store.runs(&filter).map_err(|error| store(&error))?;
         let held = self.store.lock(&root, &parent.branch).map_err(|error| store(&error))?;
@@ -221,7 +221,7 @@ impl<'a> Desk<'a> {
         graph: &Graph,
         instead: &[CheckpointId],
         all: &[Checkpoint],
-    ) -> Result<Vec<Left>, Refusal> {
+    ) -> Vec<Left> {
         let root = &parent.root_run_id;
         let by_id: BTreeMap<&CheckpointId, &Checkpoint> = all.iter().map(|one| (&one.id, one)).collect();
         let mut edits: BTreeMap<&CheckpointId, &Checkpoint> = BTreeMap::new();
@@ -260,7 +260,7 @@ impl<'a> Desk<'a> {
                 }
             };
         }
-        Ok(left)
+        left
     }
 
     fn why_unreadable(&mut self, root: &RunId, id: &CheckpointId) -> String {

@@ -176,7 +176,12 @@ impl Engine {
                 message: cause,
                 hint: Some(format!("what builds on it: restage lineage {id}")),
             },
-            error => store(&error),
+            StoreError::Later { .. }
+            | StoreError::Fenced { .. }
+            | StoreError::Ended { .. }
+            | StoreError::Held { .. }
+            | StoreError::Stale { .. }
+            | StoreError::Newer { .. } => store(&error),
         })?;
         for run in &gone {
             self.active.remove(run);

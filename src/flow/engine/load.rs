@@ -45,6 +45,7 @@ impl Engine {
                     | RunStatus::Cancelled
                     | RunStatus::Interrupted => {}
                 }
+                self.hear_approvals(id);
             }
             Err(Refusal::Store(why)) => {
                 if self.unresumed.insert(id.clone(), claims.to_vec()).is_none() {

@@ -37,6 +37,7 @@ use super::objects::Objects;
 use super::recipe::{Recipe, Recipes};
 use crate::domain::flow::ids::{FlowName, RunId};
 use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{AttemptEnd, Made, Moment, Run, UnitKey};
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::ids::RunnerName;
@@ -149,6 +150,8 @@ pub struct Engine {
     blocked: Option<String>,
     /// What was told of that.
     told_blocked: Option<String>,
+    /// The records contradict what was asked for last.
+    refused: Option<Refusal>,
     /// Something was written since the store has tidied up.
     untidy: bool,
     left: Left,
@@ -259,6 +262,7 @@ impl Engine {
             early: Vec::new(),
             blocked: None,
             told_blocked: None,
+            refused: None,
             untidy: true,
             left,
             lying: None,

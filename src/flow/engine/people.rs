@@ -14,8 +14,8 @@ use crate::domain::flow::plan::Start;
 use crate::domain::flow::proceed::{self, Continuation, From};
 use crate::domain::flow::record::{Branch, Checkpoint, RunRecord};
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::run::Run;
-use crate::domain::flow::status::{Approval, RunStatus};
+use crate::domain::flow::run::{Run, Stage};
+use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
 use crate::domain::flow::tree::waiting;
 use crate::ports::store::Adopter;
 
@@ -55,10 +55,14 @@ impl Engine {
         }
         for id in waiters {
             let (at, judgement) = (self.moment(), judgement.take());
-            self.hold(&id);
-            self.step(&id, |run| match (run.find(&wish.stage), run.find(&to)) {
-                (Some(stage), Some(to)) => run.reject(stage, to, judgement, &wish.feedback, at),
-                (Some(_) | None, _) => crate::domain::flow::run::Turn::default(),
+            self.hold_going(&id);
+            self.step(&id, |run| match run.find(&wish.stage) {
+                // One on another branch may be of an earlier config, which did not have the other stage.
+                Some(stage) => {
+                    let to = run.find(&to).unwrap_or(stage);
+                    run.reject(stage, to, judgement, &wish.feedback, at)
+                }
+                None => crate::domain::flow::run::Turn::default(),
             });
         }
         if wish.approve_all && !record.status.is_final() {
@@ -79,8 +83,18 @@ impl Engine {
         Judgement { checkpoint, hash, from: Approval::Pending, to, who, at, note, rewind_to: None }
     }
 
+    /// A new run is made from what is on record.
+    pub(super) fn write_now(&mut self) -> Result<(), Refusal> {
+        self.flush();
+        self.blocked.as_ref().map_or(Ok(()), |why| Err(Refusal::NotYet(why.clone())))
+    }
+
     /// Approves it, and every run that waits for it goes on.
-    fn take_on_checkpoint(&mut self, record: &RunRecord, judgement: Judgement) -> Result<(), Refusal> {
+    pub(super) fn take_on_checkpoint(
+        &mut self,
+        record: &RunRecord,
+        judgement: Judgement,
+    ) -> Result<(), Refusal> {
         let whole = self.whole(record)?;
         if let Some(checkpoint) = whole.lineage().checkpoint(&judgement.checkpoint) {
             self.is_whole(record, checkpoint)?;
@@ -96,7 +110,7 @@ impl Engine {
         let mut judgement = Some(judgement);
         for id in waiters {
             let (at, judgement) = (self.moment(), judgement.take());
-            self.hold(&id);
+            self.hold_going(&id);
             self.step(&id, |run| match run.find(&stage) {
                 Some(index) => run.approve(index, judgement, at),
                 None => crate::domain::flow::run::Turn::default(),
@@ -142,7 +156,8 @@ impl Engine {
             let is_replaced = |other: &RunRecord| {
                 other.branch == now.branch && other.status.holds_lock() && other.run_id != now.run_id
             };
-            let passed_over = now.run_id != asked.run_id && whole.runs().iter().any(is_replaced);
+            let lies = now.status == RunStatus::Interrupted && now.run_id != asked.run_id;
+            let passed_over = lies && whole.runs().iter().any(is_replaced);
             if waits && !passed_over {
                 found.push(now.run_id);
             }
@@ -157,12 +172,42 @@ impl Engine {
         }
         let record = self.stored(id)?.record;
         let held = self.store.lock(&record.root_run_id, &record.branch).map_err(|error| store(&error))?;
-        if let Some(held) = held.filter(|held| held.run != *id) {
+        let waits_its_turn = record.status == RunStatus::Queued;
+        if let Some(held) = held.filter(|held| held.run != *id && !waits_its_turn) {
             return Err(Refusal::RetryLives { run: record.run_id, holder: held.run, branch: record.branch });
         }
         let active = self.load(id, &[])?;
         self.active.insert(id.clone(), active);
+        self.hear_approvals(id);
         Ok(())
+    }
+
+    /// One that is queued has its turn later, and is no work before.
+    fn hold_going(&mut self, id: &RunId) {
+        if self.active.get(id).is_some_and(|active| active.run.status != RunStatus::Queued) {
+            self.hold(id);
+        }
+    }
+
+    /// What a run waits for may have been approved while it could not be told.
+    pub(super) fn hear_approvals(&mut self, id: &RunId) {
+        let Some(run) = self.active.get(id).map(|active| &active.run).filter(|run| run.is_waiting()) else {
+            return;
+        };
+        let waits = |stage: &&Stage| stage.status == StageStatus::Waiting;
+        let waits = run.stages.iter().filter(waits).filter_map(|stage| stage.checkpoint.clone());
+        let (waits, root): (Vec<CheckpointId>, RunId) = (waits.collect(), run.root.clone());
+        for checkpoint in waits {
+            let found = self.store.checkpoint(&root, &checkpoint).ok().flatten();
+            if found.is_some_and(|found| found.approval == Approval::Approved) {
+                let at = self.moment();
+                self.hold_going(id);
+                self.step(id, |run| match run.find(&checkpoint.stage) {
+                    Some(index) => run.approve(index, None, at),
+                    None => crate::domain::flow::run::Turn::default(),
+                });
+            }
+        }
     }
 
     /// From here on nobody is asked in this run, and what waits of it is taken on.
@@ -217,11 +262,7 @@ impl Engine {
                     let judgement =
                         self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
                     self.take_on_checkpoint(&record, judgement)?;
-                    // The new run is made from what is on record.
-                    self.flush();
-                    if let Some(why) = &self.blocked {
-                        return Err(Refusal::Store(why.clone()));
-                    }
+                    self.write_now()?;
                 }
                 let wanted =
                     Wanted { approve_all: wish.approve_all, who: Some(wish.who), ..Wanted::from(&again) };

@@ -171,7 +171,7 @@ impl Engine {
         record.source_run_id = planned.source_run_id.or_else(|| Some(parent.run_id.clone()));
         record.status = match &checkpoint {
             Some(checkpoint) if checkpoint.approval == Approval::Pending => {
-                self.take_on(checkpoint, again)?
+                self.take_on(checkpoint, parent, again)?
             }
             Some(checkpoint) => checkpoint.status,
             None => before.map_or(StageStatus::Skipped, |before| before.status),
@@ -182,7 +182,12 @@ impl Engine {
 
     /// A retry takes edits on, as its plan says; what nobody has looked at asks again. So does everything but what was
     /// named where somebody goes on behind a checkpoint.
-    fn take_on(&mut self, checkpoint: &Checkpoint, again: &Wanted) -> Result<StageStatus, Refusal> {
+    fn take_on(
+        &mut self,
+        checkpoint: &Checkpoint,
+        parent: &RunRecord,
+        again: &Wanted,
+    ) -> Result<StageStatus, Refusal> {
         let goes_on_behind = matches!(again.start, Start::After(_) | Start::Fork(_));
         if (checkpoint.edited_from.is_none() || goes_on_behind) && !again.approve_all {
             return Ok(StageStatus::Waiting);
@@ -198,7 +203,8 @@ impl Engine {
             note: Some(format!("taken on by a retry of {}", again.run)),
             rewind_to: None,
         };
-        self.store.judge(&checkpoint.root_run_id, &judgement).map_err(|error| store(&error))?;
+        self.take_on_checkpoint(parent, judgement)?;
+        self.write_now()?;
         Ok(checkpoint.status)
     }
 

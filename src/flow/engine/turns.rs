@@ -5,6 +5,7 @@ use super::{AGAIN, Active, Engine, Key};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Effect, Index, Run, Turn};
 use crate::domain::flow::status::RunStatus;
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
@@ -110,8 +111,9 @@ impl Engine {
         if lost.is_none() && batch.len() > 1 && !matches!(error, StoreError::Later { .. }) {
             return self.write_one_by_one(batch);
         }
-        if let (StoreError::Stale { .. }, Some(pending)) = (&error, batch.first()) {
+        if let (StoreError::Stale { checkpoint }, Some(pending)) = (&error, batch.first()) {
             let run = pending.run.clone();
+            self.refused = Some(Refusal::Stale { run: run.clone(), checkpoint: checkpoint.clone() });
             tracing::warn!(%run, %error, "take up a run anew");
             self.pending.retain(|pending| pending.run != run);
             return self.take_up_anew(&run);

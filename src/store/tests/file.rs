@@ -88,10 +88,10 @@ fn a_store_of_the_first_version_is_brought_up_to_date() {
         assert_eq!(store.runs(&filter).unwrap().len(), 1, "{text}");
     }
     assert_eq!(begin(&mut store, &new_run(&["a"])).as_str(), "video-8");
-    assert_eq!(version(&path), 4);
+    assert_eq!(version(&path), 5);
     drop(store);
     drop(SqliteStore::open(&path).unwrap());
-    assert_eq!(version(&path), 4);
+    assert_eq!(version(&path), 5);
 }
 
 /// A reader that comes first after an update.

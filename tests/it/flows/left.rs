@@ -164,21 +164,6 @@ fn whoever_follows_ends_as_their_run_though_its_supervisor_ends_with_it() {
 }
 
 #[test]
-fn whoever_asks_a_supervisor_that_is_just_ending_gets_the_next_one() {
-    let flows = alone(&json!({ "f": { "stages": [{ "name": "a", "command": ["true"] }] } }));
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for _ in 0..6 {
-                    flows.ends(0, &["run", "f"]);
-                }
-            });
-        }
-    });
-    assert_eq!(flows.count(), 24);
-}
-
-#[test]
 fn a_queued_retry_that_is_not_needed_says_why_and_is_no_failure() {
     let flows = alone(&waiting(&["a"]));
     flows.write("fail.a", "");

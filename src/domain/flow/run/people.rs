@@ -114,19 +114,31 @@ impl Run {
             return turn;
         }
         turn.changes.extend(judgement.map(What::Judge));
-        if self.status != RunStatus::Running {
-            self.set_going(at, &mut turn);
-        }
+        self.wake(at, &mut turn);
         self.waiting -= 1;
         let status = self.stages[index].good;
         self.end_stage(index, status, None, at, &mut turn);
         self.pass_on(index);
-        // Where the run was interrupted, more than what waited for this has its turn.
-        let due = self.due_now();
-        self.open_all(due, at, &mut turn);
-        self.fill(When::After, at, &mut turn);
-        self.rest(at, &mut turn);
+        self.go_on(at, &mut turn);
         turn
+    }
+
+    /// A person has set it going, unless it is queued: that one has its turn later.
+    fn wake(&mut self, at: Moment, turn: &mut Turn) {
+        if !matches!(self.status, RunStatus::Running | RunStatus::Queued) {
+            self.set_going(at, turn);
+        }
+    }
+
+    /// Where the run was interrupted, more than what waited for a person has its turn.
+    fn go_on(&mut self, at: Moment, turn: &mut Turn) {
+        if self.status == RunStatus::Queued {
+            return;
+        }
+        let due = self.due_now();
+        self.open_all(due, at, turn);
+        self.fill(When::After, at, turn);
+        self.rest(at, turn);
     }
 
     /// What is written down together with an edit of what a stage left: its row waits for a person from then on, and
@@ -197,9 +209,7 @@ impl Run {
             return turn;
         }
         turn.changes.extend(judgement.map(What::Judge));
-        if self.status != RunStatus::Running {
-            self.set_going(at, &mut turn);
-        }
+        self.wake(at, &mut turn);
         let mut again = vec![to];
         again.extend(self.graph.descendants(&[to]));
         for one in &again {
@@ -208,10 +218,7 @@ impl Run {
             self.reset(*one, reason, feedback, at, &mut turn);
         }
         self.count_open_before(&again);
-        let due = self.due_now();
-        self.open_all(due, at, &mut turn);
-        self.fill(When::After, at, &mut turn);
-        self.rest(at, &mut turn);
+        self.go_on(at, &mut turn);
         turn
     }
 

@@ -529,6 +529,29 @@ fn what_asks_a_person_waits_and_is_passed_on_when_approved() {
 }
 
 #[test]
+fn a_queued_run_hears_what_was_judged_and_begins_in_its_turn() {
+    for approved in [true, false] {
+        let mut world = World::new(flow("a: manual\n b: a"));
+        world.goes("a", End::Good);
+        // A retry that waits for another one, with what that one waits for.
+        world.record.status = RunStatus::Queued;
+        world.record.started_at = None;
+        world.dies_and_comes_back();
+        let a = world.unit("a");
+        if approved {
+            world.step(|run, at| run.approve(a.stage, Some(judgement("a@1")), at));
+        } else {
+            world.step(|run, at| run.reject(a.stage, a.stage, Some(judgement("a@1")), "darker", at));
+        }
+        assert_eq!((world.run.status, world.record.status), (RunStatus::Queued, RunStatus::Queued));
+        assert!(world.lives().is_empty());
+        world.dies_and_comes_back();
+        world.step(Run::begin);
+        assert_eq!(world.lives(), [if approved { "b" } else { "a" }]);
+    }
+}
+
+#[test]
 fn what_is_rejected_runs_again_with_what_was_said_and_new_numbers() {
     let mut world = World::new(flow("a:\n b: a manual\n c: b"));
     world.goes("a", End::Good);
@@ -588,9 +611,10 @@ fn edit(world: &mut World, version: &str) {
         (crate::domain::flow::testing::checkpoint(version), version.split('@').next().unwrap());
     let index = world.unit(stage).stage;
     for what in world.run.rewind(index) {
-        match what {
-            What::Stage { stage, status, .. } => world.rows.get_mut(&stage).unwrap().status = status,
-            other => world.write(other),
+        if let What::Stage { stage, status, .. } = what {
+            world.rows.get_mut(&stage).unwrap().status = status;
+        } else {
+            world.write(what);
         }
     }
     world.rows.get_mut(&name(stage)).unwrap().checkpoint.as_mut().unwrap().id = new.id.clone();

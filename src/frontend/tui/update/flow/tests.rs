@@ -114,7 +114,7 @@ fn a_log_that_is_read_stays_that_of_its_stage_when_the_run_goes_on() {
         }
     }
     let pane = model.flows.pane.as_mut().unwrap();
-    pane.take(Box::new(Shown { run: gone_on, branches: Vec::new() }), None);
+    pane.take(Box::new(Shown { run: gone_on, branches: Vec::new() }));
     assert_eq!(pane.selected().unwrap().name.as_str(), "storyboard");
 }
 
