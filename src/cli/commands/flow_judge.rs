@@ -126,9 +126,10 @@ fn judge(
     request: &FlowRequest,
     judged: &Judged,
 ) -> Outcome {
-    let (done, next) = match request {
-        FlowRequest::Reject(_) => ("rejected", format!("to have it made anew: restage retry {run}")),
-        _ => ("approved", format!("to go on from there: restage continue {run}, or restage retry {run}")),
+    let (done, next) = if matches!(request, FlowRequest::Reject(_)) {
+        ("rejected", format!("to have it made anew: restage retry {run}"))
+    } else {
+        ("approved", format!("to go on from there: restage continue {run}, or restage retry {run}"))
     };
     let json = go_on.json || global.output == Output::Json;
     let wanted = go_on.follow();
@@ -237,7 +238,7 @@ pub fn delete(global: &Global, workspace: &Workspace, args: &DeleteArgs) -> Outc
     if args.json || global.output == Output::Json {
         output::print_json(&gone)?;
     } else {
-        output::print(&gone.iter().map(|run| format!("{run}\n")).collect::<String>())?;
+        output::print(&gone.iter().fold(String::new(), |text, run| text + run.as_str() + "\n"))?;
         output::remark("gone from the history; `restage gc` frees their files before long");
     }
     Ok(Exit::Completed)

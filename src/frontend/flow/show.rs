@@ -374,7 +374,7 @@ mod tests {
         let rows = |status, supervised| {
             let (stages, ended_at) = (Some(under_way.clone()), Some(at(1024)));
             let shown =
-                Shown { run: RunRecord { stages, ended_at, ..run(12, status) }, branches: Vec::new() };
+                Shown { run: RunRecord { ended_at, stages, ..run(12, status) }, branches: Vec::new() };
             let text = text(&shown, supervised, &Totals::default(), at(2000), &LOOK);
             let rows = text.lines().filter(|line| line.contains("execute"));
             let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
