@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -234,7 +235,7 @@ impl Lines {
 }
 
 async fn distribute(mut lines: Lines, pending: Arc<Pending>, updates: mpsc::Sender<Incoming>) {
-    let mut missed = false;
+    let missed = Arc::new(AtomicBool::new(false));
     while let Ok(line) = lines.next().await {
         let incoming = match line {
             ServerLine::Answer { id, with } => {
@@ -246,12 +247,19 @@ async fn distribute(mut lines: Lines, pending: Arc<Pending>, updates: mpsc::Send
             ServerLine::Welcome(_) | ServerLine::Refused { .. } => break,
         };
         // Answers must get through even where nobody takes the updates, so these never wait.
-        if missed {
-            missed = updates.try_send(Incoming::Lagged).is_err();
-        }
-        if !missed {
-            missed = updates.try_send(incoming).is_err();
+        if !missed.load(Ordering::Relaxed) && updates.try_send(incoming).is_err() {
+            missed.store(true, Ordering::Relaxed);
+            tokio::spawn(tell_of_gap(updates.clone(), Arc::clone(&missed)));
         }
     }
     pending.close();
+}
+
+/// As soon as there is room again, whether or not anything else comes: what was missed may have been the last.
+async fn tell_of_gap(updates: mpsc::Sender<Incoming>, missed: Arc<AtomicBool>) {
+    // Nobody takes them any more.
+    let Ok(room) = updates.reserve().await else { return };
+    // First, so that nothing is missed between the one and the other.
+    missed.store(false, Ordering::Relaxed);
+    room.send(Incoming::Lagged);
 }

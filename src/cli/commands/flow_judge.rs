@@ -147,7 +147,9 @@ fn judge(
     let host = if wanted.detach { Host::Background } else { Host::Verb };
     engine::with(global, workspace, host, None, async |client, updates| {
         let mut line = Line::new(workspace, client, updates);
-        follow::listen(&line.client).await?;
+        if !follow::listen(&line.client).await? {
+            return Ok(None);
+        }
         // What is wrong with it is told by the answer to the request itself.
         let before = line.look(run).await.ok();
         let ended = before.as_ref().is_some_and(|shown| shown.run.status.is_final());

@@ -122,7 +122,9 @@ async fn cancel_there(
     act: &str,
     request: &FlowRequest,
 ) -> Result<Option<RunStatus>, Failure> {
-    follow::listen(&line.client).await?;
+    if !follow::listen(&line.client).await? {
+        return Ok(None);
+    }
     // What is wrong with it is told by the answer to the request itself.
     let before = line.look(run).await.ok();
     match line.client.flow(request.clone()).await {
@@ -168,7 +170,9 @@ pub fn set_going(
     let host = if follow.detach { Host::Background } else { Host::Verb };
     engine::with(global, workspace, host, spec, async |client, updates| {
         let mut line = Line::new(workspace, client, updates);
-        follow::listen(&line.client).await?;
+        if !follow::listen(&line.client).await? {
+            return Ok(None);
+        }
         let before = match goes_on_with(request) {
             Some(run) => line.look(&run).await.ok(),
             None => None,

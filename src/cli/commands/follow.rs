@@ -39,9 +39,13 @@ pub struct Manner {
     pub fresh: bool,
 }
 
-/// To be called before the run is asked for, so that nothing of it is missed.
-pub async fn listen(client: &Client) -> Result<(), Failure> {
-    client.subscribe().await.map_err(|error| Failure::of_client("follow runs", &error))
+/// To be called before the run is asked for, so that nothing of it is missed. False: the supervisor has gone.
+pub async fn listen(client: &Client) -> Result<bool, Failure> {
+    match client.subscribe().await {
+        Ok(()) => Ok(true),
+        Err(error) if is_end(&error) => Ok(false),
+        Err(error) => Err(Failure::of_client("follow runs", &error)),
+    }
 }
 
 /// The connection by which runs are followed, and after the end of that the next one.
@@ -83,10 +87,8 @@ impl<'w> Line<'w> {
                 return Err(left(&shown.run));
             };
             (self.client, self.updates) = (client, updates);
-            match self.client.subscribe().await {
-                Ok(()) => return self.look(run).await,
-                Err(error) if is_end(&error) => {}
-                Err(error) => return Err(Failure::of_client("follow runs", &error)),
+            if listen(&self.client).await? {
+                return self.look(run).await;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What becomes of runs and of those who follow them when a supervisor is killed, told to end, or has nothing more to do.
 
+use std::io::Read;
 use std::process::{Child, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -31,6 +32,18 @@ fn begin(flows: &Flows, arguments: &[&str]) -> Child {
 
 fn pid_of(child: &Child) -> i32 {
     i32::try_from(child.id()).unwrap()
+}
+
+/// It has said the name of its run, so that it follows it.
+fn follows(child: &mut Child, run: &str) {
+    let mut said = Vec::new();
+    let stdout = child.stdout.as_mut().unwrap();
+    while !said.ends_with(b"\n") {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap();
+        said.extend(byte);
+    }
+    assert_eq!(String::from_utf8(said).unwrap().trim_end(), run);
 }
 
 /// Its code and what it told.
@@ -189,7 +202,8 @@ fn whoever_follows_is_told_that_the_run_was_interrupted() {
     let flows = alone(&waiting(&["a", "b"]));
     let host = begin(&flows, &["run", "a"]);
     is_running(&flows, "a");
-    let other = begin(&flows, &["run", "b"]);
+    let mut other = begin(&flows, &["run", "b"]);
+    follows(&mut other, "b-1");
     is_running(&flows, "b");
     unsafe { libc::kill(pid_of(&host), libc::SIGINT) };
     let (code, told) = end(other);
@@ -204,7 +218,8 @@ fn whoever_follows_is_told_that_the_run_was_interrupted() {
 #[test]
 fn whoever_follows_goes_on_with_the_successor_of_a_killed_supervisor() {
     let flows = Flows::new(&waiting(&["a"]));
-    let follower = begin(&flows, &["run", "a"]);
+    let mut follower = begin(&flows, &["run", "a"]);
+    follows(&mut follower, "a-1");
     is_running(&flows, "a");
     kill_9(flows.space.supervisor());
     flows.write("go.a", "");
@@ -219,7 +234,8 @@ fn where_nobody_comes_after_a_killed_supervisor_the_record_is_told_and_the_way_o
     let flows = alone(&waiting(&["a", "b"]));
     let host = begin(&flows, &["run", "a"]);
     is_running(&flows, "a");
-    let other = begin(&flows, &["run", "b"]);
+    let mut other = begin(&flows, &["run", "b"]);
+    follows(&mut other, "b-1");
     is_running(&flows, "b");
     kill_9(pid_of(&host));
     let (code, told) = end(other);
