@@ -141,16 +141,17 @@ impl Engine {
             let pid = i32::try_from(std::process::id()).unwrap_or(0);
             return Err(Refusal::HolderLives { run: held.run, pid });
         }
-        if self.stored(&held.run)?.record.status == RunStatus::Waiting {
-            return Err(Refusal::Unusable {
-                message: format!("{} waits for somebody, and nothing of it is stuck", held.run),
-                hint: Some(format!(
-                    "judge what it shows: restage show {0}; or end it: restage cancel {0}",
-                    held.run
-                )),
-            });
-        }
         match self.load(&held.run, &[]) {
+            // What cannot be gone on with is stuck, though it only waits.
+            Ok(active) if active.run.status == RunStatus::Waiting => {
+                return Err(Refusal::Unusable {
+                    message: format!("{} waits for somebody, and nothing of it is stuck", held.run),
+                    hint: Some(format!(
+                        "judge what it shows: restage show {0}; or end it: restage cancel {0}",
+                        held.run
+                    )),
+                });
+            }
             Ok(active) => drop(self.active.insert(held.run.clone(), active)),
             Err(Refusal::Unusable { message, .. }) => {
                 let stored = self.stored(&held.run)?;
