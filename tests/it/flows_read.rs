@@ -118,7 +118,7 @@ fn a_failed_run_and_its_retry_are_told_whole() {
     let of = |arguments: &[&str]| data(&workspace, arguments).as_array().unwrap().len();
     assert_eq!(of(&["runs", "--json", "--status", "failed,cancelled"]), 1);
     assert_eq!(of(&["runs", "--json", "--limit", "1"]), 1);
-    assert_eq!(of(&["runs", "other", "--json"]), 0);
+    assert!(refused(&workspace, 3, &["runs", "other"]).contains("there are: video"));
     assert_eq!(of(&["runs", "--json", "--since", "1h", "--search", "dark"]), 2);
     assert_eq!(of(&["runs", "--output", "json", "--since", "2999-01-01"]), 0);
     refused(&workspace, 2, &["runs", "--since", "yesterday"]);
