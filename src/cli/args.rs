@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::flow_args::{
-    ApproveArgs, ArtifactsArgs, DiffArgs, EditArgs, ForkArgs, GcArgs, GraphArgs, RejectArgs, RunArg,
-    RunsArgs, StateArgs, StatsArgs,
+    ApproveArgs, ArtifactsArgs, DeleteArgs, DiffArgs, EditArgs, ForkArgs, GcArgs, GraphArgs, RejectArgs,
+    RunArg, RunsArgs, StateArgs, StatsArgs,
 };
 
 /// Keeps long unattended work alive, and goes on from where it failed.
@@ -168,6 +168,8 @@ pub enum Verb {
     Stats(StatsArgs),
     /// Free a run that a dead supervisor holds
     Unlock(RunArg),
+    /// Delete runs, with their files
+    Delete(DeleteArgs),
     /// Delete files that nobody needs any more
     Gc(GcArgs),
     /// Everything that is wrong with the config
@@ -203,6 +205,7 @@ impl Verb {
             Self::Diff(args) => args.json,
             Self::Graph(args) => args.json,
             Self::Stats(args) => args.json,
+            Self::Delete(args) => args.json,
             Self::Gc(args) => args.json,
             Self::Up { .. }
             | Self::Down { .. }

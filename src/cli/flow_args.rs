@@ -93,6 +93,19 @@ pub struct StatsArgs {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DeleteArgs {
+    /// The runs, as video-12
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<String>,
+    /// Also the runs that reuse what these left
+    #[arg(long)]
+    pub cascade: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct GcArgs {
     /// Only say what would be deleted
     #[arg(long)]

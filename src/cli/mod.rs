@@ -170,6 +170,7 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
         Verb::Edit(args) => flow_edit::edit(global, &Workspace::find(global)?, &args),
         Verb::Fork(args) => flow_judge::fork(global, &Workspace::find(global)?, &args),
         Verb::Unlock(args) => flow_judge::unlock(global, &Workspace::find(global)?, &args),
+        Verb::Delete(args) => flow_judge::delete(global, &Workspace::find(global)?, &args),
         Verb::Gc(args) => flow_judge::gc(global, &Workspace::find(global)?, &args),
         Verb::Runs(args) => flow_read::runs(global, &Workspace::find(global)?, &args),
         Verb::Show(args) => flow_read::show(global, &Workspace::find(global)?, &args),

@@ -8,7 +8,7 @@ use crate::cli::args::{ApproveMode, Global, Output};
 use crate::cli::engine::{self, Host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::flow_args::{ApproveArgs, ForkArgs, GcArgs, GoOn, RejectArgs, RunArg};
+use crate::cli::flow_args::{ApproveArgs, DeleteArgs, ForkArgs, GcArgs, GoOn, RejectArgs, RunArg};
 use crate::cli::history::{History, unexpected};
 use crate::cli::output;
 use crate::cli::workspace::Workspace;
@@ -158,6 +158,22 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
             "the lineage of {run} is free: restage retry {run}, or restage continue {run}"
         ));
     }
+    Ok(Exit::Completed)
+}
+
+pub fn delete(global: &Global, workspace: &Workspace, args: &DeleteArgs) -> Outcome {
+    let act = format!("delete {}", args.runs.join(", "));
+    drop(History::open(workspace)?);
+    let runs = args.runs.iter().map(|run| RunId::trusted(run.as_str())).collect();
+    let request = FlowRequest::Delete { runs, cascade: args.cascade };
+    let reply = engine::ask(global, workspace, &act, &request)?;
+    let FlowReply::Collected(collected) = reply else { return Err(unexpected(&act, &reply)) };
+    if args.json || global.output == Output::Json {
+        output::print_json(&collected)?;
+        return Ok(Exit::Completed);
+    }
+    output::print(&collected.runs.iter().map(|run| format!("{run}\n")).collect::<String>())?;
+    output::remark(&format!("deleted, with {} files, {}", collected.files, bytes(collected.bytes)));
     Ok(Exit::Completed)
 }
 

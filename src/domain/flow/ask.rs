@@ -50,6 +50,12 @@ pub enum FlowRequest {
         run: RunId,
         stage: Option<StageName>,
     },
+    /// Takes runs out of history, with their files: all of these or none.
+    Delete {
+        runs: Vec<RunId>,
+        /// Also those that reuse their checkpoints.
+        cascade: bool,
+    },
     /// Deletes what no checkpoint names and what is old enough.
     Gc {
         dry_run: bool,
@@ -285,6 +291,9 @@ pub struct Can {
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Collected {
+    /// Those that were deleted, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunId>,
     pub files: u64,
     pub bytes: u64,
     pub paths: Vec<std::path::PathBuf>,

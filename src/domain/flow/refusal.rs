@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{BranchName, CheckpointId, RunId, StageName};
+use super::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
 use super::status::{RunStatus, StageStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -15,11 +15,21 @@ pub enum Refusal {
     #[error("{stage} of {run} succeeded{}", by.as_ref().map(|by| format!(" in its retry {by}")).unwrap_or_default())]
     Succeeded { run: RunId, stage: StageName, by: Option<RunId> },
     #[error("{stage} never ran in {run}")]
-    NeverRan { run: RunId, stage: StageName, start: StageName },
+    NeverRan {
+        run: RunId,
+        stage: StageName,
+        start: StageName,
+        /// It was ruled out, and these inputs decide on that.
+        set: Vec<String>,
+        /// Where to start has succeeded.
+        force: bool,
+    },
     #[error("{stage} needs {ancestor}, which left no usable checkpoint: {why}")]
     NoCheckpoint { run: RunId, stage: StageName, ancestor: StageName, why: String },
     #[error("{stage} requires {}, which nothing provides", keys.join(", "))]
     MissingKeys { run: RunId, stage: StageName, keys: Vec<String> },
+    #[error("{flow} requires the input{} {}", if keys.len() == 1 { "" } else { "s" }, keys.join(", "))]
+    MissingInputs { flow: FlowName, run: Option<RunId>, keys: Vec<String> },
     #[error("{run} is {depth} retries deep, and {max} is the limit")]
     TooDeep { run: RunId, depth: u32, max: u32 },
     #[error("{checkpoint} was retried {count} times, and {max} is the limit")]
@@ -58,6 +68,8 @@ pub enum Refusal {
     HolderLives { run: RunId, pid: i32 },
     #[error("{run} is not locked")]
     NotLocked { run: RunId },
+    #[error("{run} is reused by {}", join(by))]
+    Reused { run: RunId, by: Vec<RunId> },
     #[error("the store: {0}")]
     Store(String),
     #[error("the supervisor is ending")]
@@ -73,7 +85,7 @@ impl Refusal {
             Self::Succeeded { .. } => 12,
             Self::NeverRan { .. } => 13,
             Self::NoCheckpoint { .. } => 14,
-            Self::MissingKeys { .. } => 15,
+            Self::MissingKeys { .. } | Self::MissingInputs { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
             Self::UnknownRun { .. }
             | Self::UnknownStage { .. }
@@ -88,6 +100,7 @@ impl Refusal {
             | Self::WrongStage { .. }
             | Self::HolderLives { .. }
             | Self::NotLocked { .. }
+            | Self::Reused { .. }
             | Self::Store(_)
             | Self::Ending => 1,
         }
@@ -108,6 +121,13 @@ impl Refusal {
             Self::Succeeded { run, stage, by: Some(by) } => format!(
                 "look at it: restage show {by}; to execute it again all the same: restage retry {run} --from {stage} --force"
             ),
+            Self::NeverRan { run, start, set, .. } if !set.is_empty() => {
+                let sets: Vec<String> = set.iter().map(|key| format!("--set {key}=…")).collect();
+                format!("change what ruled it out: restage retry {run} --from {start} {}", sets.join(" "))
+            }
+            Self::NeverRan { run, start, force: true, .. } => {
+                format!("execute {start} again first: restage retry {run} --from {start} --force")
+            }
             Self::NeverRan { run, start, .. } => {
                 format!("start where it ended: restage retry {run} --from {start}")
             }
@@ -117,6 +137,14 @@ impl Refusal {
             Self::MissingKeys { run, keys, .. } => {
                 let sets: Vec<String> = keys.iter().map(|key| format!("--set {key}=…")).collect();
                 format!("give them: restage retry {run} {}", sets.join(" "))
+            }
+            Self::MissingInputs { run: Some(run), keys, .. } => {
+                let sets: Vec<String> = keys.iter().map(|key| format!("--set {key}=…")).collect();
+                format!("give {}: restage retry {run} {}", them(keys), sets.join(" "))
+            }
+            Self::MissingInputs { flow, run: None, keys } => {
+                let given: Vec<String> = keys.iter().map(|key| format!("--input {key}=…")).collect();
+                format!("give {}: restage run {flow} {}", them(keys), given.join(" "))
             }
             Self::TooDeep { run, .. } => format!(
                 "start anew: restage run, with the inputs that `restage show {run}` lists; or raise max_retry_depth"
@@ -154,11 +182,18 @@ impl Refusal {
             }
             Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
+            Self::Reused { run, .. } => {
+                format!("delete these first, or all at once: restage delete {run} --cascade")
+            }
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
             Self::Ending => "try again in a moment".into(),
         }
     }
+}
+
+const fn them(keys: &[String]) -> &'static str {
+    if keys.len() == 1 { "it" } else { "them" }
 }
 
 fn join<T: ToString>(list: &[T]) -> String {

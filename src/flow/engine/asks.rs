@@ -54,6 +54,7 @@ impl Engine {
             FlowRequest::Links { run } => self.links(&run),
             FlowRequest::Checkpoints { run } => self.checkpoints(&run),
             FlowRequest::Can { run, stage } => self.can(&run, stage.as_ref()),
+            FlowRequest::Delete { runs, cascade } => self.delete(&runs, cascade),
             FlowRequest::Gc { dry_run } => self.collect(dry_run),
         }
     }
@@ -111,7 +112,8 @@ const fn is_a_look(request: &FlowRequest) -> bool {
         | FlowRequest::Reject(_)
         | FlowRequest::Continue(_)
         | FlowRequest::Edit(_)
-        | FlowRequest::Fork(_) => false,
+        | FlowRequest::Fork(_)
+        | FlowRequest::Delete { .. } => false,
     }
 }
 
@@ -123,7 +125,8 @@ const fn is_a_judgement(request: &FlowRequest) -> bool {
         | FlowRequest::Continue(_)
         | FlowRequest::Edit(_)
         | FlowRequest::Fork(_)
-        | FlowRequest::Retry(_) => true,
+        | FlowRequest::Retry(_)
+        | FlowRequest::Delete { .. } => true,
         FlowRequest::Run(_)
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }

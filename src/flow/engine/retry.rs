@@ -14,7 +14,7 @@ use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Checkpoint, CheckpointRef, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
-use crate::domain::flow::status::{Approval, Decision, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Approval, Decision, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::ports::store::Judgement;
 
@@ -91,8 +91,7 @@ impl Engine {
 
     pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
         let prepared = self.plan_again(again, true)?;
-        let Prepared { parent, flow, graph, inputs, left, plan, held } = prepared;
-        let status = if held { RunStatus::Queued } else { RunStatus::Running };
+        let Prepared { parent, flow, graph, inputs, left, plan, status } = prepared;
         let mut planned: BTreeMap<StageName, Planned> =
             plan.stages.into_iter().map(|one| (one.stage.clone(), one)).collect();
         let parent_rows: BTreeMap<&StageName, &StageRecord> =

@@ -21,6 +21,8 @@ const STEPS: &[Step] = &[
     Step { sql: include_str!("../migrations/0002_search.sql"), then: fill_search },
     Step { sql: include_str!("../migrations/0003_time_left.sql"), then: |_| Ok(()) },
     Step { sql: include_str!("../migrations/0004_hooks.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0005_keys.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0006_recipes.sql"), then: |_| Ok(()) },
 ];
 
 /// `RSTG`, so that no other program's database is taken for ours.
@@ -28,7 +30,7 @@ const APPLICATION: i64 = 0x5253_5447;
 
 /// The version that this restage writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
-pub(super) const KNOWN: i64 = STEPS.len() as i64;
+pub(in crate::store) const KNOWN: i64 = STEPS.len() as i64;
 
 /// What stands at the head of the file. A new, empty one has version 0.
 pub(super) fn version(connection: &Connection, path: &str) -> Result<i64, Fail> {

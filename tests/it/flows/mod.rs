@@ -4,6 +4,7 @@ mod course;
 mod foreach;
 mod hooks;
 mod output;
+mod plans;
 mod refusals;
 mod retry;
 mod trust;

@@ -115,6 +115,7 @@ pub(super) fn title(what: &FlowRequest) -> String {
             format!("Show {run}")
         }
         FlowRequest::Runs(_) => "List the runs".to_owned(),
+        FlowRequest::Delete { .. } => "Delete runs".to_owned(),
         FlowRequest::Gc { .. } => "Tidy up".to_owned(),
     }
 }

@@ -325,6 +325,7 @@ pub(super) fn thing(what: &FlowRequest) -> Option<Thing> {
         | FlowRequest::Links { .. }
         | FlowRequest::Checkpoints { .. }
         | FlowRequest::Can { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Gc { .. } => return None,
     };
     Some(Thing::Run(run.clone()))
@@ -378,6 +379,7 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
         | FlowRequest::Edit(_)
         | FlowRequest::Fork(_)
         | FlowRequest::Glance { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Gc { .. } => {
             if let Some(thing) = thing(what) {
                 flows.done(&thing);
