@@ -155,6 +155,92 @@ pub(crate) fn overhead(slack: f64) -> Outcome {
     Ok(lines)
 }
 
+/// Milliseconds of a command that has to end with this code.
+fn refused(command: &mut Command, code: i32) -> Result<f64, String> {
+    let begin = Instant::now();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let took = begin.elapsed().as_secs_f64() * 1000.0;
+    ensure(output.status.code() == Some(code), || {
+        format!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr))
+    })?;
+    Ok(took)
+}
+
+/// A run that is done is asked to go on: nothing is executed, and whoever asks is told so at once.
+pub(crate) fn nothing_to_do(slack: f64) -> Outcome {
+    const ROUNDS: usize = 9;
+    let workspace = Workspace::new(&json!({ "flows": { "chain": chain(CHAIN, |_| json!(["true"])) } }));
+    workspace.ok(&["run", "chain"])?;
+    let median = |arguments: &[&str], code: i32| -> Result<f64, String> {
+        let times = (0..ROUNDS).map(|_| refused(&mut workspace.command(arguments), code));
+        Ok(quantile(&mut times.collect::<Result<Vec<_>, _>>()?, 0.5))
+    };
+    let program = median(&["--version"], 0)?;
+    let alone = median(&["retry", "chain-1"], 12)?;
+    workspace.ok(&["up", "--detach"])?;
+    let (retry, proceed) = (median(&["retry", "chain-1"], 12)?, median(&["continue", "chain-1"], 17)?);
+    workspace.ok(&["down"])?;
+    let attempts = number(&crate::flows::history(&workspace)?, "SELECT count(*) FROM attempts")?;
+    ensure(usize::try_from(attempts) == Ok(CHAIN), || format!("{attempts} attempts are on record"))?;
+    let line = figures(
+        "nothing to do in 200 stages, ms:",
+        &[
+            ("retry", retry),
+            ("continue", proceed),
+            ("aim", 10.0),
+            ("of it the program", program),
+            ("where nobody supervises", alone),
+        ],
+    );
+    ensure(retry.max(proceed) <= 10.0 * slack, || line.clone())?;
+    Ok(vec![line])
+}
+
+/// Layers of fifty stages, each of which needs all of the layer before.
+fn dense(layers: usize) -> Value {
+    const WIDE: usize = 50;
+    let name = |layer: usize, index: usize| format!("s{layer:02}-{index:02}");
+    let stage = |layer: usize, index: usize| {
+        let needs: Vec<String> = match layer {
+            0 => Vec::new(),
+            _ => (0..WIDE).map(|above| name(layer - 1, above)).collect(),
+        };
+        let command = if layer == 0 { json!("test -e mended") } else { json!(["true"]) };
+        json!({ "name": name(layer, index), "needs": needs, "command": command })
+    };
+    let stages: Vec<Value> =
+        (0..layers).flat_map(|layer| (0..WIDE).map(move |index| stage(layer, index))).collect();
+    json!({ "stages": stages })
+}
+
+/// A plan costs as much as there are edges: twice as many take twice as long.
+#[expect(clippy::cast_precision_loss, reason = "figures")]
+pub(crate) fn dense_graph(slack: f64) -> Outcome {
+    let mut told = Vec::new();
+    for layers in [25_usize, 50] {
+        let workspace = Workspace::new(&json!({ "flows": { "dense": dense(layers) } }));
+        refused(&mut workspace.command(&["run", "dense"]), 1)?;
+        workspace.ok(&["up", "--detach"])?;
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            let retry = ["retry", "dense-1", "--dry-run", "--output", "json"];
+            times.push(timed(&mut workspace.command(&retry))?);
+        }
+        let program = timed(&mut workspace.command(&["--version"]))?;
+        workspace.ok(&["down"])?;
+        let edges = (layers - 1) * 50 * 50;
+        told.push((edges as f64, quantile(&mut times, 0.5) - program));
+    }
+    let [(few, short), (many, long)] = told[..] else { return Err("two were to be measured".into()) };
+    let growth = (long / short) / (many / few);
+    let line = figures(
+        &format!("plans of a dense graph, ms: {few} edges"),
+        &[("", short), (&format!("{many} edges"), long), ("growth beyond that of the edges", growth)],
+    );
+    ensure(growth <= 1.5 * slack, || line.clone())?;
+    Ok(vec![line])
+}
+
 fn writable(workspace: &Workspace) -> Result<Connection, String> {
     Connection::open(workspace.path(".restage/history.db")).map_err(|error| error.to_string())
 }

@@ -14,6 +14,7 @@ mod flow_speed;
 mod flows;
 mod hostile;
 mod kit;
+mod peers;
 mod people;
 mod scale;
 mod screen;
@@ -33,6 +34,8 @@ struct Options {
     /// How far a figure may lie above what is aimed at: 1 with `--strict`; more by default, because a busy machine must
     /// not fail a proof. The figures themselves are always printed beside the aim.
     slack: f64,
+    /// Install what is compared with.
+    peers: bool,
 }
 
 type Part = (&'static str, fn(&Options) -> Outcome);
@@ -62,6 +65,9 @@ const PARTS: &[Part] = &[
     ("Dashboard: a huge log", |options| screen::open(options.slack)),
     ("Flows: full disk", |_| flows::full_disk()),
     ("Flows: overhead", |options| flow_speed::overhead(options.slack)),
+    ("Flows: nothing to do", |options| flow_speed::nothing_to_do(options.slack)),
+    ("Flows: a dense graph", |options| flow_speed::dense_graph(options.slack)),
+    ("Flows: beside others", |options| peers::compare(options.peers)),
     ("Flows: ten thousand stages", |options| flow_speed::ten_thousand(options.slack)),
     ("Flows: a long history", |options| flow_speed::history(options.slack)),
     ("Flows: chaos", |options| flows::kills(options.campaign)),
@@ -70,12 +76,16 @@ const PARTS: &[Part] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut options = Options { campaign: 30, slack: 3.0 };
+    let mut options = Options { campaign: 30, slack: 3.0, peers: false };
     let mut only: Vec<String> = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         if argument == "--strict" {
             options.slack = 1.0;
+            continue;
+        }
+        if argument == "--peers" {
+            options.peers = true;
             continue;
         }
         match (argument.as_str(), arguments.next()) {
@@ -90,7 +100,7 @@ fn main() -> ExitCode {
                 options.campaign = count.parse().unwrap_or(options.campaign);
             }
             (other, _) => {
-                println!("validate: {other}: known are --list, --only NAME, --campaign N, --strict");
+                println!("validate: {other}: known are --list, --only NAME, --campaign N, --strict, --peers");
                 return ExitCode::from(2);
             }
         }

@@ -1,5 +1,5 @@
-//! Sixteen people at one workspace, each verb a process of its own: they approve, edit, reject, fork, continue and retry
-//! at random while supervisor and keeper are killed. In the end everything that was answered is there, nothing was
+//! Sixteen people at one workspace, each verb a process of its own: they approve, edit, reject, fork, continue, cancel
+//! and retry at random while supervisor and keeper are killed. In the end everything that was answered is there, nothing was
 //! approved that nobody saw, and each branch did what was promised of it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,8 +134,10 @@ impl Crowd<'_> {
             return Ok(Said::Lost);
         };
         if code == 0 {
-            let value =
-                serde_json::from_slice(&output.stdout).map_err(|error| format!("{}: {error}", told()))?;
+            // Where something is followed, what was told comes line by line.
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            let last = stdout.lines().last().unwrap_or_default();
+            let value = serde_json::from_str(last).map_err(|error| format!("{}: {error}", told()))?;
             return Ok(Said::Done(value));
         }
         let last: Value = stderr
@@ -147,7 +149,11 @@ impl Crowd<'_> {
         let clear = ["act", "message", "hint"].iter().all(|name| !word(name).is_empty());
         ensure(clear && last["error"]["exit"] == code, || format!("an unclear refusal: {}", told()))?;
         let message = word("message").to_owned();
-        let gone = ["the connection to the supervisor ended", "the supervisor is ending"];
+        let gone = [
+            "the connection to the supervisor ended",
+            "the supervisor is ending",
+            "the supervisor has ended",
+        ];
         if code == 1 && gone.iter().any(|gone| message.contains(gone)) {
             self.ledger().lost += 1;
             return Ok(Said::Lost);
@@ -194,12 +200,15 @@ impl Crowd<'_> {
         let pending: Vec<Value> =
             checkpoints.iter().filter(|one| one["approval"] == "pending").cloned().collect();
         let stage_of = |one: &Value| text(one, "id").split('@').next().unwrap_or_default().to_owned();
-        match dice.roll(20) {
+        match dice.roll(22) {
             0..=5 => {
                 let Some(seen) = pick(&pending, dice) else { return Ok(()) };
                 let (stage, hash) = (stage_of(seen), text(seen, "hash"));
                 self.ledger().approved.insert(word.into(), (hash.into(), false));
-                let verb = ["approve", name, &stage, "--hash", hash, "--note", word, "--detach"];
+                let mut verb = vec!["approve", name, &stage, "--hash", hash, "--note", word, "--detach"];
+                if dice.roll(8) == 0 {
+                    verb.extend(["--approve", "auto"]);
+                }
                 if let Said::Done(_) = self.verb(&verb)? {
                     self.ledger().approved.insert(word.into(), (hash.into(), true));
                 }
@@ -242,7 +251,16 @@ impl Crowd<'_> {
                 }
             }
             13 if self.ledger().begun.len() < 40 => self.began(&["run", "film", "--detach"])?,
-            13..=15 => self.began(&["retry", name, "--detach"])?,
+            13..=15 => {
+                let mut verb = vec!["retry", name, "--detach"];
+                if dice.roll(4) == 0 {
+                    verb.push("--queue");
+                }
+                self.began(&verb)?;
+            }
+            16 => {
+                self.verb(&["cancel", name])?;
+            }
             _ => {
                 let mut verb = vec!["continue", name, "--detach"];
                 if let Some(branch) = pick(&branches, dice).filter(|_| dice.roll(2) == 0) {
@@ -282,7 +300,8 @@ impl Crowd<'_> {
         match self.verb(&verb)? {
             Said::Done(told) => ensure(promised, || format!("{view}, and {verb:?} did it: {told}"))?,
             Said::Refused(why) => {
-                let same = !promised && text(view, "reason") == why;
+                // Of a checkpoint that is named more can be said.
+                let same = !promised && (verb.len() > 5 || text(view, "reason") == why);
                 ensure(same, || format!("{view}, and {verb:?} was refused: {why}"))?;
             }
             Said::Lost => return Ok(()),
@@ -296,7 +315,7 @@ impl Crowd<'_> {
         let until = Instant::now() + PATIENCE;
         loop {
             let runs = self.runs()?;
-            let moves = |run: &&Value| matches!(text(run, "status"), "running" | "queued");
+            let moves = |run: &&Value| text(run, "status") == "running";
             let Some(moving) = runs.iter().find(moves) else { return Ok(()) };
             ensure(Instant::now() < until, || format!("it does not come to rest: {moving}"))?;
             // Where nobody is left, this brings somebody who goes on.
@@ -382,6 +401,13 @@ impl Crowd<'_> {
         for run in runs.iter().filter(|run| matches!(text(run, "status"), "running" | "waiting")) {
             let new = held.insert((text(run, "root_run_id"), text(run, "branch")));
             ensure(new, || format!("two runs at once on a branch: {run}"))?;
+        }
+        for run in runs.iter().filter(|run| matches!(text(run, "status"), "queued" | "waiting")) {
+            let shown = self.look(&["show", text(run, "run_id"), "--json"])?;
+            for stage in list(shown["stages"].clone(), "stages")? {
+                let asks = stage["status"] != "waiting" || stage["checkpoint"]["approval"] == "pending";
+                ensure(asks, || format!("it waits for what has been judged: {shown}"))?;
+            }
         }
         Ok(())
     }

@@ -113,6 +113,9 @@ pub enum Verb {
         /// Of this item, from 0, of a stage that fans out
         #[arg(long, value_name = "N")]
         item: Option<u32>,
+        /// One object a line
+        #[arg(long)]
+        json: bool,
     },
     /// Why a runner is, or is not, running
     Why {
@@ -136,10 +139,7 @@ pub enum Verb {
     /// Go on with a run that waits, was interrupted, or stands at a checkpoint
     Continue(ContinueArgs),
     /// End a run, with everything that it has started
-    Cancel {
-        #[arg(value_name = "RUN")]
-        run: String,
-    },
+    Cancel(RunArg),
     /// Approve what a stage left, and let its run go on
     Approve(ApproveArgs),
     /// Send a run back, with a word on what to do better
@@ -191,15 +191,20 @@ impl Verb {
     /// By an option of its own.
     fn wants_json(&self) -> bool {
         match self {
-            Self::Status { json, .. } | Self::Check { json } => *json,
+            Self::Status { json, .. } | Self::Check { json } | Self::Logs { json, .. } => *json,
+            Self::Run(args) => args.follow.json,
+            Self::Retry(args) => args.follow.json,
+            Self::Continue(args) => args.follow.json,
             Self::Approve(args) => args.go_on.json,
             Self::Reject(args) => args.go_on.json,
             Self::Edit(args) => args.json,
             Self::Fork(args) => args.json,
             Self::Runs(args) => args.json,
-            Self::Show(args) | Self::Lineage(args) | Self::Checkpoints(args) | Self::Unlock(args) => {
-                args.json
-            }
+            Self::Cancel(args)
+            | Self::Show(args)
+            | Self::Lineage(args)
+            | Self::Checkpoints(args)
+            | Self::Unlock(args) => args.json,
             Self::State(args) => args.json,
             Self::Artifacts(args) => args.json,
             Self::Diff(args) => args.json,
@@ -213,13 +218,8 @@ impl Verb {
             | Self::Stop(_)
             | Self::Restart(_)
             | Self::Kill(_)
-            | Self::Logs { .. }
             | Self::Why { .. }
             | Self::Wait { .. }
-            | Self::Run(_)
-            | Self::Retry(_)
-            | Self::Continue(_)
-            | Self::Cancel { .. }
             | Self::Doctor
             | Self::Completions { .. } => false,
         }
@@ -228,6 +228,7 @@ impl Verb {
 
 /// What is done once a run is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Follow {
     /// Only say its name; it goes on in the background
     #[arg(short, long, conflicts_with = "watch")]
@@ -241,6 +242,9 @@ pub struct Follow {
     /// A degraded run is a good one
     #[arg(long)]
     pub allow_degraded: bool,
+    /// As JSON: one event a line where it is followed, else the run, or the plan
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -13,10 +13,11 @@ use super::flows;
 use super::process;
 use super::settings;
 use super::workspace::Workspace;
-use crate::config::{Missing, diff};
+use crate::config::{self, Missing, diff};
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::{CgroupUse, WorkspaceSpec};
 use crate::executor::local::{Introduction, LocalExecutor};
+use crate::flow::engine::Left;
 use crate::flow::handle::FlowHandle;
 use crate::keeper::link::KeeperPlace;
 use crate::keeper::wire::Policy;
@@ -46,13 +47,15 @@ pub struct Plan<'a> {
     pub mode: Mode,
     /// Arguments with which the keeper starts a successor.
     pub successor: Vec<String>,
+    /// Of runs.
+    pub left: Left,
 }
 
 /// To be called inside the runtime, by whoever holds the lock of the workspace.
 pub fn assemble(
     plan: Plan<'_>,
 ) -> Result<(Handle, FlowHandle, impl Future<Output = Came> + Send + use<>), Failure> {
-    let Plan { workspace, places, spec, chosen, mode, successor } = plan;
+    let Plan { workspace, places, spec, chosen, mode, successor, left } = plan;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let identity = Identity::current().map_err(|error| {
         Failure::io("find out which boot of which machine this is", &error)
@@ -94,7 +97,7 @@ pub fn assemble(
     let start = chosen.map_or(StartPlan::Autostart, StartPlan::Only);
     let specs = spec.flows.clone();
     let (manager, handle) = RunnerManager::new(spec, recovered, parts, Options { mode, start });
-    flows::prepare(workspace, &flows, orders, clock, handle.clone(), specs);
+    flows::prepare(workspace, &flows, orders, clock, handle.clone(), specs, left);
     let engine = flows.clone();
     let actor = async move {
         let end = manager.run().await;
@@ -115,6 +118,9 @@ struct ConfigFile {
 
 impl ConfigSource for ConfigFile {
     fn load(&mut self, running: &WorkspaceSpec) -> Result<Reloaded, String> {
+        if config::text(&self.workspace.config).as_ref() == Some(&running.text) {
+            return Ok(Reloaded { workspace: running.clone(), changes: Vec::new() });
+        }
         let (spec, warnings) = settings::read_spec(&self.workspace, Missing::Error)
             .map_err(|diagnostics| diagnostics.to_string())?;
         let mut changes: Vec<String> = diff(running, &spec).iter().map(ToString::to_string).collect();

@@ -99,6 +99,7 @@ impl Sheet {
         let EditOrder { run, checkpoint, hash, what } = self.order;
         let mut wish = EditWish {
             run,
+            branch: None,
             stage: checkpoint.stage,
             hash: Some(hash),
             set: JsonMap::new(),

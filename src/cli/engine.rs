@@ -2,24 +2,37 @@
 //! background, for somebody at a terminal; else this process is one itself for as long as the verb takes.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::args::Global;
 use super::commands::up;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
+use super::history::failed;
 use super::link::{self, Found};
 use super::workspace::Workspace;
-use super::{background, block_on, output, settings};
+use super::{background, block_on, flows, output, settings};
 use crate::config::Missing;
-use crate::control::client::{Client, ClientError, Incoming, Updates};
+use crate::control::client::{Client, ClientError, Updates};
+use crate::control::lock::WorkspaceLock;
 use crate::domain::flow::ask::{FlowReply, FlowRequest};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::RunFilter;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
+use crate::domain::spec::WorkspaceSpec;
+use crate::flow::engine::{Engine, Input, Left, Parts, Place};
+use crate::flow::handle::FlowAsk;
 use crate::keeper::footprint;
 use crate::ports::Clock;
+use crate::ports::store::Store;
+use crate::store::sqlite::SqliteStore;
 use crate::supervisor::clock::SystemClock;
+use crate::supervisor::guest::GuestEvent;
+use crate::supervisor::handle::Handle;
 
 /// Several verbs that find nobody may all want to be the supervisor, and only one can. The others ask that one, or, where
 /// it has ended again, try once more; for so long.
@@ -27,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// So often may a start fail while nobody is there who could be the reason.
 const FAILURES: u32 = 2;
+
+/// So many runs at most are named on a line.
+const MOST_NAMED: usize = 5;
 
 /// Who lives longer, where nobody supervises yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,20 +58,31 @@ pub enum Host {
 enum Stage {
     /// It goes on without us.
     Background,
-    /// It ends with the verb.
-    Here,
+    /// It ends with the verb, which only asks where what lay unfinished stays so.
+    Here(Left),
 }
 
-/// For a verb that sets something going. Whether the supervisor ends with it is told by [`is_hosted`].
+/// Who has answered.
+#[derive(Debug)]
+pub enum Answered<T> {
+    /// The supervisor that is there.
+    There(T),
+    /// Nobody supervises, and the records were enough.
+    OnRecord(FlowReply),
+}
+
+/// For a verb that sets something going. Whether the supervisor ends with it is told by [`is_hosted`]. `spec`: the config,
+/// where the verb has read it already.
 pub fn with(
     global: &Global,
     workspace: &Workspace,
     host: Host,
+    spec: Option<WorkspaceSpec>,
     verb: impl AsyncFnOnce(Client, Updates) -> Outcome,
 ) -> Outcome {
     let background = host == Host::Background || io::stdout().is_terminal();
-    let stage = if background { Stage::Background } else { Stage::Here };
-    play(global, workspace, stage, verb)
+    let stage = if background { Stage::Background } else { Stage::Here(Left::GoesOn) };
+    play(global, workspace, stage, spec, verb)
 }
 
 /// Whoever judges, by name.
@@ -66,8 +93,8 @@ pub fn who() -> String {
         .unwrap_or_else(|| nix::unistd::getuid().to_string())
 }
 
-/// One request of a verb that sets nothing going. A supervisor that it brings along ends at once, unless a run lay
-/// unfinished here, which went on with it.
+/// One request of a verb that sets nothing going. A supervisor that it brings along lets runs that lay unfinished lie,
+/// and ends with the verb.
 pub fn ask(
     global: &Global,
     workspace: &Workspace,
@@ -78,12 +105,8 @@ pub fn ask(
     loop {
         let mut reply = None;
         let told = &mut reply;
-        play(global, workspace, Stage::Here, async |client, updates| {
+        play(global, workspace, Stage::Here(Left::Stays), None, async |client, _updates| {
             *told = Some(client.flow(request.clone()).await);
-            if is_hosted(&client) {
-                let followed = until_nothing_runs(&client, updates).await;
-                followed.map_err(|error| Failure::of_client("follow what lay unfinished here", &error))?;
-            }
             Ok(Exit::Completed)
         })?;
         match reply {
@@ -97,6 +120,78 @@ pub fn ask(
     }
 }
 
+/// One request for which the records are enough: where nobody supervises, neither a supervisor nor a config is needed for
+/// it. `there` asks the one that is there; its `None` says that it is ending.
+pub fn settle<T>(
+    global: &Global,
+    workspace: &Workspace,
+    act: &str,
+    request: &FlowRequest,
+    there: impl AsyncFn(Client, Updates) -> Result<Option<T>, Failure>,
+) -> Result<Answered<T>, Failure> {
+    let until = SystemClock.now().mono.plus(PATIENCE);
+    loop {
+        let asked = block_on(async {
+            match link::connect(workspace).await? {
+                Some((client, updates)) => there(client, updates).await.map(Some),
+                None => Ok(None),
+            }
+        })??;
+        let failure = match asked {
+            Some(Some(answer)) => return Ok(Answered::There(answer)),
+            Some(None) => Failure::of_refusal(act, &Refusal::Ending),
+            None if background::is_needed(workspace) => {
+                start_in_background(global, workspace)?;
+                continue;
+            }
+            None => {
+                let places = workspace.places(settings::state_dir(workspace).as_deref());
+                match up::take_lock(workspace, &places).map(WorkspaceLock::of_no_supervisor) {
+                    Ok(_lock) => return on_record(workspace, act, request).map(Answered::OnRecord),
+                    // Somebody was quicker, and can be asked.
+                    Err(failure) => failure,
+                }
+            }
+        };
+        if SystemClock.now().mono >= until {
+            return Err(failure);
+        }
+    }
+}
+
+/// For whoever holds the lock of the workspace: an engine that knows no more than the history, and starts nothing.
+fn on_record(workspace: &Workspace, act: &str, request: &FlowRequest) -> Result<FlowReply, Failure> {
+    let path = flows::history(workspace);
+    let store = SqliteStore::open(&path).map_err(|error| failed(act, &error))?;
+    let (own, inputs) = std::sync::mpsc::channel();
+    let (guests, _orders) = mpsc::unbounded_channel();
+    let (requests, _requested) = mpsc::channel(1);
+    let (updates, _told) = broadcast::channel(1);
+    let engine = Engine::new(Parts {
+        clock: Arc::new(SystemClock),
+        store: Box::new(store),
+        place: Place { root: workspace.root.clone(), data_dir: workspace.data_dir() },
+        flows: Vec::new(),
+        guests,
+        handle: Handle::new(requests, updates),
+        holder: flows::holder(),
+        own,
+        left: Left::Stays,
+    });
+    let (answer, mut answered) = oneshot::channel();
+    let (done, _ended) = oneshot::channel();
+    let course = vec![
+        Input::Guest(GuestEvent::Inventory(Vec::new())),
+        Input::Ask(FlowAsk { request: request.clone(), answer }),
+        Input::End(done),
+    ];
+    engine.run(course, &inputs);
+    match answered.try_recv() {
+        Ok(reply) => reply.map_err(|refusal| Failure::of_refusal(act, &refusal)),
+        Err(_) => Err(Failure::of_refusal(act, &Refusal::Ending)),
+    }
+}
+
 /// The supervisor is this process.
 pub fn is_hosted(client: &Client) -> bool {
     u32::try_from(client.welcome.supervisor_pid).is_ok_and(|pid| pid == std::process::id())
@@ -106,6 +201,7 @@ fn play(
     global: &Global,
     workspace: &Workspace,
     stage: Stage,
+    mut spec: Option<WorkspaceSpec>,
     verb: impl AsyncFnOnce(Client, Updates) -> Outcome,
 ) -> Outcome {
     let until = SystemClock.now().mono.plus(PATIENCE);
@@ -123,26 +219,31 @@ fn play(
             return Ok(exit);
         }
         // What runs without a supervisor must not end with this verb.
-        let begun = if stage == Stage::Background || background::is_needed(workspace) {
-            let started = background::start_for_runs(workspace, global.debug);
-            started.map(|pid| output::remark(&format!("restage: supervisor {pid} works in the background")))
-        } else {
-            footprint::keep_little();
-            let spec = settings::load(workspace, Missing::Error)?;
-            let hosted = up::host(workspace, spec, global.debug, async || {
-                let (client, updates) = link::require(workspace).await?;
-                match verb.take() {
-                    Some(verb) => verb(client, updates).await,
-                    None => Ok(Exit::Completed),
+        let begun = match stage {
+            Stage::Here(left) if !background::is_needed(workspace) => {
+                footprint::keep_little();
+                let spec = match spec.take() {
+                    Some(spec) => spec,
+                    None => settings::load(workspace, Missing::Error)?,
+                };
+                let lying = if left == Left::GoesOn { lying(workspace) } else { Vec::new() };
+                let hosted = up::host(workspace, spec, left, global.debug, async || {
+                    let (client, updates) = link::require(workspace).await?;
+                    tell_resumed(&lying);
+                    match verb.take() {
+                        Some(verb) => verb(client, updates).await,
+                        None => Ok(Exit::Completed),
+                    }
+                });
+                if verb.is_none() {
+                    return hosted;
                 }
-            });
-            if verb.is_none() {
-                return hosted;
+                match hosted {
+                    Ok(exit) => return Ok(exit),
+                    Err(failure) => Err(failure),
+                }
             }
-            match hosted {
-                Ok(exit) => return Ok(exit),
-                Err(failure) => Err(failure),
-            }
+            Stage::Here(_) | Stage::Background => start_in_background(global, workspace),
         };
         match begun {
             Ok(()) => {}
@@ -158,27 +259,30 @@ fn play(
     }
 }
 
-/// With us ends the supervisor, and what it has taken up again would be interrupted.
-async fn until_nothing_runs(client: &Client, mut updates: Updates) -> Result<(), ClientError> {
-    client.subscribe().await?;
-    loop {
-        let filter = RunFilter { status: vec![RunStatus::Running], limit: Some(1), ..RunFilter::default() };
-        match client.flow(FlowRequest::Runs(filter)).await? {
-            FlowReply::Runs(runs) if !runs.is_empty() => {}
-            FlowReply::Runs(_)
-            | FlowReply::Run { .. }
-            | FlowReply::Plan(_)
-            | FlowReply::Shown(_)
-            | FlowReply::Links(_)
-            | FlowReply::Checkpoints { .. }
-            | FlowReply::Edited { .. }
-            | FlowReply::Can(_)
-            | FlowReply::Collected(_)
-            | FlowReply::Done => return Ok(()),
-        }
-        match updates.next().await {
-            Some(Incoming::Update(_) | Incoming::Lagged) => {}
-            None => return Ok(()),
-        }
+fn start_in_background(global: &Global, workspace: &Workspace) -> Result<(), Failure> {
+    let lying = lying(workspace);
+    let pid = background::start_for_runs(workspace, global.debug)?;
+    output::remark(&format!("restage: supervisor {pid} works in the background"));
+    tell_resumed(&lying);
+    Ok(())
+}
+
+/// Runs that the next supervisor goes on with.
+fn lying(workspace: &Workspace) -> Vec<RunId> {
+    let status = vec![RunStatus::Running, RunStatus::Queued];
+    let filter = RunFilter { status, ..RunFilter::default() };
+    let Ok(Some(mut store)) = SqliteStore::open_read(&flows::history(workspace)) else { return Vec::new() };
+    let runs = store.runs(&filter).unwrap_or_default();
+    runs.into_iter().rev().map(|run| run.run_id).collect()
+}
+
+fn tell_resumed(runs: &[RunId]) {
+    let named: Vec<&str> = runs.iter().take(MOST_NAMED).map(RunId::as_str).collect();
+    let more = match runs.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    if !runs.is_empty() {
+        output::remark(&format!("restage: went on with {}{more}, which lay unfinished", named.join(", ")));
     }
 }

@@ -56,8 +56,8 @@ pub struct GraphArgs {
 pub struct StateArgs {
     #[arg(value_name = "RUN")]
     pub run: String,
-    /// What this stage saw [default: all of it]
-    #[arg(value_name = "STAGE")]
+    /// What this stage saw, or what this checkpoint of the lineage holds, as in board@2 [default: all of it]
+    #[arg(value_name = "STAGE|CHECKPOINT")]
     pub stage: Option<String>,
     /// On one line
     #[arg(long)]
@@ -68,8 +68,8 @@ pub struct StateArgs {
 pub struct ArtifactsArgs {
     #[arg(value_name = "RUN")]
     pub run: String,
-    /// Only of this stage
-    #[arg(value_name = "STAGE")]
+    /// Only of this stage, or of this checkpoint of the lineage, as in board@2
+    #[arg(value_name = "STAGE|CHECKPOINT")]
     pub stage: Option<String>,
     /// Copy this one
     #[arg(long, value_name = "NAME", requires = "to")]
@@ -156,6 +156,7 @@ impl GoOn {
             watch: self.watch,
             approve: self.approve,
             allow_degraded: self.allow_degraded,
+            json: self.json,
         }
     }
 }
@@ -164,13 +165,13 @@ impl GoOn {
 pub struct ApproveArgs {
     #[arg(value_name = "RUN")]
     pub run: String,
-    /// [default: the only one that waits]
+    /// Also with its version, as in board@2 [default: the only one that waits]
     #[arg(value_name = "STAGE")]
     pub stage: Option<String>,
     /// Kept with the approval
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-    /// The hash that was looked at; other bytes are refused
+    /// The hash that was looked at, or its first 12 digits; other bytes are refused
     #[arg(long, value_name = "HASH")]
     pub hash: Option<String>,
     #[command(flatten)]
@@ -181,15 +182,16 @@ pub struct ApproveArgs {
 pub struct RejectArgs {
     #[arg(value_name = "RUN")]
     pub run: String,
+    /// Also with its version, as in board@2
     #[arg(value_name = "STAGE")]
     pub stage: String,
     /// The stage to begin again with [default: the rejected one]
     #[arg(long, value_name = "STAGE")]
     pub rewind_to: Option<String>,
-    /// What to do better: the stage reads it in `RESTAGE_FEEDBACK`; @FILE is what a file says, @- stdin
-    #[arg(long, value_name = "TEXT|@FILE")]
+    /// What to do better: the stage reads it in `RESTAGE_FEEDBACK`; the name of a file, or @FILE, is what that says, @- stdin
+    #[arg(long, value_name = "TEXT|FILE")]
     pub feedback: String,
-    /// The hash that was looked at; other bytes are refused
+    /// The hash that was looked at, or its first 12 digits; other bytes are refused
     #[arg(long, value_name = "HASH")]
     pub hash: Option<String>,
     #[command(flatten)]
@@ -202,6 +204,9 @@ pub struct EditArgs {
     pub run: String,
     #[arg(value_name = "STAGE")]
     pub stage: String,
+    /// The branch on which it is another version [default: that of the run]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
     /// Another value for an output; again for each
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -11,7 +11,7 @@ use super::process;
 use super::workspace::Workspace;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
-use crate::flow::engine::{Engine, Input, Parts, Place};
+use crate::flow::engine::{Engine, Input, Left, Parts, Place};
 use crate::flow::handle::FlowHandle;
 use crate::ports::Clock;
 use crate::ports::store::StoreError;
@@ -51,6 +51,7 @@ pub fn prepare(
     clock: Arc<dyn Clock>,
     handle: Handle,
     specs: Vec<Arc<FlowSpec>>,
+    left: Left,
 ) {
     let path = history(workspace);
     let exists = path.exists();
@@ -58,7 +59,6 @@ pub fn prepare(
     let own = flows.inputs();
     let begin = move |inputs: mpsc::Receiver<Input>| match open(&path, clock.as_ref(), &inputs) {
         Ok((store, before)) => {
-            let me = process::me();
             let parts = Parts {
                 clock,
                 store: Box::new(store),
@@ -66,8 +66,9 @@ pub fn prepare(
                 flows: specs,
                 guests: orders,
                 handle,
-                holder: format!("{} {}", me.pid, me.start),
+                holder: holder(),
                 own,
+                left,
             };
             Engine::new(parts).run(before, &inputs);
         }
@@ -85,6 +86,12 @@ pub fn prepare(
     if exists {
         flows.start();
     }
+}
+
+/// This process, as the one that carries runs out.
+pub fn holder() -> String {
+    let me = process::me();
+    format!("{} {}", me.pid, me.start)
 }
 
 /// Opens the history. While there is no room for that, who asks is told so, and the rest waits for the engine.

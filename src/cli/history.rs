@@ -10,7 +10,7 @@ use super::workspace::Workspace;
 use super::{block_on, flows, link, settings};
 use crate::config::Missing;
 use crate::control::client::ClientError;
-use crate::domain::flow::ask::{BranchView, FlowReply, FlowRequest, Shown};
+use crate::domain::flow::ask::{BranchView, FlowReply, FlowRequest, Plan, RetryWish, Shown};
 use crate::domain::flow::ids::{FlowName, RunId};
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::refusal::Refusal;
@@ -56,6 +56,22 @@ impl<'w> History<'w> {
             Some(FlowReply::Shown(shown)) => Ok(Seen { what: *shown, supervised: true }),
             Some(other) => Err(unexpected(&act, &other)),
             None => Ok(Seen { what: self.desk(|desk| desk.show(run), &act)?, supervised: false }),
+        }
+    }
+
+    /// As it stands in the store.
+    pub fn recorded(&mut self, run: &RunId) -> Result<Shown, Failure> {
+        let run = self.desk(|desk| desk.now(run), &format!("read {run}"))?;
+        Ok(Shown { run, branches: Vec::new() })
+    }
+
+    /// What a retry would do.
+    pub fn plan(&mut self, wish: &RetryWish) -> Result<Plan, Failure> {
+        let act = format!("retry {}", wish.run);
+        match self.ask(&act, FlowRequest::Retry(wish.clone()))? {
+            Some(FlowReply::Plan(plan)) => Ok(plan),
+            Some(other) => Err(unexpected(&act, &other)),
+            None => self.desk(|desk| desk.plan(wish.clone()), &act),
         }
     }
 

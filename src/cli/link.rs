@@ -61,8 +61,8 @@ fn lock_that_tells(workspace: &Workspace) -> PathBuf {
 pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>, Failure> {
     let deadline = Instant::now() + PATIENCE;
     let lock_file = workspace.lock_file();
-    let watch = Watch::new();
-    watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
+    // Only for who has to wait: the kernel takes longer to give one up than everything else takes here.
+    let mut watch: Option<Watch> = None;
     let mut last = None;
     loop {
         match who(workspace) {
@@ -72,7 +72,9 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
             Found::Somebody(Some(holder)) => {
                 refuse_stopped(&holder)?;
                 let path = holder.socket.clone();
-                watch_for(&watch, &path);
+                if let Some(watch) = &watch {
+                    watch_for(watch, &path);
+                }
                 match Client::connect(&path, PATIENCE).await {
                     Ok(connected) => return Ok(Some(connected)),
                     // It may die between the one and the other.
@@ -94,6 +96,13 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
                 None => Err(nobody_says(workspace)),
             };
         }
+        let Some(watch) = &watch else {
+            let new = Watch::new();
+            new.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
+            watch = Some(new);
+            // It may have come in between.
+            continue;
+        };
         let held = lock_that_tells(workspace);
         tokio::select! {
             () = watch.changed() => {}

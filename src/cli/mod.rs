@@ -88,7 +88,9 @@ fn json_was_typed() -> bool {
 }
 
 fn run(cli: Cli) -> Outcome {
+    let output = if cli.wants_json() { Output::Json } else { cli.global.output };
     let Cli { global, mode, verb } = cli;
+    let global = Global { output, ..global };
     let verb = match verb {
         None => Verb::Up { mode, names: Vec::new() },
         Some(Verb::Up { mode: inner, names }) => {
@@ -123,7 +125,7 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
         }
         Verb::Up { mode, names } => up::run(&Workspace::find(global)?, global, mode, &names),
         // No runner has a name with a slash.
-        Verb::Logs { name, follow, lines, attempt, item } if name.contains('/') => {
+        Verb::Logs { name, follow, lines, attempt, item, json: _ } if name.contains('/') => {
             let wanted = stage_logs::Wanted { name: &name, item, attempt, lines, follow };
             stage_logs::run(global, &Workspace::find(global)?, wanted)
         }
@@ -131,12 +133,13 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
             Err(Failure::new(Exit::Usage, "read the command line", "--item belongs to the log of a stage")
                 .hint("as in restage logs video-12/render --item 3"))
         }
-        Verb::Logs { name, follow, lines, attempt, item: None } => {
+        Verb::Logs { name, follow, lines, attempt, item: None, json: _ } => {
             let workspace = Workspace::find(global)?;
             let name = RunnerName::trusted(name);
             let (log, known) = settings::log_of(&workspace, &name);
-            let options =
-                logs::Options { name, known, of: logs::Whose::Runner, attempt, lines, follow, no_color };
+            let json = json.then(|| name.to_string());
+            let of = logs::Whose::Runner;
+            let options = logs::Options { name, known, of, attempt, lines, follow, no_color, json };
             block_on(logs::run(&workspace, log, options))?
         }
         Verb::Down { kill } => {
@@ -159,12 +162,7 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
         Verb::Run(args) => flow_run::run(global, &Workspace::find(global)?, args),
         Verb::Retry(args) => flow_run::retry(global, &Workspace::find(global)?, &args),
         Verb::Continue(args) => flow_run::proceed(global, &Workspace::find(global)?, &args),
-        Verb::Cancel { run } => {
-            let workspace = Workspace::find(global)?;
-            engine::with(global, &workspace, engine::Host::Verb, async |client, updates| {
-                flow_run::cancel(client, updates, &run, global).await
-            })
-        }
+        Verb::Cancel(args) => flow_run::cancel(global, &Workspace::find(global)?, &args),
         Verb::Approve(args) => flow_judge::approve(global, &Workspace::find(global)?, &args),
         Verb::Reject(args) => flow_judge::reject(global, &Workspace::find(global)?, &args),
         Verb::Edit(args) => flow_edit::edit(global, &Workspace::find(global)?, &args),

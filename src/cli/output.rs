@@ -48,8 +48,8 @@ pub fn print_json(value: &impl Serialize) -> Result<bool, Failure> {
 
 /// A remark. One that cannot be written is not worth failing for.
 pub fn remark(text: &str) {
-    let mut stderr = io::stderr().lock();
-    stderr.write_all(text.as_bytes()).and_then(|()| stderr.write_all(b"\n")).ok();
+    // As one: standard error is not buffered.
+    io::stderr().lock().write_all([text, "\n"].concat().as_bytes()).ok();
 }
 
 /// Resolves when nobody can read any more what is written to stdout: the other end of a pipe or socket is closed.

@@ -20,8 +20,10 @@ pub fn read(workspace: &Workspace) -> Option<Vec<Arc<RunnerView>>> {
     if !peeked.found {
         return None;
     }
+    // What is known of stages stands in the history of runs.
+    let runners = peeked.states.into_iter().filter(|state| !state.runner_id.is_guest());
     let mut states: BTreeMap<RunnerName, RunnerState> =
-        peeked.states.into_iter().map(|state| (state.runner_id.clone(), state)).collect();
+        runners.map(|state| (state.runner_id.clone(), state)).collect();
     let mut views = Vec::with_capacity(states.len());
     for spec in config.iter().flat_map(|spec| &spec.runners) {
         // What was added to the config since then has no record, and is shown as what it is: never started.

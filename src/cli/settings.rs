@@ -93,6 +93,10 @@ pub fn load(workspace: &Workspace, missing: Missing) -> Result<WorkspaceSpec, Fa
 
 /// Where the state of supervision lies, as far as the config can be read.
 pub fn state_dir(workspace: &Workspace) -> Option<PathBuf> {
+    // To understand a long one takes a while, and few say anything of it.
+    if !config::may_have(&workspace.config, "cache_dir") {
+        return None;
+    }
     read(workspace, Missing::Warning).ok()?.spec.cache_dir
 }
 

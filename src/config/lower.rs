@@ -19,6 +19,7 @@ use super::expand::{Environment, Scope, expand};
 use super::raw::{RawCommon, RawFile, RawRetry, RawRunner};
 use super::read::{At, Reader};
 use super::values::MAX_ARG;
+use crate::domain::flow::ids::Hash;
 use crate::domain::keys::Overrides;
 use crate::domain::spec::{
     ActivitySpec, CgroupUse, Clipboard, HealthSpec, LaunchSpec, Leftovers, Limit, LimitValue, LogSpec,
@@ -35,6 +36,7 @@ const SIGTERM: i32 = 15;
 pub(super) struct Place<'a> {
     pub root: &'a Path,
     pub config_path: &'a Path,
+    pub text: Hash,
 }
 
 pub(super) fn lower(
@@ -60,6 +62,7 @@ pub(super) fn lower(
     WorkspaceSpec {
         root: place.root.to_owned(),
         config_path: place.config_path.to_owned(),
+        text: place.text.clone(),
         log_dir,
         cache_dir,
         retry_log_dir,
@@ -114,8 +117,12 @@ impl Lowering<'_> {
         let (cwd, entered) = self.cwd(raw.cwd.as_ref(), scope);
         let env_files = self.env_files(own, scope);
         let stdin = self.stdin(raw, scope);
-        let world =
-            World { scope, cwd: cwd.as_deref().filter(|_| entered), vague_path: !env_files.is_empty() };
+        let world = World {
+            scope,
+            cwd: cwd.as_deref().filter(|_| entered),
+            vague_path: !env_files.is_empty(),
+            made_later: false,
+        };
         let command = raw.command.as_ref().and_then(|at| self.command(&at.value, &world));
         let stop = self.stop(own, &world);
         let health = self.health(raw, &world);

@@ -44,6 +44,7 @@ pub use diff::{Change, FlowChange, diff};
 pub use expand::Environment;
 pub use origins::{Origin, Origins};
 
+use crate::domain::flow::ids::Hash;
 use crate::domain::spec::WorkspaceSpec;
 use diagnostic::{Problem, Source};
 use raw::RawFile;
@@ -83,6 +84,20 @@ pub fn load_with(path: &Path, env: &Environment, missing: Missing) -> Result<Loa
     load_bytes(&name, &config_path, &bytes, env, missing)
 }
 
+/// What [`WorkspaceSpec::text`] would be; `None`: it cannot be read.
+pub fn text(path: &Path) -> Option<Hash> {
+    read_file(path).ok().map(|(_, bytes)| Hash::of([bytes]))
+}
+
+/// Whether a config may have a key: false is certain, and found out without understanding the file.
+pub fn may_have(path: &Path, key: &str) -> bool {
+    read_file(path).is_ok_and(|(_, bytes)| {
+        let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+        // A letter of a key can be written as its number.
+        has(key.as_bytes()) || has(b"\\u")
+    })
+}
+
 /// The whole path of the file, its folder free of symbolic links so that a workspace has one name, and its bytes.
 fn read_file(path: &Path) -> Result<(PathBuf, Vec<u8>), (String, String)> {
     let trouble = |error: &std::io::Error| {
@@ -105,7 +120,7 @@ fn read_file(path: &Path) -> Result<(PathBuf, Vec<u8>), (String, String)> {
     let folder = full.parent().unwrap_or(Path::new("/"));
     let folder = fs::canonicalize(folder).map_err(|error| trouble(&error))?;
     let full = folder.join(full.file_name().unwrap_or_default());
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MOST_BYTES)).unwrap_or(0) + 1);
     let file = File::open(path).map_err(|error| trouble(&error))?;
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| trouble(&error))?;
     if bytes.len() as u64 > MOST_BYTES {
@@ -143,7 +158,8 @@ fn load_bytes(
     reader.problems.extend(slips);
     let lowered = root.map(|root| {
         let file = RawFile::read(&mut reader, &root);
-        let place = lower::Place { root: config_path.parent().unwrap_or(Path::new("/")), config_path };
+        let root = config_path.parent().unwrap_or(Path::new("/"));
+        let place = lower::Place { root, config_path, text: Hash::of([bytes]) };
         let spec = lower::lower(&mut reader, &file, &place, env);
         (spec, Origins::new(&file, &source))
     });

@@ -44,6 +44,7 @@ pub struct WorkspaceLock {
     file: File,
     /// Where there can be one.
     second: Option<File>,
+    of_no_supervisor: bool,
 }
 
 impl WorkspaceLock {
@@ -51,7 +52,7 @@ impl WorkspaceLock {
     /// give it up again, so one that names no living holder is waited for.
     pub fn take(path: &Path, patience: Duration, lives: fn(&Process) -> bool) -> Result<Self, LockError> {
         let file = take_one(path, patience, lives)?;
-        Ok(Self { path: path.to_owned(), file, second: None })
+        Ok(Self { path: path.to_owned(), file, second: None, of_no_supervisor: false })
     }
 
     /// Takes another one for the same end. A place where nothing can be locked is done without.
@@ -72,6 +73,13 @@ impl WorkspaceLock {
             }
         }
         Ok(self)
+    }
+
+    /// What the last supervisor has left in it stays: whoever holds it only to write into the records is none.
+    #[must_use]
+    pub const fn of_no_supervisor(mut self) -> Self {
+        self.of_no_supervisor = true;
+        self
     }
 
     /// Says who we are and where we are to be found.
@@ -109,6 +117,9 @@ impl WorkspaceLock {
 
 impl Drop for WorkspaceLock {
     fn drop(&mut self) {
+        if self.of_no_supervisor {
+            return;
+        }
         // Stale content is harmless: it is believed only while its process lives.
         self.file.set_len(0).ok();
         if let Some(second) = &self.second {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::flow::ids::Hash;
 use super::flow::spec::FlowSpec;
 use super::ids::RunnerName;
 use super::keys::Overrides;
@@ -232,6 +233,8 @@ pub struct WorkspaceSpec {
     /// The folder of the config file.
     pub root: PathBuf,
     pub config_path: PathBuf,
+    /// Of the bytes of the file.
+    pub text: Hash,
     /// `.restage`, below the root.
     pub data_dir: PathBuf,
     pub log_dir: PathBuf,

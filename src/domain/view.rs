@@ -89,6 +89,35 @@ pub struct RunnerView {
     pub figures: Option<Figures>,
 }
 
+#[cfg(test)]
+impl RunnerView {
+    /// A runner of which nothing is known but its status: what a test needs besides, it sets.
+    pub(crate) fn plain(name: &str, status: RunnerStatus) -> Self {
+        Self {
+            name: RunnerName::trusted(name),
+            group: None,
+            status,
+            exhausted: false,
+            ready: None,
+            pid: None,
+            attempt: None,
+            retry_count: 0,
+            max_retries: 3,
+            next_retry_at: None,
+            outcome: None,
+            started_at: None,
+            ended_at: None,
+            log: None,
+            waiting: None,
+            note: None,
+            activity_timeout_seconds: None,
+            timeout_seconds: None,
+            attempts: Vec::new(),
+            figures: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttemptView {
     pub attempt: Attempt,

@@ -17,6 +17,7 @@ use crate::keeper::link::{self, KeeperPlace};
 use crate::keeper::wire::{Order, Policy, Report, VERSION};
 use crate::ports::{ExecEvent, Executor, Launch, StopTree, TerminalSize};
 
+use super::stdio::Scripts;
 use super::translate;
 
 /// Read at once; most of what the keeper says is much shorter.
@@ -34,6 +35,7 @@ pub struct Introduction {
 #[derive(Debug)]
 pub struct LocalExecutor {
     outgoing: Arc<Outgoing>,
+    scripts: Scripts,
 }
 
 /// The line itself, for the clean end: it is there when its executor is gone.
@@ -61,13 +63,13 @@ impl LocalExecutor {
     ) -> (Self, Line) {
         let outgoing = Arc::new(Outgoing::default());
         let task = tokio::spawn(hold_line(place, introduction, Arc::clone(&outgoing), events));
-        (Self { outgoing: Arc::clone(&outgoing) }, Line { outgoing, task })
+        (Self { outgoing: Arc::clone(&outgoing), scripts: Scripts::default() }, Line { outgoing, task })
     }
 }
 
 impl Executor for LocalExecutor {
     fn spawn(&mut self, launch: Launch) {
-        self.outgoing.order(&translate::spawn(&launch));
+        self.outgoing.order(&translate::spawn(&launch, &mut self.scripts));
     }
 
     fn stop(&mut self, attempt: &AttemptId, stop: StopTree) {

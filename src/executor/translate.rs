@@ -12,10 +12,10 @@ use crate::ports::{
     ExecEvent, ExecExit, Inventory, Launch, LiveAttempt, SpawnFailure, SpawnFailureKind, StopTree, Usage,
 };
 
-use super::stdio;
+use super::stdio::Scripts;
 
-pub(super) fn spawn(launch: &Launch) -> Order {
-    let kind = stdio::resolve(launch.stdio, &launch.command, &launch.cwd);
+pub(super) fn spawn(launch: &Launch, scripts: &mut Scripts) -> Order {
+    let kind = scripts.resolve(launch.stdio, &launch.command, &launch.cwd);
     let spec = SpawnSpec {
         argv: launch.command.argv(),
         cwd: launch.cwd.clone(),

@@ -3,7 +3,10 @@
 //! that failed stays for the next one to look at, until it is collected.
 //!
 //! Nothing here is fsynced: after a power loss no process is left that could go on in it. And it does little: for most
-//! stages two folders and a file are all there is to make, and to remove them is left to a broom, beside the work.
+//! stages two folders and a file are all there is to make, one that was left as it was made is used again, and to remove
+//! the others is left to a broom, beside the work.
+
+mod spare;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -24,6 +27,7 @@ use super::objects::{Objects, Stamp};
 use crate::domain::flow::ids::{RunId, StageName};
 use crate::domain::flow::record::Artifact;
 use crate::domain::json::Json;
+use spare::Spares;
 
 /// The kernel refuses a variable of more than 128 KiB.
 const FEEDBACK_MAX: usize = 64 << 10;
@@ -80,6 +84,7 @@ pub enum AttemptError {
 #[derive(Debug)]
 pub struct AttemptDirs {
     root: PathBuf,
+    spares: Spares,
     broom: Broom,
     /// The folder of inputs of all who have none, as it was when it was empty.
     empty: Mutex<Option<Stamp>>,
@@ -88,7 +93,7 @@ pub struct AttemptDirs {
 impl AttemptDirs {
     /// `.restage/runs`, absolute.
     pub fn new(root: PathBuf) -> Self {
-        Self { broom: Broom::new(root.clone()), root, empty: Mutex::default() }
+        Self { broom: Broom::new(root.clone()), spares: Spares::default(), root, empty: Mutex::default() }
     }
 
     pub fn root(&self) -> &Path {
@@ -108,18 +113,29 @@ impl AttemptDirs {
     ) -> Result<BTreeMap<String, String>, AttemptError> {
         let path = self.path(given.key);
         let env = self.environment(&path, given)?;
-        let (parent, folder) = self.make(given.key).map_err(during("make the folder", &path))?;
-        let filled = fill(&path, &folder, objects, given).and_then(|()| self.make_inputs(given));
+        let made = self.make(given.key).map_err(during("make the folder", &path))?;
+        let filled = fill(&path, &made, objects, given).and_then(|()| self.make_inputs(given));
         if filled.is_err() {
             // What stays is removed by whoever makes it next.
-            beneath::remove(&parent, &given.key.name()).ok();
+            beneath::remove(&made.parent, &given.key.name()).ok();
         }
         filled.map(|()| env).map_err(AttemptError::from)
     }
 
-    /// The end of this attempt is on record, and nobody goes back to its folder: it is removed before long.
+    /// The end of this attempt is on record, and nobody goes back to its folder: another one moves in, or it is removed
+    /// before long.
     pub fn leave(&self, key: &AttemptKey) {
-        self.broom.sweep(vec![key.run_name(), key.name()]);
+        let place = (key.run_name(), key.name());
+        if !self.top().is_ok_and(|top| self.spares.keep(&top, place.clone())) {
+            self.broom.sweep(vec![place.0, place.1]);
+        }
+    }
+
+    /// Nothing is under way: what was left for others is not needed either.
+    pub fn rest(&self) {
+        while let Some((run, name)) = self.spares.take() {
+            self.broom.sweep(vec![run, name]);
+        }
     }
 
     /// Of an attempt that failed, its copies of what it was given, which nobody looks at again.
@@ -165,7 +181,7 @@ impl AttemptDirs {
         openat(AT_FDCWD, &self.root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
     }
 
-    fn make(&self, key: &AttemptKey) -> nix::Result<(OwnedFd, OwnedFd)> {
+    fn make(&self, key: &AttemptKey) -> nix::Result<Made> {
         let top = match self.top() {
             Err(Errno::ENOENT) => {
                 let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
@@ -179,13 +195,20 @@ impl AttemptDirs {
             run => run?,
         };
         let name = key.name();
+        if let Some(spare) = self.spares.take() {
+            match spare::move_in(&top, &spare, &run, &name) {
+                Ok(folder) => return Ok(Made { parent: run, folder, is_spare: true }),
+                // Somebody has removed it, or something else is in this place.
+                Err(_) => self.broom.sweep(vec![spare.0, spare.1]),
+            }
+        }
         if mkdirat(&run, name.as_c_str(), Mode::S_IRWXU) == Err(Errno::EEXIST) {
             // Of a supervisor that died before the attempt started.
             beneath::remove(&run, &name)?;
             mkdirat(&run, name.as_c_str(), Mode::S_IRWXU)?;
         }
         let folder = enter(&run, name.as_c_str())?;
-        Ok((run, folder))
+        Ok(Made { parent: run, folder, is_spare: false })
     }
 
     /// Those who are given nothing share a folder, which is made anew where somebody put something into it.
@@ -254,6 +277,20 @@ impl AttemptDirs {
     }
 }
 
+impl Drop for AttemptDirs {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+/// A folder that is there, in its parent.
+struct Made {
+    parent: OwnedFd,
+    folder: OwnedFd,
+    /// With an empty folder for artifacts, and the state of another attempt.
+    is_spare: bool,
+}
+
 impl AttemptKey {
     /// The name of its folder, from which it can be read again: no name of a stage has a comma.
     pub(super) fn folder(&self) -> String {
@@ -302,8 +339,13 @@ fn variable(text: &str) -> String {
     text[..text.floor_char_boundary(FEEDBACK_MAX)].replace('\0', "\u{fffd}")
 }
 
-fn fill(path: &Path, folder: &OwnedFd, objects: &Objects, given: &Given<'_>) -> Result<(), FileError> {
-    write(path, folder, STATE, given.state)?;
+fn fill(path: &Path, made: &Made, objects: &Objects, given: &Given<'_>) -> Result<(), FileError> {
+    let folder = &made.folder;
+    if made.is_spare {
+        spare::rewrite(folder, given.state).map_err(during("write", &path.join(STATE)))?;
+    } else {
+        write(path, folder, STATE, given.state)?;
+    }
     if let Some(item) = given.item {
         write(path, folder, ITEM, item.text().as_bytes())?;
     }
@@ -313,7 +355,9 @@ fn fill(path: &Path, folder: &OwnedFd, objects: &Objects, given: &Given<'_>) -> 
     let make = |name: &str| {
         mkdirat(folder, name, Mode::S_IRWXU).map_err(during("make the folder", &path.join(name)))
     };
-    make(ARTIFACTS)?;
+    if !made.is_spare {
+        make(ARTIFACTS)?;
+    }
     if !given.has_inputs() {
         return Ok(());
     }

@@ -12,28 +12,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn runner(name: &str, status: RunnerStatus) -> RunnerView {
-    RunnerView {
-        name: RunnerName::parse(name).unwrap(),
-        group: None,
-        status,
-        exhausted: false,
-        ready: None,
-        pid: None,
-        attempt: Attempt::new(2),
-        retry_count: 0,
-        max_retries: 3,
-        next_retry_at: None,
-        outcome: None,
-        started_at: Some(at(276)),
-        ended_at: None,
-        log: None,
-        waiting: None,
-        note: None,
-        activity_timeout_seconds: None,
-        timeout_seconds: None,
-        attempts: vec![],
-        figures: None,
-    }
+    RunnerView { attempt: Attempt::new(2), started_at: Some(at(276)), ..RunnerView::plain(name, status) }
 }
 
 fn snapshot() -> Snapshot {

@@ -1,7 +1,7 @@
 //! One paragraph per situation, word for word.
 
 use super::*;
-use crate::domain::ids::{Attempt, RunnerName};
+use crate::domain::ids::Attempt;
 use crate::domain::view::{AttemptView, Figures};
 
 fn at(seconds: i64) -> Timestamp {
@@ -10,26 +10,11 @@ fn at(seconds: i64) -> Timestamp {
 
 fn runner(status: RunnerStatus) -> RunnerView {
     RunnerView {
-        name: RunnerName::parse("agent").unwrap(),
-        group: None,
-        status,
-        exhausted: false,
-        ready: None,
-        pid: None,
         attempt: Attempt::new(3),
         retry_count: 2,
-        max_retries: 3,
-        next_retry_at: None,
-        outcome: None,
         started_at: Some(at(100)),
-        ended_at: None,
         log: Some("/w/.restage/logs/agent_3.log".into()),
-        waiting: None,
-        note: None,
-        activity_timeout_seconds: None,
-        timeout_seconds: None,
-        attempts: vec![],
-        figures: None,
+        ..RunnerView::plain("agent", status)
     }
 }
 

@@ -1,9 +1,10 @@
-//! The keeper's socket: found through the lock file, and made anew when somebody deletes it or its whole folder.
+//! The keeper's socket and its lock file, through which the socket is found. Both are made anew when somebody deletes
+//! them or their whole folders.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -20,9 +21,40 @@ pub(crate) struct Sign {
     pub socket: PathBuf,
 }
 
+pub(crate) const LOCK_FILE: &str = "keeper.lock";
+
+/// The lock of a workspace's keeper; `None` while another one holds it. Makes the folder where there is none.
+pub(crate) fn lock(data_dir: &Path) -> Result<Option<File>, String> {
+    let failed = |act: &str, path: &Path, error: io::Error| format!("{act} {}: {error}", path.display());
+    make_dir(data_dir).map_err(|error| failed("make", data_dir, error))?;
+    let path = data_dir.join(LOCK_FILE);
+    let lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(&path)
+        .map_err(|error| failed("open", &path, error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed("lock", &path, error)),
+    }
+}
+
+/// Whether a path still leads to an open file.
+pub(super) fn leads_to(path: &Path, file: &File) -> bool {
+    let same =
+        |ours: fs::Metadata, there: fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+    file.metadata().is_ok_and(|ours| fs::symlink_metadata(path).is_ok_and(|there| same(ours, there)))
+}
+
 #[derive(Debug)]
 pub(crate) struct Door {
     dir: PathBuf,
+    data_dir: PathBuf,
     socket: PathBuf,
     listener: UnixListener,
     watch: Inotify,
@@ -30,10 +62,14 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    pub(crate) fn open(dir: &Path, lock: &File) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, data_dir: &Path, lock: &File) -> io::Result<Self> {
         let socket = dir.join("keeper.sock");
-        let (listener, watch) = bind(dir, &socket)?;
-        let door = Self { dir: dir.to_owned(), socket, listener, watch, lock: lock.try_clone()? };
+        let listener = bind(dir, &socket)?;
+        let watch = watch(dir, data_dir)?;
+        let (dir, data_dir, lock) = (dir.to_owned(), data_dir.to_owned(), lock.try_clone()?);
+        let mut door = Self { dir, data_dir, socket, listener, watch, lock };
+        // Somebody may have deleted it while an earlier keeper died.
+        door.lock_anew();
         door.sign()?;
         Ok(door)
     }
@@ -50,15 +86,35 @@ impl Door {
         self.listener.accept().ok().map(|(stream, _)| stream)
     }
 
-    /// Something changed in the folder: binds anew where our socket is gone. True when the descriptors are new ones.
+    /// Something went away in one of the folders: makes anew what is missing of ours. True when there are new descriptors.
     pub(crate) fn mend(&mut self) -> io::Result<bool> {
         while self.watch.read_events().is_ok_and(|events| !events.is_empty()) {}
-        if fs::symlink_metadata(&self.socket).is_ok() {
+        let has_socket = fs::symlink_metadata(&self.socket).is_ok();
+        let locked_anew = self.lock_anew();
+        if has_socket && !locked_anew {
             return Ok(false);
         }
-        (self.listener, self.watch) = bind(&self.dir, &self.socket)?;
+        if !has_socket {
+            self.listener = bind(&self.dir, &self.socket)?;
+        }
+        self.watch = watch(&self.dir, &self.data_dir)?;
         self.sign()?;
         Ok(true)
+    }
+
+    /// Where the lock is not there any more, or another file. One that somebody else holds by now is left to him.
+    fn lock_anew(&mut self) -> bool {
+        if leads_to(&self.data_dir.join(LOCK_FILE), &self.lock) {
+            return false;
+        }
+        match lock(&self.data_dir) {
+            Ok(Some(lock)) => {
+                self.lock = lock;
+                true
+            }
+            // On a full disk, or a folder that is no longer ours, the old one has to do.
+            Ok(None) | Err(_) => false,
+        }
     }
 
     pub(crate) fn close(&self) {
@@ -78,14 +134,23 @@ impl Door {
     }
 }
 
-fn bind(dir: &Path, socket: &Path) -> io::Result<(UnixListener, Inotify)> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn watch(dir: &Path, data_dir: &Path) -> io::Result<Inotify> {
     let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
     let gone = AddWatchFlags::IN_DELETE
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_DELETE_SELF
         | AddWatchFlags::IN_MOVE_SELF;
     watch.add_watch(dir, gone)?;
+    watch.add_watch(data_dir, gone)?;
+    Ok(watch)
+}
+
+fn bind(dir: &Path, socket: &Path) -> io::Result<UnixListener> {
+    make_dir(dir)?;
     // The lock is ours, so a socket that lies there is of a keeper that is dead.
     match fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -94,5 +159,5 @@ fn bind(dir: &Path, socket: &Path) -> io::Result<(UnixListener, Inotify)> {
     // The mask of the keeper makes it 0600.
     let listener = UnixListener::bind(socket)?;
     listener.set_nonblocking(true)?;
-    Ok((listener, watch))
+    Ok(listener)
 }

@@ -1,14 +1,16 @@
 //! How attempts end: reaping, stopping, sweeping, draining, and what the keeper does when nobody tells it what to do.
 
-use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::rc::Rc;
 
 use super::cgroup;
 use super::journal::Record;
 use super::pidfd_info;
 use super::proc;
+use super::reaping::{next_ended, reap_one};
 use super::serve::Keeper;
 use super::sweep::{self, Census};
 use super::tree::{Ending, Main, Sweep, Tree};
@@ -26,12 +28,31 @@ const TIDY: u64 = 20 * MILLI;
 /// Between two looks for the orphans of a tree that is not descended from us.
 const LOOK: u64 = 50 * MILLI;
 
+/// Ends that come together share their looks at the processes, so that a thousand cost not much more than one.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    /// Trees whose main process has ended.
+    pub(super) ended: Vec<Rc<str>>,
+    /// Trees with the signal that asks them to end.
+    signals: Vec<(Rc<str>, i32)>,
+    /// Some trees are to be swept at once.
+    sweep: bool,
+}
+
+/// So many trees are signalled after one look: each of their processes takes a descriptor.
+const SIGNALLED: usize = 128;
+
 impl Keeper {
     /// Records every end of a main process before the kernel forgets it, then reaps; orphans likewise.
     pub(super) fn reap(&mut self) {
+        let mut first = true;
         while let Some(ended) = next_ended() {
             if let Some(key) = self.mains.get(&ended.pid).cloned() {
                 self.main_ended(&key, ended.status, ended.cpu_ms, ended.max_rss_kb);
+                if std::mem::take(&mut first) {
+                    // Mostly there is but one: its end and that of its tree are one write.
+                    self.after_main_ends();
+                }
                 self.write_down();
                 reap_one(ended.pid);
             } else if self.relays.contains_key(&ended.pid) {
@@ -65,10 +86,22 @@ impl Keeper {
                 Ending::Not | Ending::Grace { .. } | Ending::Sweep(_) | Ending::Drain { .. } => {}
             }
         }
-        for key in waiting {
-            if self.is_empty(&key) {
-                self.finish(&key);
-            }
+        for key in self.empty_ones(&waiting) {
+            self.finish(&key);
+        }
+    }
+
+    /// What the events of a round have led to.
+    pub(super) fn carry_out(&mut self) {
+        self.after_main_ends();
+        let signals = std::mem::take(&mut self.due.signals);
+        for some in signals.chunks(SIGNALLED) {
+            self.signal_groups(some);
+        }
+        if std::mem::take(&mut self.due.sweep) {
+            // It may take a while; what is known by now need not wait for it.
+            self.flush();
+            self.sweep(proc::monotonic());
         }
     }
 
@@ -92,11 +125,19 @@ impl Keeper {
         self.record(&Record::Exit(exit.clone()));
         self.send(&Report::Exit(exit.clone()));
         self.exits.insert(seq, exit);
-        self.after_main_end(key);
+        self.due.ended.push(key.into());
+    }
+
+    fn after_main_ends(&mut self) {
+        let ended = std::mem::take(&mut self.due.ended);
+        let empty: HashSet<Rc<str>> = self.empty_ones(&ended).into_iter().collect();
+        for key in ended {
+            self.after_main_end(&key, empty.contains(&key));
+        }
     }
 
     /// The main process is gone: what it left behind goes, too, or is let go.
-    pub(super) fn after_main_end(&mut self, key: &str) {
+    fn after_main_end(&mut self, key: &str, is_empty: bool) {
         let Some(tree) = self.trees.get_mut(key) else { return };
         if tree.intent.keep_leftovers {
             if let Some(relay) = tree.relay.take() {
@@ -108,10 +149,9 @@ impl Keeper {
         if matches!(tree.ending, Ending::Sweep(_) | Ending::Drain { .. }) {
             return;
         }
-        if self.is_empty(key) {
+        if is_empty {
             return self.finish(key);
         }
-        let Some(tree) = self.trees.get_mut(key) else { return };
         if let Ending::Grace { look, .. } = &mut tree.ending {
             // The grace belongs to the tree: its other processes have the rest of it.
             *look = tree.foreign.then(|| proc::monotonic() + LOOK);
@@ -137,7 +177,7 @@ impl Keeper {
             return self.begin_sweep(key);
         }
         if let Some(signal) = signal {
-            self.signal_groups(key, signal);
+            self.due.signals.push((key.into(), signal));
         }
     }
 
@@ -151,33 +191,40 @@ impl Keeper {
         for (key, signal, grace_ms) in all {
             self.stop(&key, Some(signal), grace_ms);
         }
+        self.carry_out();
     }
 
-    /// The stop signal goes to every session of the tree; one that is stopped is woken, so that it can obey.
-    fn signal_groups(&self, key: &str, signal: i32) {
-        let Some(tree) = self.trees.get(key) else { return };
-        let (census, index) = self.census_of(key, tree.foreign);
-        let mut groups: Vec<i32> = census.of(index).map(|member| member.stat.pgid).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        for group in groups {
-            let ours = census
-                .of(index)
-                .any(|member| member.stat.pgid == group && is_whole(tree, &census, index, member));
-            if ours {
-                // SAFETY: plain numbers; the group's members were just seen to be of this tree.
-                unsafe {
-                    libc::killpg(group, signal);
-                    libc::killpg(group, libc::SIGCONT);
+    /// The stop signal goes to every session of a tree; one that is stopped is woken, so that it can obey.
+    fn signal_groups(&self, signals: &[(Rc<str>, i32)]) {
+        let asked: HashMap<&str, i32> = signals.iter().map(|(key, signal)| (&**key, *signal)).collect();
+        let wanted = |tree: &Tree| asked.contains_key(tree.key());
+        let trees: Vec<&Tree> = self.trees.values().map(|tree| &**tree).collect();
+        let full = trees.iter().any(|tree| tree.foreign && wanted(tree));
+        let census = sweep::census(&trees, &wanted, &self.spared(), full);
+        if census.blind && signals.len() > 1 {
+            drop(census);
+            let (some, others) = signals.split_at(signals.len() / 2);
+            self.signal_groups(some);
+            return self.signal_groups(others);
+        }
+        for (index, tree) in trees.iter().enumerate() {
+            let Some(signal) = asked.get(tree.key()) else { continue };
+            let mut groups: Vec<i32> = census.of(index).map(|member| member.stat.pgid).collect();
+            groups.sort_unstable();
+            groups.dedup();
+            for group in groups {
+                let ours = census
+                    .of(index)
+                    .any(|member| member.stat.pgid == group && is_whole(tree, &census, index, member));
+                if ours {
+                    // SAFETY: plain numbers; the group's members were just seen to be of this tree.
+                    unsafe {
+                        libc::killpg(group, *signal);
+                        libc::killpg(group, libc::SIGCONT);
+                    }
                 }
             }
         }
-    }
-
-    fn census_of(&self, key: &str, full: bool) -> (Census, usize) {
-        let trees: Vec<&Tree> = self.trees.values().map(|tree| &**tree).collect();
-        let index = trees.iter().position(|tree| tree.key() == key).unwrap_or(usize::MAX);
-        (sweep::census(&trees, &|tree| tree.key() == key, &self.spared(), full), index)
     }
 
     /// Our own processes, which no sweep may touch.
@@ -191,31 +238,46 @@ impl Keeper {
         spared
     }
 
-    /// Whether nothing of a tree whose main process has ended lives any more, as far as that is cheap to know.
-    fn is_empty(&self, key: &str) -> bool {
-        let Some(tree) = self.trees.get(key) else { return true };
-        if tree.main_lives() {
-            return false;
+    /// Of trees whose main process has ended, those of which nothing lives any more, as far as that is cheap to know.
+    fn empty_ones(&self, keys: &[Rc<str>]) -> Vec<Rc<str>> {
+        let (mut empty, mut near, mut far) = (Vec::new(), HashSet::new(), HashSet::new());
+        for key in keys {
+            let Some(tree) = self.trees.get(key) else {
+                empty.push(Rc::clone(key));
+                continue;
+            };
+            match tree.cgroup() {
+                _ if tree.main_lives() => {}
+                Some(dir) if cgroup::is_populated(&dir) => {}
+                Some(_) => empty.push(Rc::clone(key)),
+                None if tree.foreign => _ = far.insert(&**key),
+                None => _ = near.insert(&**key),
+            }
         }
-        if let Some(dir) = tree.cgroup() {
-            return !cgroup::is_populated(&dir);
+        if near.is_empty() && far.is_empty() {
+            return empty;
         }
-        if tree.foreign {
-            return !self.census_of(key, true).0.has_any();
+        let (trees, spared) = (self.trees.values().map(|tree| &**tree).collect::<Vec<_>>(), self.spared());
+        let mut add = |asked: &HashSet<&str>, census: &Census| {
+            let none = |(index, tree): &(usize, &&Tree)| {
+                asked.contains(tree.key()) && !census.has(*index) && !census.blind
+            };
+            empty.extend(trees.iter().enumerate().filter(none).map(|(_, tree)| Rc::clone(&tree.intent.key)));
+        };
+        if !near.is_empty() {
+            add(&near, &sweep::orphans(&trees, &spared));
         }
-        let trees: Vec<&Tree> = self.trees.values().map(|tree| &**tree).collect();
-        let index = trees.iter().position(|other| other.key() == key).unwrap_or(usize::MAX);
-        !sweep::has_orphans(&trees, index, &self.spared())
+        if !far.is_empty() {
+            add(&far, &sweep::census(&trees, &|tree| far.contains(tree.key()), &spared, true));
+        }
+        empty
     }
 
     fn begin_sweep(&mut self, key: &str) {
-        // It may take a while; what is known by now need not wait for it.
-        self.flush();
-        let now = proc::monotonic();
         if let Some(tree) = self.trees.get_mut(key) {
-            tree.ending = Ending::Sweep(Sweep::from(now));
+            tree.ending = Ending::Sweep(Sweep::from(proc::monotonic()));
+            self.due.sweep = true;
         }
-        self.sweep(now);
     }
 
     /// Everything whose time has come.
@@ -234,14 +296,15 @@ impl Keeper {
                 Ending::Not | Ending::Grace { .. } | Ending::Sweep(_) | Ending::Drain { .. } => {}
             }
         }
-        for key in over {
-            let drained =
-                self.trees.get(&key).is_some_and(|tree| matches!(tree.ending, Ending::Drain { .. }));
-            if drained {
-                self.cut_relay(&key);
-            } else if self.is_empty(&key) {
-                self.finish(&key);
-            }
+        let drained = |key: &Rc<str>| {
+            self.trees.get(key).is_some_and(|tree| matches!(tree.ending, Ending::Drain { .. }))
+        };
+        let (drained, looked_at): (Vec<_>, Vec<_>) = over.into_iter().partition(drained);
+        for key in drained {
+            self.cut_relay(&key);
+        }
+        for key in self.empty_ones(&looked_at) {
+            self.finish(&key);
         }
         self.sweep(now);
         if self.successor.take_due(now) {
@@ -277,7 +340,10 @@ impl Keeper {
                 member.kill(is_whole(tree, &census, index, member)).ok();
                 alive.push(member.stat.pid);
             }
-            if alive.is_empty() && tree.cgroup().is_some_and(|dir| cgroup::is_populated(&dir)) {
+            // A look at the whole machine may well take more descriptors than there are.
+            let unseen =
+                (census.blind && !full) || tree.cgroup().is_some_and(|dir| cgroup::is_populated(&dir));
+            if alive.is_empty() && unseen {
                 alive.push(0);
             }
             found.push((tree.key().to_owned(), alive));
@@ -395,68 +461,4 @@ fn has_writer(log: &Path) -> bool {
     // SAFETY: the descriptor is open; a lease that was given ends with it.
     let refused = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } != 0;
     refused && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
-}
-
-struct Ended {
-    pid: i32,
-    status: ExitKind,
-    cpu_ms: u64,
-    max_rss_kb: u64,
-}
-
-/// A child that has ended and was not reaped; it stays so.
-fn next_ended() -> Option<Ended> {
-    // SAFETY: zeroed structs are valid, the kernel fills them; the raw call is the one that also tells the usage.
-    let (info, usage, done) = unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        let mut usage: libc::rusage = std::mem::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        let done = libc::syscall(libc::SYS_waitid, libc::P_ALL, 0, &raw mut info, flags, &raw mut usage);
-        (info, usage, done)
-    };
-    // SAFETY: after a successful waitid these fields of the union are the valid ones.
-    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    if done != 0 || pid == 0 {
-        return None;
-    }
-    let status =
-        if info.si_code == libc::CLD_EXITED { ExitKind::Code(status) } else { ExitKind::Signal(status) };
-    let millis =
-        |time: libc::timeval| time.tv_sec.cast_unsigned() * 1000 + time.tv_usec.cast_unsigned() / 1000;
-    Some(Ended {
-        pid,
-        status,
-        cpu_ms: millis(usage.ru_utime) + millis(usage.ru_stime),
-        max_rss_kb: of_its_own(usage.ru_maxrss.cast_unsigned()),
-    })
-}
-
-/// What the kernel may add up late, of ours.
-const RSS_MARGIN_KB: u64 = 1024;
-
-/// The most memory that a child had, where that is known. Until it executed it shared ours, and the kernel counts the most
-/// that we ever had as its own: up to there nothing can be said, and the answer is 0.
-fn of_its_own(max_rss_kb: u64) -> u64 {
-    thread_local! {
-        /// It only grows.
-        static OURS: Cell<u64> = const { Cell::new(0) };
-    }
-    OURS.with(|ours| {
-        if max_rss_kb > ours.get() + RSS_MARGIN_KB {
-            // More than we had when we looked last; we may have grown since.
-            ours.set(own_peak_kb().unwrap_or(0).max(ours.get()));
-        }
-        if max_rss_kb > ours.get() + RSS_MARGIN_KB { max_rss_kb } else { 0 }
-    })
-}
-
-fn own_peak_kb() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    peak.trim().strip_suffix("kB")?.trim().parse().ok()
-}
-
-fn reap_one(pid: i32) {
-    // SAFETY: a null status is allowed; the child has ended, so this does not wait.
-    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
 }

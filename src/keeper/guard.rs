@@ -1,18 +1,18 @@
 //! The guard: the parent of the keeper. It does nothing but wait; if the keeper dies, every child becomes the guard's,
 //! and the guard becomes the keeper.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::door;
 use super::footprint;
 use super::launch::Inheritance;
 use super::serve::{self, Places};
 
 /// The lock that guard and keeper hold together; whoever finds it taken never starts a second pair.
-pub(crate) const LOCK_FILE: &str = "keeper.lock";
 /// Exit code of the starter when a keeper is there already.
 pub(crate) const HELD: u8 = 75;
 const BROKEN: u8 = 70;
@@ -146,28 +146,7 @@ fn prepare(places: &Places) -> Result<Option<(File, Inheritance)>, String> {
         libc::setsid();
         libc::umask(0o077)
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&places.data_dir)
-        .map_err(|error| at(&format!("make {}", places.data_dir.display()), error))?;
-    let path = places.data_dir.join(LOCK_FILE);
-    let lock = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(&path)
-        .map_err(|error| at(&format!("open {}", path.display()), error))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => {
-            return Err(at(&format!("lock {}", path.display()), error));
-        }
-    }
+    let Some(lock) = door::lock(&places.data_dir)? else { return Ok(None) };
     redirect(&places.data_dir).map_err(|error| at("leave the terminal", error))?;
     // SAFETY: plain calls of a single-threaded process. All signals are blocked for good and none is ignored, so the
     // children inherit neither handlers nor ignored signals, and their mask is emptied by the spawn.

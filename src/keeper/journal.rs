@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::door::leads_to;
 use super::wire::{Exit, Policy, StdioKind};
 
 /// No record of an end or an acknowledgement is longer than this; keys are bounded.
@@ -185,6 +186,11 @@ impl Journal {
         lines.shrink_to(KEPT_BYTES);
         self.waiting = lines;
         written
+    }
+
+    /// Somebody has deleted the file, or put another in its place.
+    pub(crate) fn is_lost(&self) -> bool {
+        !leads_to(&self.path, &self.file)
     }
 
     /// What lives makes the file as long as it is; only when twice of that has come together, it is worth it.

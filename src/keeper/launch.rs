@@ -340,8 +340,8 @@ fn resolve(spec: &SpawnSpec, path: Option<&OsStr>) -> Result<CString, Failure> {
             if candidate.is_file() {
                 return Ok(c);
             }
-        } else if candidate.is_file() {
-            denied = true;
+        } else if io::Error::last_os_error().raw_os_error() == Some(libc::EACCES) {
+            denied |= candidate.is_file();
         }
     }
     let errno = if denied { libc::EACCES } else { libc::ENOENT };

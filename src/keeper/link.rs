@@ -7,8 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::door::LOCK_FILE;
 use super::door::Sign;
-use super::guard::{HELD, LOCK_FILE};
+use super::guard::HELD;
 use super::{GUARD, proc};
 
 /// Where the keeper of a workspace lives.

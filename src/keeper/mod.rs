@@ -24,6 +24,7 @@ pub mod link;
 mod orders;
 mod pidfd_info;
 mod proc;
+mod reaping;
 mod relay;
 mod relays;
 mod serve;

@@ -38,10 +38,12 @@ impl ProcDir {
         Ok(Self { fd: owned(fd)? })
     }
 
-    pub(crate) fn stat(&self) -> Option<Stat> {
+    pub(crate) fn stat(&self) -> io::Result<Stat> {
         let mut buffer = [0_u8; 1024];
-        let text = self.read_small(c"stat", &mut buffer)?;
-        parse_stat(text)
+        let file = self.open_file(c"stat")?;
+        let length = nix::unistd::read(&file, &mut buffer)?;
+        let stat = buffer.get(..length).and_then(parse_stat);
+        stat.ok_or_else(|| io::Error::other("a stat that says something else"))
     }
 
     /// The soft limit of the resident set, which the kernel ignores and we use as a token.
@@ -93,21 +95,21 @@ impl ProcDir {
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    fn open_file(&self, name: &std::ffi::CStr) -> Option<OwnedFd> {
+    fn open_file(&self, name: &std::ffi::CStr) -> io::Result<OwnedFd> {
         // SAFETY: descriptor and name are valid for the call; the result is checked.
         let fd =
             unsafe { libc::openat(self.fd.as_raw_fd(), name.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
-        owned(fd).ok()
+        owned(fd)
     }
 
     fn read_small<'b>(&self, name: &std::ffi::CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-        let file = self.open_file(name)?;
+        let file = self.open_file(name).ok()?;
         let length = nix::unistd::read(&file, buffer).ok()?;
         buffer.get(..length)
     }
 
     fn read_whole(&self, name: &std::ffi::CStr) -> Option<Vec<u8>> {
-        let mut file = std::fs::File::from(self.open_file(name)?);
+        let mut file = std::fs::File::from(self.open_file(name).ok()?);
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut file, &mut bytes).ok()?;
         Some(bytes)

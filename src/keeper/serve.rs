@@ -15,6 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::cgroup::{self, Cgroups};
 use super::conn::Conn;
 use super::door::Door;
+use super::ends::Due;
 use super::footprint;
 use super::journal::{Head, Journal, Record, Recovered};
 use super::launch::Inheritance;
@@ -88,6 +89,8 @@ pub(crate) struct Keeper {
     pub(super) flushed: u64,
     /// A child that is nobody's main process has ended since the last look.
     pub(super) orphan_ended: bool,
+    /// What the events of one round lead to, carried out together at its end.
+    pub(super) due: Due,
 }
 
 /// Runs until nothing is left to do. `lock` is held open for as long; `takeover`: we were the guard of a keeper that
@@ -114,8 +117,10 @@ impl Keeper {
     fn start(places: &Places, inheritance: Inheritance, lock: &File, takeover: bool) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        // Somebody may have deleted it since.
+        std::fs::create_dir_all(&places.data_dir)?;
         let (journal, recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
-        let door = Door::open(&places.runtime_dir, lock)?;
+        let door = Door::open(&places.runtime_dir, &places.data_dir, lock)?;
         let name =
             places.runtime_dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
         let cgroups = if places.use_cgroups { Cgroups::make(&name) } else { None };
@@ -150,6 +155,7 @@ impl Keeper {
             tidies_at: None,
             flushed: 0,
             orphan_ended: false,
+            due: Due::default(),
         };
         keeper.inherit(recovered);
         Ok(keeper)
@@ -173,6 +179,8 @@ impl Keeper {
 
     fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
+        // What an earlier keeper left may have ended long ago.
+        self.carry_out();
         loop {
             let timeout = self.next_deadline().map_or(EpollTimeout::NONE, |at| {
                 let wait = Duration::from_nanos(at.saturating_sub(proc::monotonic()));
@@ -187,6 +195,7 @@ impl Keeper {
             for event in events.iter().take(count) {
                 self.on_event(event);
             }
+            self.carry_out();
             let now = proc::monotonic();
             self.on_time(now);
             self.write_typed(now);
@@ -286,7 +295,7 @@ impl Keeper {
         self.index(tree);
         if !lives {
             if exit_is_known {
-                self.after_main_end(&key);
+                self.due.ended.push(key);
             } else {
                 // It ended while nobody was there to see it.
                 self.main_ended(&key, super::wire::ExitKind::Unknown, 0, 0);
@@ -310,8 +319,12 @@ impl Keeper {
             }
             Err(error) => self.send(&Report::Warning {
                 key: None,
-                text: format!("make the keeper's socket anew: {error}"),
+                text: format!("make the keeper's socket and lock anew: {error}"),
             }),
+        }
+        if self.journal.is_lost() {
+            // Without it the next keeper would know of nothing that lives.
+            self.compact();
         }
     }
 

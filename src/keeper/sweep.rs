@@ -18,31 +18,27 @@ pub(crate) fn marker(token: u64) -> String {
     format!("{token:x}")
 }
 
-/// Who lives, by tree.
+/// Who lives, by the place of the tree among those that were asked about.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
-    found: Vec<Member>,
+    found: HashMap<usize, Vec<Member>>,
+    /// There were too few descriptors to look at everybody: who is not here may live all the same.
+    pub(crate) blind: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Member {
-    /// Index among the trees that were asked about.
-    pub(crate) tree: usize,
     pub(crate) stat: Stat,
     dir: ProcDir,
 }
 
 impl Census {
     pub(crate) fn of(&self, tree: usize) -> impl Iterator<Item = &Member> {
-        self.found.iter().filter(move |member| member.tree == tree)
-    }
-
-    pub(crate) fn has_any(&self) -> bool {
-        !self.found.is_empty()
+        self.found.get(&tree).into_iter().flatten()
     }
 
     pub(crate) fn has(&self, tree: usize) -> bool {
-        self.of(tree).next().is_some()
+        self.found.contains_key(&tree)
     }
 }
 
@@ -64,6 +60,7 @@ impl Member {
 /// us. The full way looks at every process of the machine.
 pub(crate) fn census(trees: &[&Tree], wanted: &dyn Fn(&Tree) -> bool, spared: &[i32], full: bool) -> Census {
     let mut seen = Seen::default();
+    let spared: &HashSet<i32> = &spared.iter().copied().collect();
     if full {
         for pid in proc::all_pids() {
             seen.add(pid, spared);
@@ -81,21 +78,25 @@ pub(crate) fn census(trees: &[&Tree], wanted: &dyn Fn(&Tree) -> bool, spared: &[
         }
     }
     let mut census = seen.assign(trees);
-    census.found.retain(|member| trees.get(member.tree).is_some_and(|tree| wanted(tree)));
+    census.found.retain(|place, _| trees.get(*place).is_some_and(|tree| wanted(tree)));
     census
 }
 
-/// Whether something of a tree whose main process has just ended is left, at the price of reading our own list of
-/// children: the orphans of a tree become ours.
-pub(crate) fn has_orphans(trees: &[&Tree], of: usize, spared: &[i32]) -> bool {
-    let mains: HashSet<i32> = trees.iter().map(|tree| tree.pid).collect();
+/// What is left of trees whose main processes have ended, at the price of reading our own list of children: the
+/// orphans of a tree become ours.
+pub(crate) fn orphans(trees: &[&Tree], spared: &[i32]) -> Census {
+    let mains: HashSet<i32> = trees.iter().filter(|tree| tree.main_lives()).map(|tree| tree.pid).collect();
     let mut seen = Seen::default();
+    let spared: HashSet<i32> = spared.iter().copied().collect();
     for pid in proc::own_children() {
         if !mains.contains(&pid) {
-            seen.add(pid, spared);
+            seen.add(pid, &spared);
         }
     }
-    !seen.all.is_empty() && seen.assign(trees).has(of)
+    if seen.all.is_empty() {
+        return Census { blind: seen.blind, ..Census::default() };
+    }
+    seen.assign(trees)
 }
 
 fn children_of(pid: i32) -> Vec<i32> {
@@ -113,15 +114,21 @@ fn children_of(pid: i32) -> Vec<i32> {
 struct Seen {
     all: Vec<(ProcDir, Stat)>,
     by_pid: HashMap<i32, usize>,
+    blind: bool,
 }
 
 impl Seen {
-    fn add(&mut self, pid: i32, spared: &[i32]) -> bool {
+    fn add(&mut self, pid: i32, spared: &HashSet<i32>) -> bool {
         if spared.contains(&pid) || self.by_pid.contains_key(&pid) {
             return false;
         }
-        let Ok(dir) = ProcDir::open(pid) else { return false };
-        let Some(stat) = dir.stat() else { return false };
+        let (dir, stat) = match ProcDir::open(pid).and_then(|dir| dir.stat().map(|stat| (dir, stat))) {
+            Ok(found) => found,
+            Err(error) => {
+                self.blind |= matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+                return false;
+            }
+        };
         // Kernel threads belong to nobody, the dead are nobody.
         if stat.is_dead() || stat.ppid == 2 || pid == 2 {
             return false;
@@ -155,13 +162,13 @@ impl Seen {
                 }
             }
         }
-        let found = self
-            .all
-            .into_iter()
-            .zip(owners)
-            .filter_map(|((dir, stat), tree)| Some(Member { tree: tree?, stat, dir }))
-            .collect();
-        Census { found }
+        let mut found: HashMap<usize, Vec<Member>> = HashMap::new();
+        for ((dir, stat), owner) in self.all.into_iter().zip(owners) {
+            if let Some(tree) = owner {
+                found.entry(tree).or_default().push(Member { stat, dir });
+            }
+        }
+        Census { found, blind: self.blind }
     }
 
     fn by_descent(&self, index: usize, owners: &[Option<usize>]) -> Option<usize> {

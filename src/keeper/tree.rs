@@ -169,7 +169,7 @@ fn find_by_token(token: u64) -> Option<(i32, u64)> {
         .into_iter()
         .filter_map(|pid| {
             let dir = proc::ProcDir::open(pid).ok()?;
-            let stat = dir.stat()?;
+            let stat = dir.stat().ok()?;
             (!stat.is_dead() && dir.token() == Some(token)).then_some((pid, stat.start))
         })
         .min_by_key(|(_, start)| *start)

@@ -70,8 +70,13 @@ pub trait Store: Send {
     fn items(&mut self, run: &RunId, stage: &StageName) -> Result<Vec<ItemRecord>, StoreError>;
     /// Who holds the lock of a lineage and branch.
     fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError>;
-    /// The retries that reuse it, the oldest first.
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<Vec<RunId>, StoreError>;
+    /// The retries on a branch that reuse it, the oldest first.
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        branch: &BranchName,
+        checkpoint: &CheckpointId,
+    ) -> Result<Vec<RunId>, StoreError>;
     /// What a stage was made by in a run, where that was noted.
     fn recipe_of(&mut self, run: &RunId, stage: &StageName) -> Result<Option<RecipeRecord>, StoreError>;
     /// How far a stage of a run is.
@@ -101,10 +106,12 @@ pub enum Begun {
 }
 
 /// A run that takes over an edit, as its holder of `epoch`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Adopter {
     pub run: RunId,
     pub epoch: u64,
+    /// What else happens to it by that.
+    pub also: Vec<What>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

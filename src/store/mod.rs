@@ -21,12 +21,13 @@ fn total_cost(total: Option<f64>, before: Option<f64>, now: Option<f64>) -> Opti
 
 /// What these runs have to write down so that an edit is theirs.
 fn adoptions(adopters: &[Adopter], edit: &CheckpointId) -> Vec<Change> {
-    let adoption = |adopter: &Adopter| Change {
-        run: adopter.run.clone(),
-        epoch: adopter.epoch,
-        what: What::Adopt { stage: edit.stage.clone(), checkpoint: edit.clone() },
+    let adoption = |adopter: &Adopter| {
+        let adopt = What::Adopt { stage: edit.stage.clone(), checkpoint: edit.clone() };
+        let (run, epoch) = (adopter.run.clone(), adopter.epoch);
+        let all = std::iter::once(adopt).chain(adopter.also.iter().cloned());
+        all.map(move |what| Change { run: run.clone(), epoch, what }).collect::<Vec<_>>()
     };
-    adopters.iter().map(adoption).collect()
+    adopters.iter().flat_map(adoption).collect()
 }
 
 #[cfg(test)]

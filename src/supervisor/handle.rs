@@ -237,9 +237,9 @@ impl Handle {
         self.busy.subscribe()
     }
 
-    /// Whether anybody would hear of it.
+    /// Whether anybody would hear of what is no notice.
     pub fn has_listeners(&self) -> bool {
-        self.updates.receiver_count() > 0
+        self.updates.receiver_count() > self.notice_readers.load(Ordering::Relaxed)
     }
 
     /// Tells everybody who listens of something that is not the actor's.

@@ -74,6 +74,7 @@ fn without_a_run_there_is_nothing_to_read() {
         &["edit", "video-1", "script", "--set", "title=x"],
         &["fork", "video-1", "--at", "script@1", "--branch", "b"],
         &["unlock", "video-1"],
+        &["delete", "video-1"],
         &["gc"],
     ];
     for verb in verbs {
@@ -367,4 +368,211 @@ fn many_verbs_at_once_with_no_supervisor_all_get_an_answer() {
     }
     let branches = data(&workspace, &["checkpoints", "video-1", "--json"])["branches"].clone();
     assert_eq!(branches.as_array().unwrap().len(), 9);
+}
+
+/// Each line that it writes, whatever its exit code.
+#[track_caller]
+fn objects(workspace: &Workspace, code: i32, arguments: &[&str]) -> Vec<Value> {
+    let (exit, stdout, stderr) = workspace.run(arguments);
+    assert_eq!(exit, Some(code), "{arguments:?}: {stdout}{stderr}");
+    let line =
+        |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {line}"));
+    stdout.lines().map(line).collect()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Those that scripts rely on, and no key that is not in snake case.
+#[track_caller]
+fn has_keys(value: &Value, wanted: &str) {
+    let keys = keys(value);
+    for key in wanted.split_whitespace() {
+        assert!(keys.contains(&key), "{key} is missing: {value:#}");
+    }
+    let plain = |key: &&str| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    assert!(keys.iter().all(plain), "{keys:?}");
+}
+
+const RUN: &str = "run_id run_number flow def_hash status trigger inputs error started_at ended_at duration_seconds cost \
+    parent_run_id root_run_id caller_run_id retry_from_stage retry_depth idempotency_key deadline";
+const STAGE: &str = "name order status decision reason source_run_id outputs artifacts checkpoint attempts";
+const ATTEMPT: &str = "number exit_code signal verdict error started_at ended_at log";
+
+#[test]
+fn the_record_of_a_run_has_the_fields_that_scripts_rely_on() {
+    let workspace = video();
+    workspace.run(&["run", "video"]);
+    workspace.run(&["retry", "video-1"]);
+    let shown = data(&workspace, &["show", "video-2", "--json"]);
+    has_keys(&shown, RUN);
+    let (script, board) = (&shown["stages"][0], &shown["stages"][1]);
+    for stage in [script, board] {
+        has_keys(stage, STAGE);
+    }
+    has_keys(&board["attempts"][0], ATTEMPT);
+    has_keys(&script["artifacts"][0], "name hash size");
+    has_keys(&script["checkpoint"], "id parent version branch approval");
+    // What is absent is null.
+    for key in ["caller_run_id", "idempotency_key", "deadline", "cost", "hook"] {
+        assert_eq!(shown.get(key), Some(&Value::Null), "{key}");
+    }
+    assert_eq!((&board["outputs"], &board["checkpoint"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        [
+            &shown["run_number"],
+            &shown["parent_run_id"],
+            &shown["root_run_id"],
+            &shown["retry_from_stage"],
+            &shown["retry_depth"]
+        ],
+        [&json!(2), &json!("video-1"), &json!("video-1"), &json!("board"), &json!(1)]
+    );
+    let listed = data(&workspace, &["runs", "--json"]);
+    let names: Vec<&Value> = listed.as_array().unwrap().iter().map(|run| &run["run_id"]).collect();
+    assert_eq!(names, ["video-2", "video-1"]);
+    for run in listed.as_array().unwrap() {
+        has_keys(run, RUN);
+        assert_eq!(run.get("stages"), None);
+        // The same record, but for what belongs to a single one.
+        let whole = data(&workspace, &["show", run["run_id"].as_str().unwrap(), "--json"]);
+        for key in keys(run) {
+            assert_eq!(run[key], whole[key], "{key}");
+        }
+    }
+}
+
+#[test]
+fn every_verb_about_runs_speaks_json() {
+    let slow = json!({ "name": "wait", "command": "sleep 60" });
+    let workspace = of(&json!({
+        "slow": { "stages": [slow] },
+        "video": { "stages": [
+            { "name": "script", "command": "echo title=Night > $RESTAGE_OUTPUT; echo x > $RESTAGE_ARTIFACTS/a.txt; echo wrote; echo more",
+              "outputs": "title", "artifacts": "*.txt" },
+            { "name": "board", "needs": "script", "command": "[ -e mended ] || exit 3" }
+        ] }
+    }));
+    for (arguments, run, status) in [
+        (&["run", "video", "--json"], "video-1", "failed"),
+        (&["retry", "video-1", "--json"], "video-2", "failed"),
+    ] {
+        let events = objects(&workspace, 1, arguments);
+        assert!(events.iter().all(|event| event["run"] == run && event["at"].is_string()), "{events:?}");
+        let last = events.last().unwrap();
+        assert_eq!((&last["event"], &last["status"]), (&json!("run_ended"), &json!(status)));
+    }
+    let plan = data(&workspace, &["retry", "video-2", "--dry-run", "--json"]);
+    has_keys(&plan, "run from retry_depth max_retry_depth stages");
+    has_keys(&plan["stages"][0], "stage decision reason detail checkpoint source_run_id");
+    let begun = data(&workspace, &["run", "slow", "--key", "k", "--detach", "--json"]);
+    assert_eq!(begun, json!({ "run_id": "slow-1", "existing": false }));
+    let again = data(&workspace, &["run", "slow", "--key", "k", "--detach", "--json"]);
+    assert_eq!(again, json!({ "run_id": "slow-1", "existing": true }));
+    let cancelled = data(&workspace, &["cancel", "slow-1", "--json"]);
+    assert_eq!(cancelled, json!({ "run_id": "slow-1", "status": "cancelled" }));
+
+    let table: &[(&[&str], &str)] = &[
+        (&["show", "video-1"], "stages branches totals"),
+        (&["state", "video-1"], "title"),
+        (&["state", "video-1", "board"], "title"),
+        (&["gc", "--dry-run"], "files bytes paths"),
+        (&["gc"], "files bytes paths"),
+        (&["stats"], "runs succeeded failed retries retries_succeeded seconds_lost failing recovered_after"),
+        (&["stats", "video"], "runs"),
+    ];
+    for (arguments, wanted) in table {
+        let told = data(&workspace, &[arguments, &["--json"][..]].concat());
+        has_keys(&told, wanted);
+        assert_eq!(keys(&data(&workspace, &[&["--output", "json"][..], arguments].concat())), keys(&told));
+    }
+    let lists: &[(&[&str], &str)] = &[
+        (&["runs"], RUN),
+        (&["runs", "video", "--status", "failed"], RUN),
+        (&["lineage", "video-2"], RUN),
+        (&["artifacts", "video-1"], "stage name hash size"),
+        (&["graph", "video"], "name needs optional_needs validates"),
+    ];
+    for (arguments, wanted) in lists {
+        let told = data(&workspace, &[arguments, &["--json"][..]].concat());
+        assert!(!told.as_array().unwrap().is_empty(), "{arguments:?}");
+        told.as_array().unwrap().iter().for_each(|one| has_keys(one, wanted));
+    }
+    let lines = objects(&workspace, 0, &["logs", "video-1/script", "--json"]);
+    let line = |text| json!({ "name": "video-1/script", "attempt": 1, "line": text });
+    assert_eq!(lines, [line("wrote"), line("more")]);
+    assert_eq!(
+        objects(&workspace, 0, &["logs", "video-1/script", "-f", "-n", "1", "--json"]),
+        [line("more")]
+    );
+    // What is refused is told in JSON, too, and nothing stands among the data.
+    for (code, arguments) in [
+        (1, &["unlock", "video-1"][..]),
+        (1, &["cancel", "video-1"]),
+        (12, &["retry", "video-1", "--from", "script"]),
+        (17, &["continue", "video-1"]),
+        (3, &["run", "none"]),
+        (3, &["show", "video-9"]),
+        (3, &["logs", "video-1/none"]),
+    ] {
+        let (exit, stdout, stderr) = workspace.run(&[arguments, &["--json"]].concat());
+        assert_eq!((exit, stdout.as_str()), (Some(code), ""), "{arguments:?}: {stderr}");
+        let told: Value = serde_json::from_str(stderr.lines().last().unwrap()).unwrap();
+        assert!(told.is_object(), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_run_is_deleted_with_what_builds_on_it_or_not_at_all() {
+    let workspace = video();
+    workspace.run(&["run", "video"]);
+    workspace.run(&["retry", "video-1"]);
+    workspace.run(&["run", "video"]);
+    let names = || {
+        let runs = data(&workspace, &["runs", "--json"]);
+        runs.as_array()
+            .unwrap()
+            .iter()
+            .map(|run| run["run_id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let told = refused(&workspace, 1, &["delete", "video-1"]);
+    assert!(told.contains("video-1 is built on by video-2") && told.contains("--cascade"), "{told}");
+    refused(&workspace, 3, &["delete", "video-9"]);
+    assert_eq!(names(), ["video-3", "video-2", "video-1"]);
+    assert_eq!(workspace.ok(&["delete", "video-3"]), "video-3\n");
+    assert_eq!(
+        data(&workspace, &["delete", "video-1", "--cascade", "--json"])["runs"],
+        json!(["video-1", "video-2"])
+    );
+    assert_eq!(names(), Vec::<String>::new());
+    // A number is not given twice.
+    workspace.run(&["run", "video"]);
+    assert_eq!(names(), ["video-4"]);
+    assert!(!workspace.path(".restage/runs/video-1").exists());
+}
+
+#[test]
+fn a_run_that_nobody_can_go_on_with_is_unlocked_or_cancelled_and_retried() {
+    let workspace = asking();
+    for (number, way) in [(1, "unlock"), (2, "cancel")] {
+        let run = format!("video-{number}");
+        assert_eq!(workspace.run(&["run", "video"]).0, Some(75));
+        // Nobody supervises, and what the flow was when it began is lost.
+        let history = rusqlite::Connection::open(workspace.path(".restage/history.db")).unwrap();
+        history.execute("UPDATE definitions SET text = '{}'", []).unwrap();
+        assert!(refused(&workspace, 10, &["retry", &run]).contains("cancel"));
+        workspace.ok(&[way, &run]);
+        let shown = data(&workspace, &["show", &run, "--json"]);
+        let status = if way == "unlock" { "failed" } else { "cancelled" };
+        assert_eq!((&shown["status"], shown["ended_at"].is_string()), (&json!(status), true));
+        let why = if way == "unlock" { "its definition cannot be read" } else { "cancelled" };
+        assert!(shown["error"].as_str().unwrap().contains(why), "{}", shown["error"]);
+        assert_eq!(workspace.run(&["unlock", &run]).0, Some(1));
+        let plan = data(&workspace, &["retry", &run, "--dry-run", "--json"]);
+        assert_eq!(plan["stages"][0]["decision"], "reuse");
+    }
 }

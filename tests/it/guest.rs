@@ -101,9 +101,5 @@ fn an_idle_dashboard_writes_nothing() {
     terminal.press("?");
     terminal.expect("Everywhere");
     // What was on its way has come, and from then on nothing is drawn, not even the same again.
-    wait_until("silence", || {
-        let before = terminal.bytes().len();
-        std::thread::sleep(Duration::from_millis(2500));
-        terminal.bytes().len() == before
-    });
+    wait_until("silence", || terminal.is_silent_for(Duration::from_millis(2500)));
 }

@@ -279,6 +279,45 @@ fn a_whole_tree_ends_within_the_grace() {
 }
 
 #[test]
+fn many_trees_end_together_each_with_all_that_belongs_to_it() {
+    const TREES: usize = 120;
+    both_ways(|cgroups| {
+        let mut bench = Bench::new(cgroups);
+        bench.hello(Policy::Keep);
+        let fixture = fixture();
+        let fixture = fixture.display();
+        // By turns: one that obeys, one with a daemon beside it, a deaf one, one with a session of its own below it.
+        let scripts = [
+            "touch ready-N; exec sleep 1000".to_owned(),
+            format!("{fixture} daemon pid-N; touch ready-N; exec sleep 1000"),
+            "trap '' TERM; echo $$ > pid-N; touch ready-N; while :; do sleep 1; done".to_owned(),
+            "setsid sleep 1000 & echo $! > pid-N; touch ready-N; wait".to_owned(),
+        ];
+        let mut mains = Vec::new();
+        for at in 0..TREES {
+            let script = scripts[at % scripts.len()].replace('N', &at.to_string());
+            let spec = SpawnSpec { log: bench.path(&format!("log-{at}")), ..bench.sh(&script) };
+            mains.push(bench.spawn(&format!("r{at}#1"), spec));
+        }
+        wait_until("all are ready", || (0..TREES).all(|at| bench.path(&format!("ready-{at}")).exists()));
+        for at in 0..TREES {
+            bench.tell(&Order::Stop { key: format!("r{at}#1"), signal: Some(libc::SIGTERM), grace_ms: 300 });
+        }
+        for at in 0..TREES {
+            bench.exit(&format!("r{at}#1"));
+            bench.gone(&format!("r{at}#1"));
+        }
+        for (at, main) in mains.into_iter().enumerate() {
+            assert!(!is_alive(main), "{at} (cgroups: {cgroups})");
+            if at % scripts.len() > 0 {
+                let other = pid_in(&bench.path(&format!("pid-{at}")));
+                assert!(!is_alive(other), "{other} of {at} lives on (cgroups: {cgroups})");
+            }
+        }
+    });
+}
+
+#[test]
 fn what_a_crashed_process_left_behind_is_gone_before_it_is_told_gone() {
     both_ways(|cgroups| {
         let mut bench = Bench::new(cgroups);
@@ -489,6 +528,32 @@ fn deleted_sockets_and_folders_are_made_anew_and_no_second_keeper_starts() {
     bench.ensure();
     bench.hello(Policy::Keep);
     assert_eq!(bench.keeper_pid(), keeper);
+}
+
+#[test]
+fn a_deleted_journal_is_written_anew_so_that_the_next_keeper_knows_what_lives() {
+    let mut bench = Bench::new(true);
+    bench.hello(Policy::Keep);
+    let spec = bench.spec(&["sleep", "1000"]);
+    let pid = bench.spawn("a#1", spec);
+    let (keeper, data) = (bench.keeper_pid(), bench.place().data_dir);
+    std::fs::rename(&data, bench.path("away")).unwrap();
+    std::fs::remove_dir_all(bench.path("away")).unwrap();
+    wait_until("journal and lock", || {
+        ["keeper.journal", "keeper.lock"].iter().all(|name| data.join(name).exists())
+    });
+    wait_until("the lock says who holds it", || living_keeper(&data) == Some(keeper));
+    // Nobody starts a second one meanwhile.
+    bench.ensure();
+    assert_eq!(bench.keeper_pid(), keeper);
+    kill_9(keeper);
+    wait_until("the guard has taken over", || living_keeper(&data).is_some_and(|pid| pid != keeper));
+    let Report::Welcome { live, .. } = bench.hello(Policy::Keep) else { panic!() };
+    let live: Vec<(&str, i32)> = live.iter().map(|one| (one.key.as_str(), one.pid)).collect();
+    assert_eq!(live, [("a#1", pid)]);
+    bench.tell(&Order::Stop { key: "a#1".into(), signal: Some(libc::SIGTERM), grace_ms: 5_000 });
+    bench.gone("a#1");
+    assert!(!is_alive(pid));
 }
 
 #[test]

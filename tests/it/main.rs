@@ -25,6 +25,7 @@ mod keeper;
 mod layers;
 mod output;
 mod people;
+mod people_verbs;
 mod pictures;
 mod readme;
 mod scarce;

@@ -57,9 +57,58 @@ fn film() -> String {
     let runners: Vec<String> = runners.iter().map(|(name, spec)| format!("    \"{name}\": {spec}")).collect();
     format!(
         "{{\n  \"retry_backoff_seconds\": 0.3,\n  \"stop_grace_seconds\": 1,\n  \"activity_timeout_seconds\": 300,\n  \
-         \"retry_budget\": {{ \"max\": 20, \"per_seconds\": 600 }},\n  \"runners\": {{\n{}\n  }}\n}}\n",
-        runners.join(",\n")
+         \"retry_budget\": {{ \"max\": 20, \"per_seconds\": 600 }},\n  \"runners\": {{\n{}\n  }},\n  \"flows\": {}\n}}\n",
+        runners.join(",\n"),
+        flows()
     )
+}
+
+/// A film with a storyboard that a person has to approve, and a render that fails for want of space.
+fn flows() -> serde_json::Value {
+    let board = r#"for i in 1 2 3; do echo "drawing frame $i"; sleep 0.5; done
+        echo frames > "$RESTAGE_ARTIFACTS/board.png"; echo 'mood=calm' > "$RESTAGE_OUTPUT""#;
+    let render = r#"for i in 1 2 3 4; do echo "frame $i"; sleep 0.3; done
+        [ -e ../space ] || { echo "no space for frame 812" >&2; exit 1; }"#;
+    json!({ "video": {
+        "inputs": { "question": { "required": true } },
+        "retry_on_failure": true, "retry_count": 2, "retry_backoff_seconds": 0.5,
+        "stages": [
+            { "name": "script", "command": "sleep 1; echo 'title=Blue' > \"$RESTAGE_OUTPUT\"", "outputs": "title" },
+            { "name": "voice", "needs": "script", "command": "sleep 2.4" },
+            { "name": "storyboard", "needs": "script", "command": board, "approve": "manual",
+              "outputs": "mood", "artifacts": "*.png" },
+            { "name": "check", "validates": "storyboard", "command": "sleep 0.8" },
+            { "name": "render", "needs": ["storyboard", "voice"], "command": render },
+            { "name": "publish", "needs": "render", "command": "sleep 0.7" },
+        ],
+    } })
+}
+
+/// One run that failed after an approval, one that was sent back once, has a branch, and waits again.
+fn make_runs(command: &dyn Fn() -> Command) {
+    let restage = |args: &[&str]| {
+        let output = command().args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let until = |run: &str, status: &str| {
+        wait_until(&format!("{run} is {status}"), || {
+            let record: serde_json::Value = serde_json::from_str(&restage(&["show", run, "--json"])).unwrap();
+            record["status"] == status
+        });
+    };
+    for question in ["why is the sky blue", "why is the sea salt"] {
+        restage(&["run", "video", "--detach", "--input", &format!("question={question}")]);
+    }
+    until("video-1", "waiting");
+    until("video-2", "waiting");
+    restage(&["approve", "video-1", "storyboard"]);
+    restage(&["reject", "video-2", "storyboard", "--feedback", "warmer, and less of the sea"]);
+    until("video-1", "failed");
+    until("video-2", "waiting");
+    restage(&["fork", "video-2", "--at", "script@1", "--branch", "at-night"]);
+    restage(&["continue", "video-2", "--checkpoint", "script@1", "--detach"]);
+    until("video-3", "waiting");
 }
 
 #[test]
@@ -81,6 +130,9 @@ fn pictures() {
         command.env("XDG_RUNTIME_DIR", home.path().join("run"));
         command
     };
+    let up = command().args(["up", "--detach"]).output().unwrap();
+    assert!(up.status.success(), "{up:?}");
+    make_runs(&command);
     let mut terminal = Terminal::start(command(), (120, 34));
     terminal.expect("1 exhausted");
     terminal.expect("Retry: 2/3");
@@ -98,11 +150,30 @@ fn pictures() {
     terminal.expect("n next");
     picture(&terminal, "log");
     // One ends the search, the next one leaves the log.
-    wait_until("the list", || {
-        terminal.press("\x1b");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        terminal.screen().contains("up/in")
-    });
+    terminal.press("\x1b");
+    terminal.expect_gone("n next");
+    terminal.press("\x1b");
+    terminal.expect("up/in");
+
+    terminal.press(":show 1\r");
+    terminal.expect("render   ✖ failed");
+    terminal.expect("─ publish");
+    terminal.expect("r retry");
+    picture(&terminal, "run");
+    terminal.press("r");
+    terminal.expect("Retry video-1 from render?");
+    picture(&terminal, "retry");
+    terminal.press("\x1b");
+    terminal.expect_gone("from render?");
+    terminal.press(":show 2\r");
+    terminal.expect("waits for you");
+    terminal.press("t");
+    terminal.expect("◄ at-night");
+    picture(&terminal, "tree");
+    terminal.press("\x1b");
+    terminal.expect_gone("◄ at-night");
+    terminal.press("\x1b");
+    terminal.expect("up/in");
 
     terminal.press("A");
     terminal.expect("Retry analytics");
@@ -118,7 +189,7 @@ fn pictures() {
     terminal.press("\x1b");
     terminal.expect_gone("restart all");
     terminal.press("q");
-    terminal.expect("runners are live");
+    terminal.expect("detach: they go on");
     picture(&terminal, "quit");
     terminal.press("s");
     terminal.ended();

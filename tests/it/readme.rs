@@ -97,3 +97,23 @@ fn every_verb_stands_in_the_table() {
     }
     assert!(count >= 13, "only {count} verbs were found in\n{help}");
 }
+
+/// What a stranger pastes has to work.
+#[test]
+fn the_configs_that_it_writes_are_ready_to_start() {
+    let text = readme();
+    let configs: Vec<&str> = text
+        .split("cat >config.json <<'EOF'\n")
+        .skip(1)
+        .map(|rest| rest.split("\nEOF\n").next().unwrap())
+        .collect();
+    assert_eq!(configs.len(), 2);
+    for config in configs {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.json"), config).unwrap();
+        let output = Command::new(RESTAGE).arg("check").current_dir(dir.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{config}\n{output:?}");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(told.contains("ready to start") && !told.contains("warning"), "{told}");
+    }
+}

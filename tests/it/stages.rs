@@ -109,6 +109,7 @@ impl Folder {
         };
         let workspace = WorkspaceSpec {
             config_path: self.path("config.json"),
+            text: restage::domain::flow::ids::Hash::of(["config"]),
             data_dir: self.path("data"),
             log_dir: self.path("logs"),
             root,

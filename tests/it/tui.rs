@@ -418,6 +418,12 @@ fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
     terminal.expect("waits for you: script@1");
     terminal.press("e");
     terminal.expect("EDITING");
+    assert!(terminal.is_cooked() && !terminal.is_alternate());
+    terminal.press("one\r");
+    terminal.expect("Nothing was changed, so there is no new version");
+    assert!(!terminal.is_cooked() && terminal.is_alternate());
+    terminal.press("e");
+    terminal.expect_that("the editor once more", |screen| screen.contains("EDITING"));
     terminal.press("two\r");
     terminal.expect("script@2 is new");
     terminal.press("t");
@@ -433,4 +439,99 @@ fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
     terminal.press("warmer\r");
     terminal.expect("Branch warmer begins at script@2");
     terminal.expect("◄ warmer");
+}
+
+#[test]
+fn only_what_is_on_the_screen_is_judged_and_only_once() {
+    let workspace = film();
+    std::fs::write(workspace.path("light"), "").unwrap();
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(workspace.path("config.json")).unwrap()).unwrap();
+    config["notifications"] = json!("both");
+    std::fs::write(workspace.path("config.json"), config.to_string()).unwrap();
+    let mut terminal = workspace.open();
+    terminal.expect("No runs yet");
+    terminal.press(":run film\r");
+    terminal.expect("waits for you: script@1");
+    terminal.expect("1 waits for you");
+    // Whoever looks elsewhere is told, too.
+    let rung = b"\x1b]9;restage: film-1 waits for you: script@1";
+    wait_until("it rings", || terminal.bytes().windows(rung.len()).any(|window| window == rung));
+    let edit = |text: &str| {
+        assert_eq!(
+            workspace.verb(&["edit", "film-1", "script", "--set", &format!("text={text}")]).0,
+            Some(0)
+        );
+    };
+    terminal.press("a");
+    terminal.expect("text = \"one\"");
+    edit("two");
+    terminal.press("\r");
+    terminal.expect("script@2 is not what was looked at");
+    terminal.press("\x1b");
+    terminal.expect_gone("is not what was looked at");
+    // On its own line, not only as news.
+    terminal.expect("script@2 pending");
+    terminal.press("R");
+    terminal.expect("Reject script@2: what should be better?");
+    edit("three");
+    terminal.press("darker\r");
+    terminal.expect("script@3 is not what was looked at");
+    terminal.press("\x1b");
+    terminal.expect_gone("is not what was looked at");
+    terminal.expect("script@3 pending");
+    assert_eq!(std::fs::read_to_string(workspace.path("script.ran")).unwrap(), "x\n");
+    terminal.press("R");
+    terminal.expect("Reject script@3: what should be better?");
+    terminal.press("darker\r");
+    terminal.expect("script@4 pending");
+    terminal.press("a");
+    terminal.expect("Approve script@4?");
+    // The second one finds nobody who asks.
+    terminal.press("\r\r");
+    terminal.expect("✔ succeeded");
+    terminal.expect_gone("1 waits for you");
+    assert_eq!(std::fs::read_to_string(workspace.path("script.ran")).unwrap(), "x\nx\n");
+    let (_, listed) = workspace.verb(&["runs", "--json"]);
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&listed).unwrap().len(), 1);
+}
+
+#[test]
+fn a_branch_goes_on_beside_the_run_that_it_left() {
+    let workspace = film();
+    let mut terminal = workspace.open();
+    terminal.expect("No runs yet");
+    terminal.press(":run film\r");
+    terminal.expect("waits for you: script@1");
+    terminal.press("b");
+    terminal.expect("A branch from script@1: its name?");
+    terminal.press("main\r");
+    terminal.expect("has a branch main already");
+    terminal.press("\x1b");
+    terminal.expect_gone("has a branch main already");
+    terminal.press("b");
+    terminal.expect("A branch from script@1: its name?");
+    terminal.press("warmer\r");
+    terminal.expect("Branch warmer begins at script@1");
+    terminal.press("a");
+    terminal.expect("Approve script@1?");
+    terminal.press("\r");
+    terminal.expect("✖ failed");
+    std::fs::write(workspace.path("light"), "").unwrap();
+    terminal.press("t");
+    terminal.expect_that("what is known of the tree", |screen| {
+        screen.contains("▌ script@1  ✔ approved") && screen.contains("◄ warmer")
+    });
+    terminal.press("C");
+    terminal.expect("Continue film-1?");
+    terminal.expect("starts a new run on branch warmer behind script");
+    terminal.press("\r\r");
+    terminal.expect("film-2 goes on");
+    terminal.expect("✔ succeeded");
+    terminal.expect("warmer");
+    let (_, shown) = workspace.verb(&["show", "film-2", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["branch"], "warmer");
+    let (_, listed) = workspace.verb(&["runs", "--json"]);
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&listed).unwrap().len(), 2);
+    assert_eq!(std::fs::read_to_string(workspace.path("script.ran")).unwrap(), "x\n");
 }

@@ -15,7 +15,7 @@ use crate::cli::history::{History, unexpected};
 use crate::cli::workspace::Workspace;
 use crate::cli::{engine, output};
 use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
-use crate::domain::flow::ids::{RunId, StageName};
+use crate::domain::flow::ids::{BranchName, RunId, StageName};
 use crate::domain::flow::may;
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::json::{Json, JsonMap};
@@ -28,12 +28,28 @@ pub fn edit(global: &Global, workspace: &Workspace, args: &EditArgs) -> Outcome 
             .hint("--set KEY=VALUE, --artifact NAME=FILE or --editor"));
     }
     let mut history = History::open(workspace)?;
-    let before = standing(&mut history, &run, &stage, &act)?;
-    let set =
-        if args.editor { in_editor(workspace, &before, &act)? } else { pairs(&before, &args.set, &act)? };
+    let branch = args.branch.as_deref().map(BranchName::trusted);
+    let before = standing(&mut history, &run, branch.as_ref(), &stage, &act)?;
+    let (set, sheet) = if args.editor {
+        let (set, path) = in_editor(workspace, &before, &act)?;
+        (set, Some(path))
+    } else {
+        (pairs(&before, &args.set, &act)?, None)
+    };
     let artifacts = args.artifact.iter().map(|pair| file(pair, &act)).collect::<Result<_, _>>()?;
-    let wish = EditWish { run, stage, hash: Some(before.hash.clone()), set, artifacts, who: engine::who() };
-    let reply = engine::ask(global, workspace, &act, &FlowRequest::Edit(wish))?;
+    let hash = Some(before.hash.clone());
+    let wish = EditWish { run, branch, stage, hash, set, artifacts, who: engine::who() };
+    let reply = engine::ask(global, workspace, &act, &FlowRequest::Edit(wish));
+    if let Some(path) = &sheet {
+        match &reply {
+            Ok(_) => {
+                // It is only a copy.
+                fs::remove_file(path).ok();
+            }
+            Err(_) => kept(path),
+        }
+    }
+    let reply = reply?;
     let FlowReply::Edited { checkpoint } = reply else { return Err(unexpected(&act, &reply)) };
     if args.json || global.output == Output::Json {
         output::print_json(&serde_json::json!({ "checkpoint": checkpoint, "edited_from": before.id }))?;
@@ -42,8 +58,9 @@ pub fn edit(global: &Global, workspace: &Workspace, args: &EditArgs) -> Outcome 
     match checkpoint {
         Some(made) => {
             output::print(&format!("{made}\n"))?;
+            let branch = args.branch.as_deref().map(|name| format!(" --branch {name}")).unwrap_or_default();
             output::remark(&format!(
-                "edited from {}; it waits to be approved: restage continue {} --checkpoint {made}",
+                "edited from {}; it waits to be approved: restage continue {} --checkpoint {made}{branch}",
                 before.id, args.run
             ));
         }
@@ -56,13 +73,15 @@ pub fn edit(global: &Global, workspace: &Workspace, args: &EditArgs) -> Outcome 
 fn standing(
     history: &mut History<'_>,
     run: &RunId,
+    branch: Option<&BranchName>,
     stage: &StageName,
     act: &str,
 ) -> Result<Checkpoint, Failure> {
     let record = history.show(run)?.what.run;
     let look = |desk: &mut crate::flow::engine::desk::Desk<'_>| {
         let whole = desk.whole(&record)?;
-        may::may_edit(&whole.lineage(), &record, stage, None).cloned()
+        let standing = may::may_edit_on(&whole.lineage(), &record, branch, stage, None)?;
+        Ok(standing.checkpoint.clone())
     };
     history.desk(look, act)
 }
@@ -75,6 +94,16 @@ fn pairs(before: &Checkpoint, given: &[String], act: &str) -> Result<JsonMap, Fa
         let Some((key, text)) = pair.split_once('=') else {
             return Err(usage(format!("{pair:?} is no KEY=VALUE"), "as in --set title=\"Night\""));
         };
+        if !before.outputs.contains_key(key) {
+            let stage = &before.id.stage;
+            let known: Vec<&str> = before.outputs.keys().map(String::as_str).collect();
+            let hint = if known.is_empty() {
+                format!("{stage} left no outputs; --artifact replaces a file")
+            } else {
+                format!("there are: {}", known.join(", "))
+            };
+            return Err(usage(format!("{key} is no output of {stage}"), &hint));
+        }
         let was_text = before.outputs.get(key).is_some_and(|old| old.as_string().is_some());
         let value = if was_text {
             Json::string(text)
@@ -100,7 +129,7 @@ fn file(pair: &str, act: &str) -> Result<(String, PathBuf), Failure> {
 }
 
 /// The outputs as a file that only we can read, which stays where what was written cannot be used.
-fn in_editor(workspace: &Workspace, before: &Checkpoint, act: &str) -> Result<JsonMap, Failure> {
+fn in_editor(workspace: &Workspace, before: &Checkpoint, act: &str) -> Result<(JsonMap, PathBuf), Failure> {
     let name = format!("edit-{}-{}.json", before.id, std::process::id());
     let path = workspace.data_dir().join(name);
     let write = || {
@@ -110,14 +139,15 @@ fn in_editor(workspace: &Workspace, before: &Checkpoint, act: &str) -> Result<Js
     };
     write().map_err(|error| Failure::io(format!("write {}", path.display()), &error))?;
     let read = open(&path, act).and_then(|()| read(&path, before, act));
-    match &read {
-        Ok(_) => {
-            // It is only a copy.
-            fs::remove_file(&path).ok();
-        }
-        Err(_) => output::remark(&format!("restage: what was edited is in {}", path.display())),
+    if read.is_err() {
+        kept(&path);
     }
-    read
+    Ok((read?, path))
+}
+
+/// Nobody types it twice.
+fn kept(path: &Path) {
+    output::remark(&format!("restage: what was edited is in {}", path.display()));
 }
 
 fn open(path: &Path, act: &str) -> Result<(), Failure> {

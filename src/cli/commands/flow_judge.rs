@@ -1,57 +1,111 @@
-//! Verbs that judge: `approve`, `reject`; and those that set nothing going: `fork`, `unlock`, `gc`.
+//! Verbs that judge: `approve`, `reject`; and those that set nothing going: `fork`, `unlock`, `delete`, `gc`.
 
 use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 
-use super::follow::{self, Manner};
+use super::follow::{self, Line, Manner};
 use crate::cli::args::{ApproveMode, Global, Output};
-use crate::cli::engine::{self, Host};
+use crate::cli::engine::{self, Answered, Host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::flow_args::{ApproveArgs, DeleteArgs, ForkArgs, GcArgs, GoOn, RejectArgs, RunArg};
 use crate::cli::history::{History, unexpected};
 use crate::cli::output;
 use crate::cli::workspace::Workspace;
+use crate::control::client::{Client, Updates};
 use crate::domain::flow::ask::{ApproveWish, FlowReply, FlowRequest, ForkWish, RejectWish};
-use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
+use crate::domain::flow::may::{self, Judged};
+use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::status::Approval;
 use crate::frontend::text::{bytes, one_line};
 
 pub fn approve(global: &Global, workspace: &Workspace, args: &ApproveArgs) -> Outcome {
     let run = RunId::trusted(args.run.as_str());
-    let stage = args.stage.as_deref().map(StageName::trusted);
-    let act = match &stage {
+    let act = match &args.stage {
         Some(stage) => format!("approve {stage} of {run}"),
         None => format!("approve {run}"),
     };
+    let judged = looked_at(workspace, &run, args.stage.as_deref(), args.hash.as_deref(), &act)?;
     let wish = ApproveWish {
         run: run.clone(),
-        stage,
-        hash: args.hash.as_deref().map(Hash::trusted),
+        stage: Some(judged.checkpoint.stage.clone()),
+        hash: Some(judged.hash.clone()),
         who: engine::who(),
         note: args.note.clone(),
         approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
-    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Approve(wish), "approved")
+    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Approve(wish), &judged)
 }
 
 pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outcome {
     let run = RunId::trusted(args.run.as_str());
     let act = format!("reject {} of {run}", args.stage);
+    let judged = looked_at(workspace, &run, Some(&args.stage), args.hash.as_deref(), &act)?;
     let wish = RejectWish {
         run: run.clone(),
-        stage: StageName::trusted(args.stage.as_str()),
+        stage: judged.checkpoint.stage.clone(),
         rewind_to: args.rewind_to.as_deref().map(StageName::trusted),
-        hash: args.hash.as_deref().map(Hash::trusted),
+        hash: Some(judged.hash.clone()),
         feedback: feedback(&args.feedback)?,
         who: engine::who(),
         approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
-    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Reject(wish), "rejected")
+    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Reject(wish), &judged)
+}
+
+/// So many digits of a hash at least name it.
+const DIGITS: usize = 12;
+
+/// What waits, by the very function that decides: it is told, and nothing that has taken its place meanwhile is judged.
+/// `stage` may name the version, `hash` may be its beginning.
+fn looked_at(
+    workspace: &Workspace,
+    run: &RunId,
+    stage: Option<&str>,
+    hash: Option<&str>,
+    act: &str,
+) -> Result<Judged, Failure> {
+    let named = stage.filter(|stage| stage.contains('@')).map(CheckpointId::parse).transpose();
+    let named = named.map_err(|why| {
+        Failure::new(Exit::Usage, act, why).hint(format!("the tree: restage checkpoints {run}"))
+    })?;
+    let stage = named.as_ref().map(|id| id.stage.clone()).or_else(|| stage.map(StageName::trusted));
+    if hash.is_some_and(|hash| hash.len() < DIGITS) {
+        return Err(Failure::new(Exit::Usage, act, "the hash is too short to be sure")
+            .hint(format!("its first {DIGITS} digits are enough")));
+    }
+    let mut history = History::open(workspace)?;
+    let record = history.show(run)?.what.run;
+    let look = |desk: &mut crate::flow::engine::desk::Desk<'_>| {
+        let whole = desk.whole(&record)?;
+        let lineage = whole.lineage();
+        let judged = may::may_approve(&lineage, &record, stage.as_ref(), None)?;
+        if let Some(named) = named.as_ref().filter(|named| **named != judged.checkpoint) {
+            return Err(Refusal::Replaced {
+                run: run.clone(),
+                checkpoint: named.clone(),
+                by: judged.checkpoint,
+                approval: Approval::Pending,
+                branch: record.branch.clone(),
+            });
+        }
+        if hash.is_some_and(|hash| !judged.hash.as_str().starts_with(hash)) {
+            return Err(Refusal::Stale { run: run.clone(), checkpoint: judged.checkpoint });
+        }
+        Ok(judged)
+    };
+    history.desk(look, act)
 }
 
 /// The text itself, or what a file says.
 fn feedback(given: &str) -> Result<String, Failure> {
-    let Some(path) = given.strip_prefix('@') else { return Ok(given.to_owned()) };
+    let path = match given.strip_prefix('@') {
+        Some(path) => path,
+        None if Path::new(given).is_file() => given,
+        None => return Ok(given.to_owned()),
+    };
     let mut text = String::new();
     let read = if path == "-" {
         io::stdin().lock().read_to_string(&mut text).map(drop)
@@ -70,12 +124,15 @@ fn judge(
     go_on: &GoOn,
     act: &str,
     request: FlowRequest,
-    done: &str,
+    judged: &Judged,
 ) -> Outcome {
+    let (done, next) = if matches!(request, FlowRequest::Reject(_)) {
+        ("rejected", format!("to have it made anew: restage retry {run}"))
+    } else {
+        ("approved", format!("to go on from there: restage continue {run}, or restage retry {run}"))
+    };
     let json = go_on.json || global.output == Output::Json;
     let wanted = go_on.follow();
-    // Before a supervisor is started in vain.
-    drop(History::open(workspace)?);
     let manner = Manner {
         output: if json { Output::Json } else { Output::Human },
         no_color: global.no_color,
@@ -88,32 +145,33 @@ fn judge(
         fresh: true,
     };
     let host = if wanted.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, async |client, mut updates| {
-        follow::listen(&client).await?;
+    engine::with(global, workspace, host, None, async |client, updates| {
+        let mut line = Line::new(workspace, client, updates);
+        follow::listen(&line.client).await?;
         // What is wrong with it is told by the answer to the request itself.
-        let before = follow::show(&client, run).await.ok();
+        let before = line.look(run).await.ok();
         let ended = before.as_ref().is_some_and(|shown| shown.run.status.is_final());
-        match client.flow(request).await {
+        match line.client.flow(request).await {
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
             Ok(other) => return Err(unexpected(act, &other)),
             Err(error) => return Err(Failure::of_client(act, &error)),
         }
-        let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&client));
+        let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&line.client));
         if !json {
-            let next = if ended {
-                format!("; to go on from there: restage continue {run}, or restage retry {run}")
-            } else {
-                String::new()
-            };
-            output::remark(&format!("{done}{next}"));
+            let next = if ended { format!("; {next}") } else { String::new() };
+            let hash = judged.hash.as_str();
+            let hash = hash.get(..DIGITS).unwrap_or(hash);
+            output::remark(&format!("{done} {} ({hash}…){next}", judged.checkpoint));
             output::print(&format!("{run}\n"))?;
         } else if !follows {
-            output::print_json(&serde_json::json!({ "run_id": run, "ended": ended }))?;
+            output::print_json(&serde_json::json!({
+                "run_id": run, "ended": ended, "checkpoint": judged.checkpoint, "hash": judged.hash,
+            }))?;
         }
         if !follows {
             return Ok(Exit::Completed);
         }
-        follow::follow(&client, &mut updates, run, manner, before.as_deref()).await
+        follow::follow(&mut line, run, manner, before.as_deref()).await
     })
 }
 
@@ -147,7 +205,14 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
     let act = format!("unlock {}", args.run);
     let run = RunId::trusted(args.run.as_str());
     drop(History::open(workspace)?);
-    let reply = engine::ask(global, workspace, &act, &FlowRequest::Unlock { run: run.clone() })?;
+    let request = FlowRequest::Unlock { run: run.clone() };
+    let there = async |client: Client, _: Updates| match client.flow(request.clone()).await {
+        Ok(reply) => Ok(Some(reply)),
+        Err(error) if follow::is_end(&error) => Ok(None),
+        Err(error) => Err(Failure::of_client(&act, &error)),
+    };
+    let (Answered::There(reply) | Answered::OnRecord(reply)) =
+        engine::settle(global, workspace, &act, &request, there)?;
     if reply != FlowReply::Done {
         return Err(unexpected(&act, &reply));
     }
@@ -155,7 +220,7 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
         output::print_json(&serde_json::json!({ "run_id": run }))?;
     } else {
         output::remark(&format!(
-            "the lineage of {run} is free: restage retry {run}, or restage continue {run}"
+            "the lineage of {run} is free: restage continue {run} goes on with what was interrupted, restage retry starts anew from what has ended"
         ));
     }
     Ok(Exit::Completed)
@@ -172,7 +237,8 @@ pub fn delete(global: &Global, workspace: &Workspace, args: &DeleteArgs) -> Outc
         output::print_json(&collected)?;
         return Ok(Exit::Completed);
     }
-    output::print(&collected.runs.iter().map(|run| format!("{run}\n")).collect::<String>())?;
+    let runs = collected.runs.iter().map(|run| run.to_string() + "\n");
+    output::print(&runs.collect::<String>())?;
     output::remark(&format!("deleted, with {} files, {}", collected.files, bytes(collected.bytes)));
     Ok(Exit::Completed)
 }

@@ -22,7 +22,7 @@ use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, StageName};
 use crate::domain::flow::record::{Artifact, Checkpoint, RunFilter, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::state;
-use crate::domain::flow::status::RunStatus;
+use crate::domain::flow::status::{Approval, RunStatus};
 use crate::domain::flow::tree::{self, Lineage};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
@@ -56,8 +56,17 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
         root: None,
         limit: args.limit.or((!json).then_some(LISTED)),
     };
-    let mut history = History::open(workspace)?;
+    let mut history = match History::open(workspace) {
+        // No runs are a list, too.
+        Err(failure) if json && failure.exit == Exit::Nothing => {
+            return done(output::print_json(&Vec::<RunRecord>::new()));
+        }
+        opened => opened?,
+    };
     let runs = history.store.runs(&filter).map_err(|error| failed("list runs", &error))?;
+    if let Some(flow) = filter.flow.as_ref().filter(|_| runs.is_empty()) {
+        refuse_unknown(&mut history, workspace, flow)?;
+    }
     if json {
         return done(output::print_json(&runs));
     }
@@ -70,6 +79,20 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
         output::remark(&format!("the last {LISTED} are listed; --limit N lists more, --search finds others"));
     }
     Ok(Exit::Completed)
+}
+
+/// A flow that neither the config nor the history knows.
+fn refuse_unknown(history: &mut History<'_>, workspace: &Workspace, flow: &FlowName) -> Result<(), Failure> {
+    let any = RunFilter { flow: Some(flow.clone()), limit: Some(1), ..RunFilter::default() };
+    let ran = history.store.runs(&any).map_err(|error| failed("list runs", &error))?;
+    // What a config would say that cannot be read is not known.
+    let Ok(loaded) = settings::read(workspace, Missing::Warning) else { return Ok(()) };
+    let known: Vec<String> = loaded.spec.flows.iter().map(|flow| flow.name.to_string()).collect();
+    if !ran.is_empty() || known.iter().any(|name| name == flow.as_str()) {
+        return Ok(());
+    }
+    let refusal = Refusal::UnknownFlow { flow: flow.to_string(), known };
+    Err(Failure::of_refusal(format!("list the runs of {flow}"), &refusal))
 }
 
 fn status(word: &str) -> Result<RunStatus, Failure> {
@@ -179,15 +202,43 @@ pub fn state(global: &Global, workspace: &Workspace, args: &StateArgs) -> Outcom
     let mut history = History::open(workspace)?;
     let record = record(&mut history, &run)?;
     let act = format!("read the state of {run}");
-    let (graph, state) = carried(&mut history, &record, &act)?;
-    let map = match &args.stage {
-        None => state.whole(),
-        Some(stage) => state.visible(place(&graph, &record, stage, &act)?),
+    let map = match (&args.stage, named(args.stage.as_deref(), &act)?) {
+        (_, Some(id)) => one(&mut history, &record, &id, &act)?.outputs,
+        (None, None) => carried(&mut history, &record, &act)?.1.whole(),
+        (Some(stage), None) => {
+            let (graph, state) = carried(&mut history, &record, &act)?;
+            state.visible(place(&graph, &record, stage, &act)?)
+        }
     };
     if args.json || global.output == Output::Json {
         return done(output::print_json(&map));
     }
     done(output::print(&output::harmless(&(super::flow_edit::pretty(&map) + "\n"))))
+}
+
+/// `board@2` in the place of a stage.
+fn named(text: Option<&str>, act: &str) -> Result<Option<CheckpointId>, Failure> {
+    let parsed = text.filter(|text| text.contains('@')).map(CheckpointId::parse).transpose();
+    parsed.map_err(|why| Failure::new(Exit::Usage, act, why).hint("as in board@2"))
+}
+
+/// A checkpoint of the lineage, whichever its branch and whether anybody has approved it.
+fn one(
+    history: &mut History<'_>,
+    record: &RunRecord,
+    id: &CheckpointId,
+    act: &str,
+) -> Result<Checkpoint, Failure> {
+    let (all, unreadable) =
+        history.store.checkpoints(&record.root_run_id).map_err(|error| failed(act, &error))?;
+    for why in unreadable {
+        output::remark(&format!("restage: {}", one_line(&why)));
+    }
+    let known: Vec<CheckpointId> = all.iter().map(|one| one.id.clone()).collect();
+    all.into_iter().find(|one| one.id == *id).ok_or_else(|| {
+        let (run, checkpoint) = (record.run_id.clone(), id.to_string());
+        Failure::of_refusal(act, &Refusal::UnknownCheckpoint { run, checkpoint, known })
+    })
 }
 
 fn place(graph: &Graph, record: &RunRecord, stage: &str, act: &str) -> Result<usize, Failure> {
@@ -226,15 +277,25 @@ pub fn artifacts(global: &Global, workspace: &Workspace, args: &ArtifactsArgs) -
     let mut history = History::open(workspace)?;
     let record = record(&mut history, &run)?;
     let act = format!("list the artifacts of {run}");
-    let rows = record.stages.as_deref().unwrap_or_default();
-    if let Some(stage) = &args.stage
+    let named = named(args.stage.as_deref(), &act)?;
+    let checkpoint = named.map(|id| one(&mut history, &record, &id, &act)).transpose()?;
+    let mut rows = record.stages.unwrap_or_default();
+    if let Some(checkpoint) = &checkpoint {
+        rows.retain(|row| row.name == checkpoint.id.stage);
+        for row in &mut rows {
+            row.status = checkpoint.status;
+            row.artifacts.clone_from(&checkpoint.artifacts);
+        }
+    }
+    let stage = args.stage.as_deref().filter(|_| checkpoint.is_none());
+    if let Some(stage) = stage
         && !rows.iter().any(|row| row.name.as_str() == stage)
     {
         let known = rows.iter().map(|row| row.name.clone()).collect();
-        let refusal = Refusal::UnknownStage { run, stage: stage.clone(), known };
+        let refusal = Refusal::UnknownStage { run, stage: stage.to_owned(), known };
         return Err(Failure::of_refusal(act, &refusal));
     }
-    let wanted = |row: &&StageRecord| args.stage.as_deref().is_none_or(|stage| row.name.as_str() == stage);
+    let wanted = |row: &&StageRecord| stage.is_none_or(|stage| row.name.as_str() == stage);
     let rows: Vec<&StageRecord> = rows.iter().filter(wanted).collect();
     if let (Some(name), Some(to)) = (&args.get, &args.to) {
         return get(&history, &rows, &run, name, to);
@@ -307,10 +368,30 @@ fn get(history: &History<'_>, rows: &[&StageRecord], run: &RunId, name: &str, to
     }
 }
 
+/// A checkpoint that says by its names how it was judged.
+#[derive(Debug, Serialize)]
+struct Told {
+    #[serde(flatten)]
+    checkpoint: Checkpoint,
+    rejected_by: Option<String>,
+    rejected_at: Option<Timestamp>,
+}
+
+impl Told {
+    fn of(mut checkpoint: Checkpoint) -> Self {
+        let (mut rejected_by, mut rejected_at) = (None, None);
+        if checkpoint.approval == Approval::Rejected {
+            rejected_by = checkpoint.approved_by.take();
+            rejected_at = checkpoint.approved_at.take();
+        }
+        Self { checkpoint, rejected_by, rejected_at }
+    }
+}
+
 /// What `checkpoints --json` prints.
 #[derive(Debug, Serialize)]
 struct Tree<'a> {
-    checkpoints: &'a [Checkpoint],
+    checkpoints: Vec<Told>,
     branches: &'a [BranchView],
 }
 
@@ -319,7 +400,8 @@ pub fn checkpoints(global: &Global, workspace: &Workspace, args: &RunArg) -> Out
     let mut history = History::open(workspace)?;
     let (checkpoints, views) = history.checkpoints(&run)?;
     if args.json || global.output == Output::Json {
-        return done(output::print_json(&Tree { checkpoints: &checkpoints, branches: &views }));
+        let checkpoints = checkpoints.into_iter().map(Told::of).collect();
+        return done(output::print_json(&Tree { checkpoints, branches: &views }));
     }
     let record = record(&mut history, &run)?;
     let whole = history.desk(|desk| desk.whole(&record), &format!("read the lineage of {run}"))?;
@@ -351,21 +433,10 @@ pub fn diff(global: &Global, workspace: &Workspace, args: &DiffArgs) -> Outcome 
     let mut history = History::open(workspace)?;
     let record = record(&mut history, &run)?;
     let act = format!("compare {before} and {after}");
-    let (checkpoints, unreadable) =
-        history.store.checkpoints(&record.root_run_id).map_err(|error| failed(&act, &error))?;
-    for why in unreadable {
-        output::remark(&format!("restage: {}", one_line(&why)));
-    }
-    let find = |id: &CheckpointId| {
-        checkpoints.iter().find(|one| one.id == *id).ok_or_else(|| {
-            let known = checkpoints.iter().map(|one| one.id.clone()).collect();
-            let refusal = Refusal::UnknownCheckpoint { run: run.clone(), checkpoint: id.to_string(), known };
-            Failure::of_refusal(&act, &refusal)
-        })
-    };
-    let (before, after) = (find(&before)?, find(&after)?);
-    let left = behind(&mut history, before, &act)?;
-    let right = behind(&mut history, after, &act)?;
+    let before = one(&mut history, &record, &before, &act)?;
+    let after = one(&mut history, &record, &after, &act)?;
+    let left = behind(&mut history, &before, &act)?;
+    let right = behind(&mut history, &after, &act)?;
     let diff = tree::diff((&left.0, &left.1), (&right.0, &right.1));
     if args.json || global.output == Output::Json {
         return done(output::print_json(&diff));

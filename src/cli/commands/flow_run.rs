@@ -2,11 +2,13 @@
 
 use std::io::Read;
 
-use super::follow::{self, Manner};
+use super::follow::{self, Line, Manner};
 use crate::cli::args::{ApproveMode, ContinueArgs, Follow, Global, Output, RetryArgs, RunArgs};
-use crate::cli::engine::{self, Host};
+use crate::cli::engine::{self, Answered, Host};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::flow_args::RunArg;
+use crate::cli::history::History;
 use crate::cli::output;
 use crate::cli::settings;
 use crate::cli::workspace::Workspace;
@@ -16,7 +18,9 @@ use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest, RetryWish, 
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
 use crate::domain::flow::inputs;
 use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::status::RunStatus;
 use crate::domain::json::{Json, JsonMap};
+use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::flow::plan;
 
 pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
@@ -35,36 +39,35 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
     let act = format!("run {}", args.flow);
-    set_going(global, workspace, &args.follow, act, FlowRequest::Run(wish))
+    set_going(global, workspace, &args.follow, Some(spec), act, FlowRequest::Run(wish))
 }
 
 pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
-    let act = format!("retry {}", args.run);
-    // The config is read only where it says what a value is.
-    let flow = if args.set.is_empty() { None } else { flow_of(workspace, &args.run) };
+    // A supervisor that is there keeps what it has read where the file is broken now; a retry is made from today's.
+    let spec = settings::load(workspace, Missing::Error)?;
+    let flow = flow_of(&spec, &args.run);
     let wish = RetryWish {
         run: RunId::trusted(args.run.as_str()),
         branch: args.branch.as_deref().map(BranchName::trusted),
         from: args.from.as_deref().map(StageName::trusted),
-        set: pairs(flow.as_deref(), &args.set)?,
+        set: pairs(flow, &args.set)?,
         force: args.force,
         queue: args.queue,
         dry_run: args.dry_run,
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
+        who: Some(engine::who()),
         asker: None,
     };
-    if !args.dry_run {
-        return set_going(global, workspace, &args.follow, act, FlowRequest::Retry(wish));
+    if args.dry_run {
+        let made = History::open(workspace)?.plan(&wish)?;
+        let printed = match global.output {
+            Output::Json => output::print_json(&made),
+            Output::Human => output::print(&plan::lines(&made)),
+        };
+        return printed.map(|_| Exit::Completed);
     }
-    let json = global.output == Output::Json;
-    engine::with(global, workspace, Host::Verb, async |client, _| {
-        match client.flow(FlowRequest::Retry(wish)).await {
-            Ok(FlowReply::Plan(made)) if json => output::print_json(&made).map(|_| Exit::Completed),
-            Ok(FlowReply::Plan(made)) => output::print(&plan::lines(&made)).map(|_| Exit::Completed),
-            Ok(other) => Err(Failure::of_client(act, &ClientError::Nonsense(format!("{other:?}")))),
-            Err(error) => Err(Failure::of_client(act, &error)),
-        }
-    })
+    let act = format!("retry {}", args.run);
+    set_going(global, workspace, &args.follow, Some(spec), act, FlowRequest::Retry(wish))
 }
 
 pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> Outcome {
@@ -83,19 +86,50 @@ pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> O
         who: engine::who(),
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
-    set_going(global, workspace, &args.follow, act, FlowRequest::Continue(wish))
+    set_going(global, workspace, &args.follow, None, act, FlowRequest::Continue(wish))
 }
 
-pub async fn cancel(client: Client, mut updates: Updates, run: &str, global: &Global) -> Outcome {
-    let run = RunId::trusted(run);
+pub fn cancel(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
+    let run = RunId::trusted(args.run.as_str());
     let act = format!("cancel {run}");
-    follow::listen(&client).await?;
+    drop(History::open(workspace)?);
+    let request = FlowRequest::Cancel { run: run.clone() };
+    let there = async |client: Client, updates: Updates| {
+        let mut line = Line::new(workspace, client, updates);
+        cancel_there(&mut line, &run, global, &act, &request).await
+    };
+    let status = match engine::settle(global, workspace, &act, &request, there)? {
+        Answered::There(status) => status,
+        Answered::OnRecord(_) => {
+            let ended = History::open(workspace)?.recorded(&run)?.run;
+            if global.output == Output::Human {
+                follow::tell_end(&ended);
+            }
+            ended.status
+        }
+    };
+    if global.output == Output::Json {
+        output::print_json(&serde_json::json!({ "run_id": run, "status": status }))?;
+    }
+    Ok(Exit::Completed)
+}
+
+/// Where it came to rest.
+async fn cancel_there(
+    line: &mut Line<'_>,
+    run: &RunId,
+    global: &Global,
+    act: &str,
+    request: &FlowRequest,
+) -> Result<Option<RunStatus>, Failure> {
+    follow::listen(&line.client).await?;
     // What is wrong with it is told by the answer to the request itself.
-    let before = follow::show(&client, &run).await.ok();
-    client
-        .flow(FlowRequest::Cancel { run: run.clone() })
-        .await
-        .map_err(|error| Failure::of_client(act, &error))?;
+    let before = line.look(run).await.ok();
+    match line.client.flow(request.clone()).await {
+        Ok(_) => {}
+        Err(error) if follow::is_end(&error) => return Ok(None),
+        Err(error) => return Err(Failure::of_client(act, &error)),
+    }
     let manner = Manner {
         output: global.output,
         no_color: global.no_color,
@@ -103,8 +137,11 @@ pub async fn cancel(client: Client, mut updates: Updates, run: &str, global: &Gl
         allow_degraded: false,
         fresh: true,
     };
-    follow::follow(&client, &mut updates, &run, manner, before.as_deref()).await?;
-    Ok(Exit::Completed)
+    if global.output == Output::Human {
+        follow::follow(line, run, manner, before.as_deref()).await?;
+    }
+    let ended = follow::until_rest(line, run, manner).await?;
+    Ok(Some(ended.run.status))
 }
 
 /// Asks for it, says the name of the run, and follows it where that is wanted.
@@ -112,6 +149,7 @@ pub fn set_going(
     global: &Global,
     workspace: &Workspace,
     follow: &Follow,
+    spec: Option<WorkspaceSpec>,
     act: String,
     request: FlowRequest,
 ) -> Outcome {
@@ -128,14 +166,15 @@ pub fn set_going(
         fresh: true,
     };
     let host = if follow.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, async |client, mut updates| {
-        follow::listen(&client).await?;
+    engine::with(global, workspace, host, spec, async |client, updates| {
+        let mut line = Line::new(workspace, client, updates);
+        follow::listen(&line.client).await?;
         let before = match goes_on_with(&request) {
-            Some(run) => follow::show(&client, &run).await.ok(),
+            Some(run) => line.look(&run).await.ok(),
             None => None,
         };
-        let (run, fresh) = match client.flow(request).await {
-            Ok(FlowReply::Run { run, existing }) => (run, !existing),
+        let (run, existing) = match line.client.flow(request).await {
+            Ok(FlowReply::Run { run, existing }) => (run, existing),
             Ok(other) => {
                 return Err(Failure::of_client(act, &ClientError::Nonsense(format!("{other:?}"))));
             }
@@ -146,12 +185,14 @@ pub fn set_going(
         }
         if follow.detach {
             if manner.output == Output::Json {
-                output::print_json(&serde_json::json!({ "run_id": run, "existing": !fresh }))?;
+                output::print_json(&serde_json::json!({ "run_id": run, "existing": existing }))?;
             }
             return Ok(Exit::Completed);
         }
         let before = before.as_deref().filter(|before| before.run.run_id == run);
-        follow::follow(&client, &mut updates, &run, Manner { fresh, ..manner }, before).await
+        // One that was there may have ended long ago, unless it has been seen before its end.
+        let fresh = !existing || before.is_some_and(|before| !before.run.status.is_final());
+        follow::follow(&mut line, &run, Manner { fresh, ..manner }, before).await
     })
 }
 
@@ -160,10 +201,9 @@ fn goes_on_with(request: &FlowRequest) -> Option<RunId> {
     if let FlowRequest::Continue(wish) = request { Some(wish.run.clone()) } else { None }
 }
 
-fn flow_of(workspace: &Workspace, run: &str) -> Option<std::sync::Arc<FlowSpec>> {
+fn flow_of<'s>(spec: &'s WorkspaceSpec, run: &str) -> Option<&'s FlowSpec> {
     let (flow, _) = run.rsplit_once('-')?;
-    let spec = settings::load(workspace, Missing::Warning).ok()?;
-    spec.flows.iter().find(|one| one.name.as_str() == flow).cloned()
+    spec.flows.iter().find(|one| one.name.as_str() == flow).map(AsRef::as_ref)
 }
 
 /// `key=value`; what the value is, the flow says.

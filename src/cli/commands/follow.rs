@@ -6,12 +6,16 @@ use std::io::IsTerminal;
 use crate::cli::args::Output;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output;
+use crate::cli::history::{History, unexpected};
+use crate::cli::workspace::Workspace;
+use crate::cli::{link, output};
 use crate::control::client::{Client, ClientError, Incoming, Updates};
+use crate::control::wire::FailureKind;
 use crate::domain::flow::ask::{FlowReply, FlowRequest, Shown};
 use crate::domain::flow::ids::{RunId, StageName};
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::{RunRecord, StageRecord};
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
 use crate::domain::view::Update;
@@ -40,76 +44,195 @@ pub async fn listen(client: &Client) -> Result<(), Failure> {
     client.subscribe().await.map_err(|error| Failure::of_client("follow runs", &error))
 }
 
-/// `before`: the run as it was when it was asked for, where it was there.
-pub async fn follow(
-    client: &Client,
-    updates: &mut Updates,
-    run: &RunId,
-    manner: Manner,
-    before: Option<&Shown>,
-) -> Outcome {
-    let mut screen = Screen::new(manner);
-    let mut shown = show(client, run).await?;
-    let mut ends = Ends::default();
-    if let Some(before) = before.or((!manner.fresh).then_some(&shown)) {
-        ends.missed(&before.run);
+/// The connection by which runs are followed, and after the end of that the next one.
+#[derive(Debug)]
+pub struct Line<'w> {
+    pub client: Client,
+    pub updates: Updates,
+    workspace: &'w Workspace,
+}
+
+impl<'w> Line<'w> {
+    pub const fn new(workspace: &'w Workspace, client: Client, updates: Updates) -> Self {
+        Self { client, updates, workspace }
     }
-    let mut told = false;
-    screen.begin(&shown);
+
+    /// The run as it is now; where the supervisor is ending or has gone, as it is on record.
+    pub async fn look(&self, run: &RunId) -> Result<Box<Shown>, Failure> {
+        let act = || format!("show {run}");
+        match self.client.flow(FlowRequest::Glance { run: run.clone() }).await {
+            Ok(FlowReply::Shown(shown)) => Ok(shown),
+            Ok(other) => Err(unexpected(&act(), &other)),
+            Err(error) if is_end(&error) => self.on_record(run),
+            Err(error) => Err(Failure::of_client(act(), &error)),
+        }
+    }
+
+    fn on_record(&self, run: &RunId) -> Result<Box<Shown>, Failure> {
+        Ok(Box::new(History::open(self.workspace)?.recorded(run)?))
+    }
+
+    /// After the connection has ended: by the successor, where one comes. Where none does, it is the record that tells.
+    async fn resume(&mut self, run: &RunId, manner: Manner) -> Result<Box<Shown>, Failure> {
+        loop {
+            let shown = self.on_record(run)?;
+            if rests(&shown, manner) {
+                return Ok(shown);
+            }
+            let Some((client, updates)) = link::reconnect(self.workspace).await? else {
+                return Err(left(&shown.run));
+            };
+            (self.client, self.updates) = (client, updates);
+            match self.client.subscribe().await {
+                Ok(()) => return self.look(run).await,
+                Err(error) if is_end(&error) => {}
+                Err(error) => return Err(Failure::of_client("follow runs", &error)),
+            }
+        }
+    }
+}
+
+/// It ends, or has ended.
+pub fn is_end(error: &ClientError) -> bool {
+    match error {
+        ClientError::Gone => true,
+        ClientError::Declined(refusal) => **refusal == Refusal::Ending,
+        ClientError::Failed(failure) => failure.kind == FailureKind::Ending,
+        ClientError::Refused(_)
+        | ClientError::Nonsense(_)
+        | ClientError::Connect { .. }
+        | ClientError::Silent(_) => false,
+    }
+}
+
+fn left(run: &RunRecord) -> Failure {
+    let (id, status) = (&run.run_id, run.status);
+    let cause = format!("its supervisor has gone without a successor; on record it is {status}");
+    Failure::new(Exit::Failed, format!("follow {id}"), cause)
+        .hint(format!("go on with it: restage continue {id}; what it has done: restage show {id}"))
+}
+
+/// `before`: the run as it was when it was asked for, where it was there.
+pub async fn follow(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Option<&Shown>) -> Outcome {
+    let mut shown = line.look(run).await?;
+    let mut teller = Teller::new(manner);
+    if let Some(before) = before.or((!manner.fresh).then_some(&*shown)) {
+        teller.ends.missed(&before.run);
+    }
+    teller.screen.begin(&shown);
     while !rests(&shown, manner) {
-        match updates.next().await {
+        match line.updates.next().await {
             Some(Incoming::Update(Update::Flow(update))) => match update.as_ref() {
                 FlowUpdate::Run(view) if view.run_id == *run => {
                     let over = view.status.is_final()
                         || matches!(view.status, RunStatus::Waiting | RunStatus::Interrupted);
                     if over {
-                        shown = show(client, run).await?;
+                        shown = line.look(run).await?;
                     }
-                    screen.run(view);
+                    teller.screen.run(view);
                 }
-                FlowUpdate::Stage(view) if view.run_id == *run => screen.stage(view),
+                FlowUpdate::Stage(view) if view.run_id == *run => teller.screen.stage(view),
                 FlowUpdate::News(notice) if notice.what.run() == run => {
-                    told |= is_last(&notice.what);
-                    if ends.is_new(&notice.what) {
-                        screen.news(notice);
+                    if is_last(&notice.what) {
+                        shown = line.look(run).await?;
                     }
+                    teller.news(notice, &shown);
                 }
                 FlowUpdate::Run(_) | FlowUpdate::Stage(_) | FlowUpdate::News(_) => {}
             },
             Some(Incoming::Update(_)) => {}
             Some(Incoming::Lagged) => {
-                shown = show(client, run).await?;
-                screen.begin(&shown);
-                ends.missed(&shown.run).iter().for_each(|notice| screen.news(notice));
+                shown = line.look(run).await?;
+                teller.catch_up(&shown);
             }
             None => {
-                return Err(Failure::new(Exit::Failed, format!("follow {run}"), "the supervisor has ended")
-                    .hint(format!("it goes on with the next one; `restage show {run}` tells")));
+                shown = line.resume(run, manner).await?;
+                teller.catch_up(&shown);
             }
         }
     }
     // What is told of the end may come behind the answer to a question.
-    while manner.fresh && !told {
-        let Ok(Some(next)) = tokio::time::timeout(LAST_NEWS, updates.next()).await else { break };
+    while !teller.told_end {
+        let Ok(Some(next)) = tokio::time::timeout(LAST_NEWS, line.updates.next()).await else { break };
         if let Incoming::Update(Update::Flow(update)) = next
             && let FlowUpdate::News(notice) = update.as_ref()
             && notice.what.run() == run
         {
-            told = is_last(&notice.what);
-            if ends.is_new(&notice.what) {
-                screen.news(notice);
+            teller.news(notice, &shown);
+        }
+    }
+    teller.end(&shown);
+    Ok(exit(&shown, manner))
+}
+
+/// The same, and nothing is told.
+pub async fn until_rest(line: &mut Line<'_>, run: &RunId, manner: Manner) -> Result<Box<Shown>, Failure> {
+    let mut shown = line.look(run).await?;
+    while !rests(&shown, manner) {
+        match line.updates.next().await {
+            Some(Incoming::Update(Update::Flow(update))) => {
+                if matches!(update.as_ref(), FlowUpdate::Run(view) if view.run_id == *run) {
+                    shown = line.look(run).await?;
+                }
+            }
+            Some(Incoming::Update(_)) => {}
+            Some(Incoming::Lagged) => shown = line.look(run).await?,
+            None => shown = line.resume(run, manner).await?,
+        }
+    }
+    Ok(shown)
+}
+
+/// For a run whose end nobody has followed: what would have been told of it.
+pub fn tell_end(run: &RunRecord) {
+    if let Some(notice) = end_of(run) {
+        output::remark(&one_line(&notice.what.to_string()));
+    }
+}
+
+/// What is told, and what has been.
+struct Teller {
+    screen: Screen,
+    ends: Ends,
+    /// Nothing follows before somebody does something, or nothing is to be told of the end.
+    told_end: bool,
+}
+
+impl Teller {
+    fn new(manner: Manner) -> Self {
+        Self { screen: Screen::new(manner), ends: Ends::default(), told_end: !manner.fresh }
+    }
+
+    fn news(&mut self, notice: &FlowNotice, shown: &Shown) {
+        if is_last(&notice.what) {
+            // What was lost on the way comes before it.
+            self.missed(shown);
+            self.told_end = true;
+        }
+        if self.ends.is_new(&notice.what) {
+            self.screen.news(notice);
+        }
+    }
+
+    fn missed(&mut self, shown: &Shown) {
+        self.ends.missed(&shown.run).iter().for_each(|notice| self.screen.news(notice));
+    }
+
+    /// Whoever could not keep up has missed something; the record has it, too.
+    fn catch_up(&mut self, shown: &Shown) {
+        self.screen.begin(shown);
+        self.missed(shown);
+    }
+
+    fn end(&mut self, shown: &Shown) {
+        if !self.told_end {
+            self.missed(shown);
+            if let Some(notice) = end_of(&shown.run) {
+                self.screen.news(&notice);
             }
         }
+        self.screen.end(shown);
     }
-    // Whoever could not keep up has missed it; the record has it, too.
-    if manner.fresh && !told {
-        ends.missed(&shown.run).iter().for_each(|notice| screen.news(notice));
-        if let Some(notice) = end_of(&shown) {
-            screen.news(&notice);
-        }
-    }
-    screen.end(&shown);
-    Ok(exit(&shown, manner))
 }
 
 /// Which ends of stages have been told: those that were missed are told from the record.
@@ -177,31 +300,20 @@ fn end_of_stage(run: &RunRecord, row: &StageRecord) -> Option<News> {
 }
 
 /// What was told of the end, from the record.
-fn end_of(shown: &Shown) -> Option<FlowNotice> {
-    let run = &shown.run;
+fn end_of(run: &RunRecord) -> Option<FlowNotice> {
     let what = News::RunEnded {
         run: run.run_id.clone(),
         status: run.status,
         seconds: run.duration_seconds,
         error: run.error.clone(),
     };
-    Some(FlowNotice { at: run.ended_at.filter(|_| run.status.is_final())?, what })
+    let ended = run.status.is_final() || run.status == RunStatus::Interrupted;
+    Some(FlowNotice { at: run.ended_at.filter(|_| ended)?, what })
 }
 
 /// Nothing follows it before somebody does something.
 fn is_last(news: &News) -> bool {
     matches!(news, News::RunEnded { .. } | News::Asks { .. })
-}
-
-pub async fn show(client: &Client, run: &RunId) -> Result<Box<Shown>, Failure> {
-    match client.flow(FlowRequest::Glance { run: run.clone() }).await {
-        Ok(FlowReply::Shown(shown)) => Ok(shown),
-        Ok(other) => {
-            let error = ClientError::Nonsense(format!("{other:?}"));
-            Err(Failure::of_client(format!("show {run}"), &error))
-        }
-        Err(error) => Err(Failure::of_client(format!("show {run}"), &error)),
-    }
 }
 
 fn rests(shown: &Shown, manner: Manner) -> bool {
@@ -224,6 +336,7 @@ fn exit(shown: &Shown, manner: Manner) -> Exit {
         RunStatus::Degraded => Exit::Code(4),
         RunStatus::Waiting => Exit::Code(75),
         RunStatus::Failed if timed_out => Exit::Code(124),
+        RunStatus::Cancelled if shown.run.was_not_needed() => Exit::Completed,
         RunStatus::Failed
         | RunStatus::Cancelled
         | RunStatus::Interrupted
@@ -292,10 +405,15 @@ impl Screen {
                 if let Self::Tree(live) = self {
                     output::draw(&live.begin(&shown.run));
                 }
+                let run = &shown.run.run_id;
+                if shown.run.status == RunStatus::Interrupted {
+                    output::remark(&format!(
+                        "{run} was interrupted, because its supervisor was told to end; to go on with it: restage continue {run}"
+                    ));
+                }
                 if shown.run.status == RunStatus::Waiting {
                     let stages = shown.run.stages.iter().flatten();
                     for stage in stages.filter(|stage| stage.status == StageStatus::Waiting) {
-                        let run = &shown.run.run_id;
                         output::remark(&format!(
                             "{run} waits for you at {name}: restage approve {run} {name}, or restage reject {run} {name} --feedback TEXT",
                             name = stage.name

@@ -45,11 +45,14 @@ pub struct Options {
     pub lines: Lines,
     pub follow: bool,
     pub no_color: bool,
+    /// As objects, one a line, with this name.
+    pub json: Option<String>,
 }
 
 pub async fn run(workspace: &Workspace, log: LogSpec, options: Options) -> Outcome {
     let mut reader = Reader::open(log, &options)?;
     if !reader.print_end(options.lines)? || !options.follow {
+        reader.page.end_line()?;
         return Ok(Exit::Completed);
     }
     let end = match &options.of {
@@ -62,6 +65,7 @@ pub async fn run(workspace: &Workspace, log: LogSpec, options: Options) -> Outco
         while reader.turn_over()? {
             reader.print_news()?;
         }
+        reader.page.end_line()?;
         output::remark(&format!("==> {end} <=="));
     }
     Ok(Exit::Completed)
@@ -153,7 +157,10 @@ impl Reader {
         };
         let path = attempt_log(&log, &options.name, attempt);
         let file = open(&path)?;
-        let page = Page::new(options.no_color);
+        let page = match &options.json {
+            None => Page::new(options.no_color),
+            Some(name) => Page::Objects { name: name.clone(), attempt, line: Vec::new() },
+        };
         Ok(Self { log, name: options.name.clone(), attempt, path, follow: Follow::new(file, 0), page })
     }
 
@@ -236,6 +243,7 @@ impl Reader {
         }
         // What came between the last look and the end of the attempt belongs before the next one.
         self.print_news()?;
+        self.page.turn_over(attempt)?;
         output::remark(&format!("==> {} <==", path.display()));
         self.follow = Follow::new(open(&path)?, 0);
         (self.attempt, self.path) = (attempt, path);
@@ -251,32 +259,79 @@ fn open(path: &std::path::Path) -> Result<File, Failure> {
     open_log(path).map_err(|error| Failure::io(format!("open {}", path.display()), &error))
 }
 
-/// Where the bytes go: as they are to a file or a program, made harmless to a terminal.
-struct Page {
-    sanitizer: Option<Sanitizer>,
+/// Where the bytes go.
+enum Page {
+    /// To a file or a program, as they are.
+    Bytes,
+    /// To a terminal, made harmless.
+    Terminal(Sanitizer),
+    /// To a program, one object a line.
+    Objects { name: String, attempt: Attempt, line: Vec<u8> },
 }
+
+/// A longer line is several objects.
+const MAX_LINE: usize = 1 << 20;
 
 impl Page {
     fn new(no_color: bool) -> Self {
         let stdout = io::stdout();
         let keep = if output::colours(&stdout, no_color) { Keep::Colours } else { Keep::Nothing };
-        Self { sanitizer: stdout.is_terminal().then(|| Sanitizer::new(keep)) }
+        if stdout.is_terminal() { Self::Terminal(Sanitizer::new(keep)) } else { Self::Bytes }
     }
 
     fn print(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
-        let Some(sanitizer) = &mut self.sanitizer else { return output::print_bytes(bytes) };
-        let mut text = String::with_capacity(bytes.len());
-        sanitizer.push(bytes, &mut text);
-        output::print(&text)
+        match self {
+            Self::Bytes => output::print_bytes(bytes),
+            Self::Terminal(sanitizer) => {
+                let mut text = String::with_capacity(bytes.len());
+                sanitizer.push(bytes, &mut text);
+                output::print(&text)
+            }
+            Self::Objects { .. } => {
+                for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+                    let Self::Objects { line, .. } = self else { return Ok(true) };
+                    line.extend_from_slice(part.strip_suffix(b"\n").unwrap_or(part));
+                    if (part.ends_with(b"\n") || line.len() >= MAX_LINE) && !self.print_line()? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn print_line(&mut self) -> Result<bool, Failure> {
+        let Self::Objects { name, attempt, line } = self else { return Ok(true) };
+        let text = String::from_utf8_lossy(line).into_owned();
+        line.clear();
+        output::print_json(&serde_json::json!({ "name": name, "attempt": attempt.get(), "line": text }))
+    }
+
+    /// The log ends here, with or without an end of its last line.
+    fn end_line(&mut self) -> Result<bool, Failure> {
+        match self {
+            Self::Objects { line, .. } if !line.is_empty() => self.print_line(),
+            Self::Bytes | Self::Terminal(_) | Self::Objects { .. } => Ok(true),
+        }
+    }
+
+    fn turn_over(&mut self, to: Attempt) -> Result<bool, Failure> {
+        let more = self.end_line()?;
+        if let Self::Objects { attempt, .. } = self {
+            *attempt = to;
+        }
+        Ok(more)
     }
 
     /// What is missing is told where a person reads; a program gets what is there.
     fn gap(&mut self, bytes: u64) -> Result<bool, Failure> {
         let note = GapNote(bytes).to_string();
-        if self.sanitizer.is_some() {
-            return output::print(&format!("{note}\n"));
+        match self {
+            Self::Terminal(_) => output::print(&format!("{note}\n")),
+            Self::Bytes | Self::Objects { .. } => {
+                output::remark(&note);
+                Ok(true)
+            }
         }
-        output::remark(&note);
-        Ok(true)
     }
 }

@@ -1,7 +1,7 @@
 //! `restage logs RUN/STAGE`: which log that is, and when nothing more will be written to it.
 
 use super::logs::{self, Options, Whose};
-use crate::cli::args::{Global, Lines};
+use crate::cli::args::{Global, Lines, Output};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::history::History;
@@ -66,7 +66,9 @@ pub fn run(global: &Global, workspace: &Workspace, wanted: Wanted<'_>) -> Outcom
     let dir = workspace.data_dir().join("runs").join(run.as_str()).join("logs");
     let log =
         LogSpec { dir, template: "{name}_{index}.log".into(), max_bytes: None, keep_attempts: u32::MAX };
+    let label = item.map_or_else(|| format!("{run}/{stage}"), |item| format!("{run}/{stage}/{item}"));
     let options = Options {
+        json: (global.output == Output::Json).then_some(label),
         name: RunnerName::trusted(log_name),
         known: true,
         of: Whose::Stage { run, stage },

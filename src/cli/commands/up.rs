@@ -31,6 +31,7 @@ use crate::control::serve::Place;
 use crate::control::socket::Bound;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::WorkspaceSpec;
+use crate::flow::engine::Left;
 use crate::frontend::headless::{Format, Headless, Printer, name_width};
 use crate::keeper::footprint;
 use crate::supervisor::apart::apart;
@@ -69,6 +70,7 @@ pub fn run(workspace: &Workspace, global: &Global, mode: Mode, names: &[String])
         headless: Some(headless),
         chosen,
         runners: Runners::Some,
+        left: Left::GoesOn,
         debug: global.debug,
     };
     supervise(workspace, spec, role, || {})
@@ -119,7 +121,8 @@ fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
         Runners::Some => choose(&spec, &names)?,
         Runners::None => Some(Vec::new()),
     };
-    let role = Role { mode: ActorMode::Background, headless: None, chosen, runners, debug };
+    let left = Left::GoesOn;
+    let role = Role { mode: ActorMode::Background, headless: None, chosen, runners, left, debug };
     Ok((workspace, spec, role))
 }
 
@@ -159,6 +162,8 @@ struct Role {
     chosen: Option<Vec<RunnerName>>,
     /// What a successor starts.
     runners: Runners,
+    /// What becomes of runs that lay unfinished.
+    left: Left,
     debug: bool,
 }
 
@@ -174,11 +179,13 @@ fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: i
 pub fn host(
     workspace: &Workspace,
     spec: WorkspaceSpec,
+    left: Left,
     debug: bool,
     verb: impl AsyncFnOnce() -> Outcome,
 ) -> Outcome {
     let chosen = Some(Vec::new());
-    let role = Role { mode: ActorMode::Headless, headless: None, chosen, runners: Runners::None, debug };
+    let role =
+        Role { mode: ActorMode::Headless, headless: None, chosen, runners: Runners::None, left, debug };
     on_stage(workspace, spec, role, async |scene, handle, actor| {
         let busy = handle.busy();
         let (stand, stands) = oneshot::channel();
@@ -236,10 +243,10 @@ fn on_stage(
         })?;
         let successor = background::arguments(workspace, role.debug, role.runners);
         let is_headless = role.mode == ActorMode::Headless;
-        let plan = Plan { workspace, places: &places, spec, chosen: role.chosen, mode: role.mode, successor };
+        let Role { chosen, mode, left, headless, .. } = role;
+        let plan = Plan { workspace, places: &places, spec, chosen, mode, successor, left };
         let (handle, flows, actor) = assemble(plan)?;
         let root = workspace.root.clone();
-        let headless = role.headless;
         let scene = Scene { bound, place, workspace: root, lock, signals, headless, is_headless, flows };
         play(scene, handle, Box::pin(actor)).await
     });
@@ -247,7 +254,7 @@ fn on_stage(
     outcome
 }
 
-fn take_lock(workspace: &Workspace, places: &WorkspacePlaces) -> Result<WorkspaceLock, Failure> {
+pub fn take_lock(workspace: &Workspace, places: &WorkspacePlaces) -> Result<WorkspaceLock, Failure> {
     // What cannot be made is told when the state is opened.
     DirBuilder::new().recursive(true).mode(0o700).create(&places.state_dir).ok();
     let second = places.state_dir.join(LOCK_FILE);

@@ -197,31 +197,9 @@ fn progress(runner: &RunnerView, goal: Goal) -> Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::RunnerName;
 
     fn runner(status: RunnerStatus, ready: Option<bool>) -> Arc<RunnerView> {
-        Arc::new(RunnerView {
-            name: RunnerName::trusted("a"),
-            group: None,
-            status,
-            exhausted: false,
-            ready,
-            pid: None,
-            attempt: None,
-            retry_count: 0,
-            max_retries: 3,
-            next_retry_at: None,
-            outcome: None,
-            started_at: None,
-            ended_at: None,
-            log: None,
-            waiting: None,
-            note: None,
-            activity_timeout_seconds: None,
-            timeout_seconds: None,
-            attempts: vec![],
-            figures: None,
-        })
+        Arc::new(RunnerView { ready, ..RunnerView::plain("a", status) })
     }
 
     #[test]

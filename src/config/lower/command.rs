@@ -1,6 +1,7 @@
 //! Commands: variables filled in, the program found, the size bearable.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Component, Path};
 
 use super::Lowering;
 use crate::config::disk::Trouble;
@@ -19,6 +20,8 @@ pub(super) struct World<'a> {
     pub(super) cwd: Option<&'a Path>,
     /// An env file, which is read at each start only, may change PATH.
     pub(super) vague_path: bool,
+    /// What is missing inside the workspace may be there when its time comes: an earlier stage can make it.
+    pub(super) made_later: bool,
 }
 
 impl Lowering<'_> {
@@ -56,13 +59,25 @@ impl Lowering<'_> {
             None => self.root,
         };
         if let Err(Trouble { message, hint }) = self.disk.program(program, cwd, world.scope.var("PATH")) {
-            if world.vague_path && !program.contains('/') {
+            if world.made_later && self.may_be_made(program, cwd) {
+                let message = format!("{message}; it has to be there when it is started");
+                self.reader.warn(spot, message, hint);
+            } else if world.vague_path && !program.contains('/') {
                 self.reader.warn(spot, format!("{message}, unless env_file changes PATH"), hint);
             } else {
                 self.reader.missing(spot, message, hint);
             }
         }
         Some(command)
+    }
+
+    /// A program with a relative path that leads to nothing yet, in the workspace.
+    fn may_be_made(&self, program: &str, cwd: &Path) -> bool {
+        let full = cwd.join(program);
+        let inside =
+            !full.components().any(|part| part == Component::ParentDir) && full.starts_with(self.root);
+        let missing = full.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        program.contains('/') && !program.starts_with('/') && inside && missing
     }
 
     /// The kernel refuses a start whose arguments and environment are too large together.

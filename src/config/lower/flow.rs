@@ -25,8 +25,12 @@ impl Lowering<'_> {
         let mut env = file_env.clone();
         env.extend(self.env(raw.env.as_ref(), outer));
         let root = self.root;
-        let world =
-            World { scope: Scope { env: self.env, own: Some(&env) }, cwd: Some(root), vague_path: false };
+        let world = World {
+            scope: Scope { env: self.env, own: Some(&env) },
+            cwd: Some(root),
+            vague_path: false,
+            made_later: true,
+        };
         let mut hook = |at: &Option<At<Option<_>>>| {
             let raw = at.as_ref().and_then(|at| at.value.as_ref());
             raw.and_then(|raw| self.command(raw, &world))
@@ -67,8 +71,12 @@ impl Lowering<'_> {
         let scope = Scope { env: self.env, own: Some(&env) };
         let (cwd, entered) = self.cwd(raw.cwd.as_ref(), scope);
         let env_files = self.env_files(own, scope);
-        let world =
-            World { scope, cwd: cwd.as_deref().filter(|_| entered), vague_path: !env_files.is_empty() };
+        let world = World {
+            scope,
+            cwd: cwd.as_deref().filter(|_| entered),
+            vague_path: !env_files.is_empty(),
+            made_later: true,
+        };
         let command = raw.command.as_ref().and_then(|at| self.command(&at.value, &world));
         let stop = self.stop(own, &world);
         let retry = self.stage_retry(&raw.retry, &flow.retry);

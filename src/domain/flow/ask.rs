@@ -92,6 +92,9 @@ pub struct RetryWish {
     pub dry_run: bool,
     #[serde(default)]
     pub approve_all: bool,
+    /// Edits that wait are taken on in this name.
+    #[serde(default)]
+    pub who: Option<String>,
     /// Whoever asks; a queued wish of a dead one is dropped.
     #[serde(default)]
     pub asker: Option<Process>,
@@ -142,6 +145,9 @@ pub struct ContinueWish {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EditWish {
     pub run: RunId,
+    /// `None`: that of the run.
+    #[serde(default)]
+    pub branch: Option<BranchName>,
     pub stage: StageName,
     /// The bytes that were edited; `None` edits whatever is the newest.
     pub hash: Option<Hash>,
@@ -182,6 +188,7 @@ pub enum FlowReply {
     },
     Can(Box<Can>),
     Collected(Collected),
+    /// Of history, the oldest first.
     Done,
 }
 

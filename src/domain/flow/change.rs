@@ -152,6 +152,7 @@ impl NewCheckpoint {
             approved_by: self.approved_by,
             approved_at: self.approved_at,
             note: self.note,
+            rewind_to: None,
         }
     }
 }
@@ -165,6 +166,8 @@ pub struct Judgement {
     pub who: String,
     pub at: Timestamp,
     pub note: Option<String>,
+    /// Of a rejection: the stage to begin again with, where that is another one.
+    pub rewind_to: Option<StageName>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -6,10 +6,11 @@ use super::ask::RejectWish;
 use super::graph::Graph;
 use super::hashes;
 use super::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
+use super::proceed::known;
 use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
 use super::status::{Approval, RunStatus, StageStatus};
-use super::tree::Lineage;
+use super::tree::{Lineage, waiting};
 use crate::domain::json::JsonMap;
 
 /// What is to be judged. The judgement is bound to these bytes.
@@ -41,7 +42,7 @@ pub fn may_approve(
         match (waits(row), standing(row)) {
             (Some(found), _) => found,
             (None, Some(there)) if there.approval == Approval::Approved => {
-                return Err(Refusal::AlreadyApproved { run: id.clone(), checkpoint: there.id.clone() });
+                return Err(already_approved(run, there));
             }
             (None, _) => {
                 let (run, stage) = (id.clone(), stage.clone());
@@ -104,7 +105,8 @@ pub fn may_reject(
     Ok((judged, to.clone()))
 }
 
-/// What may be edited: what the stage left, or the newest edit of that, unless something is being built on it. `hash` is what was looked at.
+/// What may be edited: what the stage left, or the newest edit of that, unless something is being built on it. In a run that
+/// waits, the edit takes its place, and what was built on it is executed again. `hash` is what was looked at.
 pub fn may_edit<'a>(
     lineage: &Lineage<'a>,
     run: &RunRecord,
@@ -127,7 +129,7 @@ pub fn may_edit<'a>(
         | RunStatus::Failed
         | RunStatus::Cancelled => {}
     }
-    // What waits is in its place by itself; of what was built on, an edit lies beside it until the run is retried.
+    // What waits is in its place by itself; beside what was built on there may lie an edit from while something ran.
     let standing = if waits && !run.status.is_final() {
         row.checkpoint.as_ref().and_then(|seen| lineage.checkpoint(&seen.id))
     } else {
@@ -140,6 +142,42 @@ pub fn may_edit<'a>(
         return Err(Refusal::Stale { run: id.clone(), checkpoint: found.id.clone() });
     }
     Ok(found)
+}
+
+/// What an edit is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing<'a> {
+    pub checkpoint: &'a Checkpoint,
+    /// The run that it is an edit of; none of a branch on which nothing has run yet.
+    pub run: Option<RunId>,
+    pub branch: BranchName,
+}
+
+/// As [`may_edit`], on the branch that is named, where it is not that of the run.
+pub fn may_edit_on<'a>(
+    lineage: &Lineage<'a>,
+    run: &RunRecord,
+    branch: Option<&BranchName>,
+    stage: &StageName,
+    hash: Option<&Hash>,
+) -> Result<Standing<'a>, Refusal> {
+    let branch = branch.unwrap_or(&run.branch);
+    known(lineage, &run.run_id, branch)?;
+    let newest = if *branch == run.branch { Some(run) } else { lineage.newest_run(branch) };
+    if let Some(run) = newest {
+        let checkpoint = may_edit(lineage, run, stage, hash)?;
+        return Ok(Standing { checkpoint, run: Some(run.run_id.clone()), branch: branch.clone() });
+    }
+    let Some(found) = lineage.forked(branch).into_iter().find(|one| one.id.stage == *stage) else {
+        return Err(Refusal::Unusable {
+            message: format!("branch {branch} does not stand on {stage}"),
+            hint: Some(format!("the tree: restage checkpoints {}", run.run_id)),
+        });
+    };
+    if hash.is_some_and(|hash| *hash != found.hash) {
+        return Err(Refusal::Stale { run: run.run_id.clone(), checkpoint: found.id.clone() });
+    }
+    Ok(Standing { checkpoint: found, run: None, branch: branch.clone() })
 }
 
 /// What an edit makes of a checkpoint.
@@ -159,9 +197,9 @@ pub fn edited(
 ) -> Result<Option<Edited>, Refusal> {
     let stage = &checkpoint.id.stage;
     let refuse = |what: &str, name: &str, known: Vec<&str>| Refusal::Unusable {
-        message: format!("{} has no {what} {name}", checkpoint.id),
+        message: format!("{name} is no {what} of {stage}: {} has none of that name", checkpoint.id),
         hint: Some(if known.is_empty() {
-            format!("{stage} left no {what}")
+            format!("{stage} left no {what}s")
         } else {
             format!("there are: {}", known.join(", "))
         }),
@@ -215,6 +253,15 @@ pub(super) fn find<'a>(
 
 pub(super) fn row<'r>(run: &'r RunRecord, stage: &StageName) -> Option<&'r StageRecord> {
     run.stages.iter().flatten().find(|row| row.name == *stage)
+}
+
+fn already_approved(run: &RunRecord, there: &Checkpoint) -> Refusal {
+    let (run_id, checkpoint) = (run.run_id.clone(), there.id.clone());
+    if run.status == RunStatus::Failed {
+        return Refusal::AlreadyApproved { run: run_id, checkpoint };
+    }
+    let waits = waiting(run).find_map(|row| row.checkpoint.as_ref()).map(|one| one.id.clone());
+    Refusal::Elsewhere { run: run_id, checkpoint, approval: there.approval, status: run.status, waits }
 }
 
 fn unknown_stage(run: &RunRecord, stage: &StageName) -> Refusal {

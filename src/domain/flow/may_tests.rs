@@ -25,7 +25,25 @@ fn who_may_be_approved() {
             CHECKPOINTS,
             WAITS,
             Some("script"),
+            "17 script@1 is approved, and f-12 waits at storyboard@1 | that is what can be judged: restage approve f-12 storyboard",
+        ),
+        (
+            CHECKPOINTS,
+            "12 failed script=succeeded@1 voice=failed",
+            Some("script"),
             "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint script@1 --force-retry (or restage retry f-12)",
+        ),
+        (
+            CHECKPOINTS,
+            "12 running script=succeeded@1 voice=running",
+            Some("script"),
+            "17 script@1 is approved, and f-12 is running | wait for it, or end it: restage cancel f-12",
+        ),
+        (
+            CHECKPOINTS,
+            "12 succeeded script=succeeded@1 voice=succeeded@1",
+            Some("script"),
+            "17 script@1 is approved, and f-12 is succeeded | what it did: restage show f-12",
         ),
         (CHECKPOINTS, WAITS, Some("render"), "1 render of f-12 is pending | its stages: restage show f-12"),
         (
@@ -82,7 +100,7 @@ fn an_approval_is_bound_to_what_was_looked_at() {
     let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
     let seen = checkpoint("storyboard@1").hash;
     assert_eq!(may_approve(&lineage, &runs[0], None, Some(&seen)).unwrap().hash, seen);
-    let stale = "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard";
+    let stale = "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard@1";
     let other = checkpoint("storyboard@2").hash;
     assert_eq!(told(may_approve(&lineage, &runs[0], None, Some(&other)), |_| String::new()), stale);
     assert_eq!(
@@ -181,6 +199,35 @@ fn what_may_be_edited() {
 }
 
 #[test]
+fn an_edit_goes_to_what_stands_on_the_branch() {
+    let (checkpoints, branches, runs) = lists(
+        "script@1\n storyboard@1 under=script@1\n script@2 edits=script@1\n storyboard@2 under=script@2\n \
+         script@3 pending edits=script@1 on=fresh\n storyboard@3 under=script@1 on=draft of=13",
+        "main\n draft from script@1\n fresh from storyboard@1",
+        "12 failed script=succeeded@2 storyboard=succeeded@2\n 13 failed on=draft script=succeeded@1 storyboard=succeeded@3",
+    );
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    let standing = |branch: Option<&str>, stage: &str| {
+        let branch = branch.map(BranchName::trusted);
+        let found = may_edit_on(&lineage, &runs[0], branch.as_ref(), &name(stage), None);
+        told(found, |one| {
+            format!("{} of {:?} on {}", one.checkpoint.id, one.run.map(|run| run.to_string()), one.branch)
+        })
+    };
+    assert_eq!(standing(None, "storyboard"), "storyboard@2 of Some(\"f-12\") on main");
+    assert_eq!(standing(Some("main"), "storyboard"), "storyboard@2 of Some(\"f-12\") on main");
+    assert_eq!(standing(Some("draft"), "storyboard"), "storyboard@3 of Some(\"f-13\") on draft");
+    // Nothing has run there yet: what it left from, and what that was built on, with what was edited there.
+    assert_eq!(standing(Some("fresh"), "storyboard"), "storyboard@1 of None on fresh");
+    assert_eq!(standing(Some("fresh"), "script"), "script@3 of None on fresh");
+    assert_eq!(
+        standing(Some("fresh"), "render"),
+        "2 branch fresh does not stand on render | the tree: restage checkpoints f-12"
+    );
+    assert!(standing(Some("nowhere"), "script").starts_with("3 "), "{}", standing(Some("nowhere"), "script"));
+}
+
+#[test]
 fn an_edit_is_a_new_version_only_if_something_differs() {
     let one = checkpoint("storyboard@1");
     let set = |key: &str, value: &str| JsonMap::from([(key.to_owned(), Json::string(value))]);
@@ -205,11 +252,11 @@ fn an_edit_is_a_new_version_only_if_something_differs() {
     let wrong = |answer: Result<Option<Edited>, Refusal>| told(answer, |_| String::new());
     assert_eq!(
         wrong(edited(&one, &set("kez", "x"), &[])),
-        "2 storyboard@1 has no output kez | there are: key"
+        "2 kez is no output of storyboard: storyboard@1 has none of that name | there are: key"
     );
     assert_eq!(
         wrong(edited(&one, &JsonMap::new(), &[file("x", "x", false)])),
-        "2 storyboard@1 has no artifact x | there are: file"
+        "2 x is no artifact of storyboard: storyboard@1 has none of that name | there are: file"
     );
 }
 

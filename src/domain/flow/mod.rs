@@ -4,7 +4,7 @@
 //! Reading order: [`ids`], [`status`] (the words), [`spec`] (what the user asked for), [`when`] (its expressions),
 //! [`graph`], [`record`] (what is kept), [`inputs`], [`output`] and [`state`] (what passes between stages), [`hashes`],
 //! [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`plan`] (what a retry
-//! executes and what it reuses), [`tree`], [`may`] and [`proceed`] (checkpoints, and what people do with them),
+//! executes and what it reuses), [`tree`], [`sent_back`], [`may`] and [`proceed`] (checkpoints, and what people do with them),
 //! [`refusal`] (what is refused, and the way out), [`ask`] (what can be asked).
 
 pub mod ask;
@@ -21,6 +21,7 @@ pub mod proceed;
 pub mod record;
 pub mod refusal;
 pub mod run;
+pub mod sent_back;
 pub mod spec;
 pub mod state;
 pub mod stats;

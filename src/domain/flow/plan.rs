@@ -11,6 +11,8 @@
 //! - What a person edited stands for whatever recipe would have made it, but not for other inputs.
 //! - A run that stopped before a stage could start may be retried from that stage, if nothing before it is missing.
 //! - What waited for a person when its run was ended is not executed again; it waits again.
+//! - What a person rejected is where a retry begins, as if it had failed; so is the stage that they sent the run back to.
+//! - An edit that waits is taken on by a retry, and waits on where somebody goes on behind another checkpoint.
 //! - Without a target and with `force`, what has changed decides.
 
 use super::ask::{Plan, Planned};
@@ -18,6 +20,7 @@ use super::graph::Graph;
 use super::ids::{CheckpointId, Hash, RunId, StageName};
 use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
+use super::sent_back::SentBack;
 use super::spec::FlowSpec;
 use super::status::{Approval, Decision, StageStatus};
 use crate::domain::json::JsonMap;
@@ -42,6 +45,8 @@ pub struct Facts<'a> {
     pub left: &'a [Left],
     /// The runs of the lineage, without stages.
     pub lineage: &'a [RunRecord],
+    /// What people sent back of what the parent left.
+    pub sent_back: &'a [SentBack],
     /// Another run that is under way on the branch, unless the wish is to wait for it.
     pub holder: Option<&'a RunId>,
 }
@@ -90,7 +95,7 @@ pub struct Wish {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// What failed first.
+    /// What a person sent back, else what failed first.
     FirstFailure,
     At(StageName),
     /// A person sent the run back to here.
@@ -118,6 +123,9 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     }
     let walked =
         walk::walk(&known, &target, oracle).map_err(|refusal| target::that_works(facts, refusal, oracle))?;
+    if let Start::After(stage) = &wish.start {
+        walk::refuse_another(&known, stage, &walked)?;
+    }
     let nothing_to_do = walked.stages.iter().all(|planned| planned.decision == Decision::Reuse);
     if nothing_to_do && !known.waits() {
         return Err(target::nothing_to_do(&known, &target));
@@ -178,6 +186,7 @@ impl<'a> Known<'a> {
         let same = |run: &&RunRecord| {
             reused.contains(&run.run_id)
                 && run.started_at.is_some()
+                && run.branch == self.facts.parent.branch
                 && (target.stage().is_none() || run.parent_run_id.as_ref() == Some(parent))
                 && run.retry_from_stage.as_ref().is_some_and(|from| self.starts_from(from, &checkpoint.stage))
         };
@@ -255,7 +264,7 @@ impl<'a> Known<'a> {
 
     /// A later run that came from this one, on the same branch, and in which these stages ended better than here. What
     /// became of the rest of that run does not matter.
-    fn succeeded_later(&self, stages: &[usize], oracle: &mut dyn Oracle) -> Option<RunId> {
+    fn succeeded_later(&self, stages: &[usize], oracle: &mut dyn Oracle) -> Option<&'a RunRecord> {
         let parent = self.facts.parent;
         let mut from_here = std::collections::HashSet::from([&parent.run_id]);
         let mut later: Vec<&RunRecord> = self.facts.lineage.iter().collect();
@@ -272,7 +281,7 @@ impl<'a> Known<'a> {
                 Some(_) | None => false,
             };
             let made_good = comes_from_here && run.status.is_final() && stages.iter().all(&mut better);
-            made_good.then(|| run.run_id.clone())
+            made_good.then_some(run)
         })
     }
 }

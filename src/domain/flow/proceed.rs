@@ -21,6 +21,8 @@ pub enum Continuation {
         run: RunId,
         checkpoint: CheckpointId,
         hash: Hash,
+        /// Runs on other branches that wait for the same, and go on with it.
+        also: Vec<(RunId, BranchName)>,
     },
     /// The interrupted run goes on.
     Resume {
@@ -41,6 +43,8 @@ pub struct Again {
     /// Is approved by that.
     pub approve: Option<(CheckpointId, Hash)>,
     pub trigger: Trigger,
+    /// Runs on other branches that wait for what is approved by that, and go on with it.
+    pub also: Vec<(RunId, BranchName)>,
 }
 
 /// From where somebody wants to continue.
@@ -52,25 +56,37 @@ pub struct From {
     pub force_retry: bool,
 }
 
-/// Where `continue RUN` goes on: on the branch that is named. Else, with a checkpoint, on a branch that was forked there
-/// and has not begun, since there is nothing else to be done there, or on the checkpoint's own. Else on that of the run.
+/// Where `continue RUN` goes on: on the branch that is named. Else, with a checkpoint, on a branch that stands there: that
+/// of the run, or the only one; else on the checkpoint's own. Else on that of the run.
 pub fn branch_of(
     lineage: &Lineage<'_>,
     run: &RunRecord,
     branch: Option<&BranchName>,
     checkpoint: Option<&CheckpointId>,
-    force_retry: bool,
 ) -> Result<BranchName, Refusal> {
     if let Some(branch) = branch {
         return known(lineage, &run.run_id, branch).map(|()| branch.clone());
     }
     let Some(id) = checkpoint else { return Ok(run.branch.clone()) };
     let found = find(lineage, &run.run_id, id)?;
-    let fresh = |branch: &&Branch| {
-        branch.forked_from.as_ref() == Some(id) && lineage.newest_run(&branch.branch_name).is_none()
-    };
-    let fork = lineage.branches.iter().rev().find(fresh).filter(|_| !force_retry);
-    Ok(fork.map_or_else(|| found.branch.clone(), |branch| branch.branch_name.clone()))
+    let names = lineage.branches.iter().map(|branch| &branch.branch_name);
+    let stand: Vec<&BranchName> =
+        names.filter(|name| lineage.head(name).is_some_and(|head| head.id == *id)).collect();
+    match stand.as_slice() {
+        [] => Ok(found.branch.clone()),
+        [only] => Ok(BranchName::clone(only)),
+        several if several.contains(&&run.branch) => Ok(run.branch.clone()),
+        several => {
+            let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
+            Err(Refusal::Unusable {
+                message: format!("several branches stand at {id}: {}", names.join(", ")),
+                hint: Some(format!(
+                    "name one: restage continue {} --checkpoint {id} --branch {}",
+                    run.run_id, names[0]
+                )),
+            })
+        }
+    }
 }
 
 /// What `retry RUN --branch NAME` retries.
@@ -83,7 +99,7 @@ pub fn run_of(lineage: &Lineage<'_>, run: &RunRecord, branch: &BranchName) -> Re
     newest.map(|run| run.run_id.clone()).ok_or_else(|| nothing_ran(&run.run_id, branch))
 }
 
-fn known(lineage: &Lineage<'_>, run: &RunId, branch: &BranchName) -> Result<(), Refusal> {
+pub(super) fn known(lineage: &Lineage<'_>, run: &RunId, branch: &BranchName) -> Result<(), Refusal> {
     if lineage.branch(branch).is_some() {
         return Ok(());
     }
@@ -108,7 +124,7 @@ pub fn may_continue(
     if let Some(named) = named
         && named.approval == Approval::Rejected
     {
-        return Err(rejected(&id, named));
+        return Err(Refusal::Rejected { run: id, checkpoint: named.id.clone(), status });
     }
     match status {
         RunStatus::Queued | RunStatus::Running | RunStatus::Waiting => under_way(lineage, run, named),
@@ -130,7 +146,7 @@ pub fn may_continue(
             }
         },
         RunStatus::Succeeded | RunStatus::Degraded | RunStatus::Failed | RunStatus::Cancelled => {
-            let again = ended(lineage, run, named, from)?;
+            let again = ended(lineage, run, named, from, plan)?;
             plan(&again)?;
             Ok(Continuation::Again(again))
         }
@@ -170,6 +186,7 @@ fn first_of_fork(
         instead: Some(head.id.clone()),
         approve: taken_on(head),
         trigger: Trigger::Continue,
+        also: also(lineage, None, head),
     };
     plan(&again)?;
     Ok(Continuation::Again(again))
@@ -181,26 +198,58 @@ fn under_way(
     named: Option<&Checkpoint>,
 ) -> Result<Continuation, Refusal> {
     let mut waits = waiting(run).filter_map(|row| row.checkpoint.as_ref());
-    let id = match named {
+    let (id, status) = (run.run_id.clone(), run.status);
+    let at = match named {
         Some(named) if waits.any(|one| one.id == named.id) => &named.id,
-        // An edit has taken its place, or it is of another run.
-        Some(named) if named.approval == Approval::Pending => {
-            return Err(Refusal::Stale { run: run.run_id.clone(), checkpoint: named.id.clone() });
-        }
         Some(named) => {
-            return Err(Refusal::AlreadyApproved { run: run.run_id.clone(), checkpoint: named.id.clone() });
+            not_replaced(lineage, run, named)?;
+            let (checkpoint, approval) = (named.id.clone(), named.approval);
+            let waits = waiting(run).find_map(|row| row.checkpoint.as_ref()).map(|one| one.id.clone());
+            return Err(Refusal::Elsewhere { run: id, checkpoint, approval, status, waits });
         }
         None => match waits.next() {
             Some(first) => &first.id,
-            None => return Err(Refusal::StillRuns { run: run.run_id.clone(), status: run.status }),
+            None => return Err(Refusal::StillRuns { run: id, status }),
         },
     };
-    let checkpoint = find(lineage, &run.run_id, id)?;
+    let checkpoint = find(lineage, &id, at)?;
     Ok(Continuation::Approve {
-        run: run.run_id.clone(),
+        also: also(lineage, Some(&id), checkpoint),
+        run: id,
         checkpoint: checkpoint.id.clone(),
         hash: checkpoint.hash.clone(),
     })
+}
+
+/// Whoever names a checkpoint has looked at that version, and not at one that has taken its place.
+fn not_replaced(lineage: &Lineage<'_>, run: &RunRecord, named: &Checkpoint) -> Result<(), Refusal> {
+    let there = row(run, &named.id.stage).and_then(|row| lineage.current(run, row));
+    match there.filter(|there| there.id != named.id) {
+        None => Ok(()),
+        Some(there) => Err(Refusal::Replaced {
+            run: run.run_id.clone(),
+            checkpoint: named.id.clone(),
+            by: there.id.clone(),
+            approval: there.approval,
+            branch: run.branch.clone(),
+        }),
+    }
+}
+
+/// The other runs that wait for a checkpoint: it was made before their branches parted. One that was interrupted while
+/// another is under way in its place cannot go on.
+fn also(lineage: &Lineage<'_>, run: Option<&RunId>, checkpoint: &Checkpoint) -> Vec<(RunId, BranchName)> {
+    let waits = |other: &&RunRecord| {
+        let in_the_way = |one: &RunRecord| {
+            one.branch == other.branch && one.status.holds_lock() && one.run_id != other.run_id
+        };
+        Some(&other.run_id) != run
+            && !other.status.is_final()
+            && waiting(other).any(|row| row.checkpoint.as_ref().is_some_and(|one| one.id == checkpoint.id))
+            && !lineage.runs.iter().any(in_the_way)
+    };
+    let others = lineage.runs.iter().filter(waits);
+    others.map(|other| (other.run_id.clone(), other.branch.clone())).collect()
 }
 
 fn ended(
@@ -208,34 +257,41 @@ fn ended(
     run: &RunRecord,
     named: Option<&Checkpoint>,
     from: &From,
+    plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>,
 ) -> Result<Again, Refusal> {
-    let again = |start, instead, approve, trigger| Again {
+    let (id, status) = (run.run_id.clone(), run.status);
+    let again = |start, at: Option<&Checkpoint>, trigger| Again {
         run: run.run_id.clone(),
         start,
         branch: from.branch.clone(),
-        instead,
-        approve,
+        instead: at.map(|at| at.id.clone()),
+        approve: at.and_then(taken_on),
         trigger,
+        also: at.map(|at| also(lineage, None, at)).unwrap_or_default(),
     };
+    let first_failure = || again(Start::FirstFailure, None, Trigger::Retry);
+    if let Some(named) = named {
+        not_replaced(lineage, run, named)?;
+    }
     let Some(at) = named.or_else(|| lineage.head(&from.branch)) else {
-        return if from.force_retry {
-            Ok(again(Start::FirstFailure, None, None, Trigger::Retry))
-        } else {
-            Err(no_checkpoint(&run.run_id, &from.branch))
-        };
+        return if from.force_retry { Ok(first_failure()) } else { Err(no_checkpoint(&id, &from.branch)) };
     };
-    let behind =
-        |trigger| again(Start::After(at.id.stage.clone()), Some(at.id.clone()), taken_on(at), trigger);
+    let behind = |trigger| again(Start::After(at.id.stage.clone()), Some(at), trigger);
     match at.approval {
-        Approval::Rejected => Err(rejected(&run.run_id, at)),
+        Approval::Rejected if from.force_retry && named.is_none() => Ok(first_failure()),
+        Approval::Rejected => Err(Refusal::Rejected { run: id, checkpoint: at.id.clone(), status }),
         Approval::Pending => Ok(behind(Trigger::Continue)),
         Approval::Approved if is_unused(run, at) => Ok(behind(Trigger::Continue)),
         Approval::Approved if from.force_retry && named.is_some() => Ok(behind(Trigger::Retry)),
-        Approval::Approved if from.force_retry => Ok(again(Start::FirstFailure, None, None, Trigger::Retry)),
-        Approval::Approved if run.status == RunStatus::Failed => {
-            Err(Refusal::AlreadyApproved { run: run.run_id.clone(), checkpoint: at.id.clone() })
+        Approval::Approved if from.force_retry => Ok(first_failure()),
+        Approval::Approved if status == RunStatus::Failed => {
+            // What cannot be done is not recommended.
+            match plan(&behind(Trigger::Retry)) {
+                Err(refusal @ (Refusal::TooDeep { .. } | Refusal::TooManyRetries { .. })) => Err(refusal),
+                Ok(()) | Err(_) => Err(Refusal::AlreadyApproved { run: id, checkpoint: at.id.clone() }),
+            }
         }
-        Approval::Approved => Err(Refusal::NotFailed { run: run.run_id.clone(), status: run.status }),
+        Approval::Approved => Err(Refusal::NotFailed { run: id, status }),
     }
 }
 
@@ -283,7 +339,10 @@ pub fn branch_views(
 impl std::fmt::Display for Continuation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Approve { run, checkpoint, .. } => write!(f, "approves {checkpoint}, and {run} goes on"),
+            Self::Approve { run, checkpoint, also, .. } => {
+                write!(f, "approves {checkpoint}, and {run} goes on")?;
+                others(f, also)
+            }
             Self::Resume { run } => write!(f, "{run} goes on where it was interrupted"),
             Self::Again(again) => {
                 if let Some((checkpoint, _)) = &again.approve {
@@ -295,10 +354,15 @@ impl std::fmt::Display for Continuation {
                     Start::After(stage) | Start::Fork(stage) => {
                         write!(f, "starts a new run on branch {} behind {stage}", again.branch)
                     }
-                }
+                }?;
+                others(f, &again.also)
             }
         }
     }
+}
+
+fn others(f: &mut std::fmt::Formatter<'_>, also: &[(RunId, BranchName)]) -> std::fmt::Result {
+    also.iter().try_for_each(|(run, branch)| write!(f, "; {run} on branch {branch} goes on with it, too"))
 }
 
 fn nothing_ran(run: &RunId, branch: &BranchName) -> Refusal {

@@ -72,7 +72,8 @@ fn what_continuing_does_in_each_case() {
     for (case, answer) in [
         (case(pending, waits), "approves storyboard@1, and f-12 goes on"),
         (case(pending, waits).at("storyboard@1"), "approves storyboard@1, and f-12 goes on"),
-        (case(pending, waits).at("script@1"), "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint script@1 --force-retry (or restage retry f-12)"),
+        (case(pending, waits).at("script@1"), "17 script@1 is approved, and f-12 waits at storyboard@1 | that is what can be judged: restage approve f-12 storyboard"),
+        (case(STORY, "12 running script=succeeded@1 storyboard=succeeded@1 render=running").at("script@1"), "17 script@1 is approved, and f-12 is running | wait for it, or end it: restage cancel f-12"),
         (case(pending, waits).forced(), "17 f-12 is waiting, not failed | what it does: restage show f-12"),
         // What runs beside it does not matter.
         (case(pending, "12 running script=succeeded@1 storyboard=waiting@1 voice=running"), "approves storyboard@1, and f-12 goes on"),
@@ -80,7 +81,18 @@ fn what_continuing_does_in_each_case() {
         (case(STORY, "12 interrupted script=succeeded@1 storyboard=running"), "f-12 goes on where it was interrupted"),
         // An edit has taken the place of what was looked at.
         (case("script@1\n storyboard@1 pending\n storyboard@2 pending edits=storyboard@1", "12 waiting script=succeeded@1 storyboard=waiting@2").at("storyboard@1"),
-            "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+        // The run was sent back to before it.
+        (case("script@1\n storyboard@1 pending\n script@2 pending edits=script@1", "12 waiting script=waiting@2 storyboard=pending").at("storyboard@1"),
+            "17 storyboard@1 is pending, and f-12 waits at script@2 | that is what can be judged: restage approve f-12 script"),
+        (case("script@1\n storyboard@1 rejected", "12 running script=succeeded@1 storyboard=running").at("storyboard@1"),
+            "17 storyboard@1 was rejected, and nothing is built on it | it is made anew: restage show f-12"),
+        (case("script@1\n storyboard@1 rejected", "12 running script=succeeded@1 storyboard=running"), "10 f-12 is still running | wait for it, or end it: restage cancel f-12"),
+        // Insisting on a version does not take another one on.
+        (case(edited, failed).at("storyboard@1"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+        (case(edited, failed).at("storyboard@1").forced(),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         // Failed, and what it is built on is approved.
         (case(STORY, failed), "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint storyboard@1 --force-retry (or restage retry f-12)"),
         (case(STORY, failed).at("script@1"), "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint script@1 --force-retry (or restage retry f-12)"),
@@ -98,12 +110,15 @@ fn what_continuing_does_in_each_case() {
         (case(pending, "12 cancelled script=succeeded@1 storyboard=cancelled@1"), "approves storyboard@1, and starts a new run on branch main behind storyboard (continue of f-12)"),
         // Approved since, so that nobody waits for it any more.
         (case("script@1\n storyboard@1", "12 cancelled script=succeeded@1 storyboard=cancelled@1"), "starts a new run on branch main behind storyboard (continue of f-12)"),
-        (case("script@1 rejected", "12 cancelled script=cancelled@1"), "2 script@1 was rejected, and nothing is built on it | execute it again: restage retry f-12 --from script"),
+        (case("script@1 rejected", "12 cancelled script=cancelled@1"), "17 script@1 was rejected, and nothing is built on it | make it anew, with what was said: restage retry f-12"),
+        (case("script@1 rejected", "12 failed script=succeeded@1 x=failed").forced(), "starts a new run from what failed in f-12 (retry of f-12)"),
         (case("", "12 failed script=failed"), "2 there is no checkpoint on branch main to continue from | retry it: restage retry f-12"),
         (case("", "12 failed script=failed").forced(), "starts a new run from what failed in f-12 (retry of f-12)"),
         (case(STORY, failed).at("voice@1"), "3 the lineage of f-12 has no checkpoint voice@1 | there are: script@1, storyboard@1; the tree: restage checkpoints f-12"),
         // The newest run of the branch is what it is about.
         (case(STORY, "12 failed script=succeeded@1\n 13 running of=12 script=succeeded@1"), "10 f-13 is still running | wait for it, or end it: restage cancel f-13"),
+        // One that is queued waits for the one that is under way.
+        (case(pending, "12 waiting script=succeeded@1 storyboard=waiting@1\n 13 queued of=12 script=succeeded@1 storyboard=waiting@1"), "approves storyboard@1, and f-12 goes on"),
         // Branches.
         (case(STORY, failed).forked(forks, "draft"), "starts a new run on branch draft behind script (continue of f-12)"),
         (case(STORY, "12 running script=succeeded@1").forked(forks, "draft"), "starts a new run on branch draft behind script (continue of f-12)"),
@@ -115,6 +130,35 @@ fn what_continuing_does_in_each_case() {
     ] {
         assert_eq!(case.told(), answer, "{} / {}", case.runs, case.checkpoints);
     }
+}
+
+#[test]
+fn other_branches_that_go_on_with_it_are_told() {
+    let waits = "12 waiting script=waiting@1\n 13 waiting on=draft script=waiting@1\n 14 interrupted on=late script=waiting@1";
+    let one =
+        case("script@1 pending", waits).forked("main\n draft from script@1\n late from script@1", "main");
+    let told = "approves script@1, and f-12 goes on; f-13 on branch draft goes on with it, too; f-14 on branch late goes on with it, too";
+    assert_eq!(one.told(), told);
+    let one = case("script@1 pending", waits).forked("main\n draft from script@1\n new from script@1", "new");
+    assert_eq!(
+        one.told(),
+        "approves script@1, and starts a new run on branch new behind script; f-12 on branch main goes on with it, too; \
+         f-13 on branch draft goes on with it, too; f-14 on branch late goes on with it, too (continue of f-12)"
+    );
+}
+
+#[test]
+fn at_the_limit_no_retry_is_recommended() {
+    let failed = case(STORY, "12 failed script=succeeded@1 storyboard=succeeded@1 render=failed");
+    let often = || Refusal::TooManyRetries {
+        run: run_id(12),
+        checkpoint: CheckpointId::parse("storyboard@1").unwrap(),
+        count: 5,
+        max: 5,
+    };
+    assert_eq!(failed.ask(&mut |_| Err(often())), Err(often()));
+    let other = || Refusal::UnknownFlow { flow: "f".into(), known: Vec::new() };
+    assert!(matches!(failed.ask(&mut |_| Err(other())), Err(Refusal::AlreadyApproved { .. })));
 }
 
 #[test]
@@ -140,25 +184,28 @@ fn a_checkpoint_leads_to_a_branch() {
         "12 failed script=succeeded@1\n 13 failed on=draft storyboard=succeeded@1",
     );
     let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
-    let of = |run: usize, checkpoint: Option<&str>, force| {
+    let of = |run: usize, checkpoint: Option<&str>| {
         let id = checkpoint.map(|id| CheckpointId::parse(id).unwrap());
-        branch_of(&lineage, &runs[run], None, id.as_ref(), force).map(|branch| branch.to_string())
+        branch_of(&lineage, &runs[run], None, id.as_ref()).map(|branch| branch.to_string())
     };
-    assert_eq!(of(1, None, false).unwrap(), "draft");
-    assert_eq!(of(0, Some("storyboard@1"), false).unwrap(), "draft");
-    assert_eq!(of(0, Some("script@1"), false).unwrap(), "fresh");
-    assert_eq!(of(0, Some("script@1"), true).unwrap(), "main");
-    assert_eq!(of(0, Some("x@1"), true).unwrap_err().code(), 3);
+    assert_eq!(of(1, None).unwrap(), "draft");
+    assert_eq!(of(0, Some("storyboard@1")).unwrap(), "draft");
+    // Where several stand, that of the run; or whoever asks has to say.
+    assert_eq!(of(0, Some("script@1")).unwrap(), "main");
+    let several = of(1, Some("script@1")).unwrap_err();
+    assert_eq!(several.to_string(), "several branches stand at script@1: main, fresh");
+    assert_eq!(several.hint(), "name one: restage continue f-13 --checkpoint script@1 --branch main");
+    assert_eq!(of(0, Some("x@1")).unwrap_err().code(), 3);
 
     // The branch that is named, whatever the checkpoint.
     let script = CheckpointId::parse("script@1").unwrap();
     for (named, checkpoint) in [("draft", None), ("draft", Some(&script)), ("fresh", None), ("main", None)] {
         let branch = BranchName::trusted(named);
-        let found = branch_of(&lineage, &runs[0], Some(&branch), checkpoint, false).unwrap();
+        let found = branch_of(&lineage, &runs[0], Some(&branch), checkpoint).unwrap();
         assert_eq!(found, branch);
     }
     let nowhere = BranchName::trusted("nowhere");
-    let refused = branch_of(&lineage, &runs[0], Some(&nowhere), None, false).unwrap_err();
+    let refused = branch_of(&lineage, &runs[0], Some(&nowhere), None).unwrap_err();
     assert_eq!(refused.to_string(), "the lineage of f-12 has no branch nowhere");
     let retried = |run: usize, branch: &str| {
         run_of(&lineage, &runs[run], &BranchName::trusted(branch)).map(|run| run.to_string())

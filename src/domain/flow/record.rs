@@ -9,6 +9,9 @@ use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
+/// The end of the error of a retry that waited for the failure of another, which succeeded.
+pub const NOT_NEEDED: &str = "so this retry was not needed";
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub run_id: RunId,
@@ -35,12 +38,19 @@ pub struct RunRecord {
     pub deadline: Option<Timestamp>,
     pub branch: BranchName,
     pub created_at: Timestamp,
+    /// The command after it, where its end has one.
+    pub hook: Option<HookRecord>,
     /// Left out of lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageRecord>>,
-    /// The command after it, where its end has one. Left out of lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hook: Option<HookRecord>,
+}
+
+impl RunRecord {
+    /// It was cancelled because what it was to make good was good already.
+    pub fn was_not_needed(&self) -> bool {
+        self.status == RunStatus::Cancelled
+            && self.error.as_ref().is_some_and(|error| error.ends_with(NOT_NEEDED))
+    }
 }
 
 /// The command after a run: it is on record with the end of the run, and executed until its own end is, too.
@@ -172,9 +182,13 @@ pub struct Checkpoint {
     /// The user who made it by an edit; none where a stage did.
     pub created_by: Option<String>,
     pub edited_from: Option<CheckpointId>,
+    /// Who judged it and when: its approval says how.
     pub approved_by: Option<String>,
     pub approved_at: Option<Timestamp>,
     pub note: Option<String>,
+    /// Of a rejection: the stage to begin again with, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewind_to: Option<StageName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

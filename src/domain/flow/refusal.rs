@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
-use super::status::{RunStatus, StageStatus};
+use super::status::{Approval, RunStatus, StageStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    #[error("{run} is still {status}")]
+    #[error("{run} is {}", still(*status))]
     StillRuns { run: RunId, status: RunStatus },
     #[error("{holder} is under way on branch {branch} of the same lineage")]
     RetryLives { run: RunId, holder: RunId, branch: BranchName },
@@ -60,6 +60,28 @@ pub enum Refusal {
     Stale { run: RunId, checkpoint: CheckpointId },
     #[error("checkpoint already approved")]
     AlreadyApproved { run: RunId, checkpoint: CheckpointId },
+    /// It is approved, but its run has not failed; or it is pending, and its run has gone another way.
+    #[error("{checkpoint} is {approval}, and {run} {}", doing(*status, waits.as_ref()))]
+    Elsewhere {
+        run: RunId,
+        checkpoint: CheckpointId,
+        approval: Approval,
+        status: RunStatus,
+        waits: Option<CheckpointId>,
+    },
+    /// What was named is not what the branch stands on.
+    #[error("{by} ({approval}) stands in the place of {checkpoint} on branch {branch}")]
+    Replaced {
+        run: RunId,
+        checkpoint: CheckpointId,
+        by: CheckpointId,
+        approval: Approval,
+        branch: BranchName,
+    },
+    #[error("{checkpoint} is not what it was: {why}")]
+    Damaged { run: RunId, checkpoint: CheckpointId, why: String },
+    #[error("{checkpoint} was rejected, and nothing is built on it")]
+    Rejected { run: RunId, checkpoint: CheckpointId, status: RunStatus },
     #[error("{run} is {status}, not failed")]
     NotFailed { run: RunId, status: RunStatus },
     #[error("{stage} of {run} is {status}")]
@@ -68,10 +90,13 @@ pub enum Refusal {
     HolderLives { run: RunId, pid: i32 },
     #[error("{run} is not locked")]
     NotLocked { run: RunId },
-    #[error("{run} is reused by {}", join(by))]
+    #[error("{run} is built on by {}", join(by))]
     Reused { run: RunId, by: Vec<RunId> },
     #[error("the store: {0}")]
     Store(String),
+    /// It was asked for in time, and is done when it can be written down.
+    #[error("it is not on record yet: {0}")]
+    NotYet(String),
     #[error("the supervisor is ending")]
     Ending,
 }
@@ -84,7 +109,7 @@ impl Refusal {
             Self::RetryLives { .. } => 11,
             Self::Succeeded { .. } => 12,
             Self::NeverRan { .. } => 13,
-            Self::NoCheckpoint { .. } => 14,
+            Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
             Self::MissingKeys { .. } | Self::MissingInputs { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
             Self::UnknownRun { .. }
@@ -93,8 +118,12 @@ impl Refusal {
             | Self::UnknownCheckpoint { .. }
             | Self::UnknownBranch { .. } => 3,
             Self::Unusable { .. } | Self::BranchExists { .. } => 2,
-            Self::AlreadyApproved { .. } | Self::NotFailed { .. } | Self::NotWaiting { .. } => 17,
-            Self::Stale { .. } => 18,
+            Self::AlreadyApproved { .. }
+            | Self::Elsewhere { .. }
+            | Self::Rejected { .. }
+            | Self::NotFailed { .. }
+            | Self::NotWaiting { .. } => 17,
+            Self::Stale { .. } | Self::Replaced { .. } => 18,
             Self::Concurrent { .. }
             | Self::Ended { .. }
             | Self::WrongStage { .. }
@@ -102,13 +131,18 @@ impl Refusal {
             | Self::NotLocked { .. }
             | Self::Reused { .. }
             | Self::Store(_)
+            | Self::NotYet(_)
             | Self::Ending => 1,
         }
     }
 
     /// The way out.
+    #[expect(clippy::too_many_lines, reason = "a list: one way out for each refusal")]
     pub fn hint(&self) -> String {
         match self {
+            Self::StillRuns { run, status: RunStatus::Interrupted } => {
+                format!("go on with it: restage continue {run}; or end it for good: restage cancel {run}")
+            }
             Self::StillRuns { run, .. } | Self::Concurrent { other: run } => {
                 format!("wait for it, or end it: restage cancel {run}")
             }
@@ -170,10 +204,37 @@ impl Refusal {
                 format!("take another name; the tree: restage checkpoints {run}")
             }
             Self::Unusable { hint, .. } => hint.clone().unwrap_or_default(),
-            Self::Ended { run, .. } => format!("what it did: restage show {run}"),
             Self::Stale { run, checkpoint } => {
-                format!("look at it again: restage state {run} {}", checkpoint.stage)
+                format!("look at it again: restage state {run} {checkpoint}")
             }
+            Self::Elsewhere { run, waits: Some(at), .. } => {
+                format!("that is what can be judged: restage approve {run} {}", at.stage)
+            }
+            Self::Elsewhere { run, status, .. } if !status.is_final() => {
+                format!("wait for it, or end it: restage cancel {run}")
+            }
+            Self::Ended { run, .. } | Self::Elsewhere { run, .. } => {
+                format!("what it did: restage show {run}")
+            }
+            Self::Replaced { run, checkpoint, by, approval, .. } => {
+                let approve = match approval {
+                    Approval::Pending => format!("approve it: restage approve {run} {}; ", by.stage),
+                    Approval::Approved | Approval::Rejected => String::new(),
+                };
+                format!(
+                    "{approve}go on as it is now: restage retry {run}; or go another way from what you named: \
+                     restage fork {run} --at {checkpoint} --branch NAME"
+                )
+            }
+            Self::Damaged { run, checkpoint, .. } => format!(
+                "have it made anew: restage reject {run} {stage} --feedback TEXT; or give it again: \
+                 restage edit {run} {stage} --artifact NAME=FILE",
+                stage = checkpoint.stage
+            ),
+            Self::Rejected { run, status, .. } if status.is_final() => {
+                format!("make it anew, with what was said: restage retry {run}")
+            }
+            Self::Rejected { run, .. } => format!("it is made anew: restage show {run}"),
             Self::AlreadyApproved { run, checkpoint } => format!(
                 "to run again from here: restage continue {run} --checkpoint {checkpoint} --force-retry (or restage retry {run})"
             ),
@@ -187,6 +248,10 @@ impl Refusal {
             }
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
+            Self::NotYet(_) => {
+                "it is done as soon as there is room, unless the supervisor ends before; `restage runs` tells"
+                    .into()
+            }
             Self::Ending => "try again in a moment".into(),
         }
     }
@@ -194,6 +259,21 @@ impl Refusal {
 
 const fn them(keys: &[String]) -> &'static str {
     if keys.len() == 1 { "it" } else { "them" }
+}
+
+fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {
+    match waits {
+        Some(at) => format!("waits at {at}"),
+        None => format!("is {status}"),
+    }
+}
+
+fn still(status: RunStatus) -> String {
+    if status == RunStatus::Interrupted {
+        "interrupted, and has not ended".into()
+    } else {
+        format!("still {status}")
+    }
 }
 
 fn join<T: ToString>(list: &[T]) -> String {

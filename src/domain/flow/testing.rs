@@ -181,6 +181,7 @@ pub(crate) fn checkpoint(text: &str) -> Checkpoint {
         approved_by: None,
         approved_at: None,
         note: None,
+        rewind_to: None,
         id,
     }
 }

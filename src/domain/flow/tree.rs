@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{BranchName, CheckpointId, RunId};
+use super::ids::{BranchName, CheckpointId, RunId, StageName};
 use super::record::{Artifact, Branch, Checkpoint, RunRecord, StageRecord};
-use super::status::{Approval, StageStatus};
+use super::status::{Approval, RunStatus, StageStatus};
 use crate::domain::json::{Json, JsonMap};
 use crate::domain::time::Timestamp;
 
@@ -31,9 +31,10 @@ impl<'a> Lineage<'a> {
         self.branches.iter().find(|one| one.branch_name == *name)
     }
 
-    /// The newest run on a branch: what continuing there is about. None on one that was only just forked.
+    /// The newest run on a branch: what continuing there is about. One that is queued only waits for the one before it.
+    /// None on one that was only just forked.
     pub fn newest_run(&self, branch: &BranchName) -> Option<&'a RunRecord> {
-        self.runs.iter().filter(|run| run.branch == *branch).max_by_key(|run| run.run_number)
+        self.runs.iter().filter(|run| run.branch == *branch).max_by_key(|run| newest(run))
     }
 
     /// Where a branch stands: at what waits for a person, else at what was left there last, else where it was forked.
@@ -47,6 +48,39 @@ impl<'a> Lineage<'a> {
         })
     }
 
+    /// What a branch stands on that was only just forked, with what has been edited there since: where it left, and of
+    /// each other stage what there was by then on the way there.
+    pub fn forked(&self, name: &BranchName) -> Vec<&'a Checkpoint> {
+        let from = self.branch(name).and_then(|branch| branch.forked_from.as_ref());
+        let Some(at) = from.and_then(|id| self.checkpoint(id)) else { return Vec::new() };
+        let mut stands = self.stood_at(at);
+        for edit in self.checkpoints.iter().filter(|one| one.branch == *name) {
+            if let Some(from) = stands.iter_mut().find(|one| Some(&one.id) == edit.edited_from.as_ref()) {
+                *from = edit;
+            }
+        }
+        stands
+    }
+
+    /// What stood when a checkpoint was made, this one first.
+    pub fn stood_at(&self, at: &'a Checkpoint) -> Vec<&'a Checkpoint> {
+        let mut stood = vec![at];
+        while let Some(before) = stood.last().and_then(|one| self.checkpoint(one.parent.as_ref()?)) {
+            if stood.iter().any(|one| one.id.stage == before.id.stage) {
+                break;
+            }
+            stood.push(before);
+        }
+        // Of what is not drawn above it, the newest of then.
+        let earlier = self.checkpoints.iter().rev().skip_while(|one| one.id != at.id);
+        for one in earlier.filter(|one| one.branch == at.branch && one.approval != Approval::Rejected) {
+            if stood.iter().all(|other| other.id.stage != one.id.stage) {
+                stood.push(one);
+            }
+        }
+        stood
+    }
+
     /// The checkpoint that a row stands for: the one it names, or on an ended run the newest edit of that on the branch.
     pub fn current(&self, run: &RunRecord, row: &StageRecord) -> Option<&'a Checkpoint> {
         let mut current = self.checkpoint(&row.checkpoint.as_ref()?.id)?;
@@ -58,6 +92,11 @@ impl<'a> Lineage<'a> {
         }
         Some(current)
     }
+}
+
+/// By which the newest run of a branch is found.
+pub fn newest(run: &RunRecord) -> (bool, u64) {
+    (run.status != RunStatus::Queued, run.run_number)
 }
 
 /// The stages of a run that wait for a person, in order.
@@ -84,18 +123,20 @@ pub struct Row {
     pub edited_from: Option<CheckpointId>,
     pub approved_by: Option<String>,
     pub created_at: Timestamp,
+    /// Nobody will judge it any more: this one has come in its place.
+    pub replaced_by: Option<CheckpointId>,
 }
 
 /// A tree has as many levels as that, drawn; what forks deeper stays in the last column.
 const DRAWN: u32 = 24;
 
-/// Parents before children, the oldest first. An only child stands straight below its parent, so that a run is a column
-/// and only what goes its own way moves aside:
+/// Parents before children, the oldest first; an edit hangs on what was edited. An only child stands straight below its
+/// parent, so that a run is a column and only what goes its own way, or is another version, moves aside:
 ///
 /// ```text
 /// script@1
-/// ├─ storyboard@1
-/// │  render@1
+/// storyboard@1
+/// ├─ render@1
 /// └─ storyboard@2   (edited)
 ///    render@2
 /// ```
@@ -104,7 +145,8 @@ pub fn rows(lineage: &Lineage<'_>) -> Vec<Row> {
     let mut children: BTreeMap<Option<&CheckpointId>, Vec<&Checkpoint>> = BTreeMap::new();
     for one in lineage.checkpoints {
         // What hangs on something that is gone, or on itself, must still be seen.
-        let parent = one.parent.as_ref().filter(|parent| known.contains(parent) && **parent != one.id);
+        let parent = one.edited_from.as_ref().or(one.parent.as_ref());
+        let parent = parent.filter(|parent| known.contains(parent) && **parent != one.id);
         children.entry(parent).or_default().push(one);
     }
     let mut heads: BTreeMap<&CheckpointId, Vec<BranchName>> = BTreeMap::new();
@@ -113,6 +155,10 @@ pub fn rows(lineage: &Lineage<'_>) -> Vec<Row> {
             heads.entry(&head.id).or_default().push(branch.branch_name.clone());
         }
     }
+    let mut newest: BTreeMap<(&StageName, &BranchName), &CheckpointId> = BTreeMap::new();
+    for one in lineage.checkpoints {
+        newest.insert((&one.id.stage, &one.branch), &one.id);
+    }
     let mut rows = Vec::with_capacity(lineage.checkpoints.len());
     let roots = children.get(&None).map(Vec::as_slice).unwrap_or_default();
     // What is drawn before a checkpoint itself, and before what stands below it.
@@ -120,7 +166,9 @@ pub fn rows(lineage: &Lineage<'_>) -> Vec<Row> {
         roots.iter().rev().map(|root| (*root, 0, String::new(), String::new())).collect();
     while let Some((one, depth, prefix, below)) = open.pop() {
         let next = children.get(&Some(&one.id)).map(Vec::as_slice).unwrap_or_default();
-        let aside = next.len() > 1 && depth < DRAWN;
+        // Another version of the same must not look like what follows it.
+        let forks = next.len() > 1 || next.iter().any(|child| child.id.stage == one.id.stage);
+        let aside = forks && depth < DRAWN;
         for (place, child) in next.iter().enumerate().rev() {
             let (branch, trunk) = match (aside, place + 1 == next.len()) {
                 (false, _) => ("", ""),
@@ -130,6 +178,10 @@ pub fn rows(lineage: &Lineage<'_>) -> Vec<Row> {
             let depth = depth + u32::from(aside);
             open.push((child, depth, format!("{below}{branch}"), format!("{below}{trunk}")));
         }
+        let heads = heads.remove(&one.id).unwrap_or_default();
+        let newer = newest.get(&(&one.id.stage, &one.branch)).filter(|newer| ***newer != one.id);
+        // A branch that leaves here may still build on it.
+        let is_over = one.approval == Approval::Pending && heads.is_empty();
         rows.push(Row {
             prefix,
             depth,
@@ -137,12 +189,13 @@ pub fn rows(lineage: &Lineage<'_>) -> Vec<Row> {
             status: one.status,
             approval: one.approval,
             branch: one.branch.clone(),
-            heads: heads.remove(&one.id).unwrap_or_default(),
+            heads,
             run_id: one.run_id.clone(),
             who: one.created_by.clone(),
             edited_from: one.edited_from.clone(),
             approved_by: one.approved_by.clone(),
             created_at: one.created_at,
+            replaced_by: newer.filter(|_| is_over).map(|newer| CheckpointId::clone(newer)),
         });
     }
     rows

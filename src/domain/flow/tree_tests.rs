@@ -7,7 +7,8 @@ fn drawn(checkpoints: &str, branches: &str, runs: &str) -> String {
     let line = |row: Row| {
         let heads: Vec<String> = row.heads.iter().map(|head| format!(" [{head}]")).collect();
         let who = row.who.map(|who| format!(" by {who}")).unwrap_or_default();
-        format!("{}{} {}{who}{}\n", row.prefix, row.id, row.approval, heads.concat())
+        let replaced = row.replaced_by.map(|by| format!(" replaced by {by}")).unwrap_or_default();
+        format!("{}{} {}{who}{}{replaced}\n", row.prefix, row.id, row.approval, heads.concat())
     };
     rows(&lineage).into_iter().map(line).collect()
 }
@@ -30,11 +31,11 @@ fn a_run_is_a_column_and_what_goes_its_own_way_moves_aside() {
         drawn,
         "script@1 approved [fresh]\n\
          ├─ storyboard@1 rejected\n\
-         ├─ storyboard@2 approved\n\
-         │  ├─ render@1 approved\n\
-         │  └─ render@2 approved\n\
-         │     post@1 approved [draft]\n\
-         └─ storyboard@3 pending by ann\n\
+         └─ storyboard@2 approved\n   \
+            ├─ render@1 approved\n   \
+            ├─ storyboard@3 pending by ann\n   \
+            └─ render@2 approved\n      \
+               post@1 approved [draft]\n\
          lost@1 approved [main]\n"
     );
 }
@@ -47,6 +48,24 @@ fn what_waits_is_where_a_branch_stands() {
         "12 waiting script=succeeded@1 storyboard=waiting@1 voice=succeeded@1",
     );
     assert!(drawn.contains("storyboard@1 pending [main]"), "{drawn}");
+}
+
+#[test]
+fn what_nobody_will_judge_any_more_says_so() {
+    let drawn = drawn(
+        "script@1\n board@1 pending under=script@1\n board@2 pending under=script@1 edits=board@1\n \
+         board@3 pending under=script@1 edits=board@2\n board@4 pending on=draft under=script@1 edits=board@1",
+        "main\n draft from script@1\n old from board@2",
+        "12 waiting script=succeeded@1 board=waiting@3",
+    );
+    assert_eq!(
+        drawn,
+        "script@1 approved\n\
+         board@1 pending replaced by board@3\n\
+         ├─ board@2 pending by ann [old]\n\
+         │  └─ board@3 pending by ann [main]\n\
+         └─ board@4 pending by ann [draft]\n"
+    );
 }
 
 #[test]

@@ -282,3 +282,86 @@ fn attempts_of_one_run_come_and_go_at_once() {
     let place = place.without_dirs();
     assert_eq!(tree(&place.path(".restage/runs/video-12")), [] as [&str; 0]);
 }
+
+#[test]
+fn a_folder_that_was_left_as_it_was_made_is_the_next_ones() {
+    let place = Place::new();
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+    let mut before = key("render", 1);
+    place.prepare(&before);
+    for (number, state) in (2..).zip([&b"{}\n"[..], b"{}\n", b"{\"a\":1}\n", b"{}\n"]) {
+        let (was, at) = (inode(&place.dirs.path(&before)), place.dirs.path(&before));
+        place.dirs.leave(&before);
+        place.dirs.leave(&before);
+        let next = AttemptKey { run: RunId::trusted(format!("video-{number}")), ..key("next", number) };
+        place.dirs.prepare(&place.objects, &Given { state, ..given(&next) }).unwrap();
+        let path = place.dirs.path(&next);
+        assert_eq!((inode(&path), at.exists()), (was, false));
+        assert_eq!(tree(&path), ["artifacts/", "state.json"]);
+        assert_eq!(fs::read(path.join("state.json")).unwrap(), state);
+        before = next;
+    }
+    place.dirs.leave(&before);
+    place.dirs.rest();
+    let runs = place.dirs.root().to_owned();
+    let _place = place.without_dirs();
+    assert_eq!(tree(&runs.join("video-5")), [] as [&str; 0]);
+}
+
+#[test]
+fn a_folder_that_anybody_has_changed_is_nobody_elses() {
+    let place = Place::new();
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+    let outside = place.write("outside/precious", "x");
+    let change: [&dyn Fn(&Path); 8] = [
+        &|folder| fs::write(folder.join("output"), "a=1").unwrap(),
+        &|folder| fs::write(folder.join("artifacts/file"), "x").unwrap(),
+        &|folder| fs::create_dir(folder.join("artifacts/folder")).unwrap(),
+        &|folder| fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap(),
+        &|folder| fs::set_permissions(folder.join("artifacts"), fs::Permissions::from_mode(0o500)).unwrap(),
+        &|folder| fs::hard_link(folder.join("state.json"), place.path("outside/state.json")).unwrap(),
+        &|folder| {
+            fs::remove_file(folder.join("state.json")).unwrap();
+            symlink(&outside, folder.join("state.json")).unwrap();
+        },
+        &|folder| {
+            fs::remove_dir(folder.join("artifacts")).unwrap();
+            symlink(place.path("outside"), folder.join("artifacts")).unwrap();
+        },
+    ];
+    for (number, change) in (1..).zip(change) {
+        let (first, second) = (key("first", number), key("second", number));
+        let folder = place.prepare(&first);
+        let was = inode(&folder);
+        change(&folder);
+        // Kept in use, so that its number is not given to another one.
+        let _held = File::open(&folder).unwrap();
+        place.dirs.leave(&first);
+        let folder = place.prepare(&second);
+        assert_ne!(inode(&folder), was, "{number}");
+        assert_eq!(tree(&folder), ["artifacts/", "state.json"], "{number}");
+        place.dirs.remove(&second).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "x");
+}
+
+#[test]
+fn a_spare_that_is_gone_or_does_not_fit_is_no_loss() {
+    let place = Place::new();
+    let (first, second, third) = (key("first", 1), key("second", 1), key("third", 1));
+    place.prepare(&first);
+    place.dirs.leave(&first);
+    place.dirs.remove(&first).unwrap();
+    let folder = place.prepare(&second);
+    assert_eq!(tree(&folder), ["artifacts/", "state.json"]);
+    // Of a supervisor that died.
+    place.write(".restage/runs/video-12/third_1/artifacts/old", "x");
+    place.dirs.leave(&second);
+    let folder = place.prepare(&third);
+    assert_eq!(tree(&folder), ["artifacts/", "state.json"]);
+    let place = place.without_dirs();
+    assert_eq!(
+        tree(&place.path(".restage/runs/video-12")),
+        ["third_1/", "third_1/artifacts/", "third_1/state.json"]
+    );
+}

@@ -1,12 +1,15 @@
 //! What people and programs ask, and how each is answered.
 
-use super::Engine;
 use super::load::store;
-use crate::domain::flow::ask::{FlowReply, FlowRequest};
-use crate::domain::flow::ids::RunId;
+use super::{Active, Engine};
+use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest};
+use crate::domain::flow::change::{Change, What};
+use crate::domain::flow::ids::{RunId, parse_guest};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
 use crate::flow::handle::FlowAsk;
+use crate::ports::store::StoredRun;
+use crate::supervisor::guest::GuestOrder;
 
 impl Engine {
     /// What it leads to is on record before it is answered.
@@ -17,8 +20,12 @@ impl Engine {
             return;
         }
         let FlowAsk { request, answer } = ask;
+        if sets_going(&request) {
+            self.go_on();
+        }
         // What came before it counts.
         self.flush();
+        self.refused = None;
         let mut reply = match &self.blocked {
             // It would be judged by what is not on record.
             Some(why) if is_a_judgement(&request) => Err(Refusal::Store(why.clone())),
@@ -26,7 +33,10 @@ impl Engine {
         };
         self.flush();
         if let (Ok(FlowReply::Run { .. } | FlowReply::Done), Some(why)) = (&reply, &self.blocked) {
-            reply = Err(Refusal::Store(why.clone()));
+            reply = Err(Refusal::NotYet(why.clone()));
+        }
+        if let Some(refused) = self.refused.take() {
+            reply = Err(refused);
         }
         // Whoever asked may have gone; what was asked for is done all the same.
         answer.send(reply).ok();
@@ -43,6 +53,7 @@ impl Engine {
             FlowRequest::Unlock { run } => self.unlock(&run),
             FlowRequest::Approve(wish) => self.approve(wish),
             FlowRequest::Reject(wish) => self.reject(&wish),
+            FlowRequest::Continue(wish) if self.goes_on(&wish) => self.follow_resumed(&wish),
             FlowRequest::Continue(wish) => self.proceed(wish),
             FlowRequest::Edit(wish) => self.edit(wish),
             FlowRequest::Fork(wish) => self.fork(wish),
@@ -66,15 +77,61 @@ impl Engine {
             if status.is_final() {
                 return Err(Refusal::Ended { run: id.clone(), status });
             }
-            let active = self.load(id, &[])?;
-            self.active.insert(id.clone(), active);
+            match self.load(id, &[]) {
+                Ok(active) => drop(self.active.insert(id.clone(), active)),
+                Err(Refusal::Unusable { .. }) => {
+                    return self.give_up(&stored, RunStatus::Cancelled, "cancelled".into());
+                }
+                Err(refusal) => return Err(refusal),
+            }
         }
         let at = self.moment();
         self.step(id, |run| run.cancel(at));
         Ok(FlowReply::Done)
     }
 
-    /// Every run under way here has a living holder: us. One whose holder is dead goes on by itself, unless it cannot.
+    /// Ends a run that cannot be gone on with, and with it what lives of it. What it has done may be reused.
+    fn give_up(
+        &mut self,
+        stored: &StoredRun,
+        status: RunStatus,
+        error: String,
+    ) -> Result<FlowReply, Refusal> {
+        let (run, started_at) = (&stored.record.run_id, stored.record.started_at);
+        let epoch = self.store.take_over(run, &self.holder).map_err(|error| store(&error))?;
+        let now = self.clock.now().wall;
+        let took = started_at.map(|started| now.duration_since(started).as_secs_f64().max(0.0));
+        let (error, ended_at) = (Some(error), Some(now));
+        let what = What::Run { status, error, started_at, ended_at, duration_seconds: took };
+        let change = Change { run: run.clone(), epoch, what };
+        self.store.commit(&[change]).map_err(|error| store(&error))?;
+        self.unresumed.remove(run);
+        let inventory = self.inventory.iter_mut().flat_map(|inventory| inventory.keys());
+        let names = inventory.filter(|name| parse_guest(name).is_some_and(|(of, ..)| of == *run));
+        for name in names.cloned().collect::<Vec<_>>() {
+            // The supervisor is gone only at the end.
+            self.guests.send(GuestOrder::Forget { name }).ok();
+        }
+        Ok(FlowReply::Done)
+    }
+
+    /// What is wished for has come to pass already: it lay unfinished, and goes on because there is a supervisor again.
+    fn goes_on(&self, wish: &ContinueWish) -> bool {
+        let under_way = |active: &Active| matches!(active.run.status, RunStatus::Queued | RunStatus::Running);
+        wish.checkpoint.is_none()
+            && !wish.force_retry
+            && self.resumed.contains(&wish.run)
+            && self.active.get(&wish.run).is_some_and(under_way)
+    }
+
+    fn follow_resumed(&mut self, wish: &ContinueWish) -> Result<FlowReply, Refusal> {
+        if wish.approve_all {
+            self.ask_nobody(&wish.run, &wish.who)?;
+        }
+        Ok(FlowReply::Run { run: wish.run.clone(), existing: true })
+    }
+
+    /// Every run under way here has a living holder: us. One whose holder is dead lies until somebody goes on with it.
     fn unlock(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
         let stored = self.stored(id)?;
         let (root, branch) = (stored.record.root_run_id.clone(), stored.record.branch.clone());
@@ -84,12 +141,26 @@ impl Engine {
             let pid = i32::try_from(std::process::id()).unwrap_or(0);
             return Err(Refusal::HolderLives { run: held.run, pid });
         }
-        let active = self.load(&held.run, &[])?;
-        self.active.insert(held.run.clone(), active);
+        if self.stored(&held.run)?.record.status == RunStatus::Waiting {
+            return Err(Refusal::Unusable {
+                message: format!("{} waits for somebody, and nothing of it is stuck", held.run),
+                hint: Some(format!(
+                    "judge what it shows: restage show {0}; or end it: restage cancel {0}",
+                    held.run
+                )),
+            });
+        }
+        match self.load(&held.run, &[]) {
+            Ok(active) => drop(self.active.insert(held.run.clone(), active)),
+            Err(Refusal::Unusable { message, .. }) => {
+                let stored = self.stored(&held.run)?;
+                let why = format!("its supervisor died, and nobody could {message}");
+                return self.give_up(&stored, RunStatus::Failed, why);
+            }
+            Err(refusal) => return Err(refusal),
+        }
         let at = self.moment();
-        self.step(&held.run, |run| {
-            if run.status == RunStatus::Running { run.interrupt(at) } else { run.cancel(at) }
-        });
+        self.step(&held.run, |run| run.interrupt(at));
         Ok(FlowReply::Done)
     }
 }
@@ -108,12 +179,34 @@ const fn is_a_look(request: &FlowRequest) -> bool {
         | FlowRequest::Retry(_)
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Approve(_)
         | FlowRequest::Reject(_)
         | FlowRequest::Continue(_)
         | FlowRequest::Edit(_)
+        | FlowRequest::Fork(_) => false,
+    }
+}
+
+/// Something is executed because of it.
+const fn sets_going(request: &FlowRequest) -> bool {
+    match request {
+        FlowRequest::Retry(wish) => !wish.dry_run,
+        FlowRequest::Run(_) | FlowRequest::Approve(_) | FlowRequest::Reject(_) | FlowRequest::Continue(_) => {
+            true
+        }
+        FlowRequest::Cancel { .. }
+        | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
+        | FlowRequest::Edit(_)
         | FlowRequest::Fork(_)
-        | FlowRequest::Delete { .. } => false,
+        | FlowRequest::Show { .. }
+        | FlowRequest::Glance { .. }
+        | FlowRequest::Runs(_)
+        | FlowRequest::Links { .. }
+        | FlowRequest::Checkpoints { .. }
+        | FlowRequest::Can { .. }
+        | FlowRequest::Gc { .. } => false,
     }
 }
 

@@ -296,9 +296,7 @@ impl Engine {
                 self.note(&id, unit.stage, noted);
             }
             Err(Trouble::Stage(why)) => {
-                if let Some(key) = self.key(&id, unit, end.attempt) {
-                    self.dirs.leave_inputs(&key);
-                }
+                self.leave_inputs(&id, unit, end.attempt);
                 self.step(&id, |run| run.settled(unit, &end, Err(why), at));
             }
             Err(Trouble::Later(why)) => {
@@ -321,6 +319,15 @@ impl Engine {
             active.noted.insert(index, recipe.hash.clone());
             let stage = active.run.stage(index).name.clone();
             pending.turn.changes.push(What::Recipe { stage, recipe });
+        }
+    }
+
+    /// The next attempt looks at what this one made, not at its copies of what it was given.
+    pub(super) fn leave_inputs(&self, id: &RunId, unit: UnitKey, attempt: u32) {
+        let had_inputs =
+            self.active.get(id).is_some_and(|active| !active.run.artifacts_of(unit.stage).is_empty());
+        if let Some(key) = self.key(id, unit, attempt).filter(|_| had_inputs) {
+            self.dirs.leave_inputs(&key);
         }
     }
 

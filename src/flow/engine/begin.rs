@@ -11,7 +11,6 @@ use crate::domain::flow::graph::Graph;
 use crate::domain::flow::hashes;
 use crate::domain::flow::ids::{BranchName, RunId, StageName};
 use crate::domain::flow::inputs;
-use crate::domain::flow::news::News;
 use crate::domain::flow::record::{RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
@@ -174,12 +173,7 @@ impl Engine {
             return;
         }
         if is_retry && let Some(by) = self.succeeded_meanwhile(id) {
-            self.step(id, |run| run.cancel(at));
-            self.tell(News::Held {
-                run: id.clone(),
-                why: format!("{by} succeeded; it is not needed any more"),
-            });
-            return;
+            return self.step(id, |run| run.not_needed(&by, at));
         }
         self.hold(id);
         self.step(id, |run| run.begin(at));

@@ -30,8 +30,12 @@ impl Engine {
         let named = self.named()?;
         let gone = self.store.delete(runs, cascade).map_err(|error| match error {
             StoreError::Reused { run, by } => Refusal::Reused { run, by },
+            // One that builds on them is under way.
+            StoreError::Broken { cause, .. } => Refusal::Unusable {
+                message: cause,
+                hint: Some("what builds on a run: restage lineage RUN".into()),
+            },
             StoreError::Later { .. }
-            | StoreError::Broken { .. }
             | StoreError::Fenced { .. }
             | StoreError::Ended { .. }
             | StoreError::Held { .. }

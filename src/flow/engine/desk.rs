@@ -8,19 +8,20 @@ use std::sync::Arc;
 
 use super::begin::beside_others;
 use super::load::{store, unusable};
-use super::retry::Wanted;
+use super::retry::{Wanted, reference};
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
 use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::graph::Graph;
-use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::plan::{self, Facts, Left, Oracle, Wish};
+use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
+use crate::domain::flow::plan::{self, Facts, Left, Oracle, Start, Wish};
 use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Branch, Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::sent_back::{self, SentBack};
 use crate::domain::flow::spec::{EnvValue, FlowSpec};
 use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
-use crate::domain::flow::tree::Lineage;
+use crate::domain::flow::tree::{Lineage, newest};
 use crate::domain::flow::{hashes, inputs};
 use crate::domain::json::JsonMap;
 use crate::flow::objects::Objects;
@@ -69,6 +70,7 @@ pub(super) struct Prepared {
     pub(super) graph: Graph,
     pub(super) inputs: JsonMap,
     pub(super) left: Vec<Left>,
+    pub(super) sent_back: Vec<SentBack>,
     pub(super) plan: Plan,
     /// Running, or queued where it waits for another.
     pub(super) status: RunStatus,
@@ -129,14 +131,14 @@ impl<'a> Desk<'a> {
         let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
         let mut runs = self.store.runs(&filter).map_err(failed)?;
         let mut seen = BTreeSet::new();
-        let newest: Vec<RunId> = {
+        let shown: Vec<RunId> = {
             let mut sorted: Vec<&RunRecord> = runs.iter().collect();
-            sorted.sort_by_key(|run| std::cmp::Reverse(run.run_number));
-            let newest = sorted.into_iter().filter(|run| seen.insert(run.branch.clone()));
-            newest.map(|run| run.run_id.clone()).collect()
+            sorted.sort_by_key(|run| std::cmp::Reverse(newest(run)));
+            let first = sorted.into_iter().filter(|run| seen.insert(run.branch.clone()));
+            first.map(|run| run.run_id.clone()).collect()
         };
         for run in &mut runs {
-            if newest.contains(&run.run_id) || run.run_id == of.run_id {
+            if shown.contains(&run.run_id) || run.run_id == of.run_id {
                 *run = self.now(&run.run_id)?;
             }
         }
@@ -162,7 +164,19 @@ impl<'a> Desk<'a> {
         }
         let inputs = inputs::of_retry(&flow, &parent.run_id, &parent.inputs, &again.set)?;
         let root = parent.root_run_id.clone();
-        let left = self.left(&parent, &graph, &again.instead)?;
+        let (all, _) = self.store.checkpoints(&root).map_err(|error| store(&error))?;
+        let lineage = Lineage { checkpoints: &all, branches: &[], runs: &[] };
+        let forks = matches!(again.start, Start::Fork(_));
+        let at = again.instead.first().filter(|_| forks).and_then(|id| lineage.checkpoint(id));
+        if let Some(at) = at {
+            stand_at(&mut parent, &lineage, at);
+        }
+        // Where somebody goes on behind a checkpoint, nothing is begun anew.
+        let sent_back = match again.start {
+            Start::FirstFailure | Start::At(_) | Start::Rejected(_) => sent_back::of(&lineage, &parent),
+            Start::After(_) | Start::Fork(_) => Vec::new(),
+        };
+        let left = self.left(&parent, &graph, &again.instead, &all);
         let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
         let lineage = self.store.runs(&filter).map_err(|error| store(&error))?;
         let held = self.store.lock(&root, &parent.branch).map_err(|error| store(&error))?;
@@ -173,6 +187,7 @@ impl<'a> Desk<'a> {
             parent: &parent,
             inputs: &inputs,
             left: &left,
+            sent_back: &sent_back,
             lineage: &lineage,
             holder: holder.as_ref().filter(|_| !again.queue),
         };
@@ -183,6 +198,7 @@ impl<'a> Desk<'a> {
             objects: self.objects,
             store: &mut *self.store,
             root: &root,
+            branch: &parent.branch,
             folder: self.root,
             parent: &parent,
             lineage: &lineage,
@@ -195,7 +211,7 @@ impl<'a> Desk<'a> {
             Some(_) => RunStatus::Queued,
             None => beside_others(self.active, &flow)?,
         };
-        Ok(Prepared { status, plan, left, inputs, graph, flow, parent })
+        Ok(Prepared { parent, flow, graph, inputs, left, sent_back, plan, status })
     }
 
     /// What the parent left of each of today's stages: what its row names, or the newest edit of that.
@@ -204,10 +220,10 @@ impl<'a> Desk<'a> {
         parent: &RunRecord,
         graph: &Graph,
         instead: &[CheckpointId],
-    ) -> Result<Vec<Left>, Refusal> {
+        all: &[Checkpoint],
+    ) -> Vec<Left> {
         let root = &parent.root_run_id;
-        let (all, _) = self.store.checkpoints(root).map_err(|error| store(&error))?;
-        let (all, damaged): (Vec<_>, Vec<_>) = all.into_iter().partition(is_whole);
+        let (all, damaged): (Vec<_>, Vec<_>) = all.iter().cloned().partition(is_whole);
         let by_id: BTreeMap<&CheckpointId, &Checkpoint> = all.iter().map(|one| (&one.id, one)).collect();
         let mut edits: BTreeMap<&CheckpointId, &Checkpoint> = BTreeMap::new();
         for one in all.iter().filter(|one| one.branch == parent.branch) {
@@ -219,7 +235,8 @@ impl<'a> Desk<'a> {
         for row in parent.stages.iter().flatten() {
             let Some(place) = graph.index(&row.name) else { continue };
             let named = row.checkpoint.as_ref().map(|checkpoint| &checkpoint.id);
-            let named = instead.iter().find(|id| id.stage == row.name).or(named);
+            let exact = instead.iter().find(|id| id.stage == row.name);
+            let named = exact.or(named);
             left[place] = match named {
                 None => match &row.outputs {
                     Some(outputs) if row.status.is_good() => {
@@ -229,7 +246,7 @@ impl<'a> Desk<'a> {
                 },
                 Some(id) => {
                     let mut newest = id;
-                    while let Some(edit) = edits.get(newest) {
+                    while let Some(edit) = edits.get(newest).filter(|_| exact.is_none()) {
                         newest = &edit.id;
                     }
                     match by_id.get(newest) {
@@ -248,7 +265,7 @@ impl<'a> Desk<'a> {
                 }
             };
         }
-        Ok(left)
+        left
     }
 
     fn why_unreadable(&mut self, root: &RunId, id: &CheckpointId) -> String {
@@ -302,6 +319,22 @@ fn is_whole(checkpoint: &Checkpoint) -> bool {
     hashes::checkpoint(&checkpoint.outputs, &checkpoint.artifacts) == checkpoint.hash
 }
 
+/// A branch leaves a run where that stood when the checkpoint was made, however it may have gone on since.
+fn stand_at(parent: &mut RunRecord, lineage: &Lineage<'_>, at: &Checkpoint) {
+    let Some(at) = lineage.checkpoint(&at.id) else { return };
+    for (place, one) in lineage.stood_at(at).into_iter().enumerate() {
+        let row = parent.stages.iter_mut().flatten().find(|row| row.name == one.id.stage);
+        let Some(row) = row else { continue };
+        // What came to be since then is no longer of this branch; of what was there already, the run knows best.
+        let is_known = |seen: &CheckpointId| seen.version <= one.id.version;
+        if place > 0 && row.checkpoint.as_ref().is_some_and(|seen| is_known(&seen.id)) {
+            continue;
+        }
+        row.status = one.status;
+        row.checkpoint = Some(reference(one));
+    }
+}
+
 /// The newest version before one that cannot be read.
 fn previous(all: &[Checkpoint], id: &CheckpointId) -> Option<Checkpoint> {
     let earlier = all.iter().filter(|one| one.id.stage == id.stage && one.id.version < id.version);
@@ -315,6 +348,7 @@ struct Sight<'a> {
     objects: &'a Objects,
     store: &'a mut dyn Store,
     root: &'a RunId,
+    branch: &'a BranchName,
     /// Of the config.
     folder: &'a Path,
     parent: &'a RunRecord,
@@ -377,7 +411,7 @@ impl Oracle for Sight<'_> {
     }
 
     fn retries(&mut self, checkpoint: &CheckpointId) -> Vec<RunId> {
-        self.store.retries_of(self.root, checkpoint).unwrap_or_else(|error| {
+        self.store.retries_of(self.root, self.branch, checkpoint).unwrap_or_else(|error| {
             tracing::warn!(%checkpoint, %error, "count the retries of a checkpoint");
             Vec::new()
         })
@@ -392,7 +426,7 @@ impl Oracle for Sight<'_> {
 }
 
 impl Engine {
-    fn desk(&mut self) -> Desk<'_> {
+    pub(super) fn desk(&mut self) -> Desk<'_> {
         Desk {
             store: self.store.as_mut(),
             objects: &self.objects,

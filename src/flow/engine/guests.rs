@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::{Claims, Engine};
+use super::{Claims, Engine, Left};
 use crate::domain::flow::ids::{RunId, parse_guest};
 use crate::domain::flow::news::News;
 use crate::domain::flow::run::{AttemptEnd, UnitKey, UnitPhase};
@@ -35,7 +35,8 @@ impl Engine {
                         tracing::info!(%name, wanted = live.attempt, %attempt, "a log of that number was there");
                     }
                 }
-                self.publish(&run, &[unit.stage], Vec::new(), false);
+                // Nothing of the run as a whole has changed by that.
+                self.publish_stage(&run, unit.stage);
             }
             GuestEvent::Ended(end) => self.on_guest_ended(*end),
             GuestEvent::Waiting { name, reason } => {
@@ -75,6 +76,10 @@ impl Engine {
             if parse_guest(&end.name).is_some_and(|(run, ..)| self.hook_ended(&run, &end)) {
                 return;
             }
+            if self.lying.is_some() {
+                // Whoever goes on with its run wants to know.
+                return;
+            }
             // Of a run that is over: nobody waits for it.
             self.guests.send(GuestOrder::Forget { name: end.name }).ok();
             return;
@@ -99,7 +104,7 @@ impl Engine {
         let log = end.log.or_else(|| live.log.clone());
         let good = end.outcome.verdict == Verdict::Completed;
         let attempt = live.attempt;
-        let cost = if good { None } else { self.close_failed(&run, unit, attempt) };
+        let cost = if good { None } else { self.cost_of(&run, unit, attempt) };
         let end = AttemptEnd {
             attempt,
             last_line: log.as_deref().filter(|_| !good).and_then(last_line),
@@ -112,6 +117,7 @@ impl Engine {
             log: log.map(|log| log.display().to_string()),
             blameless,
         };
+        let attempt = end.attempt;
         let awaited =
             self.active.get(&run).and_then(|active| active.run.unit(unit)).is_some_and(|unit| {
                 unit.attempt == end.attempt && matches!(unit.phase, UnitPhase::Live { .. })
@@ -122,6 +128,7 @@ impl Engine {
             && active.live.get(&unit).is_some_and(|live| live.ordered)
         {
             active.live.remove(&unit);
+            self.leave_inputs(&run, unit, attempt);
             if !awaited {
                 // The run was sent back over it; nothing more is to come of it.
                 self.forget(&run, unit);
@@ -129,11 +136,10 @@ impl Engine {
         }
     }
 
-    /// What it was given is of no use any more; what it says it has cost counts all the same.
-    fn close_failed(&mut self, run: &RunId, unit: UnitKey, attempt: u32) -> Option<f64> {
+    /// What one that did not end well says it has cost counts all the same.
+    fn cost_of(&self, run: &RunId, unit: UnitKey, attempt: u32) -> Option<f64> {
         let spec = &self.active.get(run)?.run.spec.stages[unit.stage];
         let key = AttemptKey { run: run.clone(), stage: spec.name.clone(), item: unit.item, attempt };
-        self.dirs.leave_inputs(&key);
         settle::cost(&self.dirs, &key, spec)
     }
 
@@ -148,9 +154,19 @@ impl Engine {
             }
         }
         self.inventory = Some(inventory);
-        self.resume_unfinished(claims);
+        match self.left {
+            Left::GoesOn => self.resume_unfinished(claims),
+            Left::Stays => self.lying = Some(claims),
+        }
         for ask in std::mem::take(&mut self.early) {
             self.on_ask(ask);
+        }
+    }
+
+    /// Somebody sets something going: from here on nothing lies.
+    pub(super) fn go_on(&mut self) {
+        if let Some(claims) = self.lying.take() {
+            self.resume_unfinished(claims);
         }
     }
 

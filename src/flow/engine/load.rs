@@ -29,6 +29,9 @@ impl Engine {
                 let status = active.run.status;
                 self.unresumed.remove(id);
                 self.active.insert(id.clone(), active);
+                if status != RunStatus::Waiting {
+                    self.resumed.insert(id.clone());
+                }
                 match status {
                     RunStatus::Running => {
                         self.hold(id);
@@ -42,6 +45,7 @@ impl Engine {
                     | RunStatus::Cancelled
                     | RunStatus::Interrupted => {}
                 }
+                self.hear_approvals(id);
             }
             Err(Refusal::Store(why)) => {
                 if self.unresumed.insert(id.clone(), claims.to_vec()).is_none() {

@@ -24,7 +24,7 @@ mod tests;
 mod turns;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -39,6 +39,7 @@ use super::recipe::{Recipe, Recipes};
 use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::ids::{FlowName, Hash, RunId};
 use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{AttemptEnd, Index, Made, Moment, Run, UnitKey};
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::ids::RunnerName;
@@ -97,6 +98,15 @@ pub struct Place {
     pub data_dir: PathBuf,
 }
 
+/// What becomes of runs that lay unfinished when an engine begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// They go on.
+    GoesOn,
+    /// They stay as they are on record, until somebody sets something going.
+    Stays,
+}
+
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub store: Box<dyn Store>,
@@ -108,6 +118,7 @@ pub struct Parts {
     pub holder: String,
     /// For workers to answer on.
     pub own: mpsc::Sender<Input>,
+    pub left: Left,
 }
 
 pub struct Engine {
@@ -143,8 +154,15 @@ pub struct Engine {
     blocked: Option<String>,
     /// What was told of that.
     told_blocked: Option<String>,
+    /// The records contradict what was asked for last.
+    refused: Option<Refusal>,
     /// Something was written since the store has tidied up.
     untidy: bool,
+    left: Left,
+    /// What lay unfinished stays as it is: the processes of all runs.
+    lying: Option<Claims>,
+    /// Runs that lay unfinished and go on because there is a supervisor again.
+    resumed: BTreeSet<RunId>,
     /// Runs that lay unfinished and cannot be gone on with for now, each with its processes.
     unresumed: Claims,
     /// The processes of all runs, while the store does not say which of these lay unfinished.
@@ -225,7 +243,7 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     pub fn new(parts: Parts) -> Self {
-        let Parts { clock, store, place, flows, guests, handle, holder, own } = parts;
+        let Parts { clock, store, place, flows, guests, handle, holder, own, left } = parts;
         let runs_dir = place.data_dir.join("runs");
         let random = clock.now().mono.as_nanos() | 1;
         Self {
@@ -250,7 +268,11 @@ impl Engine {
             early: Vec::new(),
             blocked: None,
             told_blocked: None,
+            refused: None,
             untidy: true,
+            left,
+            lying: None,
+            resumed: BTreeSet::new(),
             unresumed: Claims::new(),
             unlooked: None,
             kept: None,

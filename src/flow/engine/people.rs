@@ -12,10 +12,10 @@ use crate::domain::flow::ids::{CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::may;
 use crate::domain::flow::plan::Start;
 use crate::domain::flow::proceed::{self, Continuation, From};
-use crate::domain::flow::record::{Branch, RunRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, RunRecord};
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::run::Run;
-use crate::domain::flow::status::Approval;
+use crate::domain::flow::run::{Run, Stage};
+use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
 use crate::domain::flow::tree::waiting;
 use crate::ports::store::Adopter;
 
@@ -43,6 +43,7 @@ impl Engine {
         let (judged, to) = may::may_reject(&whole.lineage(), &graph, &record, wish)?;
         let (who, note) = (wish.who.clone(), Some(wish.feedback.clone()));
         let judgement = self.judgement(judged.checkpoint, judged.hash, Approval::Rejected, who, note);
+        let judgement = Judgement { rewind_to: Some(to.clone()).filter(|to| *to != wish.stage), ..judgement };
         let waiters = self.waiters(&whole, &record, &judgement.checkpoint)?;
         if waiters.is_empty() {
             self.judge_at_rest(&record, &judgement)?;
@@ -54,10 +55,14 @@ impl Engine {
         }
         for id in waiters {
             let (at, judgement) = (self.moment(), judgement.take());
-            self.hold(&id);
-            self.step(&id, |run| match (run.find(&wish.stage), run.find(&to)) {
-                (Some(stage), Some(to)) => run.reject(stage, to, judgement, &wish.feedback, at),
-                (Some(_) | None, _) => crate::domain::flow::run::Turn::default(),
+            self.hold_going(&id);
+            self.step(&id, |run| match run.find(&wish.stage) {
+                // One on another branch may be of an earlier config, which did not have the other stage.
+                Some(stage) => {
+                    let to = run.find(&to).unwrap_or(stage);
+                    run.reject(stage, to, judgement, &wish.feedback, at)
+                }
+                None => crate::domain::flow::run::Turn::default(),
             });
         }
         if wish.approve_all && !record.status.is_final() {
@@ -75,12 +80,25 @@ impl Engine {
         note: Option<String>,
     ) -> Judgement {
         let at = self.clock.now().wall;
-        Judgement { checkpoint, hash, from: Approval::Pending, to, who, at, note }
+        Judgement { checkpoint, hash, from: Approval::Pending, to, who, at, note, rewind_to: None }
+    }
+
+    /// A new run is made from what is on record.
+    pub(super) fn write_now(&mut self) -> Result<(), Refusal> {
+        self.flush();
+        self.blocked.as_ref().map_or(Ok(()), |why| Err(Refusal::NotYet(why.clone())))
     }
 
     /// Approves it, and every run that waits for it goes on.
-    fn take_on_checkpoint(&mut self, record: &RunRecord, judgement: Judgement) -> Result<(), Refusal> {
+    pub(super) fn take_on_checkpoint(
+        &mut self,
+        record: &RunRecord,
+        judgement: Judgement,
+    ) -> Result<(), Refusal> {
         let whole = self.whole(record)?;
+        if let Some(checkpoint) = whole.lineage().checkpoint(&judgement.checkpoint) {
+            self.is_whole(record, checkpoint)?;
+        }
         let waiters = self.waiters(&whole, record, &judgement.checkpoint)?;
         if waiters.is_empty() {
             return self.judge_at_rest(record, &judgement);
@@ -92,13 +110,23 @@ impl Engine {
         let mut judgement = Some(judgement);
         for id in waiters {
             let (at, judgement) = (self.moment(), judgement.take());
-            self.hold(&id);
+            self.hold_going(&id);
             self.step(&id, |run| match run.find(&stage) {
                 Some(index) => run.approve(index, judgement, at),
                 None => crate::domain::flow::run::Turn::default(),
             });
         }
         Ok(())
+    }
+
+    /// What is approved are these bytes, and they have to be there.
+    fn is_whole(&self, record: &RunRecord, checkpoint: &Checkpoint) -> Result<(), Refusal> {
+        let looked = checkpoint.artifacts.iter().try_for_each(|artifact| self.objects.verify(artifact));
+        looked.map_err(|error| Refusal::Damaged {
+            run: record.run_id.clone(),
+            checkpoint: checkpoint.id.clone(),
+            why: error.to_string(),
+        })
     }
 
     /// No run waits for it.
@@ -128,7 +156,8 @@ impl Engine {
             let is_replaced = |other: &RunRecord| {
                 other.branch == now.branch && other.status.holds_lock() && other.run_id != now.run_id
             };
-            let passed_over = now.run_id != asked.run_id && whole.runs().iter().any(is_replaced);
+            let lies = now.status == RunStatus::Interrupted && now.run_id != asked.run_id;
+            let passed_over = lies && whole.runs().iter().any(is_replaced);
             if waits && !passed_over {
                 found.push(now.run_id);
             }
@@ -143,16 +172,46 @@ impl Engine {
         }
         let record = self.stored(id)?.record;
         let held = self.store.lock(&record.root_run_id, &record.branch).map_err(|error| store(&error))?;
-        if let Some(held) = held.filter(|held| held.run != *id) {
+        let waits_its_turn = record.status == RunStatus::Queued;
+        if let Some(held) = held.filter(|held| held.run != *id && !waits_its_turn) {
             return Err(Refusal::RetryLives { run: record.run_id, holder: held.run, branch: record.branch });
         }
         let active = self.load(id, &[])?;
         self.active.insert(id.clone(), active);
+        self.hear_approvals(id);
         Ok(())
     }
 
+    /// One that is queued has its turn later, and is no work before.
+    fn hold_going(&mut self, id: &RunId) {
+        if self.active.get(id).is_some_and(|active| active.run.status != RunStatus::Queued) {
+            self.hold(id);
+        }
+    }
+
+    /// What a run waits for may have been approved while it could not be told.
+    pub(super) fn hear_approvals(&mut self, id: &RunId) {
+        let Some(run) = self.active.get(id).map(|active| &active.run).filter(|run| run.is_waiting()) else {
+            return;
+        };
+        let waits = |stage: &&Stage| stage.status == StageStatus::Waiting;
+        let waits = run.stages.iter().filter(waits).filter_map(|stage| stage.checkpoint.clone());
+        let (waits, root): (Vec<CheckpointId>, RunId) = (waits.collect(), run.root.clone());
+        for checkpoint in waits {
+            let found = self.store.checkpoint(&root, &checkpoint).ok().flatten();
+            if found.is_some_and(|found| found.approval == Approval::Approved) {
+                let at = self.moment();
+                self.hold_going(id);
+                self.step(id, |run| match run.find(&checkpoint.stage) {
+                    Some(index) => run.approve(index, None, at),
+                    None => crate::domain::flow::run::Turn::default(),
+                });
+            }
+        }
+    }
+
     /// From here on nobody is asked in this run, and what waits of it is taken on.
-    fn ask_nobody(&mut self, id: &RunId, who: &str) -> Result<(), Refusal> {
+    pub(super) fn ask_nobody(&mut self, id: &RunId, who: &str) -> Result<(), Refusal> {
         self.ready(id)?;
         self.step(id, Run::ask_nobody);
         let record = self.now(id)?;
@@ -174,11 +233,11 @@ impl Engine {
         let lineage = whole.lineage();
         let named = wish.checkpoint.as_ref();
         let branch = wish.branch.as_ref();
-        let branch = proceed::branch_of(&lineage, &record, branch, named, wish.force_retry)?;
+        let branch = proceed::branch_of(&lineage, &record, branch, named)?;
         let from = From { branch, checkpoint: wish.checkpoint.clone(), force_retry: wish.force_retry };
         let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), true).map(drop);
         match proceed::may_continue(&lineage, &from, &mut plan)? {
-            Continuation::Approve { run, checkpoint, hash } => {
+            Continuation::Approve { run, checkpoint, hash, .. } => {
                 let record = self.now(&run)?;
                 let judgement = self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
                 self.take_on_checkpoint(&record, judgement)?;
@@ -203,11 +262,7 @@ impl Engine {
                     let judgement =
                         self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
                     self.take_on_checkpoint(&record, judgement)?;
-                    // The new run is made from what is on record.
-                    self.flush();
-                    if let Some(why) = &self.blocked {
-                        return Err(Refusal::Store(why.clone()));
-                    }
+                    self.write_now()?;
                 }
                 let wanted =
                     Wanted { approve_all: wish.approve_all, who: Some(wish.who), ..Wanted::from(&again) };
@@ -220,7 +275,10 @@ impl Engine {
         let record = self.now(&wish.run)?;
         let whole = self.whole(&record)?;
         let lineage = whole.lineage();
-        let before = may::may_edit(&lineage, &record, &wish.stage, wish.hash.as_ref())?;
+        let standing =
+            may::may_edit_on(&lineage, &record, wish.branch.as_ref(), &wish.stage, wish.hash.as_ref())?;
+        let before = standing.checkpoint;
+        let owner = standing.run.clone().unwrap_or_else(|| before.run_id.clone());
         let mut replaced = Vec::new();
         for (name, path) in &wish.artifacts {
             let artifact = self.objects.import_path(name, path).map_err(|error| Refusal::Unusable {
@@ -237,7 +295,7 @@ impl Engine {
         };
         let new = NewCheckpoint {
             stage: wish.stage.clone(),
-            branch: record.branch.clone(),
+            branch: standing.branch.clone(),
             parent: before.parent.clone(),
             status: before.status,
             approval: Approval::Pending,
@@ -254,35 +312,54 @@ impl Engine {
             note: None,
         };
         let root = &record.root_run_id;
-        let adopters = self.adopters(&whole, &record, &before.id)?;
-        let id = self
-            .store
-            .add_checkpoint(root, &record.run_id, &new, &adopters)
-            .map_err(|error| store(&error))?;
-        let made = new.named(id.clone(), root.clone(), record.run_id.clone());
+        let adopters = match &standing.run {
+            Some(run) => {
+                let edited = self.now(run)?;
+                self.adopters(&whole, &edited, &before.id)?
+            }
+            None => Vec::new(),
+        };
+        let id = self.store.add_checkpoint(root, &owner, &new, &adopters).map_err(|error| store(&error))?;
+        let made = new.named(id.clone(), root.clone(), owner);
         for adopter in adopters {
-            self.step(&adopter.run, |run| run.edited(made.clone()));
+            let at = self.moment();
+            self.step(&adopter.run, |run| run.edited(made.clone(), at));
         }
         Ok(FlowReply::Edited { checkpoint: Some(id) })
     }
 
-    /// The runs on the branch of an edit that wait for what was edited, whether they are under way here or not.
+    /// The runs on the branch of an edit in which it takes the place of what was edited, whether they are under way here
+    /// or not: those that wait for that, and one that has built on it and waits further on.
     fn adopters(
         &mut self,
         whole: &Whole,
         edited: &RunRecord,
         checkpoint: &CheckpointId,
     ) -> Result<Vec<Adopter>, Refusal> {
+        let mut runs = self.waiters(whole, edited, checkpoint)?;
+        runs.retain(|run| whole.runs().iter().any(|one| one.run_id == *run && one.branch == edited.branch));
+        let lineage = whole.lineage();
+        let newest = lineage.newest_run(&edited.branch);
+        let built_on = |run: &&RunRecord| {
+            let row = run.stages.iter().flatten().find(|row| row.name == checkpoint.stage);
+            let stands = row.filter(|row| row.status.is_good()).and_then(|row| lineage.current(run, row));
+            run.status == RunStatus::Waiting && stands.is_some_and(|one| one.id == *checkpoint)
+        };
+        if let Some(run) = newest.filter(built_on) {
+            // Only what is under way here can say what follows.
+            self.ready(&run.run_id)?;
+            runs.push(run.run_id.clone());
+        }
         let mut adopters = Vec::new();
-        for run in self.waiters(whole, edited, checkpoint)? {
-            if !whole.runs().iter().any(|one| one.run_id == run && one.branch == edited.branch) {
-                continue;
-            }
-            let epoch = match self.active.get(&run) {
-                Some(active) => active.epoch,
-                None => self.stored(&run)?.epoch,
+        for run in runs {
+            let (epoch, also) = match self.active.get(&run) {
+                Some(active) => {
+                    let index = active.run.find(&checkpoint.stage);
+                    (active.epoch, index.map(|index| active.run.rewind(index)).unwrap_or_default())
+                }
+                None => (self.stored(&run)?.epoch, Vec::new()),
             };
-            adopters.push(Adopter { run, epoch });
+            adopters.push(Adopter { run, epoch, also });
         }
         Ok(adopters)
     }

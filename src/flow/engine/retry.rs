@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::desk::Prepared;
+use super::desk::{Desk, Prepared};
 use super::load::{fresh_row, store};
-use crate::domain::flow::ask::{FlowReply, Planned, RetryWish};
+use crate::domain::flow::ask::{FlowReply, Plan, Planned, RetryWish};
 use crate::domain::flow::change::{NewCheckpoint, NewRun, NewStage};
 use crate::domain::flow::hashes;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
@@ -14,6 +14,7 @@ use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Checkpoint, CheckpointRef, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
+use crate::domain::flow::sent_back;
 use crate::domain::flow::status::{Approval, Decision, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::ports::store::Judgement;
@@ -32,7 +33,6 @@ pub(super) struct Wanted {
     pub(super) branch: Option<BranchName>,
     /// These stand in for what the parent left.
     pub(super) instead: Vec<CheckpointId>,
-    pub(super) feedback: Option<(StageName, String)>,
     pub(super) who: Option<String>,
 }
 
@@ -60,14 +60,19 @@ impl Wanted {
             trigger: Trigger::Retry,
             branch: None,
             instead: Vec::new(),
-            feedback: None,
             who: None,
         }
     }
 }
 
-impl Engine {
-    pub(super) fn retry(&mut self, wish: RetryWish) -> Result<FlowReply, Refusal> {
+impl Desk<'_> {
+    /// What a retry would do.
+    pub fn plan(&mut self, wish: RetryWish) -> Result<Plan, Refusal> {
+        let again = self.wanted(wish)?;
+        Ok(self.plan_again(&again, true)?.plan)
+    }
+
+    fn wanted(&mut self, wish: RetryWish) -> Result<Wanted, Refusal> {
         let run = match &wish.branch {
             Some(branch) => {
                 let record = self.now(&wish.run)?;
@@ -75,23 +80,30 @@ impl Engine {
             }
             None => wish.run,
         };
-        let again = Wanted {
+        Ok(Wanted {
             start: wish.from.map_or(Start::FirstFailure, Start::At),
             set: wish.set,
             force: wish.force,
             queue: wish.queue,
             approve_all: wish.approve_all,
+            who: wish.who,
             ..Wanted::of(run)
-        };
+        })
+    }
+}
+
+impl Engine {
+    pub(super) fn retry(&mut self, wish: RetryWish) -> Result<FlowReply, Refusal> {
         if wish.dry_run {
-            return Ok(FlowReply::Plan(self.plan_again(&again, true)?.plan));
+            return Ok(FlowReply::Plan(self.desk().plan(wish)?));
         }
+        let again = self.desk().wanted(wish)?;
         self.run_again(&again)
     }
 
     pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
         let prepared = self.plan_again(again, true)?;
-        let Prepared { parent, flow, graph, inputs, left, plan, status } = prepared;
+        let Prepared { parent, flow, graph, inputs, left, sent_back, plan, status } = prepared;
         let mut planned: BTreeMap<StageName, Planned> =
             plan.stages.into_iter().map(|one| (one.stage.clone(), one)).collect();
         let parent_rows: BTreeMap<&StageName, &StageRecord> =
@@ -101,8 +113,12 @@ impl Engine {
             let Some(planned) = planned.remove(&spec.name) else { continue };
             let place = graph.index(&spec.name);
             let left = place.and_then(|place| left.get(place));
-            let row =
-                self.row_of(order, planned, parent_rows.get(&spec.name).copied(), left, &parent, again)?;
+            let before = parent_rows.get(&spec.name).copied();
+            let feedback = sent_back::feedback(&sent_back, &spec.name, before);
+            let mut row = self.row_of(order, planned, before, left, &parent, again)?;
+            if row.record.decision == Decision::Execute {
+                row.record.feedback = feedback;
+            }
             stages.push(NewStage {
                 name: row.record.name.clone(),
                 decision: row.record.decision,
@@ -141,8 +157,6 @@ impl Engine {
         let mut record = fresh_row(planned.stage.clone(), order, planned.decision);
         record.reason = Some(planned.reason);
         if planned.decision == Decision::Execute {
-            let feedback = again.feedback.as_ref().filter(|(stage, _)| *stage == planned.stage);
-            record.feedback = feedback.map(|(_, text)| text.clone());
             return Ok(RestoredStage { record, checkpoint: None });
         }
         let checkpoint = match left {
@@ -156,7 +170,7 @@ impl Engine {
         record.source_run_id = planned.source_run_id.or_else(|| Some(parent.run_id.clone()));
         record.status = match &checkpoint {
             Some(checkpoint) if checkpoint.approval == Approval::Pending => {
-                self.take_on(checkpoint, again)?
+                self.take_on(checkpoint, parent, again)?
             }
             Some(checkpoint) => checkpoint.status,
             None => before.map_or(StageStatus::Skipped, |before| before.status),
@@ -165,9 +179,16 @@ impl Engine {
         Ok(RestoredStage { record, checkpoint })
     }
 
-    /// Somebody who edits a stage and retries has approved the edit; what nobody has looked at asks again.
-    fn take_on(&mut self, checkpoint: &Checkpoint, again: &Wanted) -> Result<StageStatus, Refusal> {
-        if checkpoint.edited_from.is_none() && !again.approve_all {
+    /// A retry takes edits on, as its plan says; what nobody has looked at asks again. So does everything but what was
+    /// named where somebody goes on behind a checkpoint.
+    fn take_on(
+        &mut self,
+        checkpoint: &Checkpoint,
+        parent: &RunRecord,
+        again: &Wanted,
+    ) -> Result<StageStatus, Refusal> {
+        let goes_on_behind = matches!(again.start, Start::After(_) | Start::Fork(_));
+        if (checkpoint.edited_from.is_none() || goes_on_behind) && !again.approve_all {
             return Ok(StageStatus::Waiting);
         }
         let who = again.who.clone().or_else(|| checkpoint.created_by.clone());
@@ -178,9 +199,11 @@ impl Engine {
             to: Approval::Approved,
             who: who.unwrap_or_else(|| "retry".into()),
             at: self.clock.now().wall,
-            note: Some("by a retry".into()),
+            note: Some(format!("taken on by a retry of {}", again.run)),
+            rewind_to: None,
         };
-        self.store.judge(&checkpoint.root_run_id, &judgement).map_err(|error| store(&error))?;
+        self.take_on_checkpoint(parent, judgement)?;
+        self.write_now()?;
         Ok(checkpoint.status)
     }
 

@@ -135,8 +135,13 @@ impl Store for Faulty {
     fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError> {
         self.inner.lock(root, branch)
     }
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<Vec<RunId>, StoreError> {
-        self.inner.retries_of(root, checkpoint)
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        branch: &BranchName,
+        checkpoint: &CheckpointId,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.inner.retries_of(root, branch, checkpoint)
     }
     fn recipe_of(&mut self, run: &RunId, stage: &StageName) -> Result<Option<RecipeRecord>, StoreError> {
         self.inner.recipe_of(run, stage)
@@ -267,6 +272,7 @@ fn play(fault: Fault, at: usize) -> Outcomes {
             handle: Handle::new(asks, broadcast::channel(1).0),
             holder: "test".into(),
             own: own.clone(),
+            left: super::Left::GoesOn,
         });
         let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
         own.send(Input::Guest(supervisor.inventory())).unwrap();

@@ -5,6 +5,7 @@ use super::{AGAIN, Active, Engine, Key};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Effect, Index, Run, Turn};
 use crate::domain::flow::status::RunStatus;
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
@@ -59,6 +60,9 @@ impl Engine {
                     for key in &taken_in {
                         self.dirs.leave(key);
                     }
+                    if self.active.values().all(|active| active.live.is_empty()) {
+                        self.dirs.rest();
+                    }
                 }
                 Err(error) => {
                     self.taken_in = taken_in;
@@ -107,8 +111,9 @@ impl Engine {
         if lost.is_none() && batch.len() > 1 && !matches!(error, StoreError::Later { .. }) {
             return self.write_one_by_one(batch);
         }
-        if let (StoreError::Stale { .. }, Some(pending)) = (&error, batch.first()) {
+        if let (StoreError::Stale { checkpoint }, Some(pending)) = (&error, batch.first()) {
             let run = pending.run.clone();
+            self.refused = Some(Refusal::Stale { run: run.clone(), checkpoint: checkpoint.clone() });
             tracing::warn!(%run, %error, "take up a run anew");
             self.pending.retain(|pending| pending.run != run);
             return self.take_up_anew(&run);
@@ -183,19 +188,27 @@ impl Engine {
         for news in news {
             self.tell(news);
         }
+        for index in touched {
+            self.publish_stage(id, *index);
+        }
         if differs
             && self.handle.has_listeners()
             && let Some(active) = self.active.get(id)
         {
-            for index in touched {
-                self.handle.publish(Update::Flow(FlowUpdate::Stage(active.stage_view(*index)).into()));
-            }
             self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
         }
         // One that ended in its first turn is not over before that is on record.
         let unwritten = self.pending.iter().any(|pending| pending.run == *id);
         if !unwritten && self.active.get(id).is_some_and(Active::is_over) {
             self.active.remove(id);
+        }
+    }
+
+    pub(super) fn publish_stage(&self, id: &RunId, index: Index) {
+        if self.handle.has_listeners()
+            && let Some(active) = self.active.get(id)
+        {
+            self.handle.publish(Update::Flow(FlowUpdate::Stage(active.stage_view(index)).into()));
         }
     }
 

@@ -3,6 +3,7 @@
 use super::table::{Cell, Table, cut};
 use super::words::{age, stage_tone, value_line};
 use crate::domain::flow::ask::BranchView;
+use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::record::Artifact;
 use crate::domain::flow::status::{Approval, StageStatus};
 use crate::domain::flow::tree::{Diff, Differs, Row};
@@ -15,11 +16,14 @@ pub fn tree(rows: &[Row], branches: &[BranchView], now: Timestamp, look: &Look) 
     let mut table = Table::new(&["checkpoint", "status", "approval", "heads", "who", "age", "run"]);
     for row in rows {
         let prefix = if look.ascii { ascii(&row.prefix) } else { row.prefix.clone() };
-        let approval = match row.approval {
-            Approval::Pending => Cell::new("pending", Tone::Waiting),
-            Approval::Approved => Cell::new("approved", Tone::Good),
-            Approval::Rejected => Cell::new("rejected", Tone::Bad),
+        let approval = match (&row.replaced_by, row.approval) {
+            (Some(_), _) => Cell::new("replaced", Tone::Quiet),
+            (None, Approval::Pending) => Cell::new("pending", Tone::Waiting),
+            (None, Approval::Approved) => Cell::new("approved", Tone::Good),
+            (None, Approval::Rejected) => Cell::new("rejected", Tone::Bad),
         };
+        let is_main = row.branch == BranchName::main();
+        let branch = if is_main { String::new() } else { format!(" on {}", row.branch) };
         let heads: Vec<String> = row.heads.iter().map(ToString::to_string).collect();
         let who = match (&row.who, &row.edited_from, &row.approved_by) {
             (Some(who), Some(from), _) => format!("edited by {who} from {from}"),
@@ -28,9 +32,14 @@ pub fn tree(rows: &[Row], branches: &[BranchView], now: Timestamp, look: &Look) 
             (None, _, Some(who)) if row.approval == Approval::Rejected => format!("rejected by {who}"),
             (None, ..) => String::new(),
         };
+        let who = match &row.replaced_by {
+            Some(by) if who.is_empty() => format!("replaced by {by}"),
+            Some(by) => format!("replaced by {by}; {who}"),
+            None => who,
+        };
         let status = Cell::new(row.status.word(), stage_tone(row.status));
         table.row([
-            format!("{prefix}{}", row.id).into(),
+            format!("{prefix}{}{branch}", row.id).into(),
             status,
             approval,
             Cell::new(heads.join(", "), Tone::Good),
@@ -104,7 +113,7 @@ pub fn artifacts<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId};
+    use crate::domain::flow::ids::{CheckpointId, Hash, RunId};
     use crate::frontend::flow::fixture::at;
 
     const LOOK: Look = Look { width: 100, colour: false, ascii: false };
@@ -123,6 +132,7 @@ mod tests {
             edited_from: None,
             approved_by: None,
             created_at: at(100),
+            replaced_by: None,
         }
     }
 
@@ -132,7 +142,12 @@ mod tests {
             Row { approved_by: Some("ada".into()), ..row("", "script@1", Approval::Approved) },
             Row {
                 heads: vec![BranchName::trusted("dark")],
+                branch: BranchName::trusted("dark"),
                 ..row("├─ ", "storyboard@1", Approval::Rejected)
+            },
+            Row {
+                replaced_by: CheckpointId::parse("storyboard@3").ok(),
+                ..row("├─ ", "storyboard@2", Approval::Pending)
             },
             Row {
                 heads: vec![BranchName::main()],
@@ -142,10 +157,11 @@ mod tests {
             },
         ];
         insta::assert_snapshot!(tree(&rows, &[], at(3700), &LOOK), @r"
-        checkpoint       status     approval  heads  who                              age        run
-        script@1         succeeded  approved         approved by ada                  1h00m ago  video-12
-        ├─ storyboard@1  succeeded  rejected  dark                                    1h00m ago  video-12
-        └─ storyboard@2  succeeded  pending   main   edited by ada from storyboard@1  1h00m ago  video-12
+        checkpoint               status     approval  heads  who                         age        run
+        script@1                 succeeded  approved         approved by ada             1h00m ago  video-12
+        ├─ storyboard@1 on dark  succeeded  rejected  dark                               1h00m ago  video-12
+        ├─ storyboard@2          succeeded  replaced         replaced by storyboard@3    1h00m ago  video-12
+        └─ storyboard@2          succeeded  pending   main   edited by ada from storyb…  1h00m ago  video-12
         ");
     }
 

@@ -1,8 +1,9 @@
 //! Records for the tests of what is printed.
 
-use crate::domain::flow::ids::{BranchName, FlowName, Hash, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, FlowName, Hash, RunId};
 use crate::domain::flow::record::{AttemptRecord, RunRecord, StageRecord};
-use crate::domain::flow::status::{Decision, Reason, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Reason, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::testing;
 use crate::domain::json::{Json, JsonMap};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -41,24 +42,12 @@ pub(crate) fn run(number: u64, status: RunStatus) -> RunRecord {
     }
 }
 
-pub(crate) fn stage(name: &str, order: u32, status: StageStatus) -> StageRecord {
+pub(crate) fn stage(name: &str, order: usize, status: StageStatus) -> StageRecord {
     StageRecord {
-        name: StageName::trusted(name),
-        order,
-        status,
-        decision: Decision::Execute,
         reason: Some(Reason::First),
-        source_run_id: None,
         error: None,
         started_at: None,
-        ended_at: None,
-        outputs: None,
-        artifacts: Vec::new(),
-        checkpoint: None,
-        attempts: Vec::new(),
-        retry_at: None,
-        items: None,
-        feedback: None,
+        ..testing::row(name, order, status)
     }
 }
 

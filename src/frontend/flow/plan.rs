@@ -28,8 +28,9 @@ pub fn lines(plan: &Plan) -> String {
 
 fn from(planned: &Planned) -> String {
     let source = planned.source_run_id.as_ref().map(|run| format!(" from {run}")).unwrap_or_default();
+    let detail = planned.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
     match &planned.checkpoint {
-        Some(checkpoint) => format!("{checkpoint}{source}, {}", planned.reason),
-        None => format!("{}{source}", planned.reason),
+        Some(checkpoint) => format!("{checkpoint}{source}, {}{detail}", planned.reason),
+        None => format!("{}{source}{detail}", planned.reason),
     }
 }

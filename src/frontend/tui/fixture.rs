@@ -29,28 +29,7 @@ pub(super) fn name(name: &str) -> RunnerName {
 }
 
 pub(super) fn runner(name: &str, status: RunnerStatus) -> RunnerView {
-    RunnerView {
-        name: RunnerName::trusted(name),
-        group: None,
-        status,
-        exhausted: false,
-        ready: None,
-        pid: None,
-        attempt: None,
-        retry_count: 0,
-        max_retries: 3,
-        next_retry_at: None,
-        outcome: None,
-        started_at: None,
-        ended_at: None,
-        log: None,
-        waiting: None,
-        note: None,
-        activity_timeout_seconds: None,
-        timeout_seconds: None,
-        attempts: Vec::new(),
-        figures: None,
-    }
+    RunnerView::plain(name, status)
 }
 
 pub(super) fn snapshot(runners: Vec<RunnerView>) -> Snapshot {

@@ -39,7 +39,7 @@ fn apply(state: &mut State, run: &RunId, what: &What) -> Result<Option<Checkpoin
             (record.started_at, record.ended_at) = (*started_at, *ended_at);
             record.duration_seconds = *duration_seconds;
         }
-        What::Hook(hook) => state.found(run)?.hook = Some(HookRecord::of(*hook)),
+        What::Hook(hook) => state.found(run)?.record.hook = Some(HookRecord::of(*hook)),
         What::Stage { stage, status, reason, error, started_at, ended_at, retry_at } => {
             let stage = find(state.found(run)?, stage)?;
             (stage.status, stage.reason) = (*status, *reason);

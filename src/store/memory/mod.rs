@@ -131,13 +131,13 @@ impl Store for MemoryStore {
     }
 
     fn open_hooks(&mut self) -> Result<Vec<RunId>, StoreError> {
-        let open = |run: &&Arc<Run>| run.hook.as_ref().is_some_and(|hook| hook.ended_at.is_none());
+        let open = |run: &&Arc<Run>| run.record.hook.as_ref().is_some_and(|hook| hook.ended_at.is_none());
         Ok(self.read(|state| state.runs.values().filter(open).map(|run| run.record.run_id.clone()).collect()))
     }
 
     fn set_hook(&mut self, run: &RunId, hook: &HookRecord) -> Result<(), StoreError> {
         self.write("write down the command after a run", |state| {
-            state.found(run)?.hook = Some(hook.clone());
+            state.found(run)?.record.hook = Some(hook.clone());
             Ok(())
         })
     }
@@ -186,9 +186,15 @@ impl Store for MemoryStore {
         Ok(self.read(|state| state.held(root, branch)))
     }
 
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<Vec<RunId>, StoreError> {
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        branch: &BranchName,
+        checkpoint: &CheckpointId,
+    ) -> Result<Vec<RunId>, StoreError> {
         let reuses = |run: &&Arc<Run>| {
             run.record.root_run_id == *root
+                && run.record.branch == *branch
                 && run.record.trigger == Trigger::Retry
                 && run.stages.iter().any(|stage| {
                     stage.decision == Decision::Reuse && stage.checkpoint.as_ref() == Some(checkpoint)

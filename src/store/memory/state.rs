@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::flow::change::{ItemRecord, Judgement, NewCheckpoint, NewRun, RecipeRecord};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{
-    AttemptRecord, Branch, Checkpoint, CheckpointRef, HookRecord, ItemCount, RunRecord, StageRecord,
+    AttemptRecord, Branch, Checkpoint, CheckpointRef, ItemCount, RunRecord, StageRecord,
 };
 use crate::domain::flow::status::{Decision, Reason, StageStatus};
 use crate::domain::json::JsonMap;
@@ -34,7 +34,6 @@ pub(super) struct Run {
     pub(super) approve_all: bool,
     pub(super) time_left: Option<Duration>,
     pub(super) stages: Vec<Arc<Stage>>,
-    pub(super) hook: Option<HookRecord>,
 }
 
 #[derive(Debug, Clone)]
@@ -157,6 +156,7 @@ impl State {
         found.approved_by = Some(judgement.who.clone());
         found.approved_at = Some(judgement.at);
         found.note.clone_from(&judgement.note);
+        found.rewind_to.clone_from(&judgement.rewind_to);
         true
     }
 
@@ -179,7 +179,7 @@ impl State {
         let root = &run.record.root_run_id;
         let stages = run.stages.iter().map(|stage| self.stage(root, stage)).collect();
         StoredRun {
-            record: RunRecord { stages: Some(stages), hook: run.hook.clone(), ..run.record.clone() },
+            record: RunRecord { stages: Some(stages), ..run.record.clone() },
             epoch: run.epoch,
             holder: run.holder.clone(),
             approve_all: run.approve_all,
@@ -279,7 +279,6 @@ impl Run {
             holder: new.holder.clone(),
             approve_all: new.approve_all,
             time_left: None,
-            hook: None,
             record: RunRecord {
                 run_id: run,
                 run_number: number,

@@ -81,7 +81,7 @@ pub(super) fn id(connection: &Connection, root: &RunId, name: &CheckpointId) -> 
 pub(super) fn judge(connection: &Connection, root: &RunId, judgement: &Judgement) -> Result<bool, Fail> {
     let changed = connection
         .prepare_cached(
-            "UPDATE checkpoints SET approval = ?, approved_by = ?, approved_at = ?, note = ? \
+            "UPDATE checkpoints SET approval = ?, approved_by = ?, approved_at = ?, note = ?, rewind_to = ? \
              WHERE root = ? AND stage = ? AND version = ? AND hash = ? AND approval = ?",
         )?
         .execute(params![
@@ -89,6 +89,7 @@ pub(super) fn judge(connection: &Connection, root: &RunId, judgement: &Judgement
             judgement.who,
             Nanos(judgement.at),
             judgement.note,
+            judgement.rewind_to,
             root,
             judgement.checkpoint.stage,
             judgement.checkpoint.version,
@@ -101,8 +102,8 @@ pub(super) fn judge(connection: &Connection, root: &RunId, judgement: &Judgement
 /// With everything that [`read`] needs, in its order.
 const COLUMNS: &str = "SELECT checkpoints.id, stage, version, checkpoints.root, run_id, checkpoints.branch, \
      checkpoints.parent, checkpoints.status, approval, hash, recipe, input, checkpoints.created_at, created_by, \
-     edited_from, approved_by, approved_at, note, outputs, outputs_size \
-     FROM checkpoints JOIN runs ON runs.id = checkpoints.run";
+     edited_from, approved_by, approved_at, note, outputs, outputs_size, \
+     rewind_to FROM checkpoints JOIN runs ON runs.id = checkpoints.run";
 
 fn read(row: &Row<'_>, artifacts: Vec<Artifact>) -> Result<Checkpoint, String> {
     let columns = || -> rusqlite::Result<Checkpoint> {
@@ -125,6 +126,7 @@ fn read(row: &Row<'_>, artifacts: Vec<Artifact>) -> Result<Checkpoint, String> {
             approved_by: row.get(15)?,
             approved_at: row.get::<_, Option<Nanos>>(16)?.map(|at| at.0),
             note: row.get(17)?,
+            rewind_to: row.get(20)?,
         })
     };
     let checkpoint = columns().map_err(|error| error.to_string())?;

@@ -1,6 +1,6 @@
 //! Commands after runs.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, Row, params};
 
 use super::fail::Fail;
 use super::runs;
@@ -34,25 +34,20 @@ pub(super) fn set_of(connection: &Connection, run: &RunId, hook: &HookRecord) ->
     set(connection, runs::id(connection, run)?, hook)
 }
 
-pub(super) fn of_run(connection: &Connection, run: i64) -> Result<Option<HookRecord>, Fail> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT name, number, verdict, exit_code, signal, started_at, ended_at, log, error FROM hooks WHERE run = ?",
-        )?
-        .query_row([run], |row| {
-            Ok(HookRecord {
-                name: row.get(0)?,
-                number: row.get(1)?,
-                verdict: row.get(2)?,
-                exit_code: row.get(3)?,
-                signal: row.get(4)?,
-                started_at: time(row, 5)?,
-                ended_at: time(row, 6)?,
-                log: row.get(7)?,
-                error: row.get(8)?,
-            })
-        })
-        .optional()?)
+/// From this column of a run on, which are null where it has none.
+pub(super) fn of(row: &Row<'_>, from: usize) -> rusqlite::Result<Option<HookRecord>> {
+    let Some(name) = row.get(from)? else { return Ok(None) };
+    Ok(Some(HookRecord {
+        name,
+        number: row.get(from + 1)?,
+        verdict: row.get(from + 2)?,
+        exit_code: row.get(from + 3)?,
+        signal: row.get(from + 4)?,
+        started_at: time(row, from + 5)?,
+        ended_at: time(row, from + 6)?,
+        log: row.get(from + 7)?,
+        error: row.get(from + 8)?,
+    }))
 }
 
 pub(super) const OPEN: &str = "SELECT run_id FROM hooks JOIN runs ON runs.id = hooks.run WHERE hooks.ended_at IS NULL ORDER BY hooks.run";

@@ -21,8 +21,9 @@ const STEPS: &[Step] = &[
     Step { sql: include_str!("../migrations/0002_search.sql"), then: fill_search },
     Step { sql: include_str!("../migrations/0003_time_left.sql"), then: |_| Ok(()) },
     Step { sql: include_str!("../migrations/0004_hooks.sql"), then: |_| Ok(()) },
-    Step { sql: include_str!("../migrations/0005_keys.sql"), then: |_| Ok(()) },
-    Step { sql: include_str!("../migrations/0006_recipes.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0005_rewind.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0006_keys.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0007_recipes.sql"), then: |_| Ok(()) },
 ];
 
 /// `RSTG`, so that no other program's database is taken for ours.

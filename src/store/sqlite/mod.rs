@@ -209,9 +209,14 @@ impl Store for SqliteStore {
         self.read(&format!("read the lock of {root}"), |connection| begin::held(connection, root, branch))
     }
 
-    fn retries_of(&mut self, root: &RunId, checkpoint: &CheckpointId) -> Result<Vec<RunId>, StoreError> {
+    fn retries_of(
+        &mut self,
+        root: &RunId,
+        branch: &BranchName,
+        checkpoint: &CheckpointId,
+    ) -> Result<Vec<RunId>, StoreError> {
         self.read(&format!("count the retries of {checkpoint}"), |connection| {
-            stages::retries_of(connection, root, checkpoint)
+            stages::retries_of(connection, root, branch, checkpoint)
         })
     }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fail::{Fail, NO_ROOM, broken, database};
@@ -127,6 +128,8 @@ fn set_up(opened: rusqlite::Result<Connection>, act: &str) -> Result<Connection,
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // How a statement is executed does not depend on its values: else it is compiled anew for others.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     };
     opened.and_then(set).map_err(|error| database(act, &error, 0))

@@ -29,7 +29,7 @@ impl SqliteStore {
             ("commands after runs", self.plan(hooks::OPEN, vec![])),
             ("the stages of a run", self.plan(stages::STAGES, nothing(1))),
             ("failing stages", self.plan(stats::FAILING, nothing(1))),
-            ("retries of a checkpoint", self.plan(stages::RETRIES, nothing(5))),
+            ("retries of a checkpoint", self.plan(stages::RETRIES, nothing(6))),
             ("who reuses checkpoints of a run", self.plan(delete::USERS, nothing(1))),
         ]
     }

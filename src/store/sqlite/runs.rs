@@ -15,10 +15,13 @@ use crate::domain::flow::record::{Branch, RunFilter, RunRecord};
 use crate::domain::json::JsonMap;
 use crate::ports::store::StoredRun;
 
-const COLUMNS: &str = "SELECT run_id, number, flow, hash, status, cause, runs.error, started_at, ended_at, \
-     duration_seconds, cost, parent, root, caller, retry_from, retry_depth, substr(key, length(flow) + 2), deadline, branch, created_at, \
-     runs.id, epoch, holder, approve_all, value, value_size, time_left \
-     FROM runs JOIN definitions ON definitions.id = definition JOIN inputs ON inputs.run = runs.id";
+const COLUMNS: &str = "SELECT run_id, runs.number, flow, hash, status, cause, runs.error, runs.started_at, \
+     runs.ended_at, duration_seconds, cost, parent, root, caller, retry_from, retry_depth, \
+     substr(key, length(flow) + 2), deadline, branch, \
+     created_at, runs.id, epoch, holder, approve_all, value, value_size, time_left, hooks.name, hooks.number, verdict, exit_code, \
+     signal, hooks.started_at, hooks.ended_at, log, hooks.error \
+     FROM runs JOIN definitions ON definitions.id = definition JOIN inputs ON inputs.run = runs.id \
+     LEFT JOIN hooks ON hooks.run = runs.id";
 
 /// Its inputs stand in columns of their own.
 fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
@@ -45,7 +48,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         branch: row.get(18)?,
         created_at: row.get::<_, Nanos>(19)?.0,
         stages: None,
-        hook: None,
+        hook: hooks::of(row, 27)?,
     })
 }
 
@@ -56,7 +59,6 @@ pub(super) fn run(connection: &Connection, run: &RunId) -> Result<Option<StoredR
     let mut record = record(row)?;
     record.inputs = unpack(row, 24).map_err(|cause| broken(format!("read the inputs of {run}"), cause))?;
     record.stages = Some(of_run(connection, row.get(20)?)?);
-    record.hook = hooks::of_run(connection, row.get(20)?)?;
     Ok(Some(StoredRun {
         record,
         epoch: uint(row.get(21)?),

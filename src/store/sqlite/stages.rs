@@ -10,7 +10,7 @@ use super::fail::{Fail, broken};
 use super::pack::{Packed, unpack};
 use super::values::{Nanos, int, uint};
 use crate::domain::flow::change::{ItemRecord, RecipeRecord};
-use crate::domain::flow::ids::{CheckpointId, Hash, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::record::{Artifact, AttemptRecord, CheckpointRef, ItemCount, StageRecord};
 use crate::domain::flow::status::{Decision, StageStatus, Trigger};
 use crate::domain::time::Timestamp;
@@ -189,10 +189,11 @@ pub(super) fn items(
 pub(super) fn retries_of(
     connection: &Connection,
     root: &RunId,
+    branch: &BranchName,
     checkpoint: &CheckpointId,
 ) -> Result<Vec<RunId>, Fail> {
     let mut query = connection.prepare_cached(RETRIES)?;
-    let of = params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Trigger::Retry];
+    let of = params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Trigger::Retry, branch];
     let found = query.query_map(of, |row| row.get(0))?;
     Ok(found.collect::<Result<_, _>>()?)
 }
@@ -200,7 +201,7 @@ pub(super) fn retries_of(
 pub(super) const RETRIES: &str = "SELECT run_id FROM checkpoints \
      CROSS JOIN stages ON stages.checkpoint = checkpoints.id CROSS JOIN runs ON runs.id = stages.run \
      WHERE checkpoints.root = ? AND checkpoints.stage = ? AND version = ? AND decision = ? AND cause = ? \
-     ORDER BY runs.id";
+     AND runs.branch = ? ORDER BY runs.id";
 
 pub(super) fn status(
     connection: &Connection,

@@ -457,11 +457,11 @@ fn a_stage_adopts_an_edit(store: &mut dyn Store) {
     assert_eq!(named(store), (cp("a@2"), Approval::Pending, edit.outputs.clone(), vec![]));
     // Made and adopted at once; or neither, where somebody else writes the run.
     let epoch = store.take_over(&run, "pid 2").unwrap();
-    let stale = Adopter { run: run.clone(), epoch: epoch - 1 };
+    let stale = Adopter { run: run.clone(), epoch: epoch - 1, also: Vec::new() };
     let refused = store.add_checkpoint(&run, &run, &edit, &[stale]);
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
     assert_eq!(store.checkpoint(&run, &cp("a@3")).unwrap(), None);
-    let holder = Adopter { run: run.clone(), epoch };
+    let holder = Adopter { run: run.clone(), epoch, also: Vec::new() };
     assert_eq!(store.add_checkpoint(&run, &run, &edit, &[holder]).unwrap(), cp("a@3"));
     assert_eq!(named(store).0, cp("a@3"));
 }
@@ -500,6 +500,7 @@ fn approval_is_bound_to_the_bytes(store: &mut dyn Store) {
     let after = store.checkpoint(&run, &cp("a@1")).unwrap().unwrap();
     assert_eq!((after.approval, after.approved_by.as_deref()), (Approval::Approved, Some("anna")));
     assert_eq!((after.approved_at, after.note.as_deref()), (Some(at(20)), Some("good")));
+    assert_eq!(after.rewind_to, None);
     assert_eq!(
         store.run(&run).unwrap().unwrap().stages()[0].checkpoint.as_ref().map(|one| one.approval),
         Some(Approval::Approved)
@@ -682,16 +683,16 @@ fn a_command_after_a_run_is_open_until_its_end_is_written(store: &mut dyn Store)
     };
     store.set_hook(&two, &ended).unwrap();
     assert_eq!(store.open_hooks().unwrap(), std::slice::from_ref(&one));
-    assert_eq!(hook_of(store, &two), Some(ended));
-    // Lists go without.
-    assert!(store.runs(&RunFilter::default()).unwrap().iter().all(|run| run.hook.is_none()));
+    assert_eq!(hook_of(store, &two), Some(ended.clone()));
+    let listed = store.runs(&RunFilter::default()).unwrap();
+    assert_eq!((&listed[0].hook, &listed[1].hook), (&Some(ended), &Some(HookRecord::of(Hook::OnSuccess))));
     store.delete(std::slice::from_ref(&one), false).unwrap();
     assert_eq!(store.open_hooks().unwrap(), []);
 }
 
 fn retries_of_a_checkpoint_are_told(store: &mut dyn Store) {
     let root = failed_run(store);
-    let of = |store: &mut dyn Store, id: &str| store.retries_of(&root, &cp(id)).unwrap();
+    let of = |store: &mut dyn Store, id: &str| store.retries_of(&root, &BranchName::main(), &cp(id)).unwrap();
     assert_eq!(of(store, "a@1"), []);
     let mut expected = Vec::new();
     for _ in 0..2 {
@@ -706,6 +707,11 @@ fn retries_of_a_checkpoint_are_told(store: &mut dyn Store) {
     commit(store, &onward, vec![run_is(RunStatus::Failed)]);
     assert_eq!(of(store, "a@1"), expected);
     assert_eq!(of(store, "b@1"), []);
+    // Nor is one on another branch a retry on this one.
+    let draft = BranchName::trusted("draft");
+    let there = begin(store, &NewRun { branch: draft.clone(), ..retry_of(&root, &root, &["a@1"], &["b"]) });
+    assert_eq!(store.retries_of(&root, &draft, &cp("a@1")).unwrap(), [there]);
+    assert_eq!(of(store, "a@1"), expected);
 }
 
 fn the_status_of_a_stage_is_told(store: &mut dyn Store) {

@@ -190,6 +190,7 @@ fn judgement(of: &str, content: &str, from: Approval, to: Approval) -> Judgement
         who: "anna".into(),
         at: at(20),
         note: Some("good".into()),
+        rewind_to: None,
     }
 }
 

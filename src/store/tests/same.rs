@@ -181,7 +181,11 @@ fn perform(store: &mut dyn Store, act: &Act) -> String {
             let new =
                 NewCheckpoint { edited_from: Some(cp("a@1")), ..new_checkpoint(STAGES[usize::from(*stage)]) };
             let epoch = store.run(&run).unwrap().map_or(1, |run| run.epoch);
-            let adopter = Adopter { run: run.clone(), epoch: if *current { epoch } else { epoch - 1 } };
+            let adopter = Adopter {
+                run: run.clone(),
+                epoch: if *current { epoch } else { epoch - 1 },
+                also: Vec::new(),
+            };
             let adopters = if *adopt { vec![adopter] } else { Vec::new() };
             store.add_checkpoint(&root, &run, &new, &adopters).map_or_else(told, |made| made.to_string())
         }
@@ -231,7 +235,7 @@ fn all_of(store: &mut dyn Store) -> String {
             tell(&store.lock(root, &branch(name)).unwrap());
         }
         for version in 1..4 {
-            tell(&store.retries_of(root, &cp(&format!("a@{version}"))).unwrap());
+            tell(&store.retries_of(root, &BranchName::main(), &cp(&format!("a@{version}"))).unwrap());
             tell(&store.checkpoint(root, &cp(&format!("a@{version}"))).unwrap());
         }
     }

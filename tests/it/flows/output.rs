@@ -62,6 +62,54 @@ fn every_slip_in_an_output_fails_the_stage_and_says_which() {
 }
 
 #[test]
+fn a_state_that_is_too_large_fails_the_stage_that_would_read_it_and_names_what_is_large() {
+    // Each of them fits.
+    let large = |key: &str| {
+        let script = format!(
+            "{{ printf '{key}='; head -c 36000000 /dev/zero | tr '\\0' x; echo; }} > $RESTAGE_OUTPUT"
+        );
+        stage(key, &script, json!({ "outputs": [key] }))
+    };
+    let flows = Flows::new(&json!({ "f": { "stages": [
+        large("one"), large("two"),
+        stage("both", "", json!({ "needs": ["one", "two"] })),
+    ] } }));
+    let told = flows.ends(1, &["run", "f"]);
+    let error = "the state for both has 72000018 bytes, and 67108864 (64 MiB) is the limit; write large things as \
+        artifacts: ";
+    let row = flows.stage("f-1", "both");
+    assert!(row["error"].as_str().unwrap().contains(error), "{}", row["error"]);
+    assert!(told.contains(error), "{told}");
+    assert_eq!(
+        (row["status"].as_str(), row["attempts"][0]["verdict"].as_str()),
+        (Some("failed"), Some("spawn_failed"))
+    );
+    assert_eq!(["one", "two"].map(|one| flows.status("f-1", one)), ["succeeded"; 2]);
+}
+
+#[test]
+fn a_failed_attempt_keeps_what_it_made_and_no_copies_of_what_it_was_given() {
+    let flows = Flows::new(&json!({ "f": { "stages": [
+        stage("a", "echo x > $RESTAGE_ARTIFACTS/file", json!({ "artifacts": ["file"] })),
+        stage("bad", "ls $RESTAGE_INPUTS/a; echo y > $RESTAGE_ARTIFACTS/half; exit 1", json!({ "needs": ["a"] })),
+        stage("odd", "ls $RESTAGE_INPUTS/a; echo y > $RESTAGE_ARTIFACTS/half", json!({ "needs": ["a"] })),
+    ] } }));
+    flows.ends(1, &["run", "f"]);
+    flows.ok(&["down"]);
+    for stage in ["bad", "odd"] {
+        let folder = flows.path(&format!(".restage/runs/f-1/{stage}_1"));
+        let mut left: Vec<String> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort_unstable();
+        assert_eq!(left, ["artifacts", "state.json"], "{stage}");
+        assert!(folder.join("artifacts/half").exists());
+        assert_eq!(flows.read(&format!(".restage/runs/f-1/logs/{stage}_1.log")), "file\n");
+    }
+}
+
+#[test]
 fn outputs_of_every_form_pass_as_they_are() {
     let flows = Flows::new(&json!({ "f": { "stages": [
         stage("lines", "printf 'a=1=2 \\nb<<END\\nx=1\\n\\n  y\\nEND\\nc=\\n' > $RESTAGE_OUTPUT", json!({

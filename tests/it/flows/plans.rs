@@ -265,7 +265,10 @@ fn runs_are_deleted_with_their_files_unless_somebody_builds_on_them() {
     flows.write("go", "");
     flows.until("f-2", "succeeded");
     let told = flows.ends(1, &["delete", "f-1"]);
-    assert!(told.contains("f-1 is reused by f-2") && told.contains("restage delete f-1 --cascade"), "{told}");
+    assert!(
+        told.contains("f-1 is built on by f-2") && told.contains("restage delete f-1 --cascade"),
+        "{told}"
+    );
     flows.ends(3, &["delete", "f-1", "nobody-7"]);
     assert_eq!(flows.count(), 3, "all or none");
 

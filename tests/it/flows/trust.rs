@@ -146,6 +146,15 @@ fn what_a_grandchild_writes_after_the_end_of_its_stage_changes_nothing() {
             json!({ "outputs": ["k"] })
         ),
         stage("b", "touch go; cat $RESTAGE_STATE > got", json!({ "needs": ["a"] })),
+    ] }, "again": { "stages": [
+        stage(
+            "a",
+            "if [ $RESTAGE_ATTEMPT = 2 ]; then kill -0 $(cat pid) 2>/dev/null && echo yes > lived; \
+             echo k=good > $RESTAGE_OUTPUT; exit 0; fi; \
+             (trap '' TERM HUP; setsid sh -c 'echo $$ > pid; trap \"\" TERM; \
+             while :; do echo k=evil >> $RESTAGE_OUTPUT; sleep 0.001; done') & while [ ! -s pid ]; do :; done; exit 1",
+            json!({ "outputs": ["k"], "retry": { "enabled": true, "count": 1, "backoff_seconds": 0.02 } })
+        ),
     ] } }));
     let (code, _, told) = flows.run(&["run", "f"]);
     assert!(!is_alive(pid_in(&flows.path("pid"))));
@@ -159,4 +168,10 @@ fn what_a_grandchild_writes_after_the_end_of_its_stage_changes_nothing() {
     assert!(!is_alive(pid_in(&flows.path("pid"))));
     assert_eq!(flows.read("got").trim(), "{\"k\":\"good\"}");
     assert_eq!(flows.stage("quiet-1", "a")["outputs"], json!({ "k": "good" }));
+    // What an attempt that failed leaves behind has ended before the next one starts, and knows only its own files.
+    flows.remove("pid");
+    flows.ok(&["run", "again"]);
+    assert_eq!(flows.read("lived"), "");
+    assert_eq!(flows.stage("again-1", "a")["outputs"], json!({ "k": "good" }));
+    assert_eq!(flows.stage("again-1", "a")["attempts"].as_array().unwrap().len(), 2);
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
 
@@ -17,6 +17,7 @@ pub(crate) struct Terminal {
     /// Kept open, so that what the program leaves of the terminal's settings can be looked at.
     inner: File,
     seen: Arc<Mutex<Seen>>,
+    heard: Arc<Condvar>,
 }
 
 pub(crate) struct Frozen {
@@ -58,15 +59,18 @@ impl Terminal {
         let emulation = vt100::Parser::new(cells(rows), cells(columns), 0);
         let seen = Arc::new(Mutex::new(Seen { bytes: Vec::new(), emulation }));
         let (mut out, told) = (keys.try_clone().unwrap(), Arc::clone(&seen));
+        let heard = Arc::new(Condvar::new());
+        let tell = Arc::clone(&heard);
         std::thread::spawn(move || {
             let mut buffer = vec![0; 65_536];
             while let Ok(count @ 1..) = out.read(&mut buffer) {
                 let mut seen = told.lock().unwrap();
                 seen.bytes.extend_from_slice(&buffer[..count]);
                 seen.emulation.process(&buffer[..count]);
+                tell.notify_all();
             }
         });
-        Self { child, keys, inner, seen }
+        Self { child, keys, inner, seen, heard }
     }
 
     pub(crate) fn screen(&self) -> String {
@@ -76,6 +80,14 @@ impl Terminal {
     /// All that the program has written so far.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.seen.lock().unwrap().bytes.clone()
+    }
+
+    /// Whether nothing is written from now on for so long; where something is, that is told at once.
+    pub(crate) fn is_silent_for(&self, time: std::time::Duration) -> bool {
+        let seen = self.seen.lock().unwrap();
+        let before = seen.bytes.len();
+        let same = |seen: &mut Seen| seen.bytes.len() == before;
+        self.heard.wait_timeout_while(seen, time, same).unwrap().1.timed_out()
     }
 
     pub(crate) fn is_alternate(&self) -> bool {

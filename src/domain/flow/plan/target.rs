@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{Facts, Known, Left, Oracle, Start, Wish};
 use crate::domain::flow::ids::StageName;
-use crate::domain::flow::record::StageRecord;
+use crate::domain::flow::record::{RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{Reason, StageStatus};
 
@@ -33,9 +33,9 @@ impl Target {
 
 pub(super) fn find(known: &Known<'_>, wish: &Wish) -> Result<Target, Refusal> {
     match &wish.start {
-        Start::FirstFailure => {
-            Ok(first_failure(known, |_| true).map_or(Target::Changes, |stage| at(known, stage)))
-        }
+        Start::FirstFailure => Ok(sent_back(known)
+            .or_else(|| first_failure(known, |_| true).map(|stage| at(known, stage)))
+            .unwrap_or(Target::Changes)),
         Start::At(name) => Ok(at(known, place(known, name)?)),
         Start::Rejected(name) => {
             let stage = place(known, name)?;
@@ -43,6 +43,14 @@ pub(super) fn find(known: &Known<'_>, wish: &Wish) -> Result<Target, Refusal> {
         }
         Start::After(name) | Start::Fork(name) => Ok(Target::After(place(known, name)?)),
     }
+}
+
+/// What a person rejected, or the stage that they sent the run back to; the first one, since what comes after it is
+/// executed with it.
+fn sent_back(known: &Known<'_>) -> Option<Target> {
+    let wanted = |stage: &usize| known.facts.sent_back.iter().any(|one| one.to == known.name(*stage));
+    let stage = known.facts.graph.order().iter().copied().find(wanted)?;
+    Some(Target::Stage { asked: stage, stage, reason: Reason::Rejected, detail: None })
 }
 
 fn place(known: &Known<'_>, name: &StageName) -> Result<usize, Refusal> {
@@ -142,14 +150,21 @@ pub(super) fn refuse(
     let run = known.run();
     match target {
         Target::Stage { asked, stage, reason, .. } => {
-            if !wish.force && *reason != Reason::Rejected {
+            if !wish.force {
                 if *reason == Reason::Forced {
                     return Err(Refusal::Succeeded { run, stage: known.name(*asked), by: None });
                 }
+                let is_news = |by: &RunRecord| {
+                    *reason == Reason::Rejected
+                        && known.facts.sent_back.iter().any(|one| one.at > Some(by.created_at))
+                };
                 if !edited(known)
-                    && let Some(by) = known.succeeded_later(&told_bad(known, *asked, *stage), oracle)
+                    && let Some(by) = known
+                        .succeeded_later(&told_bad(known, *asked, *stage), oracle)
+                        .filter(|by| !is_news(by))
                 {
-                    return Err(Refusal::Succeeded { run, stage: known.name(*asked), by: Some(by) });
+                    let by = Some(by.run_id.clone());
+                    return Err(Refusal::Succeeded { run, stage: known.name(*asked), by });
                 }
             }
             if !ran(known, *asked)

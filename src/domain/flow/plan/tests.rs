@@ -22,6 +22,7 @@ struct World {
     left: BTreeMap<StageName, Left>,
     inputs: JsonMap,
     lineage: Vec<RunRecord>,
+    sent_back: Vec<SentBack>,
     holder: Option<RunId>,
     changed_recipes: BTreeSet<StageName>,
     damaged: BTreeSet<StageName>,
@@ -100,6 +101,7 @@ fn world_of<'e>(flow: FlowSpec, end: impl Fn(&StageName) -> &'e str) -> World {
                 approved_by: None,
                 approved_at: None,
                 note: None,
+                rewind_to: None,
             };
             row.checkpoint = Some(CheckpointRef {
                 id: checkpoint.id.clone(),
@@ -133,6 +135,7 @@ fn world_of<'e>(flow: FlowSpec, end: impl Fn(&StageName) -> &'e str) -> World {
         left,
         inputs,
         lineage: Vec::new(),
+        sent_back: Vec::new(),
         holder: None,
         changed_recipes: BTreeSet::new(),
         damaged: BTreeSet::new(),
@@ -207,6 +210,7 @@ impl World {
             inputs: &self.inputs,
             left,
             lineage: &self.lineage,
+            sent_back: &self.sent_back,
             holder: self.holder.as_ref(),
         };
         self.verified.clear();
@@ -461,7 +465,7 @@ fn what_is_behind_an_edit_is_executed_and_nothing_else() {
     one.edit("a");
     assert_eq!(
         one.told(&first()),
-        "from d: a: reuse a@2 (edited by ann); b: edited (a was edited); c: edited (a was edited); d: failed; \
+        "from d: a: reuse a@2 (takes on the edit of ann); b: edited (a was edited); c: edited (a was edited); d: failed; \
          z: reuse z@1"
     );
     // Also of a run that succeeded, without being forced, and though the recipe is another one now.
@@ -470,7 +474,7 @@ fn what_is_behind_an_edit_is_executed_and_nothing_else() {
     one.changed_recipes.insert(name("a"));
     assert_eq!(
         one.told(&first()),
-        "from b: a: reuse a@2 (edited by ann); b: edited (a was edited); d: descendant (of b); z: reuse z@1"
+        "from b: a: reuse a@2 (takes on the edit of ann); b: edited (a was edited); d: descendant (of b); z: reuse z@1"
     );
     // But not on other inputs.
     one.inputs = map(r#"{"q": 3}"#);
@@ -540,6 +544,52 @@ fn a_rejected_stage_is_executed_though_it_succeeded() {
     assert_eq!(
         one.told(&wish),
         "from b: a: reuse a@1; b: rejected; v: descendant (of b); c: descendant (of b)"
+    );
+}
+
+#[test]
+fn a_retry_begins_where_a_person_sent_the_run_back_to() {
+    // After the run had ended: what was rejected is of no use any more.
+    let mut one = world("a:\n b: a\n c: b\n z:", "c=failed");
+    one.left.insert(name("b"), Left::Nothing);
+    let sent = |to: &str, second| SentBack { to: name(to), feedback: "darker".into(), at: Some(at(second)) };
+    assert!(one.told(&first()).starts_with("14 c needs b"), "{}", one.told(&first()));
+    one.sent_back = vec![sent("b", 9)];
+    assert_eq!(one.told(&first()), "from b: a: reuse a@1; b: rejected; c: descendant (of b); z: reuse z@1");
+    one.sent_back = vec![sent("b", 9), sent("a", 8)];
+    let back = "from a: a: rejected; b: descendant (of a); c: descendant (of b); z: reuse z@1";
+    assert_eq!(one.told(&first()), back);
+    // A retry that succeeded before that is no answer to it, one that came after it is.
+    one.lineage = vec![record(13, RunStatus::Succeeded, Some(12))];
+    one.lineage[0].created_at = at(7);
+    assert_eq!(one.told(&first()), back);
+    one.lineage[0].created_at = at(10);
+    assert!(one.told(&first()).starts_with("12 a of f-12 succeeded in its retry f-13"));
+    // What is not in the file any more cannot be begun with.
+    one.sent_back = vec![sent("gone", 9)];
+    assert!(one.told(&first()).starts_with("12 c"), "{}", one.told(&first()));
+}
+
+#[test]
+fn nobody_goes_on_behind_what_would_be_made_anew() {
+    let mut one = world("a:\n b: a\n c: b", "c=failed");
+    let behind = Wish { start: Start::After(name("b")), force: false };
+    assert_eq!(one.told(&behind), "from c: a: reuse a@1; b: reuse b@1; c: descendant (of b)");
+    one.edit("a");
+    assert_eq!(
+        one.told(&behind),
+        "2 nothing can go on behind b, which has to be executed again (edited: a was edited) | do so: restage retry f-12"
+    );
+    assert_eq!(
+        one.told(&first()),
+        "from c: a: reuse a@2 (takes on the edit of ann); b: edited (a was edited); c: failed"
+    );
+    // Beside it, an edit waits on.
+    let mut one = world("a:\n b: a\n z: a\n c: b z", "c=failed");
+    one.edit("z");
+    assert_eq!(
+        one.told(&behind),
+        "from c: a: reuse a@1; b: reuse b@1; z: reuse z@2 (edited by ann); c: descendant (of b)"
     );
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::target::{Target, is_edited, still_ruled_out, unfinished};
 use super::{Known, Left, Oracle, Planned};
 use crate::domain::flow::hashes::{self, Chain, Ended};
-use crate::domain::flow::ids::{CheckpointId, Hash};
+use crate::domain::flow::ids::{CheckpointId, Hash, StageName};
 use crate::domain::flow::record::{Artifact, Checkpoint, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::state::State;
@@ -54,6 +54,8 @@ struct Walk<'a> {
     target: Option<usize>,
     /// Comes before the target, so that the plan is worthless without it.
     before_target: Vec<bool>,
+    /// Edits that wait are taken on.
+    takes_on: bool,
     chain: Chain,
     /// Only where a stage asks for single keys.
     state: Option<State>,
@@ -102,6 +104,7 @@ impl<'a> Walk<'a> {
             seeds,
             target: target.stage(),
             before_target,
+            takes_on: !matches!(target, Target::After(_)),
             chain: Chain::new(graph, facts.inputs),
             state: asks.then(|| State::new(graph, facts.inputs.clone())),
             executed: vec![false; graph.len()],
@@ -213,11 +216,12 @@ impl<'a> Walk<'a> {
                 if let Some(changed) = self.changed(stage, checkpoint, oracle) {
                     return Ok(changed);
                 }
-                let waits =
-                    || (checkpoint.approval == Approval::Pending).then(|| "it waits for a person".into());
+                let waits = checkpoint.approval == Approval::Pending;
                 let detail = match &checkpoint.created_by {
+                    Some(who) if waits && self.takes_on => Some(format!("takes on the edit of {who}")),
                     Some(who) => Some(format!("edited by {who}")),
-                    None => waits().or(degraded),
+                    None if waits => Some("it waits for a person".into()),
+                    None => degraded,
                 };
                 Ok(Verdict::Reuse {
                     outputs: &checkpoint.outputs,
@@ -404,6 +408,22 @@ pub(super) fn missing_keys(known: &Known<'_>, walked: &Walked) -> Result<(), Ref
         }
     }
     Ok(())
+}
+
+/// Whoever goes on behind a checkpoint has looked at that one, and not at what would be made in its place.
+pub(super) fn refuse_another(known: &Known<'_>, stage: &StageName, walked: &Walked) -> Result<(), Refusal> {
+    let planned = walked.stages.iter().find(|planned| planned.stage == *stage);
+    let Some(planned) = planned.filter(|planned| planned.decision == Decision::Execute) else {
+        return Ok(());
+    };
+    let detail = planned.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    Err(Refusal::Unusable {
+        message: format!(
+            "nothing can go on behind {stage}, which has to be executed again ({}{detail})",
+            planned.reason
+        ),
+        hint: Some(format!("do so: restage retry {}", known.run())),
+    })
 }
 
 /// What the target starts from: of the checkpoints directly before it, the last one.

@@ -7,6 +7,7 @@ use crate::domain::flow::change::{NewCheckpoint, What};
 use crate::domain::flow::hashes::{self, Ended};
 use crate::domain::flow::ids::CheckpointId;
 use crate::domain::flow::record::Artifact;
+use crate::domain::flow::spec::Approve;
 use crate::domain::flow::state;
 use crate::domain::flow::status::{Approval, StageStatus};
 use crate::domain::json::JsonMap;
@@ -29,6 +30,7 @@ impl Run {
         };
         let status = made.status;
         let asks = self.asks(index);
+        let nobody_asked = stage_spec.approve == Approve::Manual && !asks;
         let new = NewCheckpoint {
             stage: stage_spec.name.clone(),
             branch: self.branch.clone(),
@@ -43,8 +45,9 @@ impl Run {
             created_at: at.now.wall,
             created_by: None,
             edited_from: None,
-            approved_by: None,
-            approved_at: None,
+            // By nobody in person: the run was told not to ask.
+            approved_by: nobody_asked.then(|| "auto".to_owned()),
+            approved_at: nobody_asked.then_some(at.now.wall),
             note: None,
         };
         turn.changes.push(What::Checkpoint { stage: stage_spec.name.clone(), new: Box::new(new) });

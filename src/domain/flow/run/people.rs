@@ -4,8 +4,9 @@
 use super::course::When;
 use super::{Effect, Ending, Index, Moment, Run, Turn, Unit, UnitKey, UnitPhase};
 use crate::domain::flow::change::{Judgement, What};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::{AttemptRecord, Checkpoint};
+use crate::domain::flow::record::{AttemptRecord, Checkpoint, NOT_NEEDED};
 use crate::domain::flow::status::{Decision, Reason, RunStatus, StageStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -17,6 +18,12 @@ impl Run {
             return Turn::default();
         }
         self.error = Some("cancelled".into());
+        self.end(Ending::Cancelled, at)
+    }
+
+    /// It waited for a failure that did not come: `by` is good.
+    pub fn not_needed(&mut self, by: &RunId, at: Moment) -> Turn {
+        self.error = Some(format!("{by} succeeded, {NOT_NEEDED}"));
         self.end(Ending::Cancelled, at)
     }
 
@@ -107,30 +114,80 @@ impl Run {
             return turn;
         }
         turn.changes.extend(judgement.map(What::Judge));
-        if self.status != RunStatus::Running {
-            self.set_going(at, &mut turn);
-        }
+        self.wake(at, &mut turn);
         self.waiting -= 1;
         let status = self.stages[index].good;
         self.end_stage(index, status, None, at, &mut turn);
         self.pass_on(index);
-        // Where the run was interrupted, more than what waited for this has its turn.
-        let due = self.due_now();
-        self.open_all(due, at, &mut turn);
-        self.fill(When::After, at, &mut turn);
-        self.rest(at, &mut turn);
+        self.go_on(at, &mut turn);
         turn
     }
 
-    /// A person has put something else in the place of what waits for them, as the records have it; it waits as what it is
-    /// now.
-    pub fn edited(&mut self, checkpoint: Checkpoint) -> Turn {
+    /// A person has set it going, unless it is queued: that one has its turn later.
+    fn wake(&mut self, at: Moment, turn: &mut Turn) {
+        if !matches!(self.status, RunStatus::Running | RunStatus::Queued) {
+            self.set_going(at, turn);
+        }
+    }
+
+    /// Where the run was interrupted, more than what waited for a person has its turn.
+    fn go_on(&mut self, at: Moment, turn: &mut Turn) {
+        if self.status == RunStatus::Queued {
+            return;
+        }
+        let due = self.due_now();
+        self.open_all(due, at, turn);
+        self.fill(When::After, at, turn);
+        self.rest(at, turn);
+    }
+
+    /// What is written down together with an edit of what a stage left: its row waits for a person from then on, and
+    /// where the run has built on it, all of that is executed again.
+    pub fn rewind(&self, index: Index) -> Vec<What> {
+        if self.stages[index].status == StageStatus::Waiting {
+            return Vec::new();
+        }
+        let stage = &self.stages[index];
+        let mut changes = vec![What::Stage {
+            stage: self.spec.stages[index].name.clone(),
+            status: StageStatus::Waiting,
+            reason: stage.reason,
+            error: None,
+            started_at: stage.started_at,
+            ended_at: None,
+            retry_at: None,
+        }];
+        changes.extend(self.graph.descendants(&[index]).into_iter().map(|one| What::Reset {
+            stage: self.spec.stages[one].name.clone(),
+            reason: Reason::Edited,
+            feedback: None,
+        }));
+        changes
+    }
+
+    /// A person has put something else in the place of what a stage left, in a run that waits for people, as the records
+    /// have it with what [`rewind`](Self::rewind) says; the run waits there, for what it is now.
+    pub fn edited(&mut self, checkpoint: Checkpoint, at: Moment) -> Turn {
         let mut turn = Turn::default();
         let Some(index) = self.find(&checkpoint.id.stage) else { return turn };
-        if self.stages[index].status != StageStatus::Waiting {
+        let status = self.stages[index].status;
+        if status.is_good() {
+            let again = self.graph.descendants(&[index]);
+            for one in &again {
+                self.reset(*one, Reason::Edited, None, at, &mut turn);
+            }
+            // It is on record already.
+            turn.changes.clear();
+            let stage = &mut self.stages[index];
+            (stage.status, stage.error, stage.ended_at) = (StageStatus::Waiting, None, None);
+            self.open += 1;
+            self.waiting += 1;
+            self.count_open_before(&again);
+        } else if status != StageStatus::Waiting {
             return turn;
         }
         let id = checkpoint.id.clone();
+        self.stages[index].good = checkpoint.status;
         self.left_behind(index, checkpoint.outputs, checkpoint.artifacts);
         self.stages[index].checkpoint = Some(id.clone());
         turn.news.push(News::Asks { run: self.id.clone(), checkpoint: id });
@@ -152,9 +209,7 @@ impl Run {
             return turn;
         }
         turn.changes.extend(judgement.map(What::Judge));
-        if self.status != RunStatus::Running {
-            self.set_going(at, &mut turn);
-        }
+        self.wake(at, &mut turn);
         let mut again = vec![to];
         again.extend(self.graph.descendants(&[to]));
         for one in &again {
@@ -162,16 +217,17 @@ impl Run {
             let reason = if *one == to { Reason::Rejected } else { Reason::Descendant };
             self.reset(*one, reason, feedback, at, &mut turn);
         }
-        for one in &again {
+        self.count_open_before(&again);
+        self.go_on(at, &mut turn);
+        turn
+    }
+
+    fn count_open_before(&mut self, stages: &[Index]) {
+        for one in stages {
             let upstream = self.graph.upstream(*one);
             let open = upstream.iter().filter(|other| !self.stages[**other].status.is_final()).count();
             self.stages[*one].left = u32::try_from(open).unwrap_or(u32::MAX);
         }
-        let due = self.due_now();
-        self.open_all(due, at, &mut turn);
-        self.fill(When::After, at, &mut turn);
-        self.rest(at, &mut turn);
-        turn
     }
 
     /// As if it had never begun in this run; its attempts are counted on.

@@ -530,6 +530,29 @@ fn what_asks_a_person_waits_and_is_passed_on_when_approved() {
 }
 
 #[test]
+fn a_queued_run_hears_what_was_judged_and_begins_in_its_turn() {
+    for approved in [true, false] {
+        let mut world = World::new(flow("a: manual\n b: a"));
+        world.goes("a", End::Good);
+        // A retry that waits for another one, with what that one waits for.
+        world.record.status = RunStatus::Queued;
+        world.record.started_at = None;
+        world.dies_and_comes_back();
+        let a = world.unit("a");
+        if approved {
+            world.step(|run, at| run.approve(a.stage, Some(judgement("a@1")), at));
+        } else {
+            world.step(|run, at| run.reject(a.stage, a.stage, Some(judgement("a@1")), "darker", at));
+        }
+        assert_eq!((world.run.status, world.record.status), (RunStatus::Queued, RunStatus::Queued));
+        assert!(world.lives().is_empty());
+        world.dies_and_comes_back();
+        world.step(Run::begin);
+        assert_eq!(world.lives(), [if approved { "b" } else { "a" }]);
+    }
+}
+
+#[test]
 fn what_is_rejected_runs_again_with_what_was_said_and_new_numbers() {
     let mut world = World::new(flow("a:\n b: a manual\n c: b"));
     world.goes("a", End::Good);
@@ -583,6 +606,71 @@ fn what_was_interrupted_goes_on_whole_when_a_person_approves_a_part_of_it() {
     assert_eq!(world.lives(), ["b", "beside"]);
 }
 
+/// As the store does it: the rows first, then the machine.
+fn edit(world: &mut World, version: &str) {
+    let (new, stage) =
+        (crate::domain::flow::testing::checkpoint(version), version.split('@').next().unwrap());
+    let index = world.unit(stage).stage;
+    for what in world.run.rewind(index) {
+        if let What::Stage { stage, status, .. } = &what {
+            world.rows.get_mut(stage).unwrap().status = *status;
+        } else {
+            world.write(what);
+        }
+    }
+    world.rows.get_mut(&name(stage)).unwrap().checkpoint.as_mut().unwrap().id = new.id.clone();
+    world.checkpoints.insert(name(stage), new.clone());
+    world.step(|run, at| run.edited(new, at));
+}
+
+#[test]
+fn an_edit_of_what_was_built_on_waits_there_and_what_follows_is_executed_again() {
+    for dies in [false, true] {
+        let mut world = World::new(flow("s:\n b: s manual\n r: b\n beside: manual\n skipped: s when:draft"));
+        world.goes("s", End::Good);
+        world.goes("b", End::Good);
+        world.goes("beside", End::Good);
+        let before = world.words();
+        assert_eq!(before, "s=succeeded b=waiting r=pending beside=waiting skipped=skipped");
+        // Again and again, and one beside it.
+        for version in ["s@2", "s@3", "beside@2"] {
+            edit(&mut world, version);
+            assert_eq!(world.words(), "s=waiting b=pending r=pending beside=waiting skipped=pending");
+            assert_eq!((world.record.status, world.lives()), (RunStatus::Waiting, vec![]));
+        }
+        assert_eq!(world.told.last().unwrap().split(';').next(), Some("Waiting for you: f-12, beside@2"));
+        if dies {
+            world.dies_and_comes_back();
+        }
+        assert_eq!(world.run.open, 5);
+        let (s, beside) = (world.unit("s"), world.unit("beside"));
+        world.step(|run, at| run.approve(beside.stage, Some(judgement("beside@2")), at));
+        world.step(|run, at| run.approve(s.stage, Some(judgement("s@3")), at));
+        assert_eq!(world.lives(), ["b"]);
+        assert_eq!(world.words(), "s=succeeded b=pending r=pending beside=succeeded skipped=skipped");
+        world.goes("b", End::Good);
+        let b = world.unit("b");
+        assert_eq!(world.launched, [(s, 1), (beside, 1), (b, 1), (b, 2)]);
+        world.step(|run, at| run.approve(b.stage, Some(judgement("b@2")), at));
+        world.goes("r", End::Good);
+        assert_eq!(world.record.status, RunStatus::Succeeded);
+    }
+}
+
+#[test]
+fn an_edit_of_what_was_built_on_can_be_rejected() {
+    let mut world = World::new(flow("s:\n b: s manual"));
+    world.goes("s", End::Good);
+    world.goes("b", End::Good);
+    edit(&mut world, "s@2");
+    let s = world.unit("s");
+    world.step(|run, at| run.reject(s.stage, s.stage, Some(judgement("s@2")), "darker", at));
+    assert_eq!((world.lives(), world.words().as_str()), (vec!["s"], "s=pending b=pending"));
+    world.goes("s", End::Good);
+    world.goes("b", End::Good);
+    assert_eq!(world.words(), "s=succeeded b=waiting");
+}
+
 fn judgement(checkpoint: &str) -> Judgement {
     Judgement {
         checkpoint: CheckpointId::parse(checkpoint).unwrap(),
@@ -592,6 +680,7 @@ fn judgement(checkpoint: &str) -> Judgement {
         who: "ann".into(),
         at: at(0),
         note: None,
+        rewind_to: None,
     }
 }
 

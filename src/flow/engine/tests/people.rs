@@ -45,6 +45,7 @@ impl Life {
             handle: Handle::new(requests, told),
             holder: "test".into(),
             own: own.clone(),
+            left: crate::flow::engine::Left::GoesOn,
         });
         let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
         own.send(Input::Guest(supervisor.inventory())).unwrap();
@@ -93,7 +94,7 @@ impl Life {
     fn insist(&mut self, request: &FlowRequest) -> Option<Result<FlowReply, Refusal>> {
         loop {
             match self.ask(request.clone())? {
-                Err(Refusal::Store(_)) => self.wait().then_some(())?,
+                Err(Refusal::Store(_) | Refusal::NotYet(_)) => self.wait().then_some(())?,
                 answer => return Some(answer),
             }
         }
@@ -136,9 +137,9 @@ fn draft() -> Hash {
     crate::domain::flow::hashes::checkpoint(&outputs, &[])
 }
 
-fn approve_seen() -> FlowRequest {
+fn approve_seen(number: u64) -> FlowRequest {
     FlowRequest::Approve(ApproveWish {
-        run: film_run(1),
+        run: film_run(number),
         stage: Some(stage("script")),
         hash: Some(draft()),
         who: "ann".into(),
@@ -162,6 +163,7 @@ fn reject_seen() -> FlowRequest {
 fn edit_seen() -> FlowRequest {
     FlowRequest::Edit(EditWish {
         run: film_run(1),
+        branch: None,
         stage: stage("script"),
         hash: Some(draft()),
         set: JsonMap::from([("text".to_owned(), Json::string("better"))]),
@@ -191,7 +193,11 @@ fn proceed(branch: &str, checkpoint: &str, approve_all: bool) -> FlowRequest {
 }
 
 fn retry() -> FlowRequest {
-    FlowRequest::Retry(RetryWish {
+    FlowRequest::Retry(retry_wish())
+}
+
+fn retry_wish() -> RetryWish {
+    RetryWish {
         run: film_run(1),
         branch: None,
         from: None,
@@ -200,8 +206,9 @@ fn retry() -> FlowRequest {
         queue: false,
         dry_run: false,
         approve_all: false,
+        who: None,
         asker: None,
-    })
+    }
 }
 
 /// All that is to be seen of it afterwards.
@@ -262,7 +269,9 @@ fn trial(before: &[FlowRequest], act: &FlowRequest, fault: Fault, at: usize) -> 
     let answer = life.ask(act.clone());
     match (fault, &answer) {
         (Fault::None, answer) => assert!(matches!(answer, Some(Ok(_))), "{act:?}: {answer:?}"),
-        (_, Some(Err(refusal))) => assert!(matches!(refusal, Refusal::Store(_)), "{act:?}: {refusal:?}"),
+        (_, Some(Err(refusal))) => {
+            assert!(matches!(refusal, Refusal::Store(_) | Refusal::NotYet(_)), "{act:?}: {refusal:?}");
+        }
         (_, Some(Ok(_)) | None) => {}
     }
     if fault == Fault::Full {
@@ -313,7 +322,7 @@ fn whatever_write_fails(before: &[FlowRequest], act: &FlowRequest, whole: bool) 
 
 #[test]
 fn an_approval_is_done_or_not() {
-    let done = whatever_write_fails(&[run()], &approve_seen(), true);
+    let done = whatever_write_fails(&[run()], &approve_seen(1), true);
     assert!(
         done.contains("f-1 waiting on main asked=true: script=succeeded:script@1 board=waiting:board@1"),
         "{done}"
@@ -332,6 +341,18 @@ fn an_edit_is_done_and_adopted_or_not() {
     let done = whatever_write_fails(&[run()], &edit_seen(), true);
     assert!(done.contains("script@2 Pending Some(\"script@1\")"), "{done}");
     assert!(done.contains("f-1 waiting on main asked=true: script=waiting:script@2"), "{done}");
+}
+
+#[test]
+fn an_edit_of_what_was_built_on_sends_the_run_back_or_not() {
+    let done = whatever_write_fails(&[run(), approve_seen(1)], &edit_seen(), true);
+    assert!(done.contains("script@2 Pending Some(\"script@1\")"), "{done}");
+    assert!(
+        done.contains(
+            "f-1 waiting on main asked=true: script=waiting:script@2 board=pending: render=pending:"
+        ),
+        "{done}"
+    );
 }
 
 #[test]
@@ -372,7 +393,7 @@ fn what_nobody_answered_is_taken_on_once_when_its_run_has_ended() {
 
 #[test]
 fn an_edit_of_an_ended_run_is_built_upon_once() {
-    let before = [run(), approve_seen(), FlowRequest::Cancel { run: film_run(1) }, edit_seen()];
+    let before = [run(), approve_seen(1), FlowRequest::Cancel { run: film_run(1) }, edit_seen()];
     for act in [proceed("main", "script@2", false), retry()] {
         let done = whatever_write_fails(&before, &act, false);
         assert!(
@@ -380,4 +401,35 @@ fn an_edit_of_an_ended_run_is_built_upon_once() {
             "{done}"
         );
     }
+}
+
+#[test]
+fn what_a_queued_retry_takes_on_is_taken_on_for_the_run_before_it() {
+    let queued = FlowRequest::Retry(RetryWish { queue: true, ..retry_wish() });
+    let before = [run(), FlowRequest::Cancel { run: film_run(1) }, retry(), edit_seen()];
+    let [done, _] = trial(&before, &queued, Fault::None, 0).pictures;
+    // It waits for what was edited, and goes on by that.
+    assert!(
+        done.contains("f-2 waiting on main asked=true: script=succeeded:script@2 board=waiting:board@1"),
+        "{done}"
+    );
+    assert!(
+        done.contains("f-3 queued on main asked=true: script=succeeded:script@2 board=pending:"),
+        "{done}"
+    );
+}
+
+#[test]
+fn what_is_approved_is_heard_by_a_queued_run_without_setting_it_going() {
+    let queued = FlowRequest::Retry(RetryWish { queue: true, ..retry_wish() });
+    let before = [run(), FlowRequest::Cancel { run: film_run(1) }, retry(), queued];
+    let done = whatever_write_fails(&before, &approve_seen(2), true);
+    assert!(
+        done.contains("f-2 waiting on main asked=true: script=succeeded:script@1 board=waiting:board@1"),
+        "{done}"
+    );
+    assert!(
+        done.contains("f-3 queued on main asked=true: script=succeeded:script@1 board=pending:"),
+        "{done}"
+    );
 }

@@ -16,26 +16,10 @@ use crate::frontend::tui::theme::{Depth, Theme};
 
 fn view(log: Option<PathBuf>) -> RunnerView {
     RunnerView {
-        name: RunnerName::parse("agent").unwrap(),
-        group: None,
-        status: RunnerStatus::Running,
-        exhausted: false,
-        ready: None,
         pid: Some(7),
         attempt: log.as_ref().map(|_| Attempt::FIRST),
-        retry_count: 0,
-        max_retries: 3,
-        next_retry_at: None,
-        outcome: None,
-        started_at: None,
-        ended_at: None,
         log,
-        waiting: None,
-        note: None,
-        activity_timeout_seconds: None,
-        timeout_seconds: None,
-        attempts: Vec::new(),
-        figures: None,
+        ..RunnerView::plain("agent", RunnerStatus::Running)
     }
 }
 

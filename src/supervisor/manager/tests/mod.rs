@@ -234,6 +234,7 @@ impl Setup {
         let workspace = WorkspaceSpec {
             root: "/w".into(),
             config_path: "/w/config.json".into(),
+            text: crate::domain::flow::ids::Hash::of(["config"]),
             data_dir: "/w/.restage".into(),
             log_dir: logs.path().to_owned(),
             cache_dir: None,

@@ -36,6 +36,10 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
         (Action::StageLog, _) => {
             if model.can(action) {
                 model.focus = Focus::Log;
+                // The run may go on: what is read is the log of this stage, and not of the one that matters next.
+                if let Some(pane) = &mut model.flows.pane {
+                    pane.chosen = true;
+                }
             }
             Vec::new()
         }
@@ -163,6 +167,7 @@ pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
         queue: false,
         dry_run: true,
         approve_all: false,
+        who: Some(model.setup.who.clone()),
         asker: None,
     };
     ask(model, "planning a retry", FlowRequest::Retry(wish))

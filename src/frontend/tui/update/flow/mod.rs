@@ -373,13 +373,13 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
         | FlowRequest::Retry(_)
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Approve(_)
         | FlowRequest::Reject(_)
         | FlowRequest::Continue(_)
         | FlowRequest::Edit(_)
         | FlowRequest::Fork(_)
         | FlowRequest::Glance { .. }
-        | FlowRequest::Delete { .. }
         | FlowRequest::Gc { .. } => {
             if let Some(thing) = thing(what) {
                 flows.done(&thing);

@@ -8,11 +8,11 @@ use super::super::super::flows::fixture::{
 };
 use super::super::super::flows::question::Question;
 use super::super::super::model::{Focus, Model, Screen};
-use crate::domain::flow::ask::{FlowReply, FlowRequest};
+use crate::domain::flow::ask::{FlowReply, FlowRequest, Shown};
 use crate::domain::flow::ids::{CheckpointId, RunId};
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::RunRecord;
-use crate::domain::flow::status::RunStatus;
+use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
 use crate::domain::keys::Action;
 use crate::domain::view::Update;
@@ -101,12 +101,32 @@ fn an_approval_is_bound_to_the_bytes_that_are_shown() {
 }
 
 #[test]
+fn a_log_that_is_read_stays_that_of_its_stage_when_the_run_goes_on() {
+    let (mut model, runs) = opened("1 2");
+    press(&mut model, "l", &runs);
+    assert_eq!((model.screen, model.focus), (Screen::Run, Focus::Log));
+    let mut gone_on = waiting();
+    for stage in gone_on.stages.iter_mut().flatten() {
+        match stage.name.as_str() {
+            "storyboard" => stage.status = StageStatus::Succeeded,
+            "render" => stage.status = StageStatus::Running,
+            _ => {}
+        }
+    }
+    let pane = model.flows.pane.as_mut().unwrap();
+    pane.take(Box::new(Shown { run: gone_on, branches: Vec::new() }));
+    assert_eq!(pane.selected().unwrap().name.as_str(), "storyboard");
+}
+
+#[test]
 fn a_rejection_needs_words_and_may_go_further_back() {
     let (mut model, runs) = opened("1 2");
     assert_eq!(asked(&press(&mut model, "R Enter", &runs)), []);
     let cmds = asked(&press(&mut model, "w a r m e r Enter", &runs));
     let [FlowRequest::Reject(wish)] = &cmds[..] else { panic!("{cmds:?}") };
     assert_eq!((wish.feedback.as_str(), &wish.rewind_to), ("warmer", &None));
+    let pending = tree().0.into_iter().find(|one| one.id.to_string() == "storyboard@2").unwrap();
+    assert_eq!(wish.hash.as_ref(), Some(&pending.hash), "what was on the screen");
     answer(&mut model, cmds[0].clone(), FlowReply::Run { run: id(12), existing: true });
     // With the script selected, the run goes back to that.
     let cmds = asked(&press(&mut model, "g R x Enter", &runs));

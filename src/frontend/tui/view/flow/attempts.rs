@@ -41,6 +41,11 @@ fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> 
     let taken: usize = head.iter().map(Span::width).sum();
     head.push(span(model, Ink::Quiet, fit(&rest, room.saturating_sub(taken + 1), theme)));
     let mut lines = vec![Line::from(head)];
+    let told: Vec<Told> = stage.attempts.iter().rev().take(TOLD).map(|one| tell(model, one)).collect();
+    // The figures stand below each other, behind the longest word that leaves room for them.
+    let longest = |of: fn(&Told) -> &str| told.iter().map(|one| width(of(one))).max().unwrap_or(0);
+    let left = room.saturating_sub(longest(|one| &one.start) + longest(|one| &one.figures) + 1);
+    let column = longest(|one| &one.end).min(left);
     let mut say = |ink: Ink, text: &str, most: usize| {
         let mut wrapped = wrap(text, room.saturating_sub(2));
         if wrapped.len() > most {
@@ -52,20 +57,18 @@ fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> 
         lines.extend(wrapped.into_iter().map(|line| Line::from(span(model, ink, format!(" {line}")))));
     };
     if let Some(error) = &stage.error {
-        // The attempts below tell their own.
+        // The attempts below tell their own, and there is no need to say it twice.
         let error = if stage.attempts.is_empty() { error } else { words::cause(error) };
         let lines: Vec<String> = error.lines().map(one_line).collect();
-        say(Ink::Bad, &lines.join("\n"), ERROR_LINES);
+        let text = lines.join("\n");
+        if told.first().is_none_or(|last| last.end != text || width(&text) > left) {
+            say(Ink::Bad, &text, ERROR_LINES);
+        }
     }
     if let Some(feedback) = &stage.feedback {
         say(Ink::Waiting, &format!("sent back: {}", one_line(feedback)), 2);
     }
     let attempts = stage.attempts.len();
-    let told: Vec<Told> = stage.attempts.iter().rev().take(TOLD).map(|one| tell(model, one)).collect();
-    // The figures stand below each other, behind the longest word that leaves room for them.
-    let longest = |of: fn(&Told) -> &str| told.iter().map(|one| width(of(one))).max().unwrap_or(0);
-    let left = room.saturating_sub(longest(|one| &one.start) + longest(|one| &one.figures) + 1);
-    let column = longest(|one| &one.end).min(left);
     for one in &told {
         lines.push(Line::from(vec![
             span(model, Ink::Text, one.start.clone()),

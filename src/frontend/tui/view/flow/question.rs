@@ -145,7 +145,11 @@ fn plan_lines(model: &Model, plan: &Plan) -> Vec<Line<'static>> {
 }
 
 fn reused(planned: &Planned) -> String {
-    planned.checkpoint.as_ref().map_or_else(|| planned.stage.to_string(), ToString::to_string)
+    let what = planned.checkpoint.as_ref().map_or_else(|| planned.stage.to_string(), ToString::to_string);
+    match &planned.detail {
+        Some(detail) if planned.checkpoint.is_some() => format!("{what} ({})", one_line(detail)),
+        Some(_) | None => what,
+    }
 }
 
 /// What is approved, as it is: by its bytes.

@@ -74,7 +74,14 @@ fn line(model: &Model, row: &Row, names: usize, room: usize, selected: bool) -> 
     let theme = model.theme();
     let ground = if selected { theme.style(Ink::Selection) } else { Style::new() };
     let ink = |ink: Ink| if selected { ground } else { theme.style(ink) };
-    let (sign, approval) = sign(row.approval, theme.ascii);
+    let (sign, approval) = match &row.replaced_by {
+        Some(_) => ("-", Ink::Quiet),
+        None => sign(row.approval, theme.ascii),
+    };
+    let judged = match &row.replaced_by {
+        Some(by) => format!("replaced by {by}"),
+        None => row.approval.to_string(),
+    };
     let marker = if selected { theme.glyph("▌", ">") } else { " " };
     let prefix = if theme.ascii { plain(&row.prefix) } else { row.prefix.clone() };
     let degraded = if row.status == StageStatus::Degraded { ", degraded" } else { "" };
@@ -91,7 +98,7 @@ fn line(model: &Model, row: &Row, names: usize, room: usize, selected: bool) -> 
     let mut line = Line::from(vec![
         Span::styled(format!("{marker} "), ink(Ink::Accent)),
         Span::styled(pad(&format!("{prefix}{}", row.id), names, theme), ink(Ink::Text)),
-        Span::styled(format!("  {sign} {}{degraded}", row.approval), ink(approval)),
+        Span::styled(format!("  {sign} {judged}{degraded}"), ink(approval)),
     ]);
     // Where a branch stands matters more than all that is left out for it; of that, what comes first.
     let mut left = room.saturating_sub(line.width() + width(&heads) + 1);
