@@ -72,13 +72,13 @@ pub enum Answered<T> {
 }
 
 /// For a verb that sets something going. Whether the supervisor ends with it is told by [`is_hosted`]. `spec`: the config,
-/// where the verb has read it already.
+/// where the verb has read it already. Its `None` says that the supervisor is ending, and that it wants another.
 pub fn with(
     global: &Global,
     workspace: &Workspace,
     host: Host,
     spec: Option<WorkspaceSpec>,
-    verb: impl AsyncFnOnce(Client, Updates) -> Outcome,
+    verb: impl AsyncFnMut(Client, Updates) -> Result<Option<Exit>, Failure>,
 ) -> Outcome {
     let background = host == Host::Background || io::stdout().is_terminal();
     let stage = if background { Stage::Background } else { Stage::Here(Left::GoesOn) };
@@ -101,23 +101,21 @@ pub fn ask(
     act: &str,
     request: &FlowRequest,
 ) -> Result<FlowReply, Failure> {
-    let until = SystemClock.now().mono.plus(PATIENCE);
-    loop {
-        let mut reply = None;
-        let told = &mut reply;
-        play(global, workspace, Stage::Here(Left::Stays), None, async |client, _updates| {
-            *told = Some(client.flow(request.clone()).await);
-            Ok(Exit::Completed)
-        })?;
-        match reply {
-            Some(Ok(reply)) => return Ok(reply),
-            // Nothing was done: it was somebody's who has got what he wanted. The next one answers.
-            Some(Err(ClientError::Declined(refusal)))
-                if *refusal == Refusal::Ending && SystemClock.now().mono < until => {}
-            Some(Err(error)) => return Err(Failure::of_client(act, &error)),
-            None => return Err(Failure::of_client(act, &ClientError::Gone)),
+    let mut reply = None;
+    play(global, workspace, Stage::Here(Left::Stays), None, async |client, _updates| {
+        match client.flow(request.clone()).await {
+            Ok(answer) => reply = Some(answer),
+            Err(error) if is_ending(&error) => return Ok(None),
+            Err(error) => return Err(Failure::of_client(act, &error)),
         }
-    }
+        Ok(Some(Exit::Completed))
+    })?;
+    reply.ok_or_else(|| Failure::of_client(act, &ClientError::Gone))
+}
+
+/// Nothing was done, and the next one can be asked: it was somebody's who has got what he wanted.
+pub fn is_ending(error: &ClientError) -> bool {
+    matches!(error, ClientError::Declined(refusal) if **refusal == Refusal::Ending)
 }
 
 /// One request for which the records are enough: where nobody supervises, neither a supervisor nor a config is needed for
@@ -202,21 +200,23 @@ fn play(
     workspace: &Workspace,
     stage: Stage,
     mut spec: Option<WorkspaceSpec>,
-    verb: impl AsyncFnOnce(Client, Updates) -> Outcome,
+    mut verb: impl AsyncFnMut(Client, Updates) -> Result<Option<Exit>, Failure>,
 ) -> Outcome {
     let until = SystemClock.now().mono.plus(PATIENCE);
-    let mut verb = Some(verb);
+    let ending = || Failure::of_refusal("ask the supervisor", &Refusal::Ending);
     let mut failures = 0;
     loop {
-        let done = block_on(async {
-            let Some((client, updates)) = link::connect(workspace).await? else { return Ok(None) };
-            match verb.take() {
-                Some(verb) => verb(client, updates).await.map(Some),
+        let asked = block_on(async {
+            match link::connect(workspace).await? {
+                Some((client, updates)) => verb(client, updates).await.map(Some),
                 None => Ok(None),
             }
         })??;
-        if let Some(exit) = done {
-            return Ok(exit);
+        match asked {
+            Some(Some(exit)) => return Ok(exit),
+            Some(None) if SystemClock.now().mono >= until => return Err(ending()),
+            Some(None) => continue,
+            None => {}
         }
         // What runs without a supervisor must not end with this verb.
         let begun = match stage {
@@ -227,20 +227,16 @@ fn play(
                     None => settings::load(workspace, Missing::Error)?,
                 };
                 let lying = if left == Left::GoesOn { lying(workspace) } else { Vec::new() };
+                let mut acted = false;
                 let hosted = up::host(workspace, spec, left, global.debug, async || {
                     let (client, updates) = link::require(workspace).await?;
                     tell_resumed(&lying);
-                    match verb.take() {
-                        Some(verb) => verb(client, updates).await,
-                        None => Ok(Exit::Completed),
-                    }
+                    acted = true;
+                    verb(client, updates).await?.ok_or_else(ending)
                 });
-                if verb.is_none() {
-                    return hosted;
-                }
                 match hosted {
-                    Ok(exit) => return Ok(exit),
-                    Err(failure) => Err(failure),
+                    Err(failure) if !acted => Err(failure),
+                    hosted => return hosted,
                 }
             }
             Stage::Here(_) | Stage::Background => start_in_background(global, workspace),

@@ -38,7 +38,7 @@ use args::{Cli, Global, Mode, Output, Verb};
 use commands::order::Order;
 use commands::{
     check, completions, dashboard, doctor as doctor_verb, down, flow_edit, flow_judge, flow_read, flow_run,
-    logs, order, stage_logs, status, up, wait, why,
+    flow_tree, logs, order, stage_logs, status, up, wait, why,
 };
 use exit::Exit;
 use failure::{Failure, Outcome};
@@ -175,8 +175,8 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
         Verb::Lineage(args) => flow_read::lineage(global, &Workspace::find(global)?, &args),
         Verb::State(args) => flow_read::state(global, &Workspace::find(global)?, &args),
         Verb::Artifacts(args) => flow_read::artifacts(global, &Workspace::find(global)?, &args),
-        Verb::Checkpoints(args) => flow_read::checkpoints(global, &Workspace::find(global)?, &args),
-        Verb::Diff(args) => flow_read::diff(global, &Workspace::find(global)?, &args),
+        Verb::Checkpoints(args) => flow_tree::checkpoints(global, &Workspace::find(global)?, &args),
+        Verb::Diff(args) => flow_tree::diff(global, &Workspace::find(global)?, &args),
         Verb::Graph(args) => flow_read::graph(global, &Workspace::find(global)?, &args),
         Verb::Stats(args) => flow_read::stats(global, &Workspace::find(global)?, &args),
         Verb::Why { name } => talk.with_or(

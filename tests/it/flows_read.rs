@@ -215,7 +215,7 @@ fn a_person_rejects_and_approves_with_no_supervisor_there() {
         (&json!("script@2"), &json!(true)),
         "{main}"
     );
-    assert_eq!(workspace.run(&["approve", "video-1", "--hash", "0123"]).0, Some(18));
+    assert_eq!(workspace.run(&["approve", "video-1", "--hash", "0123456789ab"]).0, Some(18));
     workspace.ok(&[
         "approve",
         "video-1",
@@ -326,7 +326,9 @@ fn a_branch_goes_its_own_way() {
     let dark = &shown["branches"][1];
     assert_eq!((&dark["branch_name"], &dark["can_continue"]), (&json!("dark"), &json!(true)), "{dark}");
     std::fs::write(workspace.path("mended"), "").unwrap();
-    workspace.ok(&["continue", "video-1", "--checkpoint", "script@1"]);
+    // Main stands there, too, and it is the branch of the run.
+    refused(&workspace, 17, &["continue", "video-1", "--checkpoint", "script@1"]);
+    workspace.ok(&["continue", "video-1", "--checkpoint", "script@1", "--branch", "dark"]);
     let run = data(&workspace, &["show", "video-2", "--json"]);
     assert_eq!((&run["branch"], &run["status"]), (&json!("dark"), &json!("succeeded")));
 }

@@ -166,6 +166,17 @@ fn proceed(run: &str, checkpoint: Option<&str>, force_retry: bool) -> FlowReques
     })
 }
 
+fn proceed_on(run: &str, branch: &str) -> FlowRequest {
+    FlowRequest::Continue(ContinueWish {
+        run: run_id(run),
+        branch: Some(BranchName::trusted(branch)),
+        checkpoint: None,
+        force_retry: false,
+        who: "con".into(),
+        approve_all: false,
+    })
+}
+
 #[track_caller]
 fn show(workspace: &Workspace, run: &str) -> Shown {
     match done(workspace, FlowRequest::Show { run: run_id(run) }) {
@@ -436,7 +447,7 @@ fn two_branches_from_one_checkpoint_do_not_disturb_one_another() {
     assert_eq!(twice, Refusal::BranchExists { run: run_id("film-1"), branch: BranchName::trusted("draft") });
     assert_eq!(refused(&studio, fork("film-1", "script@7", "other")).code(), 3);
 
-    let draft = new_run(done(&studio, proceed("film-1", Some("script@1"), false)));
+    let draft = new_run(done(&studio, proceed_on("film-1", "draft")));
     let main = new_run(done(&studio, retry("film-1")));
     assert_eq!((draft.as_str(), main.as_str()), ("film-2", "film-3"));
     let runs = |name| show(&studio, name).run;
@@ -490,7 +501,7 @@ fn what_is_judged_through_one_run_is_judged_for_all_that_wait_for_it() {
     assert_eq!(studio.run(&["run", "film", "--approve", "exit"]).0, Some(75));
     background(&studio);
     done(&studio, fork("film-1", "script@1", "draft"));
-    let draft = new_run(done(&studio, proceed("film-1", Some("script@1"), false)));
+    let draft = new_run(done(&studio, proceed_on("film-1", "draft")));
     until(&studio, &draft, RunStatus::Succeeded);
     until(&studio, "film-1", RunStatus::Succeeded);
 

@@ -403,6 +403,23 @@ fn a_run_waits_goes_on_fails_and_is_retried() {
 }
 
 #[test]
+fn a_run_is_drawn_as_it_was_when_it_began() {
+    let workspace = film();
+    assert_eq!(workspace.verb(&["run", "film", "--detach"]).0, Some(0));
+    // Today's flow of that name has nothing in common with it.
+    let other = json!({ "flows": { "film": { "stages": [{ "name": "other", "command": "true" }] } } });
+    std::fs::write(workspace.path("config.json"), other.to_string()).unwrap();
+    let mut terminal = workspace.open();
+    terminal.expect("waits: script@1");
+    terminal.press(":show film-1\r");
+    terminal.expect("waits for you: script@1");
+    terminal.expect("needs script");
+    terminal.press("c");
+    terminal.expect("Flow film");
+    terminal.expect("Stage other");
+}
+
+#[test]
 fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
     let workspace = film();
     std::fs::write(workspace.path("light"), "").unwrap();
@@ -434,6 +451,8 @@ fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
     terminal.expect("text = \"two\"");
     terminal.press("\r");
     terminal.expect("✔ succeeded");
+    // What the stages left is looked up once more.
+    terminal.expect("▌ └─ script@2");
     terminal.press("b");
     terminal.expect("A branch from script@2: its name?");
     terminal.press("warmer\r");

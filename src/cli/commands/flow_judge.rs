@@ -36,7 +36,7 @@ pub fn approve(global: &Global, workspace: &Workspace, args: &ApproveArgs) -> Ou
         note: args.note.clone(),
         approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
-    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Approve(wish), &judged)
+    judge(global, workspace, &run, &args.go_on, &act, &FlowRequest::Approve(wish), &judged)
 }
 
 pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outcome {
@@ -52,7 +52,7 @@ pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outc
         who: engine::who(),
         approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
-    judge(global, workspace, &run, &args.go_on, &act, FlowRequest::Reject(wish), &judged)
+    judge(global, workspace, &run, &args.go_on, &act, &FlowRequest::Reject(wish), &judged)
 }
 
 /// So many digits of a hash at least name it.
@@ -123,7 +123,7 @@ fn judge(
     run: &RunId,
     go_on: &GoOn,
     act: &str,
-    request: FlowRequest,
+    request: &FlowRequest,
     judged: &Judged,
 ) -> Outcome {
     let (done, next) = if matches!(request, FlowRequest::Reject(_)) {
@@ -151,9 +151,10 @@ fn judge(
         // What is wrong with it is told by the answer to the request itself.
         let before = line.look(run).await.ok();
         let ended = before.as_ref().is_some_and(|shown| shown.run.status.is_final());
-        match line.client.flow(request).await {
+        match line.client.flow(request.clone()).await {
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
             Ok(other) => return Err(unexpected(act, &other)),
+            Err(error) if engine::is_ending(&error) => return Ok(None),
             Err(error) => return Err(Failure::of_client(act, &error)),
         }
         let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&line.client));
@@ -169,9 +170,9 @@ fn judge(
             }))?;
         }
         if !follows {
-            return Ok(Exit::Completed);
+            return Ok(Some(Exit::Completed));
         }
-        follow::follow(&mut line, run, manner, before.as_deref()).await
+        follow::follow(&mut line, run, manner, before.as_deref()).await.map(Some)
     })
 }
 
@@ -208,7 +209,7 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
     let request = FlowRequest::Unlock { run: run.clone() };
     let there = async |client: Client, _: Updates| match client.flow(request.clone()).await {
         Ok(reply) => Ok(Some(reply)),
-        Err(error) if follow::is_end(&error) => Ok(None),
+        Err(error) if engine::is_ending(&error) => Ok(None),
         Err(error) => Err(Failure::of_client(&act, &error)),
     };
     let (Answered::There(reply) | Answered::OnRecord(reply)) =

@@ -39,7 +39,7 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
     let act = format!("run {}", args.flow);
-    set_going(global, workspace, &args.follow, Some(spec), act, FlowRequest::Run(wish))
+    set_going(global, workspace, &args.follow, Some(spec), &act, &FlowRequest::Run(wish))
 }
 
 pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
@@ -67,7 +67,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
         return printed.map(|_| Exit::Completed);
     }
     let act = format!("retry {}", args.run);
-    set_going(global, workspace, &args.follow, Some(spec), act, FlowRequest::Retry(wish))
+    set_going(global, workspace, &args.follow, Some(spec), &act, &FlowRequest::Retry(wish))
 }
 
 pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> Outcome {
@@ -86,7 +86,7 @@ pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> O
         who: engine::who(),
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
-    set_going(global, workspace, &args.follow, None, act, FlowRequest::Continue(wish))
+    set_going(global, workspace, &args.follow, None, &act, &FlowRequest::Continue(wish))
 }
 
 pub fn cancel(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
@@ -127,7 +127,7 @@ async fn cancel_there(
     let before = line.look(run).await.ok();
     match line.client.flow(request.clone()).await {
         Ok(_) => {}
-        Err(error) if follow::is_end(&error) => return Ok(None),
+        Err(error) if engine::is_ending(&error) => return Ok(None),
         Err(error) => return Err(Failure::of_client(act, &error)),
     }
     let manner = Manner {
@@ -150,8 +150,8 @@ pub fn set_going(
     workspace: &Workspace,
     follow: &Follow,
     spec: Option<WorkspaceSpec>,
-    act: String,
-    request: FlowRequest,
+    act: &str,
+    request: &FlowRequest,
 ) -> Outcome {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let manner = Manner {
@@ -169,15 +169,16 @@ pub fn set_going(
     engine::with(global, workspace, host, spec, async |client, updates| {
         let mut line = Line::new(workspace, client, updates);
         follow::listen(&line.client).await?;
-        let before = match goes_on_with(&request) {
+        let before = match goes_on_with(request) {
             Some(run) => line.look(&run).await.ok(),
             None => None,
         };
-        let (run, existing) = match line.client.flow(request).await {
+        let (run, existing) = match line.client.flow(request.clone()).await {
             Ok(FlowReply::Run { run, existing }) => (run, existing),
             Ok(other) => {
                 return Err(Failure::of_client(act, &ClientError::Nonsense(format!("{other:?}"))));
             }
+            Err(error) if engine::is_ending(&error) => return Ok(None),
             Err(error) => return Err(Failure::of_client(act, &error)),
         };
         if manner.output == Output::Human {
@@ -187,12 +188,12 @@ pub fn set_going(
             if manner.output == Output::Json {
                 output::print_json(&serde_json::json!({ "run_id": run, "existing": existing }))?;
             }
-            return Ok(Exit::Completed);
+            return Ok(Some(Exit::Completed));
         }
         let before = before.as_deref().filter(|before| before.run.run_id == run);
         // One that was there may have ended long ago, unless it has been seen before its end.
         let fresh = !existing || before.is_some_and(|before| !before.run.status.is_final());
-        follow::follow(&mut line, &run, Manner { fresh, ..manner }, before).await
+        follow::follow(&mut line, &run, Manner { fresh, ..manner }, before).await.map(Some)
     })
 }
 

@@ -9,6 +9,7 @@ pub mod flow_edit;
 pub mod flow_judge;
 pub mod flow_read;
 pub mod flow_run;
+pub mod flow_tree;
 pub mod follow;
 pub mod logs;
 pub mod order;

@@ -10,6 +10,7 @@ use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
 use crate::flow::collect::{Collector, YOUNG};
 use crate::ports::store::StoreError;
+use crate::supervisor::guest::GuestOrder;
 
 impl Engine {
     /// History goes first: a file that is left behind when we die in between belongs to nobody, and is collected later.
@@ -45,6 +46,10 @@ impl Engine {
         for run in &gone {
             self.active.remove(run);
             self.unresumed.remove(run);
+            if let Some(hook) = self.hooks.remove(run) {
+                // The supervisor is gone only at the end.
+                self.guests.send(GuestOrder::Forget { name: hook.name(run) }).ok();
+            }
         }
         let still_named = self.named()?;
         let free: Vec<Hash> = named.difference(&still_named).cloned().collect();

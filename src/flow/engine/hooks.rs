@@ -35,7 +35,7 @@ pub(super) struct OpenHook {
 }
 
 impl OpenHook {
-    fn name(&self, run: &RunId) -> RunnerName {
+    pub(super) fn name(&self, run: &RunId) -> RunnerName {
         run.guest(&stage_name(&self.record), None)
     }
 }

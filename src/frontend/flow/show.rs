@@ -9,7 +9,7 @@ use super::table::{Cell, Table, wrap};
 use super::words::{files, length, moment, origin, pairs, run_tone, stage_glyph, stage_tone, took};
 use crate::domain::flow::ask::{BranchView, Shown};
 use crate::domain::flow::record::{AttemptRecord, RunRecord, StageRecord};
-use crate::domain::flow::status::Decision;
+use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::domain::time::Timestamp;
 use crate::frontend::status::Look;
 use crate::frontend::text::{Tone, between, bytes, countdown};
@@ -64,7 +64,7 @@ pub fn text(shown: &Shown, supervised: bool, lineage: &Totals, now: Timestamp, l
     let stages = run.stages.as_deref().unwrap_or_default();
     let mut table = Table::new(&["", "stage", "status", "decision", "tries", "took", "left"]);
     for stage in stages {
-        table.row(row(stage, now, look));
+        table.row(row(stage, halt(run, supervised), now, look));
     }
     let drawn = table.draw(look);
     let mut lines = drawn.lines();
@@ -91,17 +91,17 @@ fn head(run: &RunRecord, supervised: bool, now: Timestamp, look: &Look) -> Strin
     first.extend(run.caller_run_id.as_ref().map(|caller| format!("started by {caller}")));
     let mut text = first.join("   ") + "\n";
     if is_left(run, supervised) {
-        text.push_str(&wrap(
-            "Nobody supervises, so nothing of it goes on; `restage up --detach`, or any verb that sets a run going, takes it up again.",
-            2,
-            look,
-            MOST_LINES,
-        ));
+        let told = format!(
+            "Nobody supervises, so nothing of it goes on; `restage continue {}`, or any verb that sets a run going, takes it up again.",
+            run.run_id
+        );
+        text.push_str(&wrap(&told, 2, look, MOST_LINES));
     }
-    let begun = run.started_at.map_or_else(
-        || format!("made {}", moment(run.created_at)),
-        |at| format!("begun {}, took {}", moment(at), took(run, now)),
-    );
+    let begun = match run.started_at {
+        None => format!("made {}", moment(run.created_at)),
+        Some(at) if is_left(run, supervised) => format!("begun {}", moment(at)),
+        Some(at) => format!("begun {}, took {}", moment(at), took(run, now)),
+    };
     text.push_str(&wrap(&begun, 2, look, 1));
     if !run.inputs.is_empty() {
         text.push_str(&wrap(&format!("inputs {}", pairs(&run.inputs)), 2, look, 3));
@@ -113,9 +113,25 @@ fn head(run: &RunRecord, supervised: bool, now: Timestamp, look: &Look) -> Strin
     text
 }
 
-fn row(stage: &StageRecord, now: Timestamp, look: &Look) -> [Cell; 7] {
-    let tone = stage_tone(stage.status);
+/// Nothing of a run goes on, though its records say what it was doing.
+#[derive(Debug, Clone, Copy)]
+struct Halt {
+    /// `None`: nobody was there to see it.
+    at: Option<Timestamp>,
+}
+
+fn halt(run: &RunRecord, supervised: bool) -> Option<Halt> {
+    if run.status == RunStatus::Interrupted {
+        return Some(Halt { at: run.ended_at });
+    }
+    is_left(run, supervised).then_some(Halt { at: None })
+}
+
+fn row(stage: &StageRecord, halt: Option<Halt>, now: Timestamp, look: &Look) -> [Cell; 7] {
+    let halt = halt.filter(|_| matches!(stage.status, StageStatus::Running | StageStatus::Backoff));
+    let tone = if halt.is_some() { run_tone(RunStatus::Interrupted) } else { stage_tone(stage.status) };
     let word = match (stage.decision, stage.retry_at) {
+        _ if halt.is_some() => RunStatus::Interrupted.to_string(),
         (Decision::Execute, Some(at)) => format!("{} {}", stage.status, countdown(now, at)),
         (Decision::Execute, None) | (Decision::Reuse, _) => stage.status.to_string(),
     };
@@ -133,6 +149,10 @@ fn row(stage: &StageRecord, now: Timestamp, look: &Look) -> [Cell; 7] {
     };
     let took = match (stage.started_at, stage.ended_at) {
         (Some(from), Some(to)) => length(between(from, to).as_secs_f64()),
+        (Some(from), None) if halt.is_some() => {
+            let until = halt.and_then(|halt| halt.at);
+            until.map(|until| length(between(from, until).as_secs_f64())).unwrap_or_default()
+        }
         (Some(from), None) if !stage.status.is_final() => length(between(from, now).as_secs_f64().round()),
         (Some(_) | None, _) => String::new(),
     };
@@ -239,7 +259,7 @@ mod tests {
     use super::*;
     use crate::domain::flow::ids::{BranchName, CheckpointId, RunId};
     use crate::domain::flow::record::{Branch, CheckpointRef, HookRecord};
-    use crate::domain::flow::status::{Approval, Hook, Reason, RunStatus, StageStatus};
+    use crate::domain::flow::status::{Approval, Hook, Reason};
     use crate::frontend::flow::fixture::{at, attempt, run, stage};
 
     const LOOK: Look = Look { width: 90, colour: false, ascii: false };
@@ -338,6 +358,39 @@ mod tests {
              \n  on_failure: has not ended; the next supervisor sees to it\n\
              \n  on_failure: ended well after 2s\n\
              \n  on_failure: exit 3 after 2s; restage logs video-12/on_failure\n"
+        );
+    }
+
+    #[test]
+    fn what_was_interrupted_stands_still() {
+        let under_way = vec![
+            StageRecord { started_at: Some(at(1000)), ..stage("a", 0, StageStatus::Running) },
+            StageRecord {
+                started_at: Some(at(1000)),
+                retry_at: Some(at(1100)),
+                ..stage("b", 1, StageStatus::Backoff)
+            },
+        ];
+        let rows = |status, supervised| {
+            let (stages, ended_at) = (Some(under_way.clone()), Some(at(1024)));
+            let shown =
+                Shown { run: RunRecord { ended_at, stages, ..run(12, status) }, branches: Vec::new() };
+            let text = text(&shown, supervised, &Totals::default(), at(2000), &LOOK);
+            let rows = text.lines().filter(|line| line.contains("execute"));
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            rows.map(words).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            rows(RunStatus::Interrupted, true),
+            ["● a interrupted execute: first run 24s", "↻ b interrupted execute: first run 24s"]
+        );
+        assert_eq!(
+            rows(RunStatus::Running, false),
+            ["● a interrupted execute: first run", "↻ b interrupted execute: first run"]
+        );
+        assert_eq!(
+            rows(RunStatus::Running, true),
+            ["● a running execute: first run 16m40s", "↻ b backoff 0s execute: first run 16m40s"]
         );
     }
 

@@ -3,6 +3,7 @@
 mod course;
 mod foreach;
 mod hooks;
+mod left;
 mod output;
 mod plans;
 mod refusals;

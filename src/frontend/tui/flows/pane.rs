@@ -243,7 +243,8 @@ impl RunPane {
         let own =
             self.selected().and_then(|stage| stage.checkpoint.as_ref()).map(|checkpoint| &checkpoint.id);
         let of_stage = tree.rows.iter().position(|row| Some(&row.id) == own);
-        let pending = tree.rows.iter().position(|row| row.approval == Approval::Pending);
+        let waits = |row: &Row| row.approval == Approval::Pending && row.replaced_by.is_none();
+        let pending = tree.rows.iter().position(waits);
         of_stage.or(pending).unwrap_or(tree.rows.len().saturating_sub(1))
     }
 

@@ -1,0 +1,337 @@
+//! What becomes of runs and of those who follow them when a supervisor is killed, told to end, or has nothing more to do.
+
+use std::process::{Child, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use super::{Flows, stage};
+use crate::support::workspace::Workspace;
+use crate::support::{is_alive, kill_9, pid_in, wait_until};
+
+/// Each stage waits for a file of its own.
+const WAITS: &str = "echo $$ > pid.$RESTAGE_STAGE; until [ -e go.$RESTAGE_STAGE ]; do sleep 0.02; done";
+
+/// Nobody supervises.
+fn alone(flows: &Value) -> Flows {
+    let flows_alone = Flows { space: Workspace::new(&json!({})) };
+    flows_alone.configure(flows);
+    flows_alone
+}
+
+/// Flows of one stage, which waits, each under the name of its stage.
+fn waiting(names: &[&str]) -> Value {
+    let flow = |name: &&str| ((*name).to_owned(), json!({ "stages": [stage(name, WAITS, json!({}))] }));
+    Value::Object(names.iter().map(flow).collect())
+}
+
+fn begin(flows: &Flows, arguments: &[&str]) -> Child {
+    let mut command = flows.space.command(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn pid_of(child: &Child) -> i32 {
+    i32::try_from(child.id()).unwrap()
+}
+
+/// Its code and what it told.
+fn end(child: Child) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+}
+
+fn is_running(flows: &Flows, stage: &str) -> i32 {
+    pid_in(&flows.path(&format!("pid.{stage}")))
+}
+
+/// A run that lies unfinished: whoever carried it out was killed while this stage ran, and the stage has ended with it.
+fn left(flows: &Flows, arguments: &[&str], stage: &str) {
+    let host = begin(flows, arguments);
+    let pid = is_running(flows, stage);
+    kill_9(pid_of(&host));
+    end(host);
+    wait_until("the stage has ended", || !is_alive(pid));
+    flows.remove(&format!("pid.{stage}"));
+    flows.write(&format!("go.{stage}"), "");
+    flows.ran();
+}
+
+#[test]
+fn verbs_that_only_ask_let_what_lies_unfinished_lie() {
+    let flows = alone(&json!({
+        "a": { "stages": [stage("a", WAITS, json!({}))] },
+        "bad": { "stages": [{ "name": "b", "command": "exit 3" }] },
+    }));
+    flows.ends(1, &["run", "bad"]);
+    left(&flows, &["run", "a"], "a");
+    let asking: &[(i32, &[&str])] = &[
+        (0, &["gc", "--dry-run"]),
+        (0, &["gc"]),
+        (0, &["retry", "bad-1", "--dry-run"]),
+        (10, &["retry", "a-1", "--dry-run"]),
+        (1, &["unlock", "bad-1"]),
+        (0, &["show", "a-1"]),
+        (0, &["runs"]),
+        (0, &["check"]),
+        (0, &["cancel", "a-1"]),
+        (1, &["cancel", "a-1"]),
+    ];
+    for (code, arguments) in asking {
+        let told = flows.ends(*code, arguments);
+        assert_eq!(flows.ran(), Vec::<String>::new(), "{arguments:?} executed something: {told}");
+        let expected = if arguments[0] == "cancel" { "cancelled" } else { "running" };
+        assert_eq!(flows.show("a-1")["status"], expected, "{arguments:?}");
+    }
+    assert_eq!(flows.status("a-1", "a"), "cancelled");
+    flows.ends(3, &["down"]);
+}
+
+#[test]
+fn a_verb_that_sets_something_going_tells_what_it_went_on_with() {
+    let flows = alone(&waiting(&["a", "b"]));
+    left(&flows, &["run", "a"], "a");
+    let told = flows.ends(0, &["run", "warm"]);
+    assert!(told.contains("restage: went on with a-1, which lay unfinished\n"), "{told}");
+    assert_eq!(
+        (flows.show("a-1")["status"].clone(), flows.ran()),
+        (json!("succeeded"), vec!["a".to_owned()])
+    );
+    left(&flows, &["run", "b"], "b");
+    let told = flows.ends(0, &["continue", "b-1"]);
+    assert!(told.contains("Run b-1 succeeded"), "{told}");
+    assert_eq!(flows.ran(), ["b"]);
+}
+
+#[test]
+fn a_lineage_is_unlocked_where_its_holder_is_dead_and_only_there() {
+    let flows = alone(&waiting(&["a"]));
+    flows.write("fail.a", "");
+    flows.ends(1, &["run", "a"]);
+    flows.remove("fail.a");
+    left(&flows, &["retry", "a-1"], "a");
+    let told = flows.ends(0, &["unlock", "a-2"]);
+    assert!(told.contains("the lineage of a-2 is free"), "{told}");
+    assert_eq!((flows.show("a-2")["status"].clone(), flows.ran()), (json!("interrupted"), Vec::new()));
+    // What is interrupted has not ended: it can go on.
+    let told = flows.ends(10, &["retry", "a-2"]);
+    assert!(told.contains("a-2 is interrupted") && told.contains("restage continue a-2"), "{told}");
+    let told = flows.ok(&["show", "a-2"]);
+    let row = told.lines().find(|line| line.starts_with("?  a") || line.contains(" a  ")).unwrap_or(&told);
+    assert!(row.contains("interrupted") && !row.contains("running"), "{told}");
+    flows.ok(&["retry", "a-1"]);
+    assert_eq!(
+        (flows.show("a-3")["status"].clone(), flows.ran()),
+        (json!("succeeded"), vec!["a".to_owned()])
+    );
+
+    flows.remove("go.a");
+    flows.remove("pid.a");
+    flows.ok(&["run", "a", "--detach"]);
+    is_running(&flows, "a");
+    let told = flows.ends(1, &["unlock", "a-4"]);
+    let pid = flows.space.supervisor();
+    assert!(told.contains(&format!("the holder of the lock of a-4 lives: pid {pid}")), "{told}");
+    assert_eq!(flows.show("a-4")["status"], "running");
+    flows.ok(&["cancel", "a-4"]);
+}
+
+#[test]
+fn whoever_follows_ends_as_their_run_though_its_supervisor_ends_with_it() {
+    let flows = alone(&waiting(&["a", "b", "c"]));
+    for round in 1..=4 {
+        let host = begin(&flows, &["run", "a"]);
+        is_running(&flows, "a");
+        let others = [begin(&flows, &["run", "b"]), begin(&flows, &["run", "c", "--output", "json"])];
+        for name in ["b", "c", "a"] {
+            is_running(&flows, name);
+        }
+        flows.write("go.a", "");
+        flows.until(&format!("a-{round}"), "succeeded");
+        // The host goes on for them, and ends with the last one.
+        flows.write("go.b", "");
+        flows.write("go.c", "");
+        for child in others {
+            let (code, told) = end(child);
+            assert_eq!(code, Some(0), "{told}");
+            let ends = told.matches("succeeded").count();
+            assert!(ends >= 1 && !told.contains("ending") && !told.contains("hint"), "{told}");
+        }
+        assert_eq!(end(host).0, Some(0));
+        for name in ["a", "b", "c"] {
+            flows.remove(&format!("go.{name}"));
+            flows.remove(&format!("pid.{name}"));
+        }
+    }
+}
+
+#[test]
+fn a_queued_retry_that_is_not_needed_says_why_and_is_no_failure() {
+    let flows = alone(&waiting(&["a"]));
+    flows.write("fail.a", "");
+    flows.ends(1, &["run", "a"]);
+    flows.remove("fail.a");
+    let first = begin(&flows, &["retry", "a-1"]);
+    is_running(&flows, "a");
+    let queued = begin(&flows, &["retry", "a-1", "--queue"]);
+    wait_until("the second one is queued", || flows.count() == 3);
+    flows.write("go.a", "");
+    assert_eq!(end(first).0, Some(0));
+    let (code, told) = end(queued);
+    let why = "a-2 succeeded, so this retry was not needed";
+    assert!(code == Some(0) && told.contains(why), "{code:?}: {told}");
+    assert_eq!(
+        (&flows.show("a-3")["status"], &flows.show("a-3")["error"]),
+        (&json!("cancelled"), &json!(why))
+    );
+}
+
+#[test]
+fn whoever_follows_is_told_that_the_run_was_interrupted() {
+    let flows = alone(&waiting(&["a", "b"]));
+    let host = begin(&flows, &["run", "a"]);
+    is_running(&flows, "a");
+    let other = begin(&flows, &["run", "b"]);
+    is_running(&flows, "b");
+    unsafe { libc::kill(pid_of(&host), libc::SIGINT) };
+    let (code, told) = end(other);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("b-1 was interrupted") && told.contains("restage continue b-1"), "{told}");
+    assert_eq!(end(host).0, Some(130));
+    flows.write("go.b", "");
+    let told = flows.ends(0, &["continue", "b-1"]);
+    assert!(told.contains("Run b-1 succeeded"), "{told}");
+}
+
+#[test]
+fn whoever_follows_goes_on_with_the_successor_of_a_killed_supervisor() {
+    let flows = Flows::new(&waiting(&["a"]));
+    let follower = begin(&flows, &["run", "a"]);
+    is_running(&flows, "a");
+    kill_9(flows.space.supervisor());
+    flows.write("go.a", "");
+    let (code, told) = end(follower);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(told.matches("Run a-1 succeeded").count(), 1, "{told}");
+    assert_eq!(flows.ran(), ["a"]);
+}
+
+#[test]
+fn where_nobody_comes_after_a_killed_supervisor_the_record_is_told_and_the_way_on() {
+    let flows = alone(&waiting(&["a", "b"]));
+    let host = begin(&flows, &["run", "a"]);
+    is_running(&flows, "a");
+    let other = begin(&flows, &["run", "b"]);
+    is_running(&flows, "b");
+    kill_9(pid_of(&host));
+    let (code, told) = end(other);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("on record it is running") && told.contains("restage continue b-1"), "{told}");
+    end(host);
+    // Stages are no runners, whatever became of them.
+    let listed: Value = serde_json::from_str(&flows.ok(&["status", "--json"])).unwrap();
+    assert_eq!(listed, json!([]));
+}
+
+/// How often each stage is told to have ended.
+fn ends_of(told: &str) -> Vec<(String, usize)> {
+    let mut ends = std::collections::BTreeMap::<String, usize>::new();
+    for line in told.lines() {
+        let stage = match serde_json::from_str::<Value>(line) {
+            Ok(event) if event["event"] == "stage_ended" => event["stage"].as_str().map(str::to_owned),
+            Ok(_) => None,
+            Err(_) => line
+                .strip_prefix("Failed: ")
+                .or(line.strip_prefix("Succeeded: "))
+                .or(line.strip_prefix("Not run: "))
+                .and_then(|rest| rest.split_once('/'))
+                .map(|(_, rest)| rest.split([' ', ':']).next().unwrap_or_default().to_owned()),
+        };
+        if let Some(stage) = stage {
+            *ends.entry(stage).or_default() += 1;
+        }
+    }
+    ends.into_iter().collect()
+}
+
+#[test]
+fn every_end_of_a_stage_is_told_once() {
+    let list = "printf '{\"list\":[1,2,3]}' > $RESTAGE_OUTPUT";
+    let flow = json!({ "f": { "stages": [
+        { "name": "a", "command": "exit 1" },
+        { "name": "b", "command": "exit 2" },
+        { "name": "c", "command": "true" },
+        { "name": "d", "command": list, "outputs": ["list"] },
+        { "name": "e", "needs": ["d"], "foreach": "list", "command": "exit $((RESTAGE_ITEM_INDEX + 1))" },
+        { "name": "g", "needs": ["e"], "command": "true" },
+    ] } });
+    let once: Vec<(String, usize)> = ["a", "b", "c", "d", "e", "g"].map(|name| (name.to_owned(), 1)).into();
+    for flows in [alone(&flow), Flows::new(&flow)] {
+        for round in 0..8 {
+            let json: &[&str] =
+                if round % 2 == 0 { &["run", "f"] } else { &["run", "f", "--output", "json"] };
+            let told = flows.ends(1, json);
+            assert_eq!(ends_of(&told), once, "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_broken_config_keeps_nobody_from_cancelling_and_nothing_is_retried_by_an_old_one() {
+    let flows = Flows::new(&waiting(&["a"]));
+    flows.write("fail.a", "");
+    flows.ends(1, &["run", "a"]);
+    flows.remove("fail.a");
+    flows.ok(&["run", "a", "--detach"]);
+    is_running(&flows, "a");
+    flows.write(
+        "config.json",
+        "{ \"flows\": { \"a\": { \"stages\": [ { \"name\": \"a\", \"comand\": [] } ] } } }",
+    );
+    let told = flows.ends(2, &["retry", "a-1"]);
+    assert!(told.contains("comand"), "{told}");
+    flows.ends(2, &["retry", "a-1", "--dry-run"]);
+    assert_eq!(flows.count(), 3, "nothing was begun");
+    flows.ok(&["cancel", "a-2"]);
+    assert_eq!(flows.show("a-2")["status"], "cancelled");
+
+    let flows = alone(&waiting(&["a"]));
+    left(&flows, &["run", "a"], "a");
+    flows.write("config.json", "{");
+    let told = flows.ends(0, &["cancel", "a-1"]);
+    assert!(told.contains("Run a-1 cancelled"), "{told}");
+    assert_eq!((flows.show("a-1")["status"].clone(), flows.ran()), (json!("cancelled"), Vec::new()));
+}
+
+#[test]
+fn a_program_that_a_stage_makes_is_only_missed_when_it_is_to_be_started() {
+    let make = "printf '#!/bin/sh\\necho made > made' > prog; chmod +x prog";
+    let flows = alone(&json!({
+        "built": { "stages": [
+            { "name": "make", "command": make },
+            { "name": "use", "needs": ["make"], "command": ["./prog"] },
+        ] },
+        "never": { "stages": [{ "name": "use", "command": ["./nothing"] }] },
+        "other": { "stages": [{ "name": "a", "command": ["true"] }] },
+    }));
+    let told = flows.ends(0, &["check"]);
+    assert!(told.contains("warning") && told.contains("./prog"), "{told}");
+    flows.ends(0, &["run", "other"]);
+    flows.ends(0, &["run", "built"]);
+    assert_eq!(flows.read("made"), "made\n");
+    let told = flows.ends(1, &["run", "never"]);
+    assert!(told.contains("spawn failed"), "{told}");
+    // What could never be there is an error, as it is for a runner.
+    flows.configure(&json!({ "far": { "stages": [{ "name": "a", "command": ["/nowhere/prog"] }] } }));
+    flows.ends(2, &["run", "far"]);
+}
+
+#[test]
+fn the_runs_of_a_flow_that_nobody_knows_are_not_listed_as_none() {
+    let flows = alone(&json!({ "video": { "stages": [{ "name": "a", "command": ["true"] }] } }));
+    flows.ok(&["run", "video"]);
+    let told = flows.ends(3, &["runs", "vidoe"]);
+    assert!(told.contains("no flow is called vidoe") && told.contains("there are: video, warm"), "{told}");
+    flows.ends(0, &["runs", "warm"]);
+    // What has run is listed though the config knows it no more.
+    flows.configure(&json!({}));
+    assert!(flows.ends(0, &["runs", "video"]).contains("video-1"));
+}
