@@ -168,7 +168,7 @@ pub enum Verb {
     Stats(StatsArgs),
     /// Free a run that a dead supervisor holds
     Unlock(RunArg),
-    /// Take a run out of the history; `gc` frees its files
+    /// Delete runs, with their files
     Delete(DeleteArgs),
     /// Delete files that nobody needs any more
     Gc(GcArgs),
@@ -210,8 +210,8 @@ impl Verb {
             Self::Diff(args) => args.json,
             Self::Graph(args) => args.json,
             Self::Stats(args) => args.json,
-            Self::Gc(args) => args.json,
             Self::Delete(args) => args.json,
+            Self::Gc(args) => args.json,
             Self::Up { .. }
             | Self::Down { .. }
             | Self::Start(_)

@@ -94,9 +94,10 @@ pub struct StatsArgs {
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct DeleteArgs {
-    #[arg(value_name = "RUN")]
-    pub run: String,
-    /// Also the runs that reuse what it left
+    /// The runs, as video-12
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<String>,
+    /// Also the runs that reuse what these left
     #[arg(long)]
     pub cascade: bool,
     /// As JSON

@@ -153,6 +153,19 @@ impl AttemptDirs {
         removed.map_err(during("remove", &self.path(key)))
     }
 
+    /// The last attempt at something whose folder is still there.
+    pub fn last(&self, run: &RunId, stage: &StageName, item: Option<u32>) -> Option<AttemptKey> {
+        let folders = fs::read_dir(self.root.join(run.as_str())).ok()?;
+        let keys =
+            folders.flatten().filter_map(|folder| AttemptKey::of_folder(run, folder.file_name().to_str()?));
+        keys.filter(|key| key.stage == *stage && key.item == item).max_by_key(|key| key.attempt)
+    }
+
+    /// Whether an attempt was at this item.
+    pub fn had_item(&self, key: &AttemptKey, item: &Json) -> bool {
+        fs::read(self.path(key).join(ITEM)).is_ok_and(|bytes| bytes == item.text().as_bytes())
+    }
+
     /// Whether taking it in may take long.
     pub fn has_artifacts(&self, key: &AttemptKey) -> bool {
         fs::read_dir(self.path(key).join(ARTIFACTS)).is_ok_and(|mut entries| entries.next().is_some())

@@ -82,6 +82,32 @@ impl Collector<'_> {
         round.first_error.map_or(Ok(round.collected), |error| Err(error.into()))
     }
 
+    /// The folders of runs that were taken out of history, and objects that nobody names any more. A young object goes with
+    /// a later round, as always: it may have been brought in once more.
+    pub fn deleted(&self, runs: &[RunId], free: &[Hash]) -> Result<Collected, FileError> {
+        let mut round = Round { collected: Collected::default(), first_error: None };
+        for entry in round.entries(self.dirs.root()) {
+            let is_gone =
+                entry.file_name().to_str().is_some_and(|name| runs.iter().any(|run| run.as_str() == name));
+            if is_gone && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.tree(&entry, &mut round);
+            }
+        }
+        for hash in free.iter().filter(|hash| !self.named.contains(*hash)) {
+            self.object(self.objects.path(hash), hash, &mut round);
+        }
+        round.collected.paths.sort();
+        round.first_error.map_or(Ok(round.collected), Err)
+    }
+
+    fn object(&self, path: PathBuf, hash: &Hash, round: &mut Round) {
+        match self.objects.remove_if(&path, hash, |meta| self.is_old(meta), self.dry_run) {
+            Ok(Some(size)) => round.collected(path, Size { files: 1, bytes: size }),
+            Ok(None) => {}
+            Err(error) => round.failed(during("remove", &path)(error)),
+        }
+    }
+
     fn objects(&self, round: &mut Round) {
         for folder in round.entries(self.objects.root()) {
             let unnamed = folder.file_name() == UNNAMED;
@@ -95,13 +121,7 @@ impl Collector<'_> {
                 if !unnamed && self.named.contains(&hash) {
                     continue;
                 }
-                let path = entry.path();
-                let done = self.objects.remove_if(&path, &hash, |meta| self.is_old(meta), self.dry_run);
-                match done {
-                    Ok(Some(size)) => round.collected(path, Size { files: 1, bytes: size }),
-                    Ok(None) => {}
-                    Err(error) => round.failed(during("remove", &path)(error)),
-                }
+                self.object(entry.path(), &hash, round);
             }
         }
     }

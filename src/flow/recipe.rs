@@ -4,16 +4,20 @@
 //! Paths within the workspace count relative to it, so that one that is moved as a whole keeps its checkpoints. What
 //! a file contains counts, not when it was written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use self::words::named_files;
 use super::objects::{Stamp, hash_of};
+use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::ids::Hash;
 use crate::domain::flow::spec::{EnvValue, StageSpec};
 use crate::domain::spec::CommandSpec;
+
+mod words;
 
 /// Of a longer file its ends, its size and the time of its last change stand for the whole.
 const WHOLE: u64 = 64 << 20;
@@ -43,9 +47,10 @@ impl Recipe {
         self
     }
 
-    /// The files that count, as the command names them.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.files.keys().map(String::as_str)
+    /// What is kept of it beside the definition of its flow.
+    pub fn record(&self) -> RecipeRecord {
+        let files = self.files.iter().map(|(name, hash)| (name.clone(), Hash::from(*hash)));
+        RecipeRecord { hash: self.hash(), files: files.collect() }
     }
 }
 
@@ -73,8 +78,8 @@ impl Recipes {
         configured(&self.root, stage, &mut |kind, name, values| whole.add(kind, name, values));
         let mut files = BTreeMap::new();
         for word in named_files(&stage.command) {
-            if let Some(hash) = self.file(&stage.cwd.join(word), Whose::Workspace) {
-                files.insert(word.to_owned(), hash);
+            if let Some(hash) = self.file(&stage.cwd.join(&word), Whose::Workspace) {
+                files.insert(word, hash);
             }
         }
         for path in &stage.env_files {
@@ -119,22 +124,51 @@ enum Whose {
     Anybody,
 }
 
-/// What differs between what was configured then and is now, in the words of the config. Where nothing of it does, and
-/// the recipe is another all the same, it is a file that the command names: no record says which, where it names more
-/// than one.
-pub fn what_changed(root: &Path, then: &StageSpec, now: &StageSpec, recipe: &Recipe) -> String {
+/// What differs between what a stage was made by then and is now, in the words of the config: of `then` what was
+/// configured, of `noted` the files.
+pub fn what_changed(
+    root: &Path,
+    then: Option<&StageSpec>,
+    noted: Option<&RecipeRecord>,
+    now: &StageSpec,
+    recipe: &Recipe,
+) -> String {
+    let mut changed = then.map_or_else(Vec::new, |then| changed_parts(root, then, now));
+    if changed.is_empty()
+        && let Some(noted) = noted
+    {
+        changed = changed_files(&noted.files, &recipe.record().files);
+    }
+    if !changed.is_empty() {
+        return changed.join(", ");
+    }
+    let files: Vec<&str> = recipe.files.keys().map(String::as_str).collect();
+    match (then, files.as_slice()) {
+        (None, _) => "its command, environment, declared outputs or a file that its command names".into(),
+        (Some(_), []) => "a file that its command names is gone".into(),
+        (Some(_), [file]) => format!("file {file}"),
+        (Some(_), _) => format!("one of the files {}", files.join(", ")),
+    }
+}
+
+fn changed_parts(root: &Path, then: &StageSpec, now: &StageSpec) -> Vec<String> {
     let (then, now) = (parts(root, then), parts(root, now));
     let labels = then.keys().chain(now.keys().filter(|label| !then.contains_key(*label)));
-    let mut changed: Vec<&str> =
-        labels.filter(|label| then.get(*label) != now.get(*label)).map(String::as_str).collect();
+    let mut changed: Vec<String> =
+        labels.filter(|label| then.get(*label) != now.get(*label)).cloned().collect();
     changed.sort_unstable();
-    let files: Vec<&str> = recipe.files().collect();
-    match (changed.as_slice(), files.as_slice()) {
-        ([], []) => "a file that its command names is gone".into(),
-        ([], [file]) => format!("file {file}"),
-        ([], _) => format!("one of the files {}", files.join(", ")),
-        _ => changed.join(", "),
-    }
+    changed
+}
+
+fn changed_files(then: &BTreeMap<String, Hash>, now: &BTreeMap<String, Hash>) -> Vec<String> {
+    let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+    let told = |name: &String| match (then.get(name), now.get(name)) {
+        (Some(then), Some(now)) if then == now => None,
+        (Some(_), None) => Some(format!("file {name} is gone")),
+        (None, Some(_)) => Some(format!("file {name} is new")),
+        (Some(_), Some(_)) | (None, None) => Some(format!("file {name}")),
+    };
+    names.into_iter().filter_map(told).collect()
 }
 
 fn parts(root: &Path, stage: &StageSpec) -> BTreeMap<String, blake3::Hash> {
@@ -198,36 +232,6 @@ fn configured(root: &Path, stage: &StageSpec, each: &mut EachPart<'_>) {
 fn below(root: &Path, path: &Path) -> String {
     let path = path.strip_prefix(root).unwrap_or(path);
     if path.as_os_str().is_empty() { ".".into() } else { path.to_string_lossy().into_owned() }
-}
-
-/// The words of a command that may be files. A program without a `/` is looked for elsewhere, an option is none; and
-/// what a shell writes into is no part of what is executed.
-fn named_files(command: &CommandSpec) -> Vec<&str> {
-    match command {
-        CommandSpec::Argv(argv) => {
-            let program = argv.iter().take(1).filter(|program| program.contains('/'));
-            let others = argv.iter().skip(1).filter(|word| !word.is_empty() && !word.starts_with('-'));
-            program.chain(others).map(String::as_str).collect()
-        }
-        CommandSpec::Shell(line) => {
-            let (mut words, mut written, mut start) = (Vec::new(), false, 0);
-            for (at, c) in line.char_indices().chain([(line.len(), ' ')]) {
-                if !(c.is_whitespace() || ";|&()<>'\"`".contains(c)) {
-                    continue;
-                }
-                let word = &line[start..at];
-                start = at + c.len_utf8();
-                if !word.is_empty() {
-                    if !written && !word.starts_with('-') {
-                        words.push(word);
-                    }
-                    written = false;
-                }
-                written |= c == '>';
-            }
-            words
-        }
-    }
 }
 
 fn content(path: &Path) -> io::Result<blake3::Hash> {

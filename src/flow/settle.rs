@@ -72,6 +72,14 @@ pub fn settle(
     Ok(Settled { outputs, artifacts, degraded, cost, output_hash, manifest_hash })
 }
 
+/// What one that did not end well says it has cost, if that can be read.
+pub fn cost(dirs: &AttemptDirs, key: &AttemptKey, stage: &StageSpec) -> Option<f64> {
+    let file = dirs.open(key).and_then(|folder| open_file(&folder, OUTPUT)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_OUTPUT_BYTES + 1).read_to_end(&mut bytes).ok()?;
+    output::cost(&bytes, &stage.outputs)
+}
+
 fn read_output(
     folder: Option<&OwnedFd>,
     dirs: &AttemptDirs,

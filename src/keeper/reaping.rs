@@ -1,5 +1,7 @@
 //! The kernel's word on children that have ended: looked at first, taken away afterwards.
 
+use std::cell::Cell;
+
 use super::wire::ExitKind;
 
 pub(super) struct Ended {
@@ -32,11 +34,36 @@ pub(super) fn next_ended() -> Option<Ended> {
         pid,
         status,
         cpu_ms: millis(usage.ru_utime) + millis(usage.ru_stime),
-        max_rss_kb: usage.ru_maxrss.cast_unsigned(),
+        max_rss_kb: of_its_own(usage.ru_maxrss.cast_unsigned()),
     })
 }
 
 pub(super) fn reap_one(pid: i32) {
     // SAFETY: a null status is allowed; the child has ended, so this does not wait.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+}
+
+/// What the kernel may add up late, of ours.
+const RSS_MARGIN_KB: u64 = 1024;
+
+/// The most memory that a child had, where that is known. Until it executed it shared ours, and the kernel counts the most
+/// that we ever had as its own: up to there nothing can be said, and the answer is 0.
+fn of_its_own(max_rss_kb: u64) -> u64 {
+    thread_local! {
+        /// It only grows.
+        static OURS: Cell<u64> = const { Cell::new(0) };
+    }
+    OURS.with(|ours| {
+        if max_rss_kb > ours.get() + RSS_MARGIN_KB {
+            // More than we had when we looked last; we may have grown since.
+            ours.set(own_peak_kb().unwrap_or(0).max(ours.get()));
+        }
+        if max_rss_kb > ours.get() + RSS_MARGIN_KB { max_rss_kb } else { 0 }
+    })
+}
+
+fn own_peak_kb() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix("kB")?.trim().parse().ok()
 }

@@ -171,6 +171,7 @@ pub struct Exit {
     pub at_mono: u64,
     /// Of the main process and the children that it waited for.
     pub cpu_ms: u64,
+    /// 0: not known, since it is no more than what the keeper had when it started it.
     pub max_rss_kb: u64,
     /// The keeper itself ended it, because its supervisor had died and the policy was to stop everything: it says
     /// nothing about the command.

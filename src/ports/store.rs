@@ -2,13 +2,15 @@
 //! when it returns; what an old epoch writes changes nothing. Runs, stages and checkpoints come and go as the plain
 //! types of [`record`](crate::domain::flow::record).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, What};
+pub use crate::domain::flow::change::{
+    Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, RecipeRecord, What,
+};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord, StageRecord};
 pub use crate::domain::flow::stats::{FailingStage, Stats};
+use crate::domain::flow::status::StageStatus;
 
 /// The most that the outputs of one checkpoint or one item, the inputs of one run, or a definition may be, as JSON.
 pub const MAX_STATE_BYTES: usize = 64 << 20;
@@ -46,7 +48,8 @@ pub trait Store: Send {
 
     /// With its stages and attempts.
     fn run(&mut self, run: &RunId) -> Result<Option<StoredRun>, StoreError>;
-    fn run_of_key(&mut self, key: &str) -> Result<Option<RunId>, StoreError>;
+    /// A key is of its flow alone.
+    fn run_of_key(&mut self, flow: &FlowName, key: &str) -> Result<Option<RunId>, StoreError>;
     /// Those that began last come first, without stages.
     fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError>;
     /// Queued, running, waiting; the oldest first.
@@ -67,19 +70,23 @@ pub trait Store: Send {
     fn items(&mut self, run: &RunId, stage: &StageName) -> Result<Vec<ItemRecord>, StoreError>;
     /// Who holds the lock of a lineage and branch.
     fn lock(&mut self, root: &RunId, branch: &BranchName) -> Result<Option<Held>, StoreError>;
-    /// How many retries on a branch reuse it, by the stage from which they began.
+    /// The retries on a branch that reuse it, the oldest first.
     fn retries_of(
         &mut self,
         root: &RunId,
         branch: &BranchName,
         checkpoint: &CheckpointId,
-    ) -> Result<BTreeMap<StageName, u32>, StoreError>;
+    ) -> Result<Vec<RunId>, StoreError>;
+    /// What a stage was made by in a run, where that was noted.
+    fn recipe_of(&mut self, run: &RunId, stage: &StageName) -> Result<Option<RecipeRecord>, StoreError>;
+    /// How far a stage of a run is.
+    fn stage_status(&mut self, run: &RunId, stage: &StageName) -> Result<Option<StageStatus>, StoreError>;
     /// Every artifact that a checkpoint or an item names, once.
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError>;
     fn stats(&mut self, flow: Option<&FlowName>) -> Result<Stats, StoreError>;
-    /// Refused while another run reuses its checkpoints, unless these go, too, and where one of them is under way. The
-    /// runs that are gone, the oldest first; none where there was no such run.
-    fn delete(&mut self, run: &RunId, cascade: bool) -> Result<Vec<RunId>, StoreError>;
+    /// All of them or none. Refused while another run reuses their checkpoints, unless these go, too, and where one of
+    /// them is under way. The runs that are gone, the oldest first; what there is not is passed over.
+    fn delete(&mut self, runs: &[RunId], cascade: bool) -> Result<Vec<RunId>, StoreError>;
 
     /// For a moment when nothing else is to be done: what would otherwise hold up a later write.
     fn maintain(&mut self) {}

@@ -230,17 +230,19 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
 }
 
 pub fn delete(global: &Global, workspace: &Workspace, args: &DeleteArgs) -> Outcome {
-    let act = format!("delete {}", args.run);
+    let act = format!("delete {}", args.runs.join(", "));
     drop(History::open(workspace)?);
-    let request = FlowRequest::Delete { run: RunId::trusted(args.run.as_str()), cascade: args.cascade };
+    let runs = args.runs.iter().map(|run| RunId::trusted(run.as_str())).collect();
+    let request = FlowRequest::Delete { runs, cascade: args.cascade };
     let reply = engine::ask(global, workspace, &act, &request)?;
-    let FlowReply::Deleted(gone) = reply else { return Err(unexpected(&act, &reply)) };
+    let FlowReply::Collected(collected) = reply else { return Err(unexpected(&act, &reply)) };
     if args.json || global.output == Output::Json {
-        output::print_json(&gone)?;
-    } else {
-        output::print(&gone.iter().fold(String::new(), |text, run| text + run.as_str() + "\n"))?;
-        output::remark("gone from the history; `restage gc` frees their files before long");
+        output::print_json(&collected)?;
+        return Ok(Exit::Completed);
     }
+    let runs = collected.runs.iter().map(|run| run.to_string() + "\n");
+    output::print(&runs.collect::<String>())?;
+    output::remark(&format!("deleted, with {} files, {}", collected.files, bytes(collected.bytes)));
     Ok(Exit::Completed)
 }
 

@@ -102,6 +102,14 @@ fn look(run: &RunId, row: &StageRecord, item: Option<u32>) -> Result<(), (String
         (None, Some(_)) if row.attempts.iter().all(|one| one.item.is_none()) => {
             Err(("it does not fan out, so it has no items".into(), format!("restage logs {run}/{stage}")))
         }
+        (Some(items), Some(item)) if item >= items.all => Err((
+            match items.all {
+                0 => format!("it has no item {item}: there was nothing to be done"),
+                1 => format!("it has no item {item}, but one, 0"),
+                all => format!("it has no item {item}, but {all}, from 0 to {}", all - 1),
+            },
+            format!("name one: restage logs {run}/{stage} --item N"),
+        )),
         (Some(_), Some(_)) | (None, _) => Ok(()),
     }
 }

@@ -50,9 +50,10 @@ pub enum FlowRequest {
         run: RunId,
         stage: Option<StageName>,
     },
-    /// Takes a run out of history; with `cascade` also those that build on it.
+    /// Takes runs out of history, with their files: all of these or none.
     Delete {
-        run: RunId,
+        runs: Vec<RunId>,
+        /// Also those that reuse their checkpoints.
         cascade: bool,
     },
     /// Deletes what no checkpoint names and what is old enough.
@@ -188,7 +189,6 @@ pub enum FlowReply {
     Can(Box<Can>),
     Collected(Collected),
     /// Of history, the oldest first.
-    Deleted(Vec<RunId>),
     Done,
 }
 
@@ -298,6 +298,9 @@ pub struct Can {
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Collected {
+    /// Those that were deleted, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunId>,
     pub files: u64,
     pub bytes: u64,
     pub paths: Vec<std::path::PathBuf>,

@@ -1,7 +1,10 @@
 //! What happens to a run, in the form in which it is written down: each is one small thing, so that what a transition
 //! writes does not grow with the run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use super::record::{Artifact, AttemptRecord, Checkpoint};
@@ -90,12 +93,21 @@ pub enum What {
     Adopt { stage: StageName, checkpoint: CheckpointId },
     /// Refused, with the whole transaction, where the bytes or the approval are not as expected.
     Judge(Judgement),
+    /// What the stage is made by in this run, part by part, so that a change of it can be told.
+    Recipe { stage: StageName, recipe: RecipeRecord },
     /// Until when the run may take, or, while its clock stands still, how long it may yet. Absolute.
     Limit { deadline: Option<Timestamp>, left: Option<Duration> },
     /// From here on nobody is asked in this run.
     AskNobody,
     /// The stage is to be executed again: pending, without checkpoint, items and times. Attempts stay.
     Reset { stage: StageName, reason: Reason, feedback: Option<String> },
+}
+
+/// Of a recipe, what no definition of a flow tells: the files that count, as the command names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipeRecord {
+    pub hash: Hash,
+    pub files: BTreeMap<String, Hash>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ids::FlowName;
+use super::ids::{FlowName, RunId};
 use super::refusal::Refusal;
 use super::spec::{FlowSpec, InputKind, InputSpec};
 use crate::domain::json::{Json, JsonMap};
@@ -61,26 +61,14 @@ pub fn of_new(flow: &FlowSpec, given: &JsonMap) -> Result<JsonMap, Refusal> {
     }
     check_kinds(flow, given)?;
     let inputs = with_defaults(&flow.inputs, given);
-    let missing: Vec<&str> = flow
-        .inputs
-        .iter()
-        .filter(|(key, spec)| spec.required && !inputs.contains_key(*key))
-        .map(|(key, _)| key.as_str())
-        .collect();
-    if missing.is_empty() {
-        return Ok(inputs);
-    }
-    let given: Vec<String> = missing.iter().map(|key| format!("--input {key}=…")).collect();
-    Err(Refusal::Unusable {
-        message: format!("{} requires the input{} {}", flow.name, plural(missing.len()), missing.join(", ")),
-        hint: Some(format!("give {}: restage run {} {}", it(missing.len()), flow.name, given.join(" "))),
-    })
+    check_required(flow, None, &inputs)?;
+    Ok(inputs)
 }
 
 /// The inputs of a retry: the recorded ones, with `set` over them and today's defaults for what was never given. What
 /// today's flow does not declare any more is kept, since a stage may still read it. A key may be set if it is an input, or
-/// if a stage requires it and none provides it.
-pub fn of_retry(flow: &FlowSpec, recorded: &JsonMap, set: &JsonMap) -> Result<JsonMap, Refusal> {
+/// if a stage requires it and none provides it. What is recorded has to be what today's flow declares, as what is set has.
+pub fn of_retry(flow: &FlowSpec, run: &RunId, recorded: &JsonMap, set: &JsonMap) -> Result<JsonMap, Refusal> {
     for key in set.keys().filter(|key| !flow.inputs.contains_key(*key)) {
         if let Some(stage) = flow.stages.iter().find(|stage| stage.outputs.contains(key)) {
             return Err(Refusal::Unusable {
@@ -99,7 +87,40 @@ pub fn of_retry(flow: &FlowSpec, recorded: &JsonMap, set: &JsonMap) -> Result<Js
     check_kinds(flow, set)?;
     let mut inputs = recorded.clone();
     inputs.extend(set.iter().map(|(key, value)| (key.clone(), value.clone())));
-    Ok(with_defaults(&flow.inputs, &inputs))
+    check_kinds(flow, &inputs).map_err(|refusal| recorded_wrong(flow, run, &inputs, refusal))?;
+    let inputs = with_defaults(&flow.inputs, &inputs);
+    check_required(flow, Some(run), &inputs)?;
+    Ok(inputs)
+}
+
+/// What was given at the time does not fit any more.
+fn recorded_wrong(flow: &FlowSpec, run: &RunId, inputs: &JsonMap, refusal: Refusal) -> Refusal {
+    let Refusal::Unusable { message, hint } = refusal else { return refusal };
+    let fits =
+        |(key, value): &(&String, &Json)| flow.inputs.get(*key).is_none_or(|spec| spec.kind.fits(value));
+    let wrong = inputs.iter().find(|entry| !fits(entry)).map(|(key, _)| key.as_str()).unwrap_or_default();
+    let instance = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+    Refusal::Unusable {
+        message: format!("{message}, which {run} was given"),
+        hint: Some(format!("give another: restage retry {run} --set {wrong}=…{instance}")),
+    }
+}
+
+fn check_required(flow: &FlowSpec, run: Option<&RunId>, inputs: &JsonMap) -> Result<(), Refusal> {
+    let is_missing = |(key, spec): &(&String, &InputSpec)| spec.required && !inputs.contains_key(*key);
+    let keys: Vec<String> = flow.inputs.iter().filter(is_missing).map(|(key, _)| key.clone()).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::MissingInputs { flow: flow.name.clone(), run: run.cloned(), keys })
+}
+
+/// The inputs that a second wish names otherwise than the first was given, or leaves out where nothing stands in.
+pub fn that_differ(flow: Option<&FlowSpec>, recorded: &JsonMap, given: &JsonMap) -> Vec<String> {
+    let default = |key: &String| flow.and_then(|flow| flow.inputs.get(key)?.default.as_ref());
+    let other = given.iter().filter(|(key, value)| recorded.get(*key) != Some(*value));
+    let left_out = recorded.keys().filter(|key| !given.contains_key(*key) && default(key).is_none());
+    other.map(|(key, _)| key).chain(left_out).cloned().collect()
 }
 
 fn with_defaults(specs: &BTreeMap<String, InputSpec>, given: &JsonMap) -> JsonMap {
@@ -163,14 +184,6 @@ fn unknown(flow: &FlowSpec, key: &str, also: Vec<&String>) -> Refusal {
             format!("there are: {}", known.join(", "))
         }),
     }
-}
-
-const fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
-}
-
-const fn it(count: usize) -> &'static str {
-    if count == 1 { "it" } else { "them" }
 }
 
 #[cfg(test)]
@@ -288,9 +301,9 @@ mod tests {
     #[test]
     fn a_retry_starts_from_the_recorded_inputs() {
         let flow = declared();
-        let recorded = map(r#"{"question": "why", "gone": 1}"#);
+        let (run, recorded) = (RunId::trusted("f-12"), map(r#"{"question": "why", "gone": 1}"#));
         let inputs =
-            of_retry(&flow, &recorded, &map(r#"{"seed": 7, "question": "how", "gone": 2}"#)).unwrap();
+            of_retry(&flow, &run, &recorded, &map(r#"{"seed": 7, "question": "how", "gone": 2}"#)).unwrap();
         assert_eq!(
             serde_json::to_string(&inputs).unwrap(),
             r#"{"count":3,"gone":2,"question":"how","seed":7}"#
@@ -309,7 +322,41 @@ mod tests {
                 "the input count of f has to be an integer, and true is none | for instance count=3",
             ),
         ] {
-            assert_eq!(told(&of_retry(&flow, &recorded, &map(set)).unwrap_err()), message);
+            assert_eq!(told(&of_retry(&flow, &run, &recorded, &map(set)).unwrap_err()), message);
+        }
+    }
+    #[test]
+    fn what_is_recorded_has_to_be_what_is_declared_today() {
+        let flow = declared();
+        let run = RunId::trusted("f-12");
+        let told = |recorded: &str, set: &str| {
+            let refusal = of_retry(&flow, &run, &map(recorded), &map(set)).unwrap_err();
+            format!("{} {}", refusal.code(), told(&refusal))
+        };
+        assert_eq!(
+            told("{}", "{}"),
+            "15 f requires the input question | give it: restage retry f-12 --set question=…"
+        );
+        assert_eq!(
+            told(r#"{"question": "x", "count": "3"}"#, "{}"),
+            "2 the input count of f has to be an integer, and \"3\" is none, which f-12 was given | give another: \
+             restage retry f-12 --set count=… (for instance count=3)"
+        );
+        let set = of_retry(&flow, &run, &map(r#"{"count": "3"}"#), &map(r#"{"question": "x", "count": 4}"#));
+        assert_eq!(serde_json::to_string(&set.unwrap()).unwrap(), r#"{"count":4,"question":"x"}"#);
+    }
+
+    #[test]
+    fn two_wishes_with_one_key_are_the_same_where_their_inputs_are() {
+        let flow = declared();
+        for (recorded, given, differ) in [
+            (r#"{"question": "x", "count": 3}"#, r#"{"question": "x"}"#, &[][..]),
+            // The default was another one then.
+            (r#"{"question": "x", "count": 2}"#, r#"{"question": "x"}"#, &[]),
+            (r#"{"question": "x", "count": 3}"#, r#"{"question": "y", "count": 4}"#, &["count", "question"]),
+            (r#"{"question": "x", "draft": true}"#, r#"{"question": "x", "ratio": 1}"#, &["ratio", "draft"]),
+        ] {
+            assert_eq!(that_differ(Some(&flow), &map(recorded), &map(given)), differ, "{recorded} {given}");
         }
     }
 }

@@ -80,20 +80,29 @@ pub const fn check_size(bytes: u64) -> Result<(), OutputError> {
 
 /// An empty file, or one of white space, has no outputs. A byte order mark at the beginning is not looked at.
 pub fn parse(bytes: &[u8], declared: Declared<'_>) -> Result<Output, OutputError> {
+    take_apart(read(bytes)?, declared)
+}
+
+/// The cost alone, of an output that need not be whole.
+pub fn cost(bytes: &[u8], declared: &[String]) -> Option<f64> {
+    let cost = read(bytes).ok()?.remove("cost")?;
+    read_cost(&cost).ok().filter(|_| !declared.iter().any(|key| key == "cost"))
+}
+
+fn read(bytes: &[u8]) -> Result<JsonMap, OutputError> {
     check_size(bytes.len() as u64)?;
     let text = std::str::from_utf8(bytes).map_err(|error| OutputError::NotText {
         offset: error.valid_up_to(),
         line: bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count(),
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let written = match text.trim_start().chars().next() {
-        None => JsonMap::new(),
-        Some('{') => parse_object(text)?,
-        Some('[') => return Err(OutputError::NotObject { what: "a JSON array" }),
-        Some('"') => return Err(OutputError::NotObject { what: "a JSON text" }),
-        Some(_) => parse_lines(text)?,
-    };
-    take_apart(written, declared)
+    match text.trim_start().chars().next() {
+        None => Ok(JsonMap::new()),
+        Some('{') => parse_object(text),
+        Some('[') => Err(OutputError::NotObject { what: "a JSON array" }),
+        Some('"') => Err(OutputError::NotObject { what: "a JSON text" }),
+        Some(_) => parse_lines(text),
+    }
 }
 
 fn take_apart(mut outputs: JsonMap, declared: Declared<'_>) -> Result<Output, OutputError> {

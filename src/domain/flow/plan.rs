@@ -15,8 +15,6 @@
 //! - An edit that waits is taken on by a retry, and waits on where somebody goes on behind another checkpoint.
 //! - Without a target and with `force`, what has changed decides.
 
-use std::collections::BTreeMap;
-
 use super::ask::{Plan, Planned};
 use super::graph::Graph;
 use super::ids::{CheckpointId, Hash, RunId, StageName};
@@ -24,7 +22,7 @@ use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
 use super::sent_back::SentBack;
 use super::spec::FlowSpec;
-use super::status::{Approval, Decision, RunStatus, StageStatus};
+use super::status::{Approval, Decision, StageStatus};
 use crate::domain::json::JsonMap;
 
 mod target;
@@ -76,10 +74,16 @@ pub enum Left {
 pub trait Oracle {
     /// Of the stage as it is configured today.
     fn recipe(&mut self, stage: usize) -> Hash;
+    /// What of it is another than when the checkpoint was made, in the words of the config; it is known that something is.
+    fn recipe_change(&mut self, stage: usize, checkpoint: &Checkpoint) -> String;
+    /// The same of what the parent has done of a stage that fans out. `None`: it is the same, or nothing was noted.
+    fn items_change(&mut self, stage: usize) -> Option<String>;
     /// Whether the artifacts are there and are what they were; the error says which is not.
     fn verify(&mut self, stage: usize, artifacts: &[Artifact]) -> Result<(), String>;
-    /// How many retries reused it, by the stage from which they began.
-    fn retries(&mut self, checkpoint: &CheckpointId) -> BTreeMap<StageName, u32>;
+    /// The retries that reused it.
+    fn retries(&mut self, checkpoint: &CheckpointId) -> Vec<RunId>;
+    /// What became of a stage in another run of the lineage.
+    fn ended(&mut self, run: &RunId, stage: &StageName) -> Option<StageStatus>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,8 +118,11 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
         let (holder, branch) = (holder.clone(), facts.parent.branch.clone());
         return Err(Refusal::RetryLives { run, holder, branch });
     }
-    target::refuse(&known, wish, &target)?;
-    let walked = walk::walk(&known, &target, oracle)?;
+    if let Err(refusal) = target::refuse(&known, wish, &target, oracle) {
+        return Err(target::that_works(facts, refusal, oracle));
+    }
+    let walked =
+        walk::walk(&known, &target, oracle).map_err(|refusal| target::that_works(facts, refusal, oracle))?;
     if let Start::After(stage) = &wish.start {
         walk::refuse_another(&known, stage, &walked)?;
     }
@@ -124,14 +131,12 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
         return Err(target::nothing_to_do(&known, &target));
     }
     walk::missing_keys(&known, &walked)?;
-    let (depth, max) = (facts.parent.retry_depth, facts.flow.max_retry_depth);
+    let (depth, max) = (known.depth(), facts.flow.max_retry_depth);
     if depth >= max {
         return Err(Refusal::TooDeep { run, depth, max });
     }
     if let Some(checkpoint) = walk::built_on(&known, &target, &walked) {
-        let retries = oracle.retries(&checkpoint);
-        let from_there = retries.iter().filter(|(from, _)| known.starts_from(from, &checkpoint.stage));
-        let count: u32 = from_there.map(|(_, count)| count).sum();
+        let count = known.retries_from(&checkpoint, &target, &oracle.retries(&checkpoint));
         let max = facts.flow.max_retries_per_checkpoint;
         if count >= max {
             return Err(Refusal::TooManyRetries { run, checkpoint, count, max });
@@ -164,6 +169,28 @@ impl<'a> Known<'a> {
             }
         }
         Self { facts, rows }
+    }
+
+    /// Of the chain of retries that ends here. One that was cancelled before it started is no link of it.
+    fn depth(&self) -> u32 {
+        let parent = self.facts.parent;
+        let never_started = parent.parent_run_id.is_some() && parent.started_at.is_none();
+        parent.retry_depth.saturating_sub(never_started.into())
+    }
+
+    /// How often that was tried before which is wished for now. A run that is retried is tried again from the same
+    /// checkpoint each time; a chain, in which each retries the one before, is bounded by its depth instead. Who goes on
+    /// behind a checkpoint names it, and no run, so that all count.
+    fn retries_from(&self, checkpoint: &CheckpointId, target: &target::Target, reused: &[RunId]) -> u32 {
+        let parent = &self.facts.parent.run_id;
+        let same = |run: &&RunRecord| {
+            reused.contains(&run.run_id)
+                && run.started_at.is_some()
+                && run.branch == self.facts.parent.branch
+                && (target.stage().is_none() || run.parent_run_id.as_ref() == Some(parent))
+                && run.retry_from_stage.as_ref().is_some_and(|from| self.starts_from(from, &checkpoint.stage))
+        };
+        u32::try_from(self.facts.lineage.iter().filter(same).count()).unwrap_or(u32::MAX)
     }
 
     /// Whether a retry from one stage is a retry from what another left: that comes last before it. One that merely lies
@@ -235,21 +262,11 @@ impl<'a> Known<'a> {
         last.map_or_else(|| StageName::trusted(self.facts.flow.name.as_str()), |stage| self.name(*stage))
     }
 
-    /// A later run that came from this one, on the same branch, and that succeeded. One that is only degraded has made a
-    /// failure good, too, and what is degraded of it is retried from there; it is no better than one that was degraded.
-    fn succeeded_later(&self) -> Option<&RunRecord> {
+    /// A later run that came from this one, on the same branch, and in which these stages ended better than here. What
+    /// became of the rest of that run does not matter.
+    fn succeeded_later(&self, stages: &[usize], oracle: &mut dyn Oracle) -> Option<&'a RunRecord> {
         let parent = self.facts.parent;
         let mut from_here = std::collections::HashSet::from([&parent.run_id]);
-        let better = |status| match status {
-            RunStatus::Succeeded => true,
-            RunStatus::Degraded => parent.status != RunStatus::Degraded,
-            RunStatus::Queued
-            | RunStatus::Running
-            | RunStatus::Waiting
-            | RunStatus::Failed
-            | RunStatus::Cancelled
-            | RunStatus::Interrupted => false,
-        };
         let mut later: Vec<&RunRecord> = self.facts.lineage.iter().collect();
         later.sort_by_key(|run| run.run_number);
         later.into_iter().find_map(|run| {
@@ -258,7 +275,13 @@ impl<'a> Known<'a> {
             if comes_from_here {
                 from_here.insert(&run.run_id);
             }
-            (comes_from_here && better(run.status)).then_some(run)
+            let mut better = |stage: &usize| match oracle.ended(&run.run_id, self.facts.graph.name(*stage)) {
+                Some(StageStatus::Succeeded) => true,
+                Some(StageStatus::Degraded) => !self.degraded(*stage),
+                Some(_) | None => false,
+            };
+            let made_good = comes_from_here && run.status.is_final() && stages.iter().all(&mut better);
+            made_good.then_some(run)
         })
     }
 }

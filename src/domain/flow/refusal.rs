@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{BranchName, CheckpointId, RunId, StageName};
+use super::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
 use super::status::{Approval, RunStatus, StageStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -15,11 +15,21 @@ pub enum Refusal {
     #[error("{stage} of {run} succeeded{}", by.as_ref().map(|by| format!(" in its retry {by}")).unwrap_or_default())]
     Succeeded { run: RunId, stage: StageName, by: Option<RunId> },
     #[error("{stage} never ran in {run}")]
-    NeverRan { run: RunId, stage: StageName, start: StageName },
+    NeverRan {
+        run: RunId,
+        stage: StageName,
+        start: StageName,
+        /// It was ruled out, and these inputs decide on that.
+        set: Vec<String>,
+        /// Where to start has succeeded.
+        force: bool,
+    },
     #[error("{stage} needs {ancestor}, which left no usable checkpoint: {why}")]
     NoCheckpoint { run: RunId, stage: StageName, ancestor: StageName, why: String },
     #[error("{stage} requires {}, which nothing provides", keys.join(", "))]
     MissingKeys { run: RunId, stage: StageName, keys: Vec<String> },
+    #[error("{flow} requires the input{} {}", if keys.len() == 1 { "" } else { "s" }, keys.join(", "))]
+    MissingInputs { flow: FlowName, run: Option<RunId>, keys: Vec<String> },
     #[error("{run} is {depth} retries deep, and {max} is the limit")]
     TooDeep { run: RunId, depth: u32, max: u32 },
     #[error("{checkpoint} was retried {count} times, and {max} is the limit")]
@@ -78,10 +88,10 @@ pub enum Refusal {
     WrongStage { run: RunId, stage: StageName, status: StageStatus },
     #[error("the holder of the lock of {run} lives: pid {pid}")]
     HolderLives { run: RunId, pid: i32 },
-    #[error("{run} is built on by {}", join(by))]
-    Reused { run: RunId, by: Vec<RunId> },
     #[error("{run} is not locked")]
     NotLocked { run: RunId },
+    #[error("{run} is built on by {}", join(by))]
+    Reused { run: RunId, by: Vec<RunId> },
     #[error("the store: {0}")]
     Store(String),
     /// It was asked for in time, and is done when it can be written down.
@@ -100,7 +110,7 @@ impl Refusal {
             Self::Succeeded { .. } => 12,
             Self::NeverRan { .. } => 13,
             Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
-            Self::MissingKeys { .. } => 15,
+            Self::MissingKeys { .. } | Self::MissingInputs { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
             Self::UnknownRun { .. }
             | Self::UnknownStage { .. }
@@ -127,6 +137,7 @@ impl Refusal {
     }
 
     /// The way out.
+    #[expect(clippy::too_many_lines, reason = "a list: one way out for each refusal")]
     pub fn hint(&self) -> String {
         match self {
             Self::StillRuns { run, status: RunStatus::Interrupted } => {
@@ -144,6 +155,13 @@ impl Refusal {
             Self::Succeeded { run, stage, by: Some(by) } => format!(
                 "look at it: restage show {by}; to execute it again all the same: restage retry {run} --from {stage} --force"
             ),
+            Self::NeverRan { run, start, set, .. } if !set.is_empty() => {
+                let sets: Vec<String> = set.iter().map(|key| format!("--set {key}=…")).collect();
+                format!("change what ruled it out: restage retry {run} --from {start} {}", sets.join(" "))
+            }
+            Self::NeverRan { run, start, force: true, .. } => {
+                format!("execute {start} again first: restage retry {run} --from {start} --force")
+            }
             Self::NeverRan { run, start, .. } => {
                 format!("start where it ended: restage retry {run} --from {start}")
             }
@@ -153,6 +171,14 @@ impl Refusal {
             Self::MissingKeys { run, keys, .. } => {
                 let sets: Vec<String> = keys.iter().map(|key| format!("--set {key}=…")).collect();
                 format!("give them: restage retry {run} {}", sets.join(" "))
+            }
+            Self::MissingInputs { run: Some(run), keys, .. } => {
+                let sets: Vec<String> = keys.iter().map(|key| format!("--set {key}=…")).collect();
+                format!("give {}: restage retry {run} {}", them(keys), sets.join(" "))
+            }
+            Self::MissingInputs { flow, run: None, keys } => {
+                let given: Vec<String> = keys.iter().map(|key| format!("--input {key}=…")).collect();
+                format!("give {}: restage run {flow} {}", them(keys), given.join(" "))
             }
             Self::TooDeep { run, .. } => format!(
                 "start anew: restage run, with the inputs that `restage show {run}` lists; or raise max_retry_depth"
@@ -187,7 +213,7 @@ impl Refusal {
             Self::Elsewhere { run, status, .. } if !status.is_final() => {
                 format!("wait for it, or end it: restage cancel {run}")
             }
-            Self::Elsewhere { run, .. } | Self::Ended { run, .. } => {
+            Self::Ended { run, .. } | Self::Elsewhere { run, .. } => {
                 format!("what it did: restage show {run}")
             }
             Self::Replaced { run, checkpoint, by, approval, .. } => {
@@ -217,7 +243,9 @@ impl Refusal {
             }
             Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
-            Self::Reused { run, .. } => format!("delete them, too: restage delete {run} --cascade"),
+            Self::Reused { run, .. } => {
+                format!("delete these first, or all at once: restage delete {run} --cascade")
+            }
             Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
             Self::NotYet(_) => {
@@ -227,6 +255,10 @@ impl Refusal {
             Self::Ending => "try again in a moment".into(),
         }
     }
+}
+
+const fn them(keys: &[String]) -> &'static str {
+    if keys.len() == 1 { "it" } else { "them" }
 }
 
 fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {

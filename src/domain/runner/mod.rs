@@ -54,6 +54,7 @@ use super::verdict::Outcome;
 use super::view::AttemptView;
 pub use event::{Effect, Event, Found, TimerKind};
 use moves::Machine;
+pub use signs::ADVICE;
 
 /// How long new work waits before it is tried again, where no event can tell that the obstacle is gone: a full disk,
 /// descriptors, processes.

@@ -104,6 +104,9 @@ impl Machine<'_> {
     }
 }
 
+/// How advice on a silent command begins.
+pub const ADVICE: &str = "; if it did print, its output sits in a buffer";
+
 /// What was missing, and what to try: output that waits in a buffer looks just like silence.
 fn silence(activity: &ActivitySpec, quiet: Duration, stdio: Stdio) -> String {
     let signs = [
@@ -115,10 +118,12 @@ fn silence(activity: &ActivitySpec, quiet: Duration, stdio: Stdio) -> String {
     let quiet = seconds((quiet.as_secs_f64() * 10.0).round() / 10.0);
     let mut text = format!("no {} for {quiet}", watched.join(" or "));
     match stdio {
-        Stdio::Auto | Stdio::File | Stdio::Pipe if activity.output => text.push_str(
-            "; if it did print, its output sits in a buffer, as that of most programs does when it goes to no \
-             terminal: set \"stdio\": \"tty\", or have it flush",
-        ),
+        Stdio::Auto | Stdio::File | Stdio::Pipe if activity.output => {
+            text.push_str(ADVICE);
+            text.push_str(
+                ", as that of most programs does when it goes to no terminal: set \"stdio\": \"tty\", or have it flush",
+            );
+        }
         Stdio::Tty | Stdio::Auto | Stdio::File | Stdio::Pipe => {}
     }
     text

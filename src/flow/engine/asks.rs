@@ -65,7 +65,7 @@ impl Engine {
             FlowRequest::Links { run } => self.links(&run),
             FlowRequest::Checkpoints { run } => self.checkpoints(&run),
             FlowRequest::Can { run, stage } => self.can(&run, stage.as_ref()),
-            FlowRequest::Delete { run, cascade } => self.delete(&run, cascade),
+            FlowRequest::Delete { runs, cascade } => self.delete(&runs, cascade),
             FlowRequest::Gc { dry_run } => self.collect(dry_run),
         }
     }
@@ -218,11 +218,11 @@ const fn is_a_judgement(request: &FlowRequest) -> bool {
         | FlowRequest::Continue(_)
         | FlowRequest::Edit(_)
         | FlowRequest::Fork(_)
-        | FlowRequest::Retry(_) => true,
+        | FlowRequest::Retry(_)
+        | FlowRequest::Delete { .. } => true,
         FlowRequest::Run(_)
         | FlowRequest::Cancel { .. }
         | FlowRequest::Unlock { .. }
-        | FlowRequest::Delete { .. }
         | FlowRequest::Show { .. }
         | FlowRequest::Glance { .. }
         | FlowRequest::Runs(_)

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::runner;
 use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
-use crate::domain::flow::change::ItemRecord;
+use crate::domain::flow::change::{ItemRecord, RecipeRecord, What};
 use crate::domain::flow::ids::{Hash, RunId, StageName};
 use crate::domain::flow::run::{AttemptEnd, Index, Launch, Made, UnitKey, UnitPhase};
 use crate::domain::flow::spec::StageSpec;
@@ -74,8 +74,28 @@ impl Engine {
         Some(AttemptKey { run: id.clone(), stage, item: unit.item, attempt })
     }
 
+    /// The last attempt of the run that is retried, where its stage did not end well and its folder is still kept. That
+    /// of an item is of use only where the item is the same today.
+    fn attempt_of_parent(&mut self, id: &RunId, unit: UnitKey) -> Option<AttemptKey> {
+        let run = &self.active.get(id)?.run;
+        let (parent, stage) = (run.parent.clone()?, run.stage(unit.stage).name.clone());
+        let value = run.unit(unit).and_then(|unit| unit.value.clone());
+        let ended = self.store.stage_status(&parent, &stage).ok().flatten();
+        if !matches!(ended, Some(StageStatus::Failed | StageStatus::Cancelled)) {
+            return None;
+        }
+        let last = self.dirs.last(&parent, &stage, unit.item)?;
+        value.is_none_or(|value| self.dirs.had_item(&last, &value)).then_some(last)
+    }
+
     /// Makes the private folder; by a worker where bytes are to be copied.
     fn prepare(&mut self, id: &RunId, unit: UnitKey) {
+        let first = self
+            .active
+            .get(id)
+            .and_then(|active| active.live.get(&unit))
+            .is_some_and(|live| live.previous.is_none());
+        let of_parent = if first { self.attempt_of_parent(id, unit) } else { None };
         let Some(active) = self.active.get_mut(id) else { return };
         let Some(live) = active.live.get_mut(&unit) else { return };
         let (run, spec) = (&active.run, &active.run.spec.stages[unit.stage]);
@@ -94,12 +114,15 @@ impl Engine {
         };
         let task = Task {
             key: AttemptKey { run: id.clone(), stage: spec.name.clone(), item: unit.item, attempt },
-            previous: live.previous.map(|attempt| AttemptKey {
-                run: id.clone(),
-                stage: spec.name.clone(),
-                item: unit.item,
-                attempt,
-            }),
+            previous: live
+                .previous
+                .map(|attempt| AttemptKey {
+                    run: id.clone(),
+                    stage: spec.name.clone(),
+                    item: unit.item,
+                    attempt,
+                })
+                .or(of_parent),
             state,
             inputs: run
                 .artifacts_of(unit.stage)
@@ -157,7 +180,8 @@ impl Engine {
             started_at: None,
             ended_at: at.now.wall,
             cpu_seconds: 0.0,
-            peak_rss_bytes: 0,
+            peak_rss_bytes: None,
+            cost: None,
             log: None,
             last_line: None,
             blameless: None,
@@ -229,7 +253,11 @@ impl Engine {
         let spec = Arc::clone(&active.run.spec);
         let now = active.recipes.of(&spec.stages[unit.stage]);
         let began = active.live.remove(&unit).and_then(|live| live.recipe);
-        let recipe = began.map_or_else(|| now.clone(), |began| began.and_made(&now)).hash();
+        let recipe = began.map_or_else(|| now.clone(), |began| began.and_made(&now)).record();
+        // What the definition does not tell, or no checkpoint of a stage whose items are done has yet.
+        let tells = !recipe.files.is_empty() || unit.item.is_some();
+        let noted = (tells && active.noted.get(&unit.stage) != Some(&recipe.hash)).then(|| recipe.clone());
+        let recipe = recipe.hash;
         let value = active.run.unit(unit).and_then(|unit| unit.value.clone());
         let Some(input) = active.run.input_of(unit.stage) else { return };
         let input = match value {
@@ -242,7 +270,11 @@ impl Engine {
         let work = move || {
             let stage = &spec.stages[unit.stage];
             let result = take_in(&dirs, &objects, &key, stage, &end, recipe, input);
-            Settling { run: id, unit, end, result }
+            let mut end = end;
+            if matches!(result, Err(Trouble::Stage(_))) {
+                end.cost = settle::cost(&dirs, &key, stage);
+            }
+            Settling { run: id, unit, end, result, noted }
         };
         let work = move || Input::Settled(Box::new(work()));
         let done = if files { apart(own, work) } else { Some(work()) };
@@ -252,7 +284,7 @@ impl Engine {
     }
 
     pub(super) fn on_settled(&mut self, settling: Settling) {
-        let Settling { run: id, unit, end, result } = settling;
+        let Settling { run: id, unit, end, result, noted } = settling;
         let at = self.moment();
         match result {
             Ok(made) => {
@@ -261,6 +293,7 @@ impl Engine {
                 }
                 self.taken_in.extend(self.key(&id, unit, end.attempt));
                 self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
+                self.note(&id, unit.stage, noted);
             }
             Err(Trouble::Stage(why)) => {
                 self.leave_inputs(&id, unit, end.attempt);
@@ -276,6 +309,16 @@ impl Engine {
                 }
                 self.arm(at.now.mono.plus(AGAIN), Key::Settle(id, unit));
             }
+        }
+    }
+
+    /// Written down with what it made.
+    fn note(&mut self, id: &RunId, index: Index, recipe: Option<RecipeRecord>) {
+        let (Some(recipe), Some(active)) = (recipe, self.active.get_mut(id)) else { return };
+        if let Some(pending) = self.pending.last_mut().filter(|pending| pending.run == *id) {
+            active.noted.insert(index, recipe.hash.clone());
+            let stage = active.run.stage(index).name.clone();
+            pending.turn.changes.push(What::Recipe { stage, recipe });
         }
     }
 

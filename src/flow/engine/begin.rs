@@ -1,14 +1,15 @@
 //! New runs, the queue in front of them, and what follows when one rests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Engine;
 use super::load::{NewRunParts, fresh_row, store};
+use super::{Active, Engine};
 use crate::domain::flow::ask::{FlowReply, RunWish};
 use crate::domain::flow::change::{NewRun, NewStage};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::hashes;
-use crate::domain::flow::ids::{BranchName, FlowName, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, RunId, StageName};
 use crate::domain::flow::inputs;
 use crate::domain::flow::record::{RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
@@ -20,26 +21,13 @@ use crate::ports::store::Begun;
 impl Engine {
     pub(super) fn begin_run(&mut self, wish: RunWish) -> Result<FlowReply, Refusal> {
         if let Some(key) = &wish.key
-            && let Some(run) = self.store.run_of_key(key).map_err(|error| store(&error))?
+            && let Some(run) = self.store.run_of_key(&wish.flow, key).map_err(|error| store(&error))?
         {
-            // The name of a run begins with that of its flow.
-            let of = run.as_str().rsplit_once('-').map_or("", |(flow, _)| flow);
-            if of != wish.flow.as_str() {
-                return Err(Refusal::Unusable {
-                    message: format!("the key {key:?} was used for {run}, which is a run of another flow"),
-                    hint: Some("give each flow keys of its own".into()),
-                });
-            }
-            return Ok(FlowReply::Run { run, existing: true });
+            return self.first_of_key(run, key, &wish);
         }
         let spec = self.flow(&wish.flow)?;
         let inputs = inputs::of_new(&spec, &wish.inputs)?;
-        let other = self.under_way(&spec.name);
-        let status = match (spec.concurrency, other) {
-            (Concurrency::Refuse, Some(other)) => return Err(Refusal::Concurrent { other }),
-            (Concurrency::Queue, Some(_)) => RunStatus::Queued,
-            (Concurrency::Allow, _) | (Concurrency::Refuse | Concurrency::Queue, None) => RunStatus::Running,
-        };
+        let status = beside_others(Some(&self.active), &spec)?;
         let trigger = if wish.caller.is_some() { Trigger::Flow } else { Trigger::Manual };
         let stage = |name: &StageName| NewStage {
             name: name.clone(),
@@ -62,6 +50,20 @@ impl Engine {
             })
             .collect();
         self.start(new, &spec, rows)
+    }
+
+    /// The run that was given this key. A key stands for one piece of work, so that with other inputs it is a mistake.
+    fn first_of_key(&mut self, run: RunId, key: &str, wish: &RunWish) -> Result<FlowReply, Refusal> {
+        let recorded = self.stored(&run)?.record.inputs;
+        let spec = self.flow(&wish.flow).ok();
+        let others = inputs::that_differ(spec.as_deref(), &recorded, &wish.inputs);
+        if others.is_empty() {
+            return Ok(FlowReply::Run { run, existing: true });
+        }
+        Err(Refusal::Unusable {
+            message: format!("{run} has the key {key}, and another value of {}", others.join(", ")),
+            hint: Some(format!("look at it: restage show {run}; for other work take another --key")),
+        })
     }
 
     /// What every new run of a flow has, to be completed.
@@ -136,12 +138,6 @@ impl Engine {
         Ok(FlowReply::Run { run: id, existing: false })
     }
 
-    /// Another run of a flow that has not ended.
-    fn under_way(&self, flow: &FlowName) -> Option<RunId> {
-        let mut others = self.active.values().filter(|active| active.record.flow == *flow);
-        others.find(|active| active.run.status != RunStatus::Interrupted).map(|active| active.run.id.clone())
-    }
-
     /// It has come to rest: it lets the supervisor go, and what waited for it has its turn.
     pub(super) fn rested(&mut self, id: &RunId, status: RunStatus) {
         let Some(active) = self.active.get_mut(id) else { return };
@@ -166,13 +162,11 @@ impl Engine {
         let (flow, root, branch) =
             (active.record.flow.clone(), active.record.root_run_id.clone(), active.record.branch.clone());
         let is_retry = active.record.parent_run_id.is_some();
+        let alone = active.run.spec.concurrency != Concurrency::Allow;
         let in_the_way = self.active.values().any(|other| {
             let under_way = matches!(other.run.status, RunStatus::Running | RunStatus::Waiting);
-            let same = if is_retry {
-                other.record.root_run_id == root && other.record.branch == branch
-            } else {
-                other.record.flow == flow
-            };
+            let same_line = other.record.root_run_id == root && other.record.branch == branch;
+            let same = is_retry && same_line || alone && other.record.flow == flow;
             under_way && same && other.run.id != *id
         });
         if in_the_way {
@@ -194,10 +188,28 @@ impl Engine {
         let parent = runs.iter().find(|run| Some(&run.run_id) == own.parent_run_id.as_ref())?.run_number;
         let between = |number: u64| parent < number && number < own.run_number;
         let good = |status| matches!(status, RunStatus::Succeeded | RunStatus::Degraded);
-        let found = runs
-            .into_iter()
-            .find(|run| run.branch == own.branch && between(run.run_number) && good(run.status))?;
+        // What had succeeded before was known to whoever wished for this one.
+        let meanwhile = |run: &RunRecord| run.ended_at.is_none_or(|ended| ended >= own.created_at);
+        let found = runs.into_iter().find(|run| {
+            run.branch == own.branch && between(run.run_number) && good(run.status) && meanwhile(run)
+        })?;
         Some(found.run_id)
+    }
+}
+
+/// Whether a new run of a flow may begin beside those that have not ended, as the flow has it.
+pub(super) fn beside_others(
+    active: Option<&BTreeMap<RunId, Active>>,
+    spec: &FlowSpec,
+) -> Result<RunStatus, Refusal> {
+    let same = |active: &&Active| {
+        active.record.flow == spec.name && !active.is_over() && active.run.status != RunStatus::Interrupted
+    };
+    let other = active.and_then(|active| active.values().find(same)).map(|active| active.run.id.clone());
+    match (spec.concurrency, other) {
+        (Concurrency::Refuse, Some(other)) => Err(Refusal::Concurrent { other }),
+        (Concurrency::Queue, Some(_)) => Ok(RunStatus::Queued),
+        (Concurrency::Allow, _) | (Concurrency::Refuse | Concurrency::Queue, None) => Ok(RunStatus::Running),
     }
 }
 

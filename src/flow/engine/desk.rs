@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::begin::beside_others;
 use super::load::{store, unusable};
 use super::retry::{Wanted, reference};
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
+use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::plan::{self, Facts, Left, Oracle, Start, Wish};
@@ -18,12 +20,12 @@ use crate::domain::flow::record::{Artifact, Branch, Checkpoint, RunFilter, RunRe
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::sent_back::{self, SentBack};
 use crate::domain::flow::spec::{EnvValue, FlowSpec};
-use crate::domain::flow::status::Approval;
+use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
 use crate::domain::flow::tree::{Lineage, newest};
 use crate::domain::flow::{hashes, inputs};
 use crate::domain::json::JsonMap;
 use crate::flow::objects::Objects;
-use crate::flow::recipe::Recipes;
+use crate::flow::recipe::{Recipes, what_changed};
 use crate::ports::store::{Store, StoredRun};
 
 /// Where somebody looks from.
@@ -70,7 +72,8 @@ pub(super) struct Prepared {
     pub(super) left: Vec<Left>,
     pub(super) sent_back: Vec<SentBack>,
     pub(super) plan: Plan,
-    pub(super) held: bool,
+    /// Running, or queued where it waits for another.
+    pub(super) status: RunStatus,
 }
 
 impl<'a> Desk<'a> {
@@ -116,19 +119,7 @@ impl<'a> Desk<'a> {
 
     /// The flow as it was when the run began, with the secrets of today where they are the same.
     pub fn definition(&mut self, record: &RunRecord) -> Result<FlowSpec, Refusal> {
-        let text = self.store.definition(&record.def_hash).map_err(|error| store(&error))?;
-        let text = text.ok_or_else(|| unusable(&record.run_id, "its definition is not on record"))?;
-        let mut spec: FlowSpec = serde_json::from_str(&text)
-            .map_err(|error| unusable(&record.run_id, &format!("its definition cannot be read: {error}")))?;
-        if let Some(today) = self.flows.get(&spec.name) {
-            fill_in(&mut spec.env, &today.env);
-            for stage in &mut spec.stages {
-                if let Some(same) = today.stages.iter().find(|one| one.name == stage.name) {
-                    fill_in(&mut stage.env, &same.env);
-                }
-            }
-        }
-        Ok(spec)
+        read_definition(self.store, self.flows.get(&record.flow).map(AsRef::as_ref), record)
     }
 
     /// The newest run of each branch, and this one, with their stages.
@@ -171,7 +162,7 @@ impl<'a> Desk<'a> {
         if let Some(branch) = &again.branch {
             parent.branch = branch.clone();
         }
-        let inputs = inputs::of_retry(&flow, &parent.inputs, &again.set)?;
+        let inputs = inputs::of_retry(&flow, &parent.run_id, &parent.inputs, &again.set)?;
         let root = parent.root_run_id.clone();
         let (all, _) = self.store.checkpoints(&root).map_err(|error| store(&error))?;
         let lineage = Lineage { checkpoints: &all, branches: &[], runs: &[] };
@@ -208,10 +199,19 @@ impl<'a> Desk<'a> {
             store: &mut *self.store,
             root: &root,
             branch: &parent.branch,
+            folder: self.root,
+            parent: &parent,
+            lineage: &lineage,
+            definitions: BTreeMap::new(),
             thorough,
         };
         let plan = plan::plan(&facts, &wish, &mut oracle)?;
-        Ok(Prepared { held: holder.is_some(), plan, left, sent_back, inputs, graph, flow, parent })
+        // Who waits for another of the lineage begins after that, and not beside it.
+        let status = match holder {
+            Some(_) => RunStatus::Queued,
+            None => beside_others(self.active, &flow)?,
+        };
+        Ok(Prepared { parent, flow, graph, inputs, left, sent_back, plan, status })
     }
 
     /// What the parent left of each of today's stages: what its row names, or the newest edit of that.
@@ -223,6 +223,7 @@ impl<'a> Desk<'a> {
         all: &[Checkpoint],
     ) -> Vec<Left> {
         let root = &parent.root_run_id;
+        let (all, damaged): (Vec<_>, Vec<_>) = all.iter().cloned().partition(is_whole);
         let by_id: BTreeMap<&CheckpointId, &Checkpoint> = all.iter().map(|one| (&one.id, one)).collect();
         let mut edits: BTreeMap<&CheckpointId, &Checkpoint> = BTreeMap::new();
         for one in all.iter().filter(|one| one.branch == parent.branch) {
@@ -253,8 +254,12 @@ impl<'a> Desk<'a> {
                         Some(found) => Left::Checkpoint(Box::new(Checkpoint::clone(found))),
                         None => Left::Unreadable {
                             id: newest.clone(),
-                            why: self.why_unreadable(root, newest),
-                            previous: previous(all, newest).map(Box::new),
+                            why: if damaged.iter().any(|one| one.id == *newest) {
+                                "what it holds is not what was written".into()
+                            } else {
+                                self.why_unreadable(root, newest)
+                            },
+                            previous: previous(&all, newest).map(Box::new),
                         },
                     }
                 }
@@ -278,6 +283,26 @@ impl<'a> Desk<'a> {
     }
 }
 
+fn read_definition(
+    from: &mut dyn Store,
+    today: Option<&FlowSpec>,
+    record: &RunRecord,
+) -> Result<FlowSpec, Refusal> {
+    let text = from.definition(&record.def_hash).map_err(|error| store(&error))?;
+    let text = text.ok_or_else(|| unusable(&record.run_id, "its definition is not on record"))?;
+    let mut spec: FlowSpec = serde_json::from_str(&text)
+        .map_err(|error| unusable(&record.run_id, &format!("its definition cannot be read: {error}")))?;
+    if let Some(today) = today {
+        fill_in(&mut spec.env, &today.env);
+        for stage in &mut spec.stages {
+            if let Some(same) = today.stages.iter().find(|one| one.name == stage.name) {
+                fill_in(&mut stage.env, &same.env);
+            }
+        }
+    }
+    Ok(spec)
+}
+
 /// The secrets of today where they are those whose hashes are on record.
 fn fill_in(env: &mut BTreeMap<String, EnvValue>, today: &BTreeMap<String, EnvValue>) {
     for (name, value) in env {
@@ -287,6 +312,11 @@ fn fill_in(env: &mut BTreeMap<String, EnvValue>, today: &BTreeMap<String, EnvVal
             *value = secret.clone();
         }
     }
+}
+
+/// What it holds has the hash that it had when it was written.
+fn is_whole(checkpoint: &Checkpoint) -> bool {
+    hashes::checkpoint(&checkpoint.outputs, &checkpoint.artifacts) == checkpoint.hash
 }
 
 /// A branch leaves a run where that stood when the checkpoint was made, however it may have gone on since.
@@ -319,12 +349,54 @@ struct Sight<'a> {
     store: &'a mut dyn Store,
     root: &'a RunId,
     branch: &'a BranchName,
+    /// Of the config.
+    folder: &'a Path,
+    parent: &'a RunRecord,
+    lineage: &'a [RunRecord],
+    /// Those that were asked for, by run.
+    definitions: BTreeMap<RunId, Option<FlowSpec>>,
     thorough: bool,
+}
+
+impl Sight<'_> {
+    /// What of a stage is another than it was in that run.
+    fn what_changed(&mut self, stage: usize, run: &RunId, noted: Option<&RecipeRecord>) -> String {
+        if !self.definitions.contains_key(run) {
+            let record = self.lineage.iter().find(|one| one.run_id == *run);
+            let then = record.and_then(|record| read_definition(self.store, Some(self.flow), record).ok());
+            self.definitions.insert(run.clone(), then);
+        }
+        let now = &self.flow.stages[stage];
+        let recipe = self.recipes.of(now);
+        let then = self.definitions.get(run).and_then(Option::as_ref);
+        let then = then.and_then(|flow| flow.stages.iter().find(|one| one.name == now.name));
+        what_changed(self.folder, then, noted, now, &recipe)
+    }
+
+    fn noted(&mut self, run: &RunId, stage: usize) -> Option<RecipeRecord> {
+        let name = &self.flow.stages[stage].name;
+        self.store.recipe_of(run, name).unwrap_or_else(|error| {
+            tracing::warn!(%run, stage = %name, %error, "look for what a stage was made by");
+            None
+        })
+    }
 }
 
 impl Oracle for Sight<'_> {
     fn recipe(&mut self, stage: usize) -> Hash {
         self.recipes.of(&self.flow.stages[stage]).hash()
+    }
+
+    fn recipe_change(&mut self, stage: usize, checkpoint: &Checkpoint) -> String {
+        let noted = self.noted(&checkpoint.run_id, stage);
+        let noted = noted.filter(|noted| Some(&noted.hash) == checkpoint.recipe.as_ref());
+        self.what_changed(stage, &checkpoint.run_id, noted.as_ref())
+    }
+
+    fn items_change(&mut self, stage: usize) -> Option<String> {
+        let run = self.parent.run_id.clone();
+        let noted = self.noted(&run, stage)?;
+        (noted.hash != self.recipe(stage)).then(|| self.what_changed(stage, &run, Some(&noted)))
     }
 
     fn verify(&mut self, _stage: usize, artifacts: &[Artifact]) -> Result<(), String> {
@@ -338,10 +410,17 @@ impl Oracle for Sight<'_> {
         })
     }
 
-    fn retries(&mut self, checkpoint: &CheckpointId) -> BTreeMap<StageName, u32> {
+    fn retries(&mut self, checkpoint: &CheckpointId) -> Vec<RunId> {
         self.store.retries_of(self.root, self.branch, checkpoint).unwrap_or_else(|error| {
             tracing::warn!(%checkpoint, %error, "count the retries of a checkpoint");
-            BTreeMap::new()
+            Vec::new()
+        })
+    }
+
+    fn ended(&mut self, run: &RunId, stage: &StageName) -> Option<StageStatus> {
+        self.store.stage_status(run, stage).unwrap_or_else(|error| {
+            tracing::warn!(%run, %stage, %error, "look for what became of a stage");
+            None
         })
     }
 }

@@ -11,6 +11,8 @@ use crate::domain::flow::news::News;
 use crate::domain::flow::run::{AttemptEnd, UnitKey, UnitPhase};
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::verdict::Verdict;
+use crate::flow::attempt_dir::AttemptKey;
+use crate::flow::settle;
 use crate::logs::sanitize::{self, Keep};
 use crate::supervisor::guest::{GuestEnd, GuestEvent, GuestOrder};
 
@@ -89,7 +91,7 @@ impl Engine {
         if !live.ordered || end.attempt.get() < live.attempt {
             return;
         }
-        let stopping = live.stopping;
+        let (stopping, started_at) = (live.stopping, live.started_at);
         let blameless = if end.cut {
             Some("restage or the machine ended while it ran".to_owned())
         } else if end.disk_full {
@@ -101,14 +103,17 @@ impl Engine {
         };
         let log = end.log.or_else(|| live.log.clone());
         let good = end.outcome.verdict == Verdict::Completed;
+        let attempt = live.attempt;
+        let cost = if good { None } else { self.cost_of(&run, unit, attempt) };
         let end = AttemptEnd {
-            attempt: live.attempt,
+            attempt,
             last_line: log.as_deref().filter(|_| !good).and_then(last_line),
             outcome: end.outcome,
-            started_at: end.started_at.or(live.started_at),
+            started_at: end.started_at.or(started_at),
             ended_at: end.ended_at,
             cpu_seconds: end.usage.cpu.as_secs_f64(),
-            peak_rss_bytes: end.usage.max_rss_bytes,
+            peak_rss_bytes: (end.usage.max_rss_bytes > 0).then_some(end.usage.max_rss_bytes),
+            cost,
             log: log.map(|log| log.display().to_string()),
             blameless,
         };
@@ -129,6 +134,13 @@ impl Engine {
                 self.forget(&run, unit);
             }
         }
+    }
+
+    /// What one that did not end well says it has cost counts all the same.
+    fn cost_of(&self, run: &RunId, unit: UnitKey, attempt: u32) -> Option<f64> {
+        let spec = &self.active.get(run)?.run.spec.stages[unit.stage];
+        let key = AttemptKey { run: run.clone(), stage: spec.name.clone(), item: unit.item, attempt };
+        settle::cost(&self.dirs, &key, spec)
     }
 
     /// The supervisor is there: what lay unfinished goes on, and what belongs to nothing is forgotten.

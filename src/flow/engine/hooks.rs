@@ -35,7 +35,7 @@ pub(super) struct OpenHook {
 }
 
 impl OpenHook {
-    fn name(&self, run: &RunId) -> RunnerName {
+    pub(super) fn name(&self, run: &RunId) -> RunnerName {
         run.guest(&stage_name(&self.record), None)
     }
 }
@@ -161,35 +161,6 @@ impl Engine {
 
     pub(super) fn is_open_hook(&self, id: &RunId, name: &RunnerName) -> bool {
         self.hooks.get(id).is_some_and(|hook| hook.name(id) == *name)
-    }
-
-    /// What lies on the disk of it is collected later.
-    pub(super) fn delete(&mut self, id: &RunId, cascade: bool) -> Result<FlowReply, Refusal> {
-        let status = self.now(id)?.status;
-        if !status.is_final() && status != RunStatus::Interrupted {
-            return Err(Refusal::StillRuns { run: id.clone(), status });
-        }
-        let gone = self.store.delete(id, cascade).map_err(|error| match error {
-            StoreError::Reused { run, by } => Refusal::Reused { run, by },
-            // One that builds on it is under way.
-            StoreError::Broken { cause, .. } => Refusal::Unusable {
-                message: cause,
-                hint: Some(format!("what builds on it: restage lineage {id}")),
-            },
-            StoreError::Later { .. }
-            | StoreError::Fenced { .. }
-            | StoreError::Ended { .. }
-            | StoreError::Held { .. }
-            | StoreError::Stale { .. }
-            | StoreError::Newer { .. } => store(&error),
-        })?;
-        for run in &gone {
-            self.active.remove(run);
-            if let Some(hook) = self.hooks.remove(run) {
-                self.guests.send(GuestOrder::Forget { name: hook.name(run) }).ok();
-            }
-        }
-        Ok(FlowReply::Deleted(gone))
     }
 
     pub(super) fn collect(&mut self, dry_run: bool) -> Result<FlowReply, Refusal> {

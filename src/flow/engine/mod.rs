@@ -10,6 +10,7 @@
 mod asks;
 mod attempts;
 mod begin;
+mod delete;
 pub mod desk;
 mod guests;
 mod hooks;
@@ -35,10 +36,11 @@ use super::attempt_dir::{AttemptDirs, AttemptKey};
 use super::handle::FlowAsk;
 use super::objects::Objects;
 use super::recipe::{Recipe, Recipes};
-use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::change::RecipeRecord;
+use crate::domain::flow::ids::{FlowName, Hash, RunId};
 use crate::domain::flow::record::RunRecord;
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::run::{AttemptEnd, Made, Moment, Run, UnitKey};
+use crate::domain::flow::run::{AttemptEnd, Index, Made, Moment, Run, UnitKey};
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::ids::RunnerName;
 use crate::domain::time::{Mono, Timestamp};
@@ -83,6 +85,8 @@ pub struct Settling {
     unit: UnitKey,
     end: AttemptEnd,
     result: Result<Made, attempts::Trouble>,
+    /// What it was made by, where that is not on record yet.
+    noted: Option<RecipeRecord>,
 }
 
 /// What the engine is put together from.
@@ -204,6 +208,8 @@ struct Active {
     /// Keeps the supervisor there.
     busy: Option<Busy>,
     recipes: Recipes,
+    /// What is on record of what stages were made by.
+    noted: BTreeMap<Index, Hash>,
     /// Ended well, and could not be taken in for now.
     unsettled: BTreeMap<UnitKey, AttemptEnd>,
     /// What was told of that.

@@ -15,7 +15,7 @@ use crate::domain::flow::record::{Artifact, Checkpoint, CheckpointRef, RunRecord
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
 use crate::domain::flow::sent_back;
-use crate::domain::flow::status::{Approval, Decision, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Approval, Decision, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::ports::store::Judgement;
 
@@ -103,8 +103,7 @@ impl Engine {
 
     pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
         let prepared = self.plan_again(again, true)?;
-        let Prepared { parent, flow, graph, inputs, left, sent_back, plan, held } = prepared;
-        let status = if held { RunStatus::Queued } else { RunStatus::Running };
+        let Prepared { parent, flow, graph, inputs, left, sent_back, plan, status } = prepared;
         let mut planned: BTreeMap<StageName, Planned> =
             plan.stages.into_iter().map(|one| (one.stage.clone(), one)).collect();
         let parent_rows: BTreeMap<&StageName, &StageRecord> =

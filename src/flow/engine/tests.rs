@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc as tokio_mpsc, oneshot};
 
 use super::{Engine, Input, Parts, Place};
 use crate::domain::flow::ask::{FlowRequest, RunWish};
-use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun};
+use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, RecipeRecord};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
 use crate::domain::flow::spec::{FlowSpec, Foreach};
@@ -102,8 +102,8 @@ impl Store for Faulty {
     fn run(&mut self, run: &RunId) -> Result<Option<StoredRun>, StoreError> {
         self.inner.run(run)
     }
-    fn run_of_key(&mut self, key: &str) -> Result<Option<RunId>, StoreError> {
-        self.inner.run_of_key(key)
+    fn run_of_key(&mut self, flow: &FlowName, key: &str) -> Result<Option<RunId>, StoreError> {
+        self.inner.run_of_key(flow, key)
     }
     fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
         self.inner.runs(filter)
@@ -140,8 +140,14 @@ impl Store for Faulty {
         root: &RunId,
         branch: &BranchName,
         checkpoint: &CheckpointId,
-    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
+    ) -> Result<Vec<RunId>, StoreError> {
         self.inner.retries_of(root, branch, checkpoint)
+    }
+    fn recipe_of(&mut self, run: &RunId, stage: &StageName) -> Result<Option<RecipeRecord>, StoreError> {
+        self.inner.recipe_of(run, stage)
+    }
+    fn stage_status(&mut self, run: &RunId, stage: &StageName) -> Result<Option<StageStatus>, StoreError> {
+        self.inner.stage_status(run, stage)
     }
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError> {
         self.inner.objects()
@@ -149,8 +155,8 @@ impl Store for Faulty {
     fn stats(&mut self, flow: Option<&FlowName>) -> Result<Stats, StoreError> {
         self.inner.stats(flow)
     }
-    fn delete(&mut self, run: &RunId, cascade: bool) -> Result<Vec<RunId>, StoreError> {
-        self.write(|inner| inner.delete(run, cascade))
+    fn delete(&mut self, runs: &[RunId], cascade: bool) -> Result<Vec<RunId>, StoreError> {
+        self.write(|inner| inner.delete(runs, cascade))
     }
 }
 
@@ -249,7 +255,7 @@ fn play(fault: Fault, at: usize) -> Outcomes {
     let store = Faulty { inner: memory.clone(), fault, at, writes: Arc::clone(&writes) };
     let mut supervisor = Supervisor::default();
     let mut final_record = || {
-        let run = memory.run_of_key("once").unwrap()?;
+        let run = memory.run_of_key(&FlowName::trusted("f"), "once").unwrap()?;
         let ended = |record: &RunRecord| record.hook.as_ref().is_some_and(|hook| hook.ended_at.is_some());
         memory.run(&run).unwrap().map(|stored| stored.record).filter(ended)
     };

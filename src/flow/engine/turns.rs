@@ -15,8 +15,8 @@ use crate::ports::store::StoreError;
 /// A turn of which the changes are yet to be written down.
 #[derive(Debug)]
 pub(super) struct Pending {
-    run: RunId,
-    turn: Turn,
+    pub(super) run: RunId,
+    pub(super) turn: Turn,
 }
 
 impl Engine {

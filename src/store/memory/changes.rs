@@ -74,6 +74,9 @@ fn apply(state: &mut State, run: &RunId, what: &What) -> Result<Option<Checkpoin
                 return Err(StoreError::Stale { checkpoint: judgement.checkpoint.clone() });
             }
         }
+        What::Recipe { stage, recipe } => {
+            find(state.found(run)?, stage)?.recipe = Some(recipe.clone());
+        }
         What::Limit { deadline, left } => {
             let run = state.found(run)?;
             (run.record.deadline, run.time_left) = (*deadline, *left);

@@ -5,13 +5,13 @@
 mod changes;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun};
+use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, RecipeRecord};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
-use crate::domain::flow::status::{Decision, RunStatus, Trigger};
+use crate::domain::flow::status::{Decision, RunStatus, StageStatus, Trigger};
 use crate::ports::store::{Adopter, Begun, FailingStage, Held, Stats, Store, StoreError, StoredRun};
 use crate::store::adoptions;
 use crate::store::search::{cut, run_text};
@@ -110,8 +110,8 @@ impl Store for MemoryStore {
         Ok(self.read(|state| state.run(run).map(|run| state.stored(run))))
     }
 
-    fn run_of_key(&mut self, key: &str) -> Result<Option<RunId>, StoreError> {
-        Ok(self.read(|state| state.of_key(key)))
+    fn run_of_key(&mut self, flow: &FlowName, key: &str) -> Result<Option<RunId>, StoreError> {
+        Ok(self.read(|state| state.of_key(flow, key)))
     }
 
     fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
@@ -191,7 +191,7 @@ impl Store for MemoryStore {
         root: &RunId,
         branch: &BranchName,
         checkpoint: &CheckpointId,
-    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
+    ) -> Result<Vec<RunId>, StoreError> {
         let reuses = |run: &&Arc<Run>| {
             run.record.root_run_id == *root
                 && run.record.branch == *branch
@@ -200,14 +200,18 @@ impl Store for MemoryStore {
                     stage.decision == Decision::Reuse && stage.checkpoint.as_ref() == Some(checkpoint)
                 })
         };
-        Ok(self.read(|state| {
-            let mut found = BTreeMap::new();
-            let retries = state.runs.values().filter(reuses);
-            for from in retries.filter_map(|run| run.record.retry_from_stage.clone()) {
-                *found.entry(from).or_default() += 1;
-            }
-            found
-        }))
+        Ok(self
+            .read(|state| state.runs.values().filter(reuses).map(|run| run.record.run_id.clone()).collect()))
+    }
+
+    fn recipe_of(&mut self, run: &RunId, stage: &StageName) -> Result<Option<RecipeRecord>, StoreError> {
+        Ok(self.read(|state| state.run(run)?.stages.iter().find(|one| one.name == *stage)?.recipe.clone()))
+    }
+
+    fn stage_status(&mut self, run: &RunId, stage: &StageName) -> Result<Option<StageStatus>, StoreError> {
+        Ok(self
+            .run(run)?
+            .and_then(|run| run.stages().iter().find(|row| row.name == *stage).map(|row| row.status)))
     }
 
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError> {
@@ -225,26 +229,28 @@ impl Store for MemoryStore {
         Ok(self.read(|state| stats(state, flow)))
     }
 
-    fn delete(&mut self, run: &RunId, cascade: bool) -> Result<Vec<RunId>, StoreError> {
-        self.write("delete a run", |state| {
-            let Some((&id, _)) = state.runs.iter().find(|(_, one)| one.record.run_id == *run) else {
-                return Ok(Vec::new());
-            };
-            let users = state.users(id);
-            if !users.is_empty() && !cascade {
-                let by = users.iter().map(|user| state.runs[user].record.run_id.clone()).collect();
-                return Err(StoreError::Reused { run: run.clone(), by });
-            }
-            let (mut gone, mut next) = (BTreeSet::from([id]), users);
-            while let Some(user) = next.pop_last() {
-                if gone.insert(user) {
-                    next.extend(state.users(user));
+    fn delete(&mut self, runs: &[RunId], cascade: bool) -> Result<Vec<RunId>, StoreError> {
+        self.write("delete runs", |state| {
+            let named = state.runs.iter().filter(|(_, one)| runs.contains(&one.record.run_id));
+            let mut gone: BTreeSet<u64> = named.map(|(id, _)| *id).collect();
+            let mut next = gone.clone();
+            while let Some(one) = next.pop_last() {
+                let others: Vec<u64> =
+                    state.users(one).into_iter().filter(|user| !gone.contains(user)).collect();
+                if !others.is_empty() && !cascade {
+                    let name = |id: &u64| state.runs[id].record.run_id.clone();
+                    return Err(StoreError::Reused {
+                        run: name(&one),
+                        by: others.iter().map(name).collect(),
+                    });
                 }
+                gone.extend(&others);
+                next.extend(others);
             }
             let mut live = gone.iter().map(|id| &state.runs[id].record);
             if let Some(live) = live.find(|run| is_live(run.status)) {
                 let cause = format!("{} is {}; cancel it first", live.run_id, live.status);
-                return Err(broken(format!("delete {run}"), cause));
+                return Err(broken("delete runs".into(), cause));
             }
             Ok(gone.into_iter().filter_map(|id| state.remove(id)).collect())
         })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::flow::change::{ItemRecord, Judgement, NewCheckpoint, NewRun};
+use crate::domain::flow::change::{ItemRecord, Judgement, NewCheckpoint, NewRun, RecipeRecord};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{
     AttemptRecord, Branch, Checkpoint, CheckpointRef, ItemCount, RunRecord, StageRecord,
@@ -52,6 +52,7 @@ pub(super) struct Stage {
     pub(super) attempts: BTreeMap<(Option<u32>, u32), AttemptRecord>,
     pub(super) items: BTreeMap<u32, ItemRecord>,
     pub(super) all_items: Option<u32>,
+    pub(super) recipe: Option<RecipeRecord>,
     pub(super) feedback: Option<String>,
 }
 
@@ -81,7 +82,7 @@ impl State {
     }
 
     pub(super) fn begin(&mut self, new: &NewRun) -> Result<Begun, StoreError> {
-        if let Some(run) = new.key.as_deref().and_then(|key| self.of_key(key)) {
+        if let Some(run) = new.key.as_deref().and_then(|key| self.of_key(&new.flow, key)) {
             return Ok(Begun::Existing(run));
         }
         if let Some(root) = &new.root
@@ -108,9 +109,10 @@ impl State {
         Ok(Begun::New { run, number, epoch: 1 })
     }
 
-    pub(super) fn of_key(&self, key: &str) -> Option<RunId> {
+    pub(super) fn of_key(&self, flow: &FlowName, key: &str) -> Option<RunId> {
         let mut runs = self.runs.values().map(|run| &run.record);
-        runs.find(|run| run.idempotency_key.as_deref() == Some(key)).map(|run| run.run_id.clone())
+        runs.find(|run| run.flow == *flow && run.idempotency_key.as_deref() == Some(key))
+            .map(|run| run.run_id.clone())
     }
 
     pub(super) fn held(&self, root: &RunId, branch: &BranchName) -> Option<Held> {
@@ -266,6 +268,7 @@ impl Run {
                 checkpoint: stage.checkpoint.clone(),
                 attempts: BTreeMap::new(),
                 items: BTreeMap::new(),
+                recipe: None,
                 all_items: None,
                 feedback: stage.feedback.clone(),
             })

@@ -15,7 +15,7 @@ const FIRST_EPOCH: u64 = 1;
 
 pub(super) fn begin(connection: &Connection, new: &NewRun) -> Result<Begun, Fail> {
     if let Some(key) = &new.key
-        && let Some(run) = runs::of_key(connection, key)?
+        && let Some(run) = runs::of_key(connection, &new.flow, key)?
     {
         return Ok(Begun::Existing(run));
     }
@@ -74,7 +74,7 @@ fn add_run(
             new.caller,
             new.retry_from,
             new.retry_depth,
-            new.key,
+            new.key.as_deref().map(|key| runs::key_of(&new.flow, key)),
             at(new.deadline),
             new.branch,
             Nanos(new.created_at),

@@ -122,6 +122,7 @@ fn apply(
                 return Err(StoreError::Stale { checkpoint: judgement.checkpoint.clone() }.into());
             }
         }
+        What::Recipe { stage, recipe } => stages::set_recipe(connection, target.id, stage, recipe)?,
         What::Limit { deadline, left } => {
             connection
                 .prepare_cached("UPDATE runs SET deadline = ?, time_left = ? WHERE id = ?")?

@@ -1,7 +1,6 @@
 //! Takes runs out of history, unless somebody builds on them.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -18,30 +17,36 @@ struct Gone {
     definition: i64,
 }
 
-pub(super) fn delete(connection: &Connection, run: &RunId, cascade: bool) -> Result<Vec<RunId>, Fail> {
-    let id: Option<i64> = connection
-        .prepare_cached("SELECT id FROM runs WHERE run_id = ?")?
-        .query_row([run], |row| row.get(0))
-        .optional()?;
-    let Some(id) = id else { return Ok(Vec::new()) };
-    let users = users(connection, id)?;
-    if !users.is_empty() && !cascade {
-        let by = users.into_iter().map(|user| describe(connection, user).map(|user| user.run));
-        return Err(StoreError::Reused { run: run.clone(), by: by.collect::<Result<_, _>>()? }.into());
+pub(super) fn delete(connection: &Connection, runs: &[RunId], cascade: bool) -> Result<Vec<RunId>, Fail> {
+    let mut gone = BTreeMap::new();
+    for run in runs {
+        let id: Option<i64> = connection
+            .prepare_cached("SELECT id FROM runs WHERE run_id = ?")?
+            .query_row([run], |row| row.get(0))
+            .optional()?;
+        if let Some(id) = id {
+            gone.insert(id, describe(connection, id)?);
+        }
     }
-    let mut gone = BTreeMap::from([(id, describe(connection, id)?)]);
-    let mut next = users;
-    while let Some(user) = next.pop() {
-        if let Entry::Vacant(place) = gone.entry(user) {
-            place.insert(describe(connection, user)?);
-            next.extend(self::users(connection, user)?);
+    let mut next: Vec<i64> = gone.keys().copied().collect();
+    while let Some(one) = next.pop() {
+        let others: Vec<i64> =
+            users(connection, one)?.into_iter().filter(|user| !gone.contains_key(user)).collect();
+        if !others.is_empty() && !cascade {
+            let run = describe(connection, one)?.run;
+            let by = others.into_iter().map(|user| describe(connection, user).map(|user| user.run));
+            return Err(StoreError::Reused { run, by: by.collect::<Result<_, _>>()? }.into());
+        }
+        for user in others {
+            gone.insert(user, describe(connection, user)?);
+            next.push(user);
         }
     }
     if let Some(live) =
         gone.values().find(|one| !one.status.is_final() && one.status != RunStatus::Interrupted)
     {
         let cause = format!("{} is {}; cancel it first", live.run, live.status);
-        return Err(broken(format!("delete {run}"), cause));
+        return Err(broken("delete runs", cause));
     }
     // Whoever reuses something began later, so that it goes first.
     for (id, one) in gone.iter().rev() {

@@ -22,6 +22,8 @@ const STEPS: &[Step] = &[
     Step { sql: include_str!("../migrations/0003_time_left.sql"), then: |_| Ok(()) },
     Step { sql: include_str!("../migrations/0004_hooks.sql"), then: |_| Ok(()) },
     Step { sql: include_str!("../migrations/0005_rewind.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0006_keys.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0007_recipes.sql"), then: |_| Ok(()) },
 ];
 
 /// `RSTG`, so that no other program's database is taken for ours.
@@ -29,7 +31,7 @@ const APPLICATION: i64 = 0x5253_5447;
 
 /// The version that this restage writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of steps")]
-pub(super) const KNOWN: i64 = STEPS.len() as i64;
+pub(in crate::store) const KNOWN: i64 = STEPS.len() as i64;
 
 /// What stands at the head of the file. A new, empty one has version 0.
 pub(super) fn version(connection: &Connection, path: &str) -> Result<i64, Fail> {

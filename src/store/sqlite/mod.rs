@@ -20,19 +20,19 @@ mod stages;
 mod stats;
 mod values;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, What};
+use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, RecipeRecord, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
+use crate::domain::flow::status::StageStatus;
 use crate::ports::store::{Adopter, Begun, Held, Stats, Store, StoreError, StoredRun};
 use crate::store::adoptions;
 use fail::Fail;
 #[cfg(test)]
-pub(in crate::store) use migrate::first_version;
+pub(in crate::store) use migrate::{KNOWN, first_version};
 
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -161,8 +161,8 @@ impl Store for SqliteStore {
         self.read(&format!("read {run}"), |connection| runs::run(connection, run))
     }
 
-    fn run_of_key(&mut self, key: &str) -> Result<Option<RunId>, StoreError> {
-        self.read("look for a run by its key", |connection| runs::of_key(connection, key))
+    fn run_of_key(&mut self, flow: &FlowName, key: &str) -> Result<Option<RunId>, StoreError> {
+        self.read("look for a run by its key", |connection| runs::of_key(connection, flow, key))
     }
 
     fn runs(&mut self, filter: &RunFilter) -> Result<Vec<RunRecord>, StoreError> {
@@ -214,10 +214,20 @@ impl Store for SqliteStore {
         root: &RunId,
         branch: &BranchName,
         checkpoint: &CheckpointId,
-    ) -> Result<BTreeMap<StageName, u32>, StoreError> {
+    ) -> Result<Vec<RunId>, StoreError> {
         self.read(&format!("count the retries of {checkpoint}"), |connection| {
             stages::retries_of(connection, root, branch, checkpoint)
         })
+    }
+
+    fn recipe_of(&mut self, run: &RunId, stage: &StageName) -> Result<Option<RecipeRecord>, StoreError> {
+        self.read(&format!("read the recipe of {run}/{stage}"), |connection| {
+            stages::recipe(connection, run, stage)
+        })
+    }
+
+    fn stage_status(&mut self, run: &RunId, stage: &StageName) -> Result<Option<StageStatus>, StoreError> {
+        self.read(&format!("look at {run}/{stage}"), |connection| stages::status(connection, run, stage))
     }
 
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError> {
@@ -228,8 +238,8 @@ impl Store for SqliteStore {
         self.read("count runs", |connection| stats::stats(connection, flow))
     }
 
-    fn delete(&mut self, run: &RunId, cascade: bool) -> Result<Vec<RunId>, StoreError> {
-        self.write(&format!("delete {run}"), |connection| delete::delete(connection, run, cascade))
+    fn delete(&mut self, runs: &[RunId], cascade: bool) -> Result<Vec<RunId>, StoreError> {
+        self.write("delete runs", |connection| delete::delete(connection, runs, cascade))
     }
 
     fn maintain(&mut self) {

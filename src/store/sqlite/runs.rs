@@ -10,13 +10,14 @@ use super::pack::{unpack, unpack_text};
 use super::stages::{of_run, time};
 use super::values::{Nanos, int, uint};
 use super::{begin, hooks, search};
-use crate::domain::flow::ids::{BranchName, Hash, RunId};
+use crate::domain::flow::ids::{BranchName, FlowName, Hash, RunId};
 use crate::domain::flow::record::{Branch, RunFilter, RunRecord};
 use crate::domain::json::JsonMap;
 use crate::ports::store::StoredRun;
 
 const COLUMNS: &str = "SELECT run_id, runs.number, flow, hash, status, cause, runs.error, runs.started_at, \
-     runs.ended_at, duration_seconds, cost, parent, root, caller, retry_from, retry_depth, key, deadline, branch, \
+     runs.ended_at, duration_seconds, cost, parent, root, caller, retry_from, retry_depth, \
+     substr(key, length(flow) + 2), deadline, branch, \
      created_at, runs.id, epoch, holder, approve_all, value, value_size, time_left, hooks.name, hooks.number, verdict, exit_code, \
      signal, hooks.started_at, hooks.ended_at, log, hooks.error \
      FROM runs JOIN definitions ON definitions.id = definition JOIN inputs ON inputs.run = runs.id \
@@ -75,11 +76,16 @@ pub(super) fn id(connection: &Connection, run: &RunId) -> Result<i64, Fail> {
         .ok_or_else(|| begin::no_run(run))
 }
 
-pub(super) fn of_key(connection: &Connection, key: &str) -> Result<Option<RunId>, Fail> {
+pub(super) fn of_key(connection: &Connection, flow: &FlowName, key: &str) -> Result<Option<RunId>, Fail> {
     Ok(connection
         .prepare_cached("SELECT run_id FROM runs WHERE key = ?")?
-        .query_row([key], |row| row.get(0))
+        .query_row([key_of(flow, key)], |row| row.get(0))
         .optional()?)
+}
+
+/// As the column has it, with its flow before it, whose name has no such separator.
+pub(super) fn key_of(flow: &FlowName, key: &str) -> String {
+    format!("{flow}/{key}")
 }
 
 pub(super) const UNFINISHED: &str =

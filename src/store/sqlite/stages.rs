@@ -1,18 +1,18 @@
 //! The rows below a run: its stages, their attempts and items.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checkpoints::artifact;
 use super::commit::NO_ITEM;
-use super::fail::Fail;
+use super::fail::{Fail, broken};
 use super::pack::{Packed, unpack};
 use super::values::{Nanos, int, uint};
-use crate::domain::flow::change::ItemRecord;
-use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
+use crate::domain::flow::change::{ItemRecord, RecipeRecord};
+use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::record::{Artifact, AttemptRecord, CheckpointRef, ItemCount, StageRecord};
-use crate::domain::flow::status::{Decision, Trigger};
+use crate::domain::flow::status::{Decision, StageStatus, Trigger};
 use crate::domain::time::Timestamp;
 
 pub(super) const STAGES: &str = "SELECT name, ord, stages.status, decision, reason, source, error, started_at, ended_at, \
@@ -191,14 +191,58 @@ pub(super) fn retries_of(
     root: &RunId,
     branch: &BranchName,
     checkpoint: &CheckpointId,
-) -> Result<BTreeMap<StageName, u32>, Fail> {
+) -> Result<Vec<RunId>, Fail> {
     let mut query = connection.prepare_cached(RETRIES)?;
     let of = params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Trigger::Retry, branch];
-    let found = query.query_map(of, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let found = query.query_map(of, |row| row.get(0))?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-pub(super) const RETRIES: &str = "SELECT retry_from, count(*) FROM checkpoints \
+pub(super) const RETRIES: &str = "SELECT run_id FROM checkpoints \
      CROSS JOIN stages ON stages.checkpoint = checkpoints.id CROSS JOIN runs ON runs.id = stages.run \
      WHERE checkpoints.root = ? AND checkpoints.stage = ? AND version = ? AND decision = ? AND cause = ? \
-     AND runs.branch = ? AND retry_from IS NOT NULL GROUP BY retry_from";
+     AND runs.branch = ? ORDER BY runs.id";
+
+pub(super) fn status(
+    connection: &Connection,
+    run: &RunId,
+    stage: &StageName,
+) -> Result<Option<StageStatus>, Fail> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT stages.status FROM runs CROSS JOIN stages ON stages.run = runs.id WHERE run_id = ? AND name = ?",
+        )?
+        .query_row(params![run, stage], |row| row.get(0))
+        .optional()?)
+}
+
+pub(super) fn set_recipe(
+    connection: &Connection,
+    run: i64,
+    stage: &StageName,
+    recipe: &RecipeRecord,
+) -> Result<(), Fail> {
+    let files = serde_json::to_string(&recipe.files)
+        .map_err(|cause| broken(format!("write the recipe of {stage}"), cause.to_string()))?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO recipes (run, stage, hash, files) VALUES (?, ?, ?, ?)")?
+        .execute(params![run, stage, recipe.hash, files])?;
+    Ok(())
+}
+
+pub(super) fn recipe(
+    connection: &Connection,
+    run: &RunId,
+    stage: &StageName,
+) -> Result<Option<RecipeRecord>, Fail> {
+    let found: Option<(Hash, String)> = connection
+        .prepare_cached(
+            "SELECT hash, files FROM runs CROSS JOIN recipes ON recipes.run = runs.id WHERE run_id = ? AND stage = ?",
+        )?
+        .query_row(params![run, stage], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((hash, files)) = found else { return Ok(None) };
+    let files = serde_json::from_str(&files)
+        .map_err(|cause| broken(format!("read the recipe of {run}/{stage}"), cause.to_string()))?;
+    Ok(Some(RecipeRecord { hash, files }))
+}

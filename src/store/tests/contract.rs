@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::record::{Branch, CheckpointRef, HookRecord, ItemCount, RunFilter};
 use crate::domain::flow::status::Hook;
 use crate::ports::store::{Adopter, FailingStage, Held, MAX_STATE_BYTES, StoreError};
@@ -53,7 +54,9 @@ contract!(
     runs_are_searched,
     unfinished_runs_are_the_oldest_first,
     a_command_after_a_run_is_open_until_its_end_is_written,
-    retries_of_a_checkpoint_are_counted,
+    retries_of_a_checkpoint_are_told,
+    the_status_of_a_stage_is_told,
+    what_a_stage_was_made_by_is_kept_with_its_run,
     objects_are_listed_once,
     history_is_counted,
     what_is_reused_is_not_deleted,
@@ -112,7 +115,7 @@ fn numbers_count_by_flow(store: &mut dyn Store) {
     assert_eq!(names, ["video-1", "audio-1", "video-2"]);
     // A number is never used again, for it names folders.
     commit(store, &RunId::trusted("video-2"), vec![run_is(RunStatus::Cancelled)]);
-    store.delete(&RunId::trusted("video-2"), false).unwrap();
+    store.delete(&[RunId::trusted("video-2")], false).unwrap();
     assert_eq!(begin(store, &new_run(&[])).as_str(), "video-3");
 }
 
@@ -122,8 +125,15 @@ fn a_key_gives_the_first_run(store: &mut dyn Store) {
     assert_eq!(store.begin(&keyed).unwrap(), Begun::Existing(first.clone()));
     commit(store, &first, vec![run_is(RunStatus::Failed)]);
     assert_eq!(store.begin(&keyed).unwrap(), Begun::Existing(first.clone()));
-    assert_eq!(store.run_of_key("monday").unwrap(), Some(first));
-    assert_eq!(store.run_of_key("tuesday").unwrap(), None);
+    let video = FlowName::trusted("video");
+    assert_eq!(store.run_of_key(&video, "monday").unwrap(), Some(first.clone()));
+    assert_eq!(store.run_of_key(&video, "tuesday").unwrap(), None);
+    assert_eq!(store.run(&first).unwrap().unwrap().record.idempotency_key.as_deref(), Some("monday"));
+    let audio = FlowName::trusted("audio");
+    assert_eq!(store.run_of_key(&audio, "monday").unwrap(), None);
+    let other = NewRun { flow: audio.clone(), ..keyed };
+    let Begun::New { run: other, .. } = store.begin(&other).unwrap() else { panic!("a key is of its flow") };
+    assert_eq!(store.run_of_key(&audio, "monday").unwrap(), Some(other));
     // What was not begun took no number.
     assert_eq!(begin(store, &new_run(&[])).as_str(), "video-2");
 }
@@ -270,7 +280,7 @@ fn unknown_things_are_refused(store: &mut dyn Store) {
     ] {
         assert!(matches!(store.commit(&changes(&run, vec![what])), Err(StoreError::Broken { .. })));
     }
-    assert_eq!(store.delete(&nobody, true).unwrap(), []);
+    assert_eq!(store.delete(std::slice::from_ref(&nobody), true).unwrap(), []);
     assert_eq!(store.checkpoint(&run, &cp("a@1")).unwrap(), None);
     assert_eq!(store.branches(&nobody).unwrap(), []);
     assert_eq!(begin(store, &new_run(&[])).as_str(), "video-2", "what was refused took no number");
@@ -626,7 +636,7 @@ fn runs_are_searched(store: &mut dyn Store) {
     assert_eq!(found(store, "b failed: EXIT", None), [three.clone(), two.clone()]);
     assert_eq!(found(store, "e", None), [three.clone(), two.clone(), one.clone()]);
     assert_eq!(found(store, "e", Some(2)), [three.clone(), two.clone()]);
-    store.delete(three, false).unwrap();
+    store.delete(std::slice::from_ref(three), false).unwrap();
     assert_eq!(found(store, "b failed", None), std::slice::from_ref(two));
     // An error that is over is not found any more.
     let waiting = What::Run {
@@ -676,32 +686,58 @@ fn a_command_after_a_run_is_open_until_its_end_is_written(store: &mut dyn Store)
     assert_eq!(hook_of(store, &two), Some(ended.clone()));
     let listed = store.runs(&RunFilter::default()).unwrap();
     assert_eq!((&listed[0].hook, &listed[1].hook), (&Some(ended), &Some(HookRecord::of(Hook::OnSuccess))));
-    store.delete(&one, false).unwrap();
+    store.delete(std::slice::from_ref(&one), false).unwrap();
     assert_eq!(store.open_hooks().unwrap(), []);
 }
 
-fn retries_of_a_checkpoint_are_counted(store: &mut dyn Store) {
+fn retries_of_a_checkpoint_are_told(store: &mut dyn Store) {
     let root = failed_run(store);
     let of = |store: &mut dyn Store, id: &str| store.retries_of(&root, &BranchName::main(), &cp(id)).unwrap();
-    assert_eq!(of(store, "a@1"), BTreeMap::new());
-    for expected in 1..=2 {
+    assert_eq!(of(store, "a@1"), []);
+    let mut expected = Vec::new();
+    for _ in 0..2 {
         let retry = begin(store, &retry_of(&root, &root, &["a@1"], &["b"]));
         commit(store, &retry, vec![run_is(RunStatus::Failed)]);
-        assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), expected)]));
+        expected.push(retry);
+        assert_eq!(of(store, "a@1"), expected);
     }
     // One that goes on from it is no retry.
     let onward = NewRun { trigger: Trigger::Continue, ..retry_of(&root, &root, &["a@1"], &["b"]) };
     let onward = begin(store, &onward);
     commit(store, &onward, vec![run_is(RunStatus::Failed)]);
-    // Nor is one from further on a retry from there.
-    begin(store, &retry_of(&root, &root, &["a@1"], &["c", "d"]));
-    assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), 2), (stage("c"), 1)]));
-    assert_eq!(of(store, "b@1"), BTreeMap::new());
+    assert_eq!(of(store, "a@1"), expected);
+    assert_eq!(of(store, "b@1"), []);
     // Nor is one on another branch a retry on this one.
     let draft = BranchName::trusted("draft");
-    begin(store, &NewRun { branch: draft.clone(), ..retry_of(&root, &root, &["a@1"], &["b"]) });
-    assert_eq!(store.retries_of(&root, &draft, &cp("a@1")).unwrap(), BTreeMap::from([(stage("b"), 1)]));
-    assert_eq!(of(store, "a@1"), BTreeMap::from([(stage("b"), 2), (stage("c"), 1)]));
+    let there = begin(store, &NewRun { branch: draft.clone(), ..retry_of(&root, &root, &["a@1"], &["b"]) });
+    assert_eq!(store.retries_of(&root, &draft, &cp("a@1")).unwrap(), [there]);
+    assert_eq!(of(store, "a@1"), expected);
+}
+
+fn the_status_of_a_stage_is_told(store: &mut dyn Store) {
+    let root = failed_run(store);
+    for (run, name, status) in [
+        (&root, "a", Some(StageStatus::Succeeded)),
+        (&root, "nowhere", None),
+        (&RunId::trusted("nobody-1"), "a", None),
+    ] {
+        assert_eq!(store.stage_status(run, &stage(name)).unwrap(), status, "{name}");
+    }
+}
+
+fn what_a_stage_was_made_by_is_kept_with_its_run(store: &mut dyn Store) {
+    let run = begin(store, &new_run(&["a", "b"]));
+    assert_eq!(store.recipe_of(&run, &stage("a")).unwrap(), None);
+    for (file, content) in [("draw.py", "one"), ("it's \"odd\"", "two")] {
+        let files = BTreeMap::from([(file.to_owned(), hash(content))]);
+        let recipe = RecipeRecord { hash: hash(file), files };
+        commit(store, &run, vec![What::Recipe { stage: stage("a"), recipe: recipe.clone() }]);
+        assert_eq!(store.recipe_of(&run, &stage("a")).unwrap(), Some(recipe));
+    }
+    assert_eq!(store.recipe_of(&run, &stage("b")).unwrap(), None);
+    commit(store, &run, vec![run_is(RunStatus::Failed)]);
+    store.delete(std::slice::from_ref(&run), false).unwrap();
+    assert_eq!(store.recipe_of(&run, &stage("a")).unwrap(), None);
 }
 
 fn objects_are_listed_once(store: &mut dyn Store) {
@@ -764,16 +800,16 @@ fn what_is_reused_is_not_deleted(store: &mut dyn Store) {
     let again = begin(store, &retry_of(&retry, &root, &["b@1"], &["a"]));
     commit(store, &again, vec![run_is(RunStatus::Failed)]);
     let alone = failed_run(store);
-    match store.delete(&root, false) {
+    match store.delete(std::slice::from_ref(&root), false) {
         Err(StoreError::Reused { run, by }) => assert_eq!((run, by), (root.clone(), vec![retry.clone()])),
         other => panic!("{other:?}"),
     }
     assert!(store.run(&root).unwrap().is_some());
     // What nobody builds on may go.
-    assert_eq!(store.delete(&again, false).unwrap(), std::slice::from_ref(&again));
+    assert_eq!(store.delete(std::slice::from_ref(&again), false).unwrap(), std::slice::from_ref(&again));
     let again = begin(store, &retry_of(&retry, &root, &["b@1"], &["a"]));
     commit(store, &again, vec![run_is(RunStatus::Failed)]);
-    assert_eq!(store.delete(&root, true).unwrap(), [root.clone(), retry, again]);
+    assert_eq!(store.delete(std::slice::from_ref(&root), true).unwrap(), [root.clone(), retry, again]);
     let left: Vec<_> = store.runs(&RunFilter::default()).unwrap().into_iter().map(|run| run.run_id).collect();
     assert_eq!(left, [alone]);
 }
@@ -782,7 +818,7 @@ fn what_is_under_way_is_not_deleted(store: &mut dyn Store) {
     let root = failed_run(store);
     let retry = begin(store, &retry_of(&root, &root, &["a@1"], &["b"]));
     for run in [&retry, &root] {
-        match store.delete(run, true) {
+        match store.delete(std::slice::from_ref(run), true) {
             Err(StoreError::Broken { cause, .. }) => {
                 assert_eq!(cause, "video-2 is running; cancel it first");
             }
@@ -790,7 +826,7 @@ fn what_is_under_way_is_not_deleted(store: &mut dyn Store) {
         }
     }
     commit(store, &retry, vec![run_is(RunStatus::Interrupted)]);
-    assert_eq!(store.delete(&root, true).unwrap(), [root, retry]);
+    assert_eq!(store.delete(std::slice::from_ref(&root), true).unwrap(), [root, retry]);
 }
 
 fn nothing_remains_of_what_was_deleted(store: &mut dyn Store) {
@@ -805,12 +841,12 @@ fn nothing_remains_of_what_was_deleted(store: &mut dyn Store) {
     let retry = begin(store, &retry_of(&root, &root, &[], &["a", "b"]));
     commit(store, &retry, done("a"));
     commit(store, &retry, vec![run_is(RunStatus::Failed)]);
-    store.delete(&retry, false).unwrap();
+    store.delete(std::slice::from_ref(&retry), false).unwrap();
     assert_eq!(store.checkpoint(&root, &cp("a@2")).unwrap(), None);
     // Its version is not given to anything else.
     assert_eq!(store.add_checkpoint(&root, &root, &new_checkpoint("a"), &[]).unwrap(), cp("a@3"));
 
-    store.delete(&root, false).unwrap();
+    store.delete(std::slice::from_ref(&root), false).unwrap();
     assert_eq!(store.run(&root).unwrap(), None);
     assert_eq!(store.checkpoints(&root).unwrap(), (vec![], vec![]));
     assert_eq!(store.branches(&root).unwrap(), []);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::domain::flow::record::RunFilter;
 use crate::ports::store::StoreError;
-use crate::store::sqlite::{SqliteStore, first_version};
+use crate::store::sqlite::{KNOWN, SqliteStore, first_version};
 
 struct Place {
     dir: TempDir,
@@ -87,11 +87,13 @@ fn a_store_of_the_first_version_is_brought_up_to_date() {
         let filter = RunFilter { search: Some(text.into()), ..RunFilter::default() };
         assert_eq!(store.runs(&filter).unwrap().len(), 1, "{text}");
     }
+    assert_eq!(run.record.idempotency_key.as_deref(), Some("monday"));
+    assert_eq!(store.run_of_key(&run.record.flow, "monday").unwrap(), Some(run.record.run_id));
     assert_eq!(begin(&mut store, &new_run(&["a"])).as_str(), "video-8");
-    assert_eq!(version(&path), 5);
+    assert_eq!(version(&path), KNOWN);
     drop(store);
     drop(SqliteStore::open(&path).unwrap());
-    assert_eq!(version(&path), 5);
+    assert_eq!(version(&path), KNOWN);
 }
 
 /// A reader that comes first after an update.
@@ -113,8 +115,8 @@ fn make_first_version(path: &Path) {
          INSERT INTO definitions VALUES (1, 'hash', '{}', NULL);
          INSERT INTO numbers VALUES ('video', 7);
          INSERT INTO runs (id, run_id, number, flow, definition, status, cause, root, retry_depth, branch, created_at,
-             approve_all, epoch, holder, error)
-             VALUES (5, 'video-7', 7, 'video', 1, 'failed', 'manual', 'video-7', 0, 'main', 1, 0, 3, 'pid 1', 'Boom!');
+             approve_all, epoch, holder, error, key)
+             VALUES (5, 'video-7', 7, 'video', 1, 'failed', 'manual', 'video-7', 0, 'main', 1, 0, 3, 'pid 1', 'Boom!', 'monday');
          INSERT INTO inputs VALUES (5, '{\"question\":\"Why not?\"}', NULL);
          INSERT INTO stages (run, name, ord, status, decision) VALUES (5, 'a', 0, 'failed', 'execute');",
     )

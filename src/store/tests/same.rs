@@ -213,7 +213,7 @@ fn perform(store: &mut dyn Store, act: &Act) -> String {
         }
         Act::Delete { run, cascade } => {
             let run = pick(store, *run);
-            store.delete(&run, *cascade).map_or_else(told, |gone| format!("{gone:?}"))
+            store.delete(std::slice::from_ref(&run), *cascade).map_or_else(told, |gone| format!("{gone:?}"))
         }
     }
 }

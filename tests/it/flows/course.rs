@@ -93,7 +93,7 @@ fn inputs_come_from_options_a_file_or_stdin_and_a_retry_keeps_them() {
         },
         "stages": [stage("a", "cat $RESTAGE_STATE > state", json!({}))]
     } }));
-    let told = flows.ends(2, &["run", "f"]);
+    let told = flows.ends(15, &["run", "f"]);
     assert!(told.contains("question"), "{told}");
     assert_eq!(flows.count(), 1);
     flows.write("fail.a", "");

@@ -5,6 +5,7 @@ mod foreach;
 mod hooks;
 mod left;
 mod output;
+mod plans;
 mod refusals;
 mod retry;
 mod trust;

@@ -1,6 +1,8 @@
 //! Where a retry starts, and why it may not.
 
-use super::{Known, Left, Start, Wish};
+use std::collections::HashSet;
+
+use super::{Facts, Known, Left, Oracle, Start, Wish};
 use crate::domain::flow::ids::StageName;
 use crate::domain::flow::record::{RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
@@ -138,7 +140,12 @@ fn first_failure(known: &Known<'_>, among: impl Fn(usize) -> bool) -> Option<usi
 }
 
 /// Refusals about the target and what comes before it.
-pub(super) fn refuse(known: &Known<'_>, wish: &Wish, target: &Target) -> Result<(), Refusal> {
+pub(super) fn refuse(
+    known: &Known<'_>,
+    wish: &Wish,
+    target: &Target,
+    oracle: &mut dyn Oracle,
+) -> Result<(), Refusal> {
     let graph = known.facts.graph;
     let run = known.run();
     match target {
@@ -152,7 +159,9 @@ pub(super) fn refuse(known: &Known<'_>, wish: &Wish, target: &Target) -> Result<
                         && known.facts.sent_back.iter().any(|one| one.at > Some(by.created_at))
                 };
                 if !edited(known)
-                    && let Some(by) = known.succeeded_later().filter(|by| !is_news(by))
+                    && let Some(by) = known
+                        .succeeded_later(&told_bad(known, *asked, *stage), oracle)
+                        .filter(|by| !is_news(by))
                 {
                     let by = Some(by.run_id.clone());
                     return Err(Refusal::Succeeded { run, stage: known.name(*asked), by });
@@ -161,7 +170,7 @@ pub(super) fn refuse(known: &Known<'_>, wish: &Wish, target: &Target) -> Result<
             if !ran(known, *asked)
                 && let Some(start) = where_to_start(known, *asked)
             {
-                return Err(Refusal::NeverRan { run, stage: known.name(*asked), start: known.name(start) });
+                return Err(never_ran(known, *asked, start));
             }
             for ancestor in graph.ancestors(&[*stage]) {
                 unusable(known, *stage, ancestor)?;
@@ -183,20 +192,74 @@ pub(super) fn refuse(known: &Known<'_>, wish: &Wish, target: &Target) -> Result<
     Ok(())
 }
 
-/// For a target that never ran: what has to succeed first. Nothing, where the run stopped just before it.
+/// What has to be better in a later run, so that the target is: what was named, what is started from, and whatever
+/// failed of what validates that.
+fn told_bad(known: &Known<'_>, asked: usize, stage: usize) -> Vec<usize> {
+    let failed = |one: &usize| known.rows[*one].is_some_and(|row| row.status == StageStatus::Failed);
+    let validators = known.facts.graph.validators(stage).iter().copied().filter(failed);
+    let mut all: Vec<usize> = [asked, stage].into_iter().chain(validators).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// For a target that never ran: what has to succeed first. Nothing, where the run stopped just before it, or where it was
+/// ruled out: whether it still is shows when the state is known.
 fn where_to_start(known: &Known<'_>, stage: usize) -> Option<usize> {
-    let graph = known.facts.graph;
-    let before: std::collections::HashSet<usize> = graph.ancestors(&[stage]).into_iter().collect();
-    let skipped = known.rows[stage].is_some_and(|row| row.status == StageStatus::Skipped);
+    let before: HashSet<usize> = known.facts.graph.ancestors(&[stage]).into_iter().collect();
     first_failure(known, |one| {
         // A degraded one kept nobody from running.
         before.contains(&one) && known.rows[one].is_some_and(|row| row.status != StageStatus::Degraded)
     })
-    .or_else(|| {
-        // It was ruled out by the state: what wrote that last is what can change it.
-        let wrote = |one: &&usize| known.good(**one) && before.contains(*one);
-        skipped.then(|| graph.order().iter().rev().find(wrote).copied()).flatten()
-    })
+}
+
+fn never_ran(known: &Known<'_>, stage: usize, start: usize) -> Refusal {
+    let (run, stage, start) = (known.run(), known.name(stage), known.name(start));
+    Refusal::NeverRan { run, stage, start, set: Vec::new(), force: false }
+}
+
+/// Of a target that was skipped and would be again: the stage whose own condition is the reason, and what changes that.
+pub(super) fn still_ruled_out(known: &Known<'_>, stage: usize, skipped: &[bool]) -> Refusal {
+    let (flow, graph) = (known.facts.flow, known.facts.graph);
+    let mut reason = stage;
+    let needed = |one: usize| {
+        let spec = &flow.stages[one];
+        let mut needed = spec.needs.iter().chain(&spec.validates).filter_map(|name| graph.index(name));
+        needed.find(|before| skipped[*before])
+    };
+    while let Some(before) = needed(reason) {
+        reason = before;
+    }
+    let keys: Vec<&str> = flow.stages[reason].when.iter().flat_map(|when| when.keys()).collect();
+    let before: HashSet<usize> = graph.ancestors(&[reason]).into_iter().collect();
+    let writes = |one: &usize, key: &str| {
+        before.contains(one) && flow.stages[*one].outputs.iter().any(|output| output == key)
+    };
+    let writer = |key: &&str| graph.order().iter().rev().copied().find(|one| writes(one, key));
+    if let Some(start) = keys.iter().find_map(writer) {
+        return never_ran(known, stage, start);
+    }
+    let set = keys.iter().map(|key| (*key).to_owned()).collect();
+    let (run, stage, start) = (known.run(), known.name(stage), known.name(reason));
+    Refusal::NeverRan { run, stage, start, set, force: false }
+}
+
+/// A refusal that names where to start is to name a stage where that is not refused, too.
+pub(super) fn that_works(facts: &Facts<'_>, refusal: Refusal, oracle: &mut dyn Oracle) -> Refusal {
+    let Refusal::NeverRan { run, stage, mut start, set, .. } = refusal else { return refusal };
+    let mut force = false;
+    // Each that is refused leads further back.
+    for _ in 0..if set.is_empty() { facts.graph.len() } else { 0 } {
+        let wish = Wish { start: Start::At(start.clone()), force };
+        match super::plan(facts, &wish, oracle) {
+            Err(Refusal::Succeeded { .. }) if !force => force = true,
+            Err(Refusal::NoCheckpoint { ancestor, .. }) if ancestor != start => {
+                (start, force) = (ancestor, false);
+            }
+            Ok(_) | Err(_) => break,
+        }
+    }
+    Refusal::NeverRan { run, stage, start, set, force }
 }
 
 /// A stage that is new in the file is no obstacle: it is executed, as one that never ran.

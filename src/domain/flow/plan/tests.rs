@@ -9,7 +9,7 @@ use crate::domain::flow::hashes::{self, Chain, Ended};
 use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::record::CheckpointRef;
 use crate::domain::flow::state::State;
-use crate::domain::flow::status::{Approval, StageStatus};
+use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
 use crate::domain::flow::testing::{at, flow, graph, name, record, row, run_id};
 use crate::domain::json::Json;
 
@@ -26,7 +26,6 @@ struct World {
     holder: Option<RunId>,
     changed_recipes: BTreeSet<StageName>,
     damaged: BTreeSet<StageName>,
-    retries: u32,
     verified: Vec<StageName>,
 }
 
@@ -140,7 +139,6 @@ fn world_of<'e>(flow: FlowSpec, end: impl Fn(&StageName) -> &'e str) -> World {
         holder: None,
         changed_recipes: BTreeSet::new(),
         damaged: BTreeSet::new(),
-        retries: 0,
         verified: Vec::new(),
     }
 }
@@ -149,7 +147,7 @@ struct Answers<'a> {
     names: &'a Graph,
     changed_recipes: &'a BTreeSet<StageName>,
     damaged: &'a BTreeSet<StageName>,
-    retries: u32,
+    lineage: &'a [RunRecord],
     verified: &'a mut Vec<StageName>,
 }
 
@@ -159,15 +157,31 @@ impl Oracle for Answers<'_> {
         if self.changed_recipes.contains(name) { Hash::of(["another"]) } else { recipe(name) }
     }
 
+    fn recipe_change(&mut self, stage: usize, checkpoint: &Checkpoint) -> String {
+        format!("{} since {}", self.names.name(stage), checkpoint.id)
+    }
+
+    fn items_change(&mut self, stage: usize) -> Option<String> {
+        self.changed_recipes.contains(self.names.name(stage)).then(|| "file draw.py".into())
+    }
+
     fn verify(&mut self, stage: usize, _artifacts: &[Artifact]) -> Result<(), String> {
         let name = self.names.name(stage);
         self.verified.push(name.clone());
         if self.damaged.contains(name) { Err("file is damaged".into()) } else { Ok(()) }
     }
 
-    fn retries(&mut self, _checkpoint: &CheckpointId) -> BTreeMap<StageName, u32> {
-        // Those from further on only reuse it.
-        BTreeMap::from([(name("c"), self.retries), (name("d"), 100), (name("gone"), 100)])
+    fn retries(&mut self, _checkpoint: &CheckpointId) -> Vec<RunId> {
+        self.lineage.iter().map(|run| run.run_id.clone()).collect()
+    }
+
+    fn ended(&mut self, run: &RunId, stage: &StageName) -> Option<StageStatus> {
+        let run = self.lineage.iter().find(|one| one.run_id == *run)?;
+        let mut rows = run.stages.iter().flatten();
+        // One of which nothing more is told has ended as its run has.
+        rows.find(|row| row.name == *stage)
+            .map(|row| row.status)
+            .or_else(|| StageStatus::parse(run.status.word()))
     }
 }
 
@@ -204,7 +218,7 @@ impl World {
             names: &self.graph,
             changed_recipes: &self.changed_recipes,
             damaged: &self.damaged,
-            retries: self.retries,
+            lineage: &self.lineage,
             verified: &mut self.verified,
         };
         plan(&facts, wish, &mut oracle)
@@ -347,8 +361,7 @@ fn what_changed_joins_with_its_descendants() {
     one.changed_recipes.insert(name("b"));
     assert_eq!(
         one.told(&first()),
-        "from z: a: reuse a@1; b: recipe changed (its command, environment, declared outputs or a file that its \
-         command names); c: descendant (of b); d: reuse d@1; e: reuse e@1; z: failed"
+        "from z: a: reuse a@1; b: recipe changed (b since b@1); c: descendant (of b); d: reuse d@1; e: reuse e@1; z: failed"
     );
     assert_eq!(one.verified, [name("a"), name("d"), name("e")], "what is executed is not hashed");
 
@@ -374,6 +387,21 @@ fn what_changed_joins_with_its_descendants() {
         one.told(&first()),
         "from z: a: reuse a@1; b: reuse b@1; c: reuse c@1; d: output missing (file is damaged); \
          e: descendant (of d); z: failed"
+    );
+}
+
+#[test]
+fn items_that_are_done_are_done_again_only_where_they_are_made_otherwise() {
+    let mut one = world("a:\n b: a\n c: b", "b=failed c=not_run");
+    let done = Some(crate::domain::flow::record::ItemCount { done: 3, all: 5 });
+    one.parent.stages.as_mut().unwrap()[1].items = done;
+    one.flow.stages[1].foreach =
+        Some(crate::domain::flow::spec::Foreach { key: "k".into(), max_parallel: None });
+    assert_eq!(one.told(&first()), "from b: a: reuse a@1; b: failed; c: descendant (of b)");
+    one.changed_recipes.insert(name("b"));
+    assert_eq!(
+        one.told(&first()),
+        "from b: a: reuse a@1; b: recipe changed (file draw.py; all items are executed again); c: descendant (of b)"
     );
 }
 
@@ -589,7 +617,6 @@ fn each_refusal_comes_before_those_with_a_higher_code() {
         record(15, RunStatus::Succeeded, Some(99)),
     ];
     one.parent.retry_depth = 10;
-    one.retries = 5;
 
     assert_eq!(
         one.told(&from("b")),
@@ -613,7 +640,7 @@ fn each_refusal_comes_before_those_with_a_higher_code() {
     );
     assert_eq!(
         one.told(&forced("d")),
-        "13 d never ran in f-12 | start where it ended: restage retry f-12 --from c"
+        "13 d never ran in f-12 | execute c again first: restage retry f-12 --from c --force"
     );
     one.left.insert(name("b"), Left::Nothing);
     assert_eq!(
@@ -639,16 +666,39 @@ fn each_refusal_comes_before_those_with_a_higher_code() {
         one.told(&from("b")).starts_with("from b: a: input changed (of the run: key); b: output missing")
     );
     one.parent.inputs = one.inputs.clone();
-    let mut one = world("a: >x\n b: a\n c: b\n p: >other", "c=failed");
-    one.retries = 5;
-    assert_eq!(
-        one.told(&first()),
-        "16 b@1 was retried 5 times, and 5 is the limit | edit what it is built on: restage edit f-12 b; or raise \
-         max_retries_per_checkpoint"
-    );
-    one.retries = 4;
-    assert_eq!(one.told(&first()), "from c: a: reuse a@1; b: reuse b@1; c: failed; p: reuse p@1");
+}
+
+/// A retry of a run from a stage, which failed.
+fn retry(number: u64, of: u64, from: &str) -> RunRecord {
+    RunRecord { retry_from_stage: Some(name(from)), ..record(number, RunStatus::Failed, Some(of)) }
+}
+
+#[test]
+fn one_run_is_retried_from_one_checkpoint_up_to_a_limit_and_a_chain_up_to_its_depth() {
+    let mut one = world("a: >x\n b: a\n c: b\n d: c\n p: >other", "c=failed d=not_run");
+    let from_c = "from c: a: reuse a@1; b: reuse b@1; c: failed; d: descendant (of c); p: reuse p@1";
+    let too_many = "16 b@1 was retried 5 times, and 5 is the limit | edit what it is built on: restage edit f-12 b; or raise \
+         max_retries_per_checkpoint";
+    one.lineage = (13..17).map(|number| retry(number, 12, "c")).collect();
+    assert_eq!(one.told(&first()), from_c);
     assert_eq!(one.plan(&first()).unwrap().retry_depth, 1);
+    // One from further on only reuses it, and one that was cancelled while it was queued never started.
+    one.lineage.push(retry(17, 12, "d"));
+    one.lineage.push(RunRecord { started_at: None, ..retry(18, 12, "c") });
+    assert_eq!(one.told(&first()), from_c);
+    one.lineage.push(retry(19, 12, "c"));
+    assert_eq!(one.told(&first()), too_many);
+    // In a chain each is a retry of the one before.
+    one.lineage = (13..33).map(|number| retry(number, number - 1, "c")).collect();
+    one.parent.retry_depth = 9;
+    assert_eq!(one.told(&first()), from_c);
+    let behind = Wish { start: Start::After(name("b")), force: false };
+    assert!(one.told(&behind).starts_with("16 b@1 was retried 20 times"), "{}", one.told(&behind));
+    one.parent.retry_depth = 10;
+    assert!(one.told(&first()).starts_with("16 f-12 is 10 retries deep, and 10 is the limit"));
+    // The parent is itself a retry, and never started.
+    (one.parent.parent_run_id, one.parent.started_at) = (Some(run_id(11)), None);
+    assert_eq!(one.told(&first()), from_c);
 }
 
 #[test]
@@ -686,10 +736,38 @@ fn a_run_that_was_stopped_goes_on_where_it_stopped() {
     let mut one = world("a:\n b: a", "a=skipped b=skipped");
     assert!(one.told(&from("b")).contains("from b: a: "), "{}", one.told(&from("b")));
     let mut one = world("a:\n b: a when:draft", "b=skipped");
-    assert!(
-        one.told(&from("b"))
-            .starts_with("13 b never ran in f-12 | start where it ended: restage retry f-12 --from a")
+    assert!(one.told(&from("b")).starts_with(
+        "13 b never ran in f-12 | change what ruled it out: restage retry f-12 --from b --set draft=…"
+    ));
+}
+
+#[test]
+fn what_was_skipped_is_a_target_once_it_is_ruled_out_no_more() {
+    let text = "a: >x\n w: a >go\n b: w when:go==\"x\"\n c: b\n e: a when:draft\n z: a";
+    let mut one = world(text, "w=ok b=skipped c=skipped e=skipped z=failed");
+    // What wrote the key has succeeded: no retry from there without force.
+    assert_eq!(
+        one.told(&from("b")),
+        "13 b never ran in f-12 | execute w again first: restage retry f-12 --from w --force"
     );
+    assert_eq!(one.told(&from("c")), one.told(&from("b")).replace("13 b", "13 c"));
+    assert!(one.told(&forced("w")).starts_with("from w: "));
+    assert_eq!(
+        one.told(&from("e")),
+        "13 e never ran in f-12 | change what ruled it out: restage retry f-12 --from e --set draft=…"
+    );
+    one.inputs.insert("draft".into(), Json::of(&true));
+    one.parent.inputs = one.inputs.clone();
+    let mut one = World { left: one.left, parent: one.parent, inputs: one.inputs, ..world(text, "") };
+    assert!(one.told(&from("e")).contains("; e: never ran (it was skipped)"), "{}", one.told(&from("e")));
+    // Where to start is a stage that may be started at.
+    let mut one = world("a:\n b: a\n c: b", "a=ok b=failed c=not_run");
+    one.left.insert(name("a"), Left::Nothing);
+    assert_eq!(
+        one.told(&from("c")),
+        "13 c never ran in f-12 | start where it ended: restage retry f-12 --from a"
+    );
+    assert!(one.told(&from("a")).starts_with("from a: "));
 }
 
 #[test]
@@ -781,6 +859,29 @@ fn a_retry_that_ended_degraded_made_the_failure_good_but_nothing_that_was_degrad
         "{}",
         one.told(&first())
     );
+    // What counts is the stage, whatever became of the rest of the run.
+    one.lineage = vec![record(13, RunStatus::Degraded, Some(12))];
+    one.lineage[0].stages =
+        Some(vec![row("a", 0, StageStatus::Degraded), row("b", 1, StageStatus::Succeeded)]);
+    assert!(
+        one.told(&first()).starts_with("12 b of f-12 succeeded in its retry f-13"),
+        "{}",
+        one.told(&first())
+    );
+    let mut one = world("a:\n b: a\n v: !b\n c: b", "v=failed c=not_run");
+    one.lineage = vec![record(13, RunStatus::Failed, Some(12))];
+    let later = |v, c| Some(vec![row("b", 1, StageStatus::Succeeded), row("v", 2, v), row("c", 3, c)]);
+    one.lineage[0].stages = later(StageStatus::Failed, StageStatus::NotRun);
+    assert!(
+        one.told(&from("b")).starts_with("from b: "),
+        "its validator failed again: {}",
+        one.told(&from("b"))
+    );
+    one.lineage[0].stages = later(StageStatus::Succeeded, StageStatus::Failed);
+    for stage in ["b", "v"] {
+        let refused = format!("12 {stage} of f-12 succeeded in its retry f-13");
+        assert!(one.told(&from(stage)).starts_with(&refused), "{}", one.told(&from(stage)));
+    }
 }
 
 #[test]
@@ -960,10 +1061,16 @@ proptest! {
                     let end = |stage: &StageName| ends[graph.index(stage).unwrap()];
                     let fine = if let Refusal::Succeeded { stage, .. } = &refusal {
                         wish.start == Start::FirstFailure || end(stage) == "ok"
-                    } else if let Refusal::NeverRan { stage, start, .. } = &refusal {
+                    } else if let Refusal::NeverRan { stage, start, set, force, .. } = &refusal {
                         // The way out is one.
                         let before = graph.ancestors(&[pick]).contains(&graph.index(start).unwrap());
-                        matches!(end(stage), "not_run" | "skipped") && before
+                        let wish = Wish { start: Start::At(start.clone()), force: *force };
+                        match end(stage) {
+                            "not_run" => before && set.is_empty() && world.plan(&wish).is_ok(),
+                            "skipped" => (before || start == stage) && end(start) == "skipped" && !set.is_empty()
+                                || before && world.plan(&wish).is_ok(),
+                            _ => false,
+                        }
                     } else {
                         false
                     };

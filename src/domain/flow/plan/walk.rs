@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::target::{Target, is_edited, unfinished};
+use super::target::{Target, is_edited, still_ruled_out, unfinished};
 use super::{Known, Left, Oracle, Planned};
 use crate::domain::flow::hashes::{self, Chain, Ended};
 use crate::domain::flow::ids::{CheckpointId, Hash, StageName};
@@ -41,6 +41,7 @@ pub(super) fn walk(known: &Known<'_>, target: &Target, oracle: &mut dyn Oracle) 
     let mut stages = Vec::with_capacity(graph.len());
     for stage in graph.order().iter().copied() {
         let verdict = walk.verdict(stage, oracle)?;
+        let verdict = walk.with_items(stage, verdict, oracle);
         stages.push(walk.settle(stage, verdict));
     }
     Ok(Walked { stages, state: walk.state })
@@ -50,6 +51,7 @@ struct Walk<'a> {
     known: &'a Known<'a>,
     /// Decided before the walk comes to them.
     seeds: Vec<Option<(Reason, Option<String>)>>,
+    target: Option<usize>,
     /// Comes before the target, so that the plan is worthless without it.
     before_target: Vec<bool>,
     /// Edits that wait are taken on.
@@ -100,6 +102,7 @@ impl<'a> Walk<'a> {
         Self {
             known,
             seeds,
+            target: target.stage(),
             before_target,
             takes_on: !matches!(target, Target::After(_)),
             chain: Chain::new(graph, facts.inputs),
@@ -111,10 +114,15 @@ impl<'a> Walk<'a> {
     }
 
     fn verdict(&mut self, stage: usize, oracle: &mut dyn Oracle) -> Result<Verdict<'a>, Refusal> {
+        let known = self.known;
         if let Some((reason, detail)) = self.seeds[stage].take() {
+            let skipped = known.rows[stage].is_some_and(|row| row.status == StageStatus::Skipped);
+            let in_place = !known.facts.graph.upstream(stage).iter().any(|before| self.executed[*before]);
+            if self.target == Some(stage) && skipped && in_place && self.ruled_out(stage) == Ok(true) {
+                return Err(still_ruled_out(known, stage, &self.skipped));
+            }
             return Ok(Verdict::Execute { reason, detail });
         }
-        let known = self.known;
         let mut upstream = known.facts.graph.upstream(stage).iter();
         if let Some(before) = upstream.find(|before| self.executed[**before]) {
             let detail = Some(format!("of {}", known.name(*before)));
@@ -153,6 +161,25 @@ impl<'a> Walk<'a> {
                 Verdict::Execute { reason, detail }
             }
         })
+    }
+
+    /// Of a stage that fans out, what is done is not done again, unless it is made in another way today.
+    fn with_items(&self, stage: usize, verdict: Verdict<'a>, oracle: &mut dyn Oracle) -> Verdict<'a> {
+        let known = self.known;
+        let done = known.rows[stage].and_then(|row| row.items).map_or(0, |items| items.done);
+        let fans_out = known.facts.flow.stages[stage].foreach.is_some() && done > 0;
+        match verdict {
+            Verdict::Execute { reason: reason @ (Reason::Failed | Reason::NeverRan), detail } if fans_out => {
+                match oracle.items_change(stage) {
+                    Some(what) => Verdict::Execute {
+                        reason: Reason::RecipeChanged,
+                        detail: Some(format!("{what}; all items are executed again")),
+                    },
+                    None => Verdict::Execute { reason, detail },
+                }
+            }
+            verdict @ (Verdict::Execute { .. } | Verdict::Reuse { .. } | Verdict::Skip) => verdict,
+        }
     }
 
     /// By what it needs, or by its own `when`. All that comes before it is reused, so the state is known.
@@ -251,10 +278,7 @@ impl<'a> Walk<'a> {
         oracle: &mut dyn Oracle,
     ) -> Option<Verdict<'a>> {
         if checkpoint.recipe.as_ref().is_some_and(|recipe| *recipe != oracle.recipe(stage)) {
-            return Some(execute(
-                Reason::RecipeChanged,
-                "its command, environment, declared outputs or a file that its command names",
-            ));
+            return Some(execute(Reason::RecipeChanged, &oracle.recipe_change(stage, checkpoint)));
         }
         if self.input(stage).is_some_and(|input| input != checkpoint.input) {
             let detail = self.what_changed(stage);

@@ -14,6 +14,7 @@ use crate::domain::flow::record::AttemptRecord;
 use crate::domain::flow::spec::Approve;
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::retry;
+use crate::domain::runner::ADVICE;
 use crate::domain::verdict::Verdict;
 
 /// How long an attempt waits that was not to blame, where no event tells that the obstacle is gone.
@@ -328,10 +329,7 @@ impl Run {
             None => RunStatus::Succeeded,
         };
         if self.status == RunStatus::Failed && self.error.is_none() {
-            self.error = self.stages.iter().zip(&self.spec.stages).find_map(|(stage, spec)| {
-                let error = stage.error.as_deref().unwrap_or("it failed");
-                (stage.status == StageStatus::Failed).then(|| format!("{}: {error}", spec.name))
-            });
+            self.error = self.what_failed_first();
         }
         if self.status == RunStatus::Interrupted {
             self.stop_clock(at, turn);
@@ -347,6 +345,15 @@ impl Run {
             error: self.error.clone(),
         });
         turn.after.push(Effect::Rested(self.status));
+    }
+
+    /// By the clock, as a retry finds its target.
+    fn what_failed_first(&self) -> Option<String> {
+        let failed = |index: &Index| self.stages[*index].status == StageStatus::Failed;
+        let ended = |index: &Index| (self.stages[*index].ended_at.is_none(), self.stages[*index].ended_at);
+        let first = self.graph.order().iter().copied().filter(failed).min_by_key(ended)?;
+        let error = self.stages[first].error.as_deref().unwrap_or("it failed");
+        Some(format!("{}: {error}", self.stage(first).name))
     }
 
     /// The store has named the checkpoint that a stage left.
@@ -387,19 +394,21 @@ fn record(end: &AttemptEnd, item: Option<u32>) -> AttemptRecord {
         started_at: end.started_at,
         ended_at: Some(end.ended_at),
         cpu_seconds: Some(end.cpu_seconds),
-        peak_rss_bytes: Some(end.peak_rss_bytes),
-        cost: None,
+        peak_rss_bytes: end.peak_rss_bytes,
+        cost: end.cost,
         log: end.log.clone(),
         blameless: false,
     }
 }
 
-/// The error of the last attempt, with all of them where there were several.
+/// The error of the last attempt, with all of them where there were several. Advice is given once.
 fn all_attempts(error: &str, failures: &[(u32, String)]) -> String {
     if failures.len() < 2 {
         return error.to_owned();
     }
-    let list: Vec<String> = failures.iter().map(|(number, error)| format!("{number}: {error}")).collect();
+    let short = |error: &str| error.split(ADVICE).next().unwrap_or_default().to_owned();
+    let list: Vec<String> =
+        failures.iter().map(|(number, error)| format!("{number}: {}", short(error))).collect();
     format!("{error} ({} attempts failed; {})", failures.len(), list.join("; "))
 }
 

@@ -215,7 +215,10 @@ pub struct AttemptEnd {
     pub started_at: Option<Timestamp>,
     pub ended_at: Timestamp,
     pub cpu_seconds: f64,
-    pub peak_rss_bytes: u64,
+    /// `None`: not known.
+    pub peak_rss_bytes: Option<u64>,
+    /// Reported by one that did not end well; of one that did, what it left tells.
+    pub cost: Option<f64>,
     pub log: Option<String>,
     /// The last line that it printed.
     pub last_line: Option<String>,

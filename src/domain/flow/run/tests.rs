@@ -156,7 +156,7 @@ impl World {
                 self.items.remove(&stage);
             }
             What::Limit { deadline, left } => (self.record.deadline, self.time_left) = (deadline, left),
-            What::Adopt { .. } | What::Judge(_) | What::AskNobody | What::Hook(_) => {}
+            What::Adopt { .. } | What::Judge(_) | What::AskNobody | What::Hook(_) | What::Recipe { .. } => {}
         }
     }
 
@@ -331,7 +331,8 @@ fn end_of(attempt: u32, how: End) -> AttemptEnd {
         started_at: None,
         ended_at: at(0),
         cpu_seconds: 0.0,
-        peak_rss_bytes: 0,
+        peak_rss_bytes: None,
+        cost: None,
         log: None,
         last_line: (how == End::Bad).then(|| "no".into()),
         blameless: (how == End::Cut).then(|| "the machine ended".into()),
@@ -611,8 +612,8 @@ fn edit(world: &mut World, version: &str) {
         (crate::domain::flow::testing::checkpoint(version), version.split('@').next().unwrap());
     let index = world.unit(stage).stage;
     for what in world.run.rewind(index) {
-        if let What::Stage { stage, status, .. } = what {
-            world.rows.get_mut(&stage).unwrap().status = status;
+        if let What::Stage { stage, status, .. } = &what {
+            world.rows.get_mut(stage).unwrap().status = *status;
         } else {
             world.write(what);
         }

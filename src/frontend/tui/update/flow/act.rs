@@ -106,7 +106,6 @@ pub(super) fn title(what: &FlowRequest) -> String {
         FlowRequest::Retry(wish) => format!("Retry {}", wish.run),
         FlowRequest::Cancel { run } => format!("Cancel {run}"),
         FlowRequest::Unlock { run } => format!("Unlock {run}"),
-        FlowRequest::Delete { run, .. } => format!("Delete {run}"),
         FlowRequest::Approve(wish) => format!("Approve {}", wish.run),
         FlowRequest::Reject(wish) => format!("Reject {}", wish.run),
         FlowRequest::Continue(wish) => format!("Continue {}", wish.run),
@@ -120,6 +119,7 @@ pub(super) fn title(what: &FlowRequest) -> String {
             format!("Show {run}")
         }
         FlowRequest::Runs(_) => "List the runs".to_owned(),
+        FlowRequest::Delete { .. } => "Delete runs".to_owned(),
         FlowRequest::Gc { .. } => "Tidy up".to_owned(),
     }
 }

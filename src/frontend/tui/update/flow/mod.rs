@@ -313,7 +313,7 @@ pub(super) fn thing(what: &FlowRequest) -> Option<Thing> {
     let run = match what {
         FlowRequest::Run(wish) => return Some(Thing::Flow(wish.flow.clone())),
         FlowRequest::Retry(wish) => &wish.run,
-        FlowRequest::Cancel { run } | FlowRequest::Unlock { run } | FlowRequest::Delete { run, .. } => run,
+        FlowRequest::Cancel { run } | FlowRequest::Unlock { run } => run,
         FlowRequest::Approve(wish) => &wish.run,
         FlowRequest::Reject(wish) => &wish.run,
         FlowRequest::Continue(wish) => &wish.run,
@@ -325,6 +325,7 @@ pub(super) fn thing(what: &FlowRequest) -> Option<Thing> {
         | FlowRequest::Links { .. }
         | FlowRequest::Checkpoints { .. }
         | FlowRequest::Can { .. }
+        | FlowRequest::Delete { .. }
         | FlowRequest::Gc { .. } => return None,
     };
     Some(Thing::Run(run.clone()))

@@ -1,0 +1,76 @@
+//! Takes runs out of history, and their files off the disk.
+
+use std::collections::HashSet;
+
+use super::Engine;
+use super::load::store;
+use crate::domain::flow::ask::FlowReply;
+use crate::domain::flow::ids::{Hash, RunId};
+use crate::domain::flow::refusal::Refusal;
+use crate::domain::flow::status::RunStatus;
+use crate::flow::collect::{Collector, YOUNG};
+use crate::ports::store::StoreError;
+use crate::supervisor::guest::GuestOrder;
+
+impl Engine {
+    /// History goes first: a file that is left behind when we die in between belongs to nobody, and is collected later.
+    pub(super) fn delete(&mut self, runs: &[RunId], cascade: bool) -> Result<FlowReply, Refusal> {
+        let hooks = self.store.open_hooks().map_err(|error| store(&error))?;
+        for run in runs {
+            let status = self.now(run)?.status;
+            if !status.is_final() && status != RunStatus::Interrupted {
+                return Err(Refusal::StillRuns { run: run.clone(), status });
+            }
+            if hooks.contains(run) {
+                return Err(Refusal::Unusable {
+                    message: format!("delete {run}: the command after it still runs"),
+                    hint: Some(format!("wait for it: restage show {run}")),
+                });
+            }
+        }
+        let named = self.named()?;
+        let gone = self.store.delete(runs, cascade).map_err(|error| match error {
+            StoreError::Reused { run, by } => Refusal::Reused { run, by },
+            // One that builds on them is under way.
+            StoreError::Broken { cause, .. } => Refusal::Unusable {
+                message: cause,
+                hint: Some("what builds on a run: restage lineage RUN".into()),
+            },
+            StoreError::Later { .. }
+            | StoreError::Fenced { .. }
+            | StoreError::Ended { .. }
+            | StoreError::Held { .. }
+            | StoreError::Stale { .. }
+            | StoreError::Newer { .. } => store(&error),
+        })?;
+        for run in &gone {
+            self.active.remove(run);
+            self.unresumed.remove(run);
+            if let Some(hook) = self.hooks.remove(run) {
+                // The supervisor is gone only at the end.
+                self.guests.send(GuestOrder::Forget { name: hook.name(run) }).ok();
+            }
+        }
+        let still_named = self.named()?;
+        let free: Vec<Hash> = named.difference(&still_named).cloned().collect();
+        let (objects, dirs, now) = (self.objects.clone(), self.dirs.clone(), self.clock.now().wall);
+        let collector = Collector {
+            objects: &objects,
+            dirs: &dirs,
+            named: &still_named,
+            now,
+            young: YOUNG,
+            dry_run: false,
+        };
+        let mut collected = collector.deleted(&gone, &free).map_err(|error| Refusal::Unusable {
+            message: format!("delete the files of runs that are gone: {error}"),
+            hint: Some("look at that path; restage gc deletes the rest".into()),
+        })?;
+        collected.runs = gone;
+        Ok(FlowReply::Collected(collected))
+    }
+
+    fn named(&mut self) -> Result<HashSet<Hash>, Refusal> {
+        Ok(self.store.objects().map_err(|error| store(&error))?.into_iter().collect())
+    }
+}
