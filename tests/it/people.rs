@@ -247,7 +247,8 @@ fn the_second_phase_is_retried_and_the_first_is_never_executed_again() {
         assert_eq!((code, stdout), (Some(1), format!("film-{retry}\n")), "{stderr}");
         assert_eq!(counts(), (1, retry));
     }
-    let (code, _, stderr) = studio.run(&["retry", "film-6"]);
+    let again = ["continue", "film-6", "--checkpoint", "script@1", "--force-retry"];
+    let (code, _, stderr) = studio.run(&again);
     assert_eq!(code, Some(16), "{stderr}");
     assert!(stderr.contains("script@1 was retried 5 times, and 5 is the limit"), "{stderr}");
     assert!(stderr.contains("restage edit film-6 script"), "{stderr}");

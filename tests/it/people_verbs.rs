@@ -159,10 +159,10 @@ fn a_branch_can_differ_before_it_has_run_and_has_retries_of_its_own() {
     let studio = studio(&relay());
     std::fs::write(studio.path("bad.r"), "").unwrap();
     says(&studio, &["run", "film", "--approve", "auto"], 1, "");
-    for last in ["film-1", "film-2"] {
-        says(&studio, &["retry", last], 1, "");
+    for _ in 0..2 {
+        says(&studio, &["retry", "film-1"], 1, "");
     }
-    says(&studio, &["retry", "film-3"], 16, "b@1 was retried 2 times");
+    says(&studio, &["retry", "film-1"], 16, "b@1 was retried 2 times");
     let (_, shown, _) = studio.run(&["show", "film-3"]);
     assert!(shown.contains("was retried 2 times") && !shown.contains("or restage retry"), "{shown}");
 
@@ -174,10 +174,10 @@ fn a_branch_can_differ_before_it_has_run_and_has_retries_of_its_own() {
     says(&studio, &["continue", "film-1", "--checkpoint", "b@1"], 16, "");
     says(&studio, &["continue", "film-1", "--checkpoint", "b@2"], 1, "");
     assert_eq!(read(&studio, "seen.b"), "");
-    for last in ["film-4", "film-5"] {
-        says(&studio, &["retry", last], 1, "");
+    for _ in 0..2 {
+        says(&studio, &["retry", "film-4"], 1, "");
     }
-    says(&studio, &["retry", "film-6"], 16, "b@2 was retried 2 times");
+    says(&studio, &["retry", "film-4"], 16, "b@2 was retried 2 times");
     // What it left from can be edited there, too; then that is executed which follows.
     studio.ok(&["fork", "film-1", "--at", "b@1", "--branch", "early"]);
     assert_eq!(

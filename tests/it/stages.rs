@@ -243,14 +243,19 @@ async fn a_successor_settles_what_ended_and_goes_on_with_what_lives() {
     let folder = Folder::new();
     let first = folder.supervise();
     assert_eq!(first.inventory().await, [""; 0]);
-    first.launch(folder.stage("v-1/seen", "echo said; exit 3"));
+    first.launch(
+        folder.stage(
+            "v-1/seen",
+            "echo said; head -c 60000000 /dev/zero | tail -c 50000000 > /dev/null; exit 3",
+        ),
+    );
     first.launch(folder.stage("v-1/unseen", "while ! [ -e go ]; do sleep 0.01; done; exit 4"));
     first.launch(folder.stage("v-1/lives", "sleep 600 & echo $! > child; wait"));
     let (unseen, lives) = (first.pid_of("v-1/unseen").await, first.pid_of("v-1/lives").await);
     let seen = first.end_of("v-1/seen").await;
     assert_eq!((seen.outcome.exit_code, seen.outcome.verdict), (Some(3), Verdict::Exit));
     assert_eq!(std::fs::read_to_string(seen.log.unwrap()).unwrap(), "said\n");
-    assert!(seen.usage.max_rss_bytes > 0);
+    assert!(seen.usage.max_rss_bytes > 40_000_000, "{:?}", seen.usage);
     first.killed().await;
     std::fs::write(folder.path("go"), "").unwrap();
     wait_until("its end", || !is_alive(unseen));
