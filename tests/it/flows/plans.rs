@@ -9,13 +9,13 @@ const WAITS: &str = "until [ -e go ]; do sleep 0.02; done";
 
 #[test]
 fn a_retry_keeps_to_the_concurrency_of_its_flow() {
-    let flow =
-        |concurrency: &str| json!({ "concurrency": concurrency, "stages": [stage("a", WAITS, json!({}))] });
-    let flows = Flows::new(&json!({ "r": flow("refuse"), "q": flow("queue") }));
-    for flow in ["r", "q"] {
-        flows.write(&format!("fail.{}", "a"), "");
+    let flow = |concurrency: &str, name: &str| json!({ "concurrency": concurrency, "stages": [stage(name, WAITS, json!({}))] });
+    let flows = Flows::new(&json!({ "r": flow("refuse", "a"), "q": flow("queue", "b") }));
+    for (flow, stage) in [("r", "a"), ("q", "b")] {
+        let fails = format!("fail.{stage}");
+        flows.write(&fails, "");
         flows.ends(1, &["run", flow]);
-        flows.remove("fail.a");
+        flows.remove(&fails);
         flows.ok(&["run", flow, "--detach"]);
     }
     let told = flows.ends(1, &["retry", "r-1"]);
