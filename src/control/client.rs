@@ -73,7 +73,11 @@ impl Updates {
 
 /// Requests without an answer so far; `None` once the connection has ended.
 #[derive(Debug)]
-struct Pending(Mutex<Option<Table>>);
+struct Pending {
+    table: Mutex<Option<Table>>,
+    /// The supervisor has said that it reads no more.
+    untaken: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -99,11 +103,13 @@ impl Client {
         let welcome = match lines.next().await? {
             ServerLine::Welcome(welcome) => welcome,
             ServerLine::Refused { why } => return Err(ClientError::Refused(why)),
+            ServerLine::Ending => return Err(ClientError::Gone),
             other @ (ServerLine::Answer { .. } | ServerLine::Update(_) | ServerLine::Lagged { .. }) => {
                 return Err(ClientError::Nonsense(format!("{other:?} before a welcome")));
             }
         };
-        let pending = Arc::new(Pending(Mutex::new(Some(Table::default()))));
+        let pending =
+            Arc::new(Pending { table: Mutex::new(Some(Table::default())), untaken: AtomicBool::new(false) });
         let (updates, queue) = mpsc::channel(WAITING_UPDATES);
         let reading = tokio::spawn(distribute(lines, Arc::clone(&pending), updates));
         Ok((Self { welcome, write: tokio::sync::Mutex::new(write), pending, reading }, Updates(queue)))
@@ -112,7 +118,8 @@ impl Client {
     pub async fn ask(&self, what: Command) -> Result<Answer, ClientError> {
         let (id, answer) = self.pending.register().ok_or(ClientError::Gone)?;
         let line = wire::encode(&ClientLine::Ask { id, what });
-        self.write.lock().await.write_all(&line).await.map_err(|_| ClientError::Gone)?;
+        // Where it cannot be written the connection ends, and what came before its end tells more.
+        self.write.lock().await.write_all(&line).await.ok();
         match answer.await.map_err(|_| ClientError::Gone)? {
             Answer::Error(failure) => Err(failure.into()),
             Answer::Refused(refusal) => Err(ClientError::Declined(refusal)),
@@ -145,9 +152,15 @@ impl Client {
     }
 
     pub async fn flow(&self, request: FlowRequest) -> Result<FlowReply, ClientError> {
-        let answer = self.ask(Command::Flow(Box::new(request))).await?;
-        let Answer::Flow(reply) = answer else { return Err(unexpected(&answer)) };
-        Ok(*reply)
+        match self.ask(Command::Flow(Box::new(request))).await {
+            Ok(Answer::Flow(reply)) => Ok(*reply),
+            Ok(answer) => Err(unexpected(&answer)),
+            // The next supervisor can be asked: this one has done nothing.
+            Err(ClientError::Gone) if self.pending.is_untaken() => {
+                Err(ClientError::Declined(Box::new(Refusal::Ending)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub async fn subscribe(&self) -> Result<(), ClientError> {
@@ -205,6 +218,11 @@ impl Pending {
         }
     }
 
+    /// What has no answer after the end was never taken.
+    fn is_untaken(&self) -> bool {
+        self.untaken.load(Ordering::Relaxed)
+    }
+
     /// Whoever waits learns that no answer will come.
     fn close(&self) {
         *self.lock() = None;
@@ -212,7 +230,7 @@ impl Pending {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Table>> {
         // Nothing panics while it is held, and the table is whole between any two statements.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -240,6 +258,10 @@ async fn distribute(mut lines: Lines, pending: Arc<Pending>, updates: mpsc::Send
         let incoming = match line {
             ServerLine::Answer { id, with } => {
                 pending.answer(id, with);
+                continue;
+            }
+            ServerLine::Ending => {
+                pending.untaken.store(true, Ordering::Relaxed);
                 continue;
             }
             ServerLine::Update(update) => Incoming::Update(update),

@@ -20,6 +20,7 @@ use super::socket::Bound;
 use super::watch::{Of, Watch};
 use super::wire::{self, Answer, ClientLine, Command, MAX_CLIENT_LINE, ServerLine, Welcome};
 use crate::domain::flow::ask::FlowRequest;
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::view::Update;
 use crate::flow::handle::FlowHandle;
 use crate::supervisor::handle::{Handle, Request};
@@ -214,6 +215,9 @@ async fn receive(read: OwnedReadHalf, outbox: Outbox, about: About, mut closing:
         // The sender of this channel never sends; it is dropped.
         _ = closing.changed() => {
             while conversation.subscription.join_next().await.is_some() {}
+            if conversation.in_flight.available_permits() == MAX_IN_FLIGHT {
+                conversation.tell(&ServerLine::Ending);
+            }
             End::Quiet
         }
     };
@@ -283,6 +287,11 @@ impl Conversation {
             let (flows, outbox) = (self.about.flows.clone(), self.outbox.clone());
             let handle = self.about.handle.clone();
             tokio::spawn(async move {
+                // Kept until it is answered: nothing is begun that would be interrupted at once.
+                let Some(_busy) = handle.try_busy() else {
+                    let with = Answer::from(Err(Refusal::Ending));
+                    return outbox.push(wire::encode(&ServerLine::Answer { id, with }));
+                };
                 // What begins today goes by today's file, also where that was written a moment ago. One that is not
                 // valid is told of, and the last valid one stays.
                 if matches!(*request, FlowRequest::Run(_) | FlowRequest::Retry(_) | FlowRequest::Continue(_))

@@ -117,6 +117,8 @@ pub enum ServerLine {
         with: Answer,
     },
     Update(Update),
+    /// Nothing is read any more, and all that was read is answered: what has no answer was never taken.
+    Ending,
     /// This many changes were missed: a fresh snapshot is needed.
     Lagged {
         missed: u64,

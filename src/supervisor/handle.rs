@@ -162,7 +162,59 @@ pub struct Busy(watch::Sender<usize>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        self.0.send_if_modified(|count| {
+            let open = *count != CLOSED;
+            if open {
+                *count -= 1;
+            }
+            open
+        });
+    }
+}
+
+/// There is no work, and there will be none.
+const CLOSED: usize = usize::MAX;
+
+/// The actor's side of [`Busy`].
+#[derive(Debug)]
+pub struct Work {
+    count: watch::Sender<usize>,
+    changes: watch::Receiver<usize>,
+}
+
+impl Work {
+    /// Whether there is any, as of now.
+    pub fn is_there(&mut self) -> bool {
+        !matches!(*self.changes.borrow_and_update(), 0 | CLOSED)
+    }
+
+    /// Resolves when there is more or less of it than at the last look.
+    pub async fn changed(&mut self) {
+        // We have a sender ourselves.
+        self.changes.changed().await.ok();
+    }
+
+    /// From here on nobody gets any. False where there is some, and then nothing has changed.
+    pub fn close(&self) -> bool {
+        let mut closed = false;
+        self.count.send_if_modified(|count| {
+            closed = matches!(*count, 0 | CLOSED);
+            if closed {
+                *count = CLOSED;
+            }
+            false
+        });
+        closed
+    }
+
+    /// What was closed is open again.
+    pub fn open(&self) {
+        self.count.send_if_modified(|count| {
+            if *count == CLOSED {
+                *count = 0;
+            }
+            false
+        });
     }
 }
 
@@ -228,13 +280,28 @@ impl Handle {
 
     /// To be kept by whoever has work under way that the actor does not know of.
     pub fn busy(&self) -> Busy {
-        self.busy.send_modify(|count| *count += 1);
+        self.count_work();
         Busy(self.busy.clone())
     }
 
-    /// How much of such work there is, for the actor.
-    pub fn work(&self) -> watch::Receiver<usize> {
-        self.busy.subscribe()
+    /// The same for whoever must not begin with what the actor will not wait for: `None` where it has decided to end.
+    pub fn try_busy(&self) -> Option<Busy> {
+        self.count_work().then(|| Busy(self.busy.clone()))
+    }
+
+    fn count_work(&self) -> bool {
+        self.busy.send_if_modified(|count| {
+            let open = *count != CLOSED;
+            if open {
+                *count += 1;
+            }
+            open
+        })
+    }
+
+    /// Such work as the actor sees it.
+    pub fn work(&self) -> Work {
+        Work { count: self.busy.clone(), changes: self.busy.subscribe() }
     }
 
     /// Whether anybody would hear of what is no notice.
@@ -246,5 +313,27 @@ impl Handle {
     pub fn publish(&self, update: Update) {
         // The last listener may have left.
         self.updates.send(update).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_decided_to_end_is_given_no_more_work() {
+        let (requests, _asks) = mpsc::channel(1);
+        let handle = Handle::new(requests, broadcast::channel(1).0);
+        let mut work = handle.work();
+        let first = handle.try_busy();
+        assert!(first.is_some() && work.is_there() && !work.close());
+        drop(first);
+        assert!(!work.is_there() && work.close() && work.close());
+        assert!(handle.try_busy().is_none());
+        // What is kept all the same counts for nothing.
+        drop(handle.busy());
+        assert!(!work.is_there() && work.close());
+        work.open();
+        assert!(handle.try_busy().is_some());
     }
 }

@@ -1,5 +1,6 @@
 //! `restage logs RUN/STAGE`: which log that is, and when nothing more will be written to it.
 
+use super::follow;
 use super::logs::{self, Options, Whose};
 use crate::cli::args::{Global, Lines, Output};
 use crate::cli::exit::Exit;
@@ -120,7 +121,7 @@ pub(super) async fn rested(workspace: &Workspace, run: &RunId, stage: &StageName
     while let Some((client, mut updates)) = connected {
         match rested_one(&client, &mut updates, run, stage).await {
             Ok(why) => return Ok(why),
-            Err(ClientError::Gone) => connected = link::reconnect(workspace).await?,
+            Err(error) if follow::is_end(&error) => connected = link::reconnect(workspace).await?,
             Err(error) => return Err(Failure::of_client(format!("follow {run}/{stage}"), &error)),
         }
     }

@@ -44,11 +44,16 @@ impl RunnerManager {
     /// Whether this was the last turn, and how it all went.
     pub(super) fn ended(&mut self) -> Option<End> {
         let nothing_lives = self.roster.live == 0 && self.beginnings.is_empty();
-        let busy = *self.inputs.work.borrow_and_update() > 0;
+        let busy = self.inputs.work.is_there();
         let why = match self.shutdown {
             Some(how) if nothing_lives || (self.overdue && self.nothing_moves()) => EndReason::Shutdown(how),
-            None if self.idle && nothing_lives => EndReason::Idle,
-            None if self.options.mode == Mode::Headless && self.met() && nothing_lives && !busy => {
+            None if self.idle && nothing_lives && self.inputs.work.close() => EndReason::Idle,
+            None if self.options.mode == Mode::Headless
+                && self.met()
+                && nothing_lives
+                && !busy
+                && self.inputs.work.close() =>
+            {
                 EndReason::NothingLeft
             }
             None if self.gave_up && !self.met() => EndReason::NoKeeper,
@@ -57,6 +62,7 @@ impl RunnerManager {
         };
         self.take_last_orders();
         if self.shutdown.is_none() && !self.gave_up && self.roster.live > 0 {
+            self.inputs.work.open();
             return None;
         }
         self.delete_last_logs();
@@ -123,7 +129,7 @@ impl RunnerManager {
     /// In the background, time without anything live or anybody attached is counted.
     pub(super) fn mind_idleness(&mut self, now: Mono) {
         let attached = *self.inputs.attached.borrow_and_update() > 0;
-        let busy = *self.inputs.work.borrow_and_update() > 0;
+        let busy = self.inputs.work.is_there();
         let idle = self.options.mode == Mode::Background
             && self.met()
             && !busy

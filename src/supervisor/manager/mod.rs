@@ -40,7 +40,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::activity;
 use super::figures::{self, Shares};
 use super::guest::GuestOrder;
-use super::handle::{Ask, Handle, Reply, RequestError, Shutdown};
+use super::handle::{Ask, Handle, Reply, RequestError, Shutdown, Work};
 use super::helper::{HelperEnd, Helpers};
 use super::log_bounds::{LogBounds, LogTrouble};
 use super::probe::Probe;
@@ -231,7 +231,7 @@ struct Inputs {
     config: Option<mpsc::UnboundedReceiver<()>>,
     orders: Option<mpsc::UnboundedReceiver<GuestOrder>>,
     attached: watch::Receiver<usize>,
-    work: watch::Receiver<usize>,
+    work: Work,
 }
 
 async fn next_order(orders: &mut Option<mpsc::UnboundedReceiver<GuestOrder>>) -> Option<GuestOrder> {
@@ -362,7 +362,7 @@ impl RunnerManager {
             () = touched => Input::ConfigTouched,
             Some(order) = next_order(&mut inputs.orders) => Input::Order(order),
             Ok(()) = inputs.attached.changed() => Input::Attached,
-            Ok(()) = inputs.work.changed() => Input::Attached,
+            () = inputs.work.changed() => Input::Attached,
             () = timer => Input::Tick,
             // Others have their turn before it goes on.
             () = tokio::task::yield_now(), if begins => Input::Begin,
