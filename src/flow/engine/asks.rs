@@ -118,7 +118,9 @@ impl Engine {
     /// What is wished for has come to pass already: it lay unfinished, and goes on because there is a supervisor again.
     fn goes_on(&self, wish: &ContinueWish) -> bool {
         let under_way = |active: &Active| matches!(active.run.status, RunStatus::Queued | RunStatus::Running);
-        wish.checkpoint.is_none()
+        // What is promised of a branch is kept to the letter.
+        wish.branch.is_none()
+            && wish.checkpoint.is_none()
             && !wish.force_retry
             && self.resumed.contains(&wish.run)
             && self.active.get(&wish.run).is_some_and(under_way)
