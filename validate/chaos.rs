@@ -99,21 +99,26 @@ fn all_running(workspace: &Workspace) -> bool {
     })
 }
 
-/// Our own processes by what they are.
+/// Our own processes by what they are. What a keeper is just about to start has its name until it has executed, and is no
+/// process of ours.
 pub(crate) fn roles(workspace: &Workspace) -> Vec<(&'static str, i32)> {
+    let sign = std::fs::read(workspace.path(".restage/keeper.lock")).unwrap_or_default();
+    let sign: Value = serde_json::from_slice(&sign).unwrap_or_default();
     workspace
         .own_processes()
         .into_iter()
         .filter(|pid| is_alive(*pid))
-        .map(|pid| {
+        .filter_map(|pid| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             let role = match name.trim() {
-                "restage-keeper" => "keeper",
+                "restage-keeper" if sign["pid"] == pid => "keeper",
                 "restage-guard" => "guard",
                 "restage-relay" => "relay",
-                _ => "supervisor",
+                "restage-holder" => "holder",
+                "restage" => "supervisor",
+                _ => return None,
             };
-            (role, pid)
+            Some((role, pid))
         })
         .collect()
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::chaos::roles;
 use crate::kit::{Outcome, Workspace, ensure, figures, fixture, is_alive, kill, pause, runners, wait};
 
 fn pid_in(path: &Path) -> Result<i32, String> {
@@ -60,8 +61,14 @@ pub(crate) fn trees() -> Outcome {
     Ok(told)
 }
 
-/// Killed during a backoff: a successor within a second, the same count, the rest of the same backoff.
+/// Killed during a backoff, alone or together with the keeper: a successor within a second, the same count, the rest of
+/// the same backoff.
 pub(crate) fn successor() -> Outcome {
+    let (alone, together) = (successor_of(&["supervisor"])?, successor_of(&["supervisor", "keeper"])?);
+    Ok(vec![figures("successor in place, s:", &[("after", alone), ("killed with the keeper", together)])])
+}
+
+fn successor_of(killed: &[&str]) -> Result<f64, String> {
     let workspace = Workspace::new(&runners(&[
         ("flap", json!({ "command": "exit 4", "retry": { "count": 3, "backoff_seconds": 2 } })),
         ("steady", json!({ "command": ["sleep", "100000"] })),
@@ -76,7 +83,9 @@ pub(crate) fn successor() -> Outcome {
     let steady = workspace.runner("steady")?;
     let old = supervisor_pid(&workspace)?;
     let begin = Instant::now();
-    kill(old, libc::SIGKILL);
+    for (_, pid) in roles(&workspace).into_iter().filter(|(role, _)| killed.contains(role)) {
+        kill(pid, libc::SIGKILL);
+    }
     std::fs::write(workspace.path("go"), "").map_err(|error| error.to_string())?;
     let new =
         wait("a successor", || supervisor_pid(&workspace).ok().filter(|pid| *pid != old && is_alive(*pid)))?;
@@ -97,7 +106,7 @@ pub(crate) fn successor() -> Outcome {
     let flap = workspace.wait_runner("flap", "exhausted", |row| row["status"] == "crashed")?;
     ensure(flap["retry_count"] == 3 && flap["attempt"] == 4, || format!("{flap}"))?;
     ensure(new != old, || "the same supervisor".into())?;
-    Ok(vec![figures("successor in place, s:", &[("after", took)])])
+    Ok(took)
 }
 
 /// A killed keeper, and then its heir: the supervisor goes on with the next one, and so do retries.

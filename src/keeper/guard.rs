@@ -1,6 +1,7 @@
 //! The guard: the parent of the keeper. It does nothing but wait; if the keeper dies, every child becomes the guard's,
 //! and the guard becomes the keeper.
 
+use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -12,7 +13,9 @@ use super::footprint;
 use super::launch::Inheritance;
 use super::serve::{self, Places};
 
-/// The lock that guard and keeper hold together; whoever finds it taken never starts a second pair.
+/// What a keeper is called in lists of processes; its children, too, until they have executed.
+pub(crate) const NAME: &CStr = c"restage-keeper";
+
 /// Exit code of the starter when a keeper is there already.
 pub(crate) const HELD: u8 = 75;
 const BROKEN: u8 = 70;
@@ -83,7 +86,7 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
         0 => {
             // Not inherited by a fork: without it orphans would go past the keeper.
             become_subreaper();
-            name(c"restage-keeper");
+            name(NAME);
             return keep(places, inheritance, lock, false, Some(to_starter));
         }
         pid => pid,
@@ -93,7 +96,7 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
     if ended_well(keeper) {
         return 0;
     }
-    name(c"restage-keeper");
+    name(NAME);
     keep(places, inheritance, lock, true, None)
 }
 
@@ -197,7 +200,7 @@ fn become_subreaper() {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
 }
 
-fn name(name: &std::ffi::CStr) {
+fn name(name: &CStr) {
     // SAFETY: a valid C string; the kernel copies at most 15 bytes.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }

@@ -64,6 +64,9 @@ pub(crate) struct Head {
     /// Everything but exits is void under another one.
     pub(crate) boot_id: String,
     pub(crate) epoch: u64,
+    /// Who said hello last and has not said goodbye.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) supervisor: Option<(i32, u64)>,
     pub(crate) policy: Option<Policy>,
     pub(crate) successor: Vec<String>,
     pub(crate) next_seq: u64,

@@ -47,6 +47,8 @@ impl Keeper {
             Order::Goodbye => {
                 self.goodbye = true;
                 self.conn = None;
+                self.head.supervisor = None;
+                self.record(&Record::Head(self.head.clone()));
             }
         }
     }
@@ -76,6 +78,7 @@ impl Keeper {
         self.goodbye = false;
         self.policy = policy;
         self.head.epoch = epoch;
+        self.head.supervisor = proc::stat(peer).map(|stat| (peer, stat.start));
         self.head.policy = Some(policy);
         self.head.successor = successor;
         self.head.next_seq = self.head.next_seq.max(1);
@@ -94,7 +97,7 @@ impl Keeper {
         });
     }
 
-    fn watch_supervisor(&mut self, pid: i32) {
+    pub(super) fn watch_supervisor(&mut self, pid: i32) {
         self.supervisor = None;
         match proc::pidfd_open(pid) {
             Ok(pidfd) => {

@@ -1,7 +1,7 @@
 //! What `/proc` tells of a process, read through a descriptor of its folder: that pins the process, so an answer (or a
 //! signal) never concerns another one that got the same pid meanwhile.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -123,6 +123,12 @@ pub(crate) fn stat(pid: i32) -> Option<Stat> {
     let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
     let length = io::Read::read(&mut file, &mut buffer).ok()?;
     parse_stat(buffer.get(..length)?)
+}
+
+/// Whether the process goes by that name in lists.
+pub(crate) fn is_called(pid: i32, name: &CStr) -> bool {
+    std::fs::read(format!("/proc/{pid}/comm"))
+        .is_ok_and(|told| told.strip_suffix(b"\n") == Some(name.to_bytes()))
 }
 
 /// That very process lives: same pid, same start, not a zombie.

@@ -22,7 +22,7 @@ use super::launch::Inheritance;
 use super::proc;
 use super::spares::Spares;
 use super::successor::Successor;
-use super::tree::{Ending, Main, Tree};
+use super::tree::{Ending, Main, Tree, born_unseen};
 use super::wire::{Exit, Policy, Report};
 
 /// Where things lie; made by the guard.
@@ -170,8 +170,16 @@ impl Keeper {
         self.policy = self.head.policy.unwrap_or(Policy::Keep);
         self.exits = told.exits.into_iter().map(|exit| (exit.seq, exit)).collect();
         if same_boot {
+            let unseen = born_unseen(&told.known);
             for known in &told.known {
-                self.take_in(Tree::found(known), known.main_ended);
+                let main = known.process.or_else(|| unseen.get(&known.intent.token).copied());
+                self.take_in(Tree::found(known, main), known.main_ended);
+            }
+            match self.head.supervisor {
+                Some((pid, start)) if proc::is_alive(pid, start) => self.watch_supervisor(pid),
+                // It died with the keeper: nobody else will notice.
+                Some(_) => self.on_supervisor_death(),
+                None => {}
             }
         }
         self.compact();

@@ -1,10 +1,13 @@
 //! One attempt as the keeper sees it: a main process and everything that came of it.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use super::guard;
 use super::journal::{Intent, Known};
 use super::proc;
 use super::relay::Source;
@@ -109,10 +112,9 @@ impl Tree {
         }
     }
 
-    /// A tree that another keeper started, as far as it can be found again: by its recorded process, or, where that
-    /// keeper died in the very moment of the spawn, by the token that the child sets before anything else.
-    pub(crate) fn found(known: &Known) -> Self {
-        let (pid, start) = known.process.or_else(|| find_by_token(known.intent.token)).unwrap_or((0, 0));
+    /// A tree that another keeper started, as far as its main process can be found again.
+    pub(crate) fn found(known: &Known, main: Option<(i32, u64)>) -> Self {
+        let (pid, start) = main.unwrap_or((0, 0));
         let main = if known.main_ended || proc::stat(pid).is_none_or(|stat| stat.start != start) {
             Main::Ended
         } else if proc::stat(pid).is_some_and(|stat| stat.ppid.cast_unsigned() == std::process::id()) {
@@ -163,14 +165,34 @@ pub(crate) fn runner_of(key: &str) -> &str {
     key.rsplit_once('#').map_or(key, |(runner, _)| runner)
 }
 
-/// The eldest process with this token: the main process.
-fn find_by_token(token: u64) -> Option<(i32, u64)> {
-    proc::all_pids()
-        .into_iter()
-        .filter_map(|pid| {
-            let dir = proc::ProcDir::open(pid).ok()?;
-            let stat = dir.stat().ok()?;
-            (!stat.is_dead() && dir.token() == Some(token)).then_some((pid, stat.start))
-        })
-        .min_by_key(|(_, start)| *start)
+/// Of each attempt whose keeper died in the very moment of the spawn, the main process: the eldest with its token, which
+/// it has before it is anything else. It may have ended meanwhile, as long as nobody has reaped it.
+pub(crate) fn born_unseen(known: &[Known]) -> HashMap<u64, (i32, u64)> {
+    let unseen = |known: &&Known| known.process.is_none() && !known.main_ended;
+    let tokens: HashSet<u64> = known.iter().filter(unseen).map(|known| known.intent.token).collect();
+    let mut eldest: HashMap<u64, (i32, u64)> = HashMap::new();
+    if tokens.is_empty() {
+        return eldest;
+    }
+    wait_for_births();
+    for pid in proc::all_pids() {
+        let Ok(dir) = proc::ProcDir::open(pid) else { continue };
+        let Some(token) = dir.token().filter(|token| tokens.contains(token)) else { continue };
+        let Ok(stat) = dir.stat() else { continue };
+        let found = eldest.entry(token).or_insert((pid, stat.start));
+        if (stat.start, pid) < (found.1, found.0) {
+            *found = (pid, stat.start);
+        }
+    }
+    eldest
+}
+
+/// Until it has executed, a child has the name of the keeper that died, and perhaps not yet its token.
+fn wait_for_births() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let deadline = Instant::now() + PATIENCE;
+    let unborn = || proc::own_children().into_iter().any(|pid| proc::is_called(pid, guard::NAME));
+    while unborn() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

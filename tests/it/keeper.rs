@@ -378,6 +378,47 @@ fn the_guard_takes_over_with_every_child_and_loses_no_exit() {
     });
 }
 
+/// Whatever has begun is found again and its end is told, in whichever instant of its birth the keeper died.
+#[test]
+fn a_keeper_that_dies_while_it_starts_processes_loses_none_of_them() {
+    const ROUNDS: u32 = 24;
+    const STARTED: usize = 8;
+    both_ways(|cgroups| {
+        for round in 0..ROUNDS {
+            let mut bench = Bench::new(cgroups);
+            bench.hello(Policy::Keep);
+            let keeper = bench.keeper_pid();
+            let guard = parent_of(keeper);
+            for at in 0..STARTED {
+                let spec = SpawnSpec {
+                    log: bench.path(&format!("log-{at}")),
+                    ..bench.sh(&format!(": > ran-{at}; exit 7"))
+                };
+                bench.tell(&Order::Spawn { key: format!("r{at}#1"), spec: Box::new(spec) });
+            }
+            // Each round at another instant of the first milliseconds.
+            let until = Instant::now() + std::time::Duration::from_micros(u64::from(round) * 250);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            kill_9(keeper);
+            wait_until("the guard is the keeper", || living_keeper(&bench.place().data_dir) == Some(guard));
+            bench.epoch -= 1;
+            let exits = wait_for("all have ended", || match bench.hello(Policy::Keep) {
+                Report::Welcome { live, exits, .. } if live.is_empty() => Some(exits),
+                _ => None,
+            });
+            for at in 0..STARTED {
+                let key = format!("r{at}#1");
+                let told = exits.iter().find(|exit| exit.key == key).map(|exit| exit.status);
+                if bench.path(&format!("ran-{at}")).exists() {
+                    assert_eq!(told, Some(ExitKind::Code(7)), "{key} of round {round}, cgroups: {cgroups}");
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn a_new_keeper_finds_what_lives_after_guard_and_keeper_died() {
     both_ways(|cgroups| {
