@@ -270,10 +270,12 @@ fn ended(
         also: at.map(|at| also(lineage, None, at)).unwrap_or_default(),
     };
     let first_failure = || again(Start::FirstFailure, None, Trigger::Retry);
-    if let Some(named) = named {
+    let head = lineage.head(&from.branch);
+    // To name where the branch stands is to name nothing.
+    if let Some(named) = named.filter(|named| head.is_none_or(|head| head.id != named.id)) {
         not_replaced(lineage, run, named)?;
     }
-    let Some(at) = named.or_else(|| lineage.head(&from.branch)) else {
+    let Some(at) = named.or(head) else {
         return if from.force_retry { Ok(first_failure()) } else { Err(no_checkpoint(&id, &from.branch)) };
     };
     let behind = |trigger| again(Start::After(at.id.stage.clone()), Some(at), trigger);

@@ -93,6 +93,9 @@ fn what_continuing_does_in_each_case() {
             "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         (case(edited, failed).at("storyboard@1").forced(),
             "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+        // What was left last on the branch waits yet, though the newest run was built on an earlier one.
+        (case("script@1\n script@2 pending", "12 cancelled script=cancelled@2\n 13 failed script=succeeded@1 storyboard=failed").at("script@2"),
+            "approves script@2, and starts a new run on branch main behind script (continue of f-13)"),
         // Failed, and what it is built on is approved.
         (case(STORY, failed), "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint storyboard@1 --force-retry (or restage retry f-12)"),
         (case(STORY, failed).at("script@1"), "17 checkpoint already approved | to run again from here: restage continue f-12 --checkpoint script@1 --force-retry (or restage retry f-12)"),
