@@ -157,12 +157,12 @@ impl Keeper {
             orphan_ended: false,
             due: Due::default(),
         };
-        keeper.inherit(recovered);
+        keeper.inherit(recovered, takeover);
         Ok(keeper)
     }
 
     /// Takes over what an earlier keeper of this boot left: its processes, the ends that nobody acknowledged.
-    fn inherit(&mut self, told: Recovered) {
+    fn inherit(&mut self, told: Recovered, takeover: bool) {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot_id = boot_id.trim().to_owned();
         let same_boot = told.head.boot_id == boot_id;
@@ -175,10 +175,11 @@ impl Keeper {
                 let main = known.process.or_else(|| unseen.get(&known.intent.token).copied());
                 self.take_in(Tree::found(known, main), known.main_ended);
             }
-            match self.head.supervisor {
+            match self.head.supervisor.filter(|_| takeover) {
                 Some((pid, start)) if proc::is_alive(pid, start) => self.watch_supervisor(pid),
                 // It died with the keeper: nobody else will notice.
                 Some(_) => self.on_supervisor_death(),
+                // Whoever has started us says hello.
                 None => {}
             }
         }
