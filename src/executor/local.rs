@@ -241,13 +241,14 @@ async fn receive(socket: &AsyncFd<Arc<UnixStream>>, inbox: &mut Vec<u8>) -> io::
 
 async fn hold_line(
     place: KeeperPlace,
-    introduction: Introduction,
+    mut introduction: Introduction,
     outgoing: Arc<Outgoing>,
     events: UnboundedSender<ExecEvent>,
 ) {
     const FIRST: Duration = Duration::from_millis(10);
     const CAP: Duration = Duration::from_secs(2);
     let mut pause = FIRST;
+    let mut was_welcome = false;
     loop {
         let why = match reach(&place).await {
             Ok(stream) => {
@@ -255,9 +256,18 @@ async fn hold_line(
                 outgoing.disconnect();
                 match talk {
                     Talk::Over => return,
-                    Talk::Broken { welcomed, why } => {
+                    // Our state knows less than the keeper's, because it was lost or lies elsewhere today. We have only
+                    // begun, and have the lock: that one is not our successor.
+                    Talk::Broken { epoch: Some(epoch), .. }
+                        if !was_welcome && introduction.epoch <= epoch =>
+                    {
+                        introduction.epoch = epoch + 1;
+                        continue;
+                    }
+                    Talk::Broken { welcomed, why, .. } => {
                         if welcomed {
                             pause = FIRST;
+                            was_welcome = true;
                         }
                         why
                     }
@@ -298,6 +308,8 @@ enum Talk {
     Broken {
         welcomed: bool,
         why: String,
+        /// Of the supervisor that the keeper holds to, where we are not that one.
+        epoch: Option<u64>,
     },
 }
 
@@ -308,7 +320,7 @@ async fn talk(
     events: &UnboundedSender<ExecEvent>,
 ) -> Talk {
     let mut welcomed = false;
-    let broken = |welcomed, why: String| Talk::Broken { welcomed, why };
+    let broken = |welcomed, why: String| Talk::Broken { welcomed, why, epoch: None };
     let socket = Arc::new(stream);
     // SAFETY: the value shares in owning its descriptor, which stays open and the same for as long as the value lives.
     let registered = unsafe { AsyncFd::register_with_interest(Arc::clone(&socket), Interest::READABLE) };
@@ -341,8 +353,9 @@ async fn talk(
                             Err(error) => {
                                 return broken(welcomed, format!("the keeper said something unknown: {error}"));
                             }
-                            Ok(Report::Refused { why }) => {
-                                return broken(welcomed, format!("the keeper refused: {why}"));
+                            Ok(Report::Refused { why, epoch }) => {
+                                let why = format!("the keeper refused: {why}");
+                                return Talk::Broken { welcomed, why, epoch };
                             }
                             Ok(report) => {
                                 welcomed = true;

@@ -48,7 +48,7 @@ pub(super) fn event(report: Report) -> Option<ExecEvent> {
             exits: exits.iter().filter_map(exit).collect(),
             guarded,
         }),
-        Report::Refused { why } => ExecEvent::Disconnected { why },
+        Report::Refused { why, .. } => ExecEvent::Disconnected { why },
         Report::Spawned { key, pid, start } => {
             ExecEvent::Spawned { id: attempt_id(&key)?, process: Process { pid, start } }
         }

@@ -19,7 +19,7 @@ impl Keeper {
             return self.on_hello(version, epoch, policy, successor);
         }
         if !self.conn.as_ref().is_some_and(|conn| conn.greeted) {
-            return self.send(&Report::Refused { why: "say hello first".into() });
+            return self.send(&Report::Refused { why: "say hello first".into(), epoch: None });
         }
         match order {
             Order::Hello { .. } => {}
@@ -58,18 +58,20 @@ impl Keeper {
         let peer = conn.peer_pid;
         let other = self.supervisor.as_ref().is_some_and(|(pid, _)| *pid != peer);
         let same = self.supervisor.is_some() && !other && epoch == self.head.epoch;
+        let is_over = epoch < self.head.epoch || (epoch == self.head.epoch && other);
         let why = if version != VERSION {
             Some(format!("the keeper speaks version {VERSION} of the protocol, not {version}"))
         } else if self.ending {
             Some("its supervisor died, and it is stopping everything as it was told; another one comes after it".to_owned())
-        } else if epoch < self.head.epoch || (epoch == self.head.epoch && other) {
+        } else if is_over {
             // An equal one is the supervisor of an earlier keeper, which lives on.
             Some(format!("epoch {epoch} is over: a supervisor with epoch {} has taken over", self.head.epoch))
         } else {
             None
         };
         if let Some(why) = why {
-            self.send(&Report::Refused { why });
+            let epoch = is_over.then_some(self.head.epoch);
+            self.send(&Report::Refused { why, epoch });
             self.flush();
             self.conn = None;
             return;

@@ -116,6 +116,9 @@ pub enum Report {
     },
     Refused {
         why: String,
+        /// Where the epoch is the reason: the one that counts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
     },
     Spawned {
         key: String,

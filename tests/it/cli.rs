@@ -197,7 +197,8 @@ fn a_deleted_folder_makes_no_room_for_a_second_supervisor() {
     workspace.ok(&["up", "--detach"]);
     workspace.ok(&["wait", "long", "--for", "running"]);
     let (pid, child) = (workspace.supervisor(), workspace.runner("long")["pid"].clone());
-    std::fs::remove_dir_all(workspace.path(".restage")).unwrap();
+    // What is missed is made anew at once, perhaps while the rest is being deleted.
+    wait_until("it is deleted", || std::fs::remove_dir_all(workspace.path(".restage")).is_ok());
     for arguments in [&["up", "--detach"][..], &["up", "--no-tui"]] {
         let (code, _, stderr) = workspace.run(arguments);
         assert_eq!(code, Some(2), "{stderr}");

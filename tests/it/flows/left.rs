@@ -351,3 +351,17 @@ fn the_runs_of_a_flow_that_nobody_knows_are_not_listed_as_none() {
     flows.configure(&json!({}));
     assert!(flows.ends(0, &["runs", "video"]).contains("video-1"));
 }
+
+/// Its keeper knows of more supervisors than the state that it finds elsewhere.
+#[test]
+fn a_supervisor_whose_state_lies_elsewhere_today_is_served_all_the_same() {
+    let flows = alone(&json!({ "a": { "stages": [stage("a", "true", json!({}))] } }));
+    // Each counts one up, whatever the clock says.
+    for _ in 0..5 {
+        flows.ok(&["run", "a"]);
+    }
+    let elsewhere = flows.space.command(&["run", "a"]).env("XDG_CACHE_HOME", flows.path("elsewhere")).output();
+    let elsewhere = elsewhere.unwrap();
+    assert!(elsewhere.status.success(), "{}", String::from_utf8_lossy(&elsewhere.stderr));
+    assert_eq!(flows.show("a-6")["status"], "succeeded");
+}
