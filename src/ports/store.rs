@@ -90,6 +90,9 @@ pub trait Store: Send {
 
     /// For a moment when nothing else is to be done: what would otherwise hold up a later write.
     fn maintain(&mut self) {}
+
+    /// The last call of all: what would otherwise hold up whoever opens it next.
+    fn close(&mut self) {}
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,6 +21,7 @@ mod stats;
 mod values;
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -33,6 +34,9 @@ use crate::store::adoptions;
 use fail::Fail;
 #[cfg(test)]
 pub(in crate::store) use migrate::{KNOWN, first_version};
+
+/// In bytes: a log that takes about a millisecond to be read.
+const LONG_LOG: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -249,5 +253,18 @@ impl Store for SqliteStore {
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(0))
             .optional()
             .unwrap_or_default();
+    }
+
+    fn close(&mut self) {
+        // Whoever opens it first reads all of the log. The file's own connections would see to that when the last of them
+        // closes; a reader's, which often is the last one, cannot.
+        let log = self.connection.path().map(|path| format!("{path}-wal"));
+        let length = log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |log| log.len());
+        if length > LONG_LOG {
+            self.connection.busy_timeout(Duration::ZERO).ok();
+            let emptied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            // A reader may be in the way; the log is whole.
+            emptied.ok();
+        }
     }
 }

@@ -76,6 +76,26 @@ fn a_quiet_moment_empties_the_log() {
 }
 
 #[test]
+fn the_last_call_leaves_no_long_log_behind_though_somebody_reads() {
+    let Place { dir: _dir, path } = place();
+    let mut store = SqliteStore::open(&path).unwrap();
+    let long =
+        NewRun { inputs: map(&[("text", &format!("{:?}", "x".repeat(100 << 10)))]), ..new_run(&["a"]) };
+    for _ in 0..12 {
+        begin(&mut store, &long);
+    }
+    let log = || fs::metadata(beside(&path, "-wal")).map_or(0, |log| log.len());
+    let mut reader = SqliteStore::open_read(&path).unwrap().unwrap();
+    let known = |store: &mut SqliteStore| store.runs(&RunFilter::default()).unwrap().len();
+    assert_eq!(known(&mut reader), 12);
+    assert!(log() > 1 << 20, "{}", log());
+    store.close();
+    assert_eq!(log(), 0);
+    drop(store);
+    assert_eq!(known(&mut reader), 12);
+}
+
+#[test]
 fn a_store_of_the_first_version_is_brought_up_to_date() {
     let Place { dir: _dir, path } = place();
     make_first_version(&path);
