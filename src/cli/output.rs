@@ -40,10 +40,14 @@ pub fn harmless(text: &str) -> String {
 
 /// One JSON value on one line.
 pub fn print_json(value: &impl Serialize) -> Result<bool, Failure> {
+    print(&json_line(value)?)
+}
+
+pub fn json_line(value: &impl Serialize) -> Result<String, Failure> {
     let mut text = serde_json::to_string(value)
         .map_err(|error| Failure::new(super::exit::Exit::Failed, "write JSON to stdout", error))?;
     text.push('\n');
-    print(&text)
+    Ok(text)
 }
 
 /// A remark. One that cannot be written is not worth failing for.

@@ -69,6 +69,11 @@ impl Updates {
     pub async fn next(&mut self) -> Option<Incoming> {
         self.0.recv().await
     }
+
+    /// What has come already.
+    pub fn ready(&mut self) -> Option<Incoming> {
+        self.0.try_recv().ok()
+    }
 }
 
 /// Requests without an answer so far; `None` once the connection has ended.
@@ -165,6 +170,10 @@ impl Client {
 
     pub async fn subscribe(&self) -> Result<(), ClientError> {
         self.ask(Command::Subscribe).await.map(drop)
+    }
+
+    pub async fn subscribe_to_words(&self) -> Result<(), ClientError> {
+        self.ask(Command::SubscribeToWords).await.map(drop)
     }
 
     pub async fn input(&self, name: RunnerName, text: String) -> Result<(), ClientError> {

@@ -23,7 +23,7 @@ use crate::domain::flow::ask::FlowRequest;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::view::Update;
 use crate::flow::handle::FlowHandle;
-use crate::supervisor::handle::{Handle, Request};
+use crate::supervisor::handle::{Handle, Request, WordsOnly};
 
 /// More at once are refused; ten are usual.
 const MAX_CLIENTS: usize = 128;
@@ -304,10 +304,17 @@ impl Conversation {
             });
             return;
         }
+        let words_only = what == Command::SubscribeToWords;
         let Some(request) = what.into_request() else {
             if self.subscription.is_empty() {
-                let updates = self.about.handle.subscribe();
-                self.subscription.spawn(forward(updates, self.outbox.clone(), self.closing.clone()));
+                let handle = &self.about.handle;
+                let (updates, words) = if words_only {
+                    let (updates, words) = handle.subscribe_to_words();
+                    (updates, Some(words))
+                } else {
+                    (handle.subscribe(), None)
+                };
+                self.subscription.spawn(forward(updates, words, self.outbox.clone(), self.closing.clone()));
             }
             self.tell(&ServerLine::Answer { id, with: Answer::Done });
             return;
@@ -328,21 +335,50 @@ impl Conversation {
     }
 }
 
+/// Lines for somebody who only reads are gathered for so long, so that neither side is woken for each.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// Passes on what changes, up to the last thing that was told before the end. Whoever falls behind hears of it and goes
 /// on from there.
-async fn forward(mut updates: broadcast::Receiver<Update>, outbox: Outbox, mut closing: watch::Receiver<()>) {
+async fn forward(
+    mut updates: broadcast::Receiver<Update>,
+    words: Option<WordsOnly>,
+    outbox: Outbox,
+    mut closing: watch::Receiver<()>,
+) {
+    let mut lines = Vec::new();
+    let push = |lines: &mut Vec<u8>| {
+        if !lines.is_empty() {
+            outbox.push(std::mem::take(lines));
+        }
+    };
+    let mut gathered = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
     loop {
         let received = tokio::select! {
             biased;
             received = updates.recv() => received,
-            _ = closing.changed() => return,
+            () = &mut gathered, if !lines.is_empty() => {
+                push(&mut lines);
+                continue;
+            }
+            _ = closing.changed() => return push(&mut lines),
         };
-        let line = match received {
-            Ok(update) => ServerLine::Update(update),
-            Err(RecvError::Lagged(missed)) => ServerLine::Lagged { missed },
-            Err(RecvError::Closed) => return,
+        let (line, may_wait) = match received {
+            Ok(update) if words.is_some() && !update.is_word() => continue,
+            Ok(update) => {
+                let may_wait = words.is_some() && update.is_news();
+                (ServerLine::Update(update), may_wait)
+            }
+            Err(RecvError::Lagged(missed)) => (ServerLine::Lagged { missed }, false),
+            Err(RecvError::Closed) => return push(&mut lines),
         };
-        outbox.push(wire::encode(&line));
+        if lines.is_empty() && may_wait {
+            gathered.as_mut().reset(tokio::time::Instant::now() + GATHER);
+        }
+        lines.extend(wire::encode(&line));
+        if !may_wait {
+            push(&mut lines);
+        }
     }
 }
 

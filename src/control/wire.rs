@@ -84,6 +84,8 @@ pub enum Command {
     Flow(Box<FlowRequest>),
     /// From now on every change is told. Subscribe first, then ask for a snapshot: nothing falls in between.
     Subscribe,
+    /// The same without what only a screen makes use of.
+    SubscribeToWords,
 }
 
 impl Command {
@@ -99,7 +101,7 @@ impl Command {
             Self::Resize { name, rows, cols } => Request::Resize { name, rows, cols },
             Self::Reload => Request::Reload,
             Self::Shutdown { how } => Request::Shutdown { how },
-            Self::Flow(_) | Self::Subscribe => return None,
+            Self::Flow(_) | Self::Subscribe | Self::SubscribeToWords => return None,
         })
     }
 }

@@ -176,6 +176,22 @@ pub enum Update {
     Flow(Arc<FlowUpdate>),
 }
 
+impl Update {
+    /// Something to be read as a line, or the end of what has been: how everything else looks meanwhile is no word.
+    pub fn is_word(&self) -> bool {
+        match self {
+            Self::Runner(_) | Self::Removed(_) | Self::Fleet(_) => false,
+            Self::Notice(_) => true,
+            Self::Flow(update) => update.is_word(),
+        }
+    }
+
+    /// A line on the course of a run. What is behind it is told by other words.
+    pub fn is_news(&self) -> bool {
+        matches!(self, Self::Flow(update) if matches!(**update, FlowUpdate::News(_)))
+    }
+}
+
 /// Something that a person may want to read a line about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {

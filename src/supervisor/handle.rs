@@ -75,14 +75,24 @@ pub struct Handle {
     updates: broadcast::Sender<Update>,
     attached: watch::Sender<usize>,
     busy: watch::Sender<usize>,
-    notice_readers: Arc<AtomicUsize>,
+    word_readers: Arc<AtomicUsize>,
+}
+
+/// Says of somebody who listens that only words are of use to them. To be dropped after the receiver.
+#[derive(Debug)]
+pub struct WordsOnly(Arc<AtomicUsize>);
+
+impl Drop for WordsOnly {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What somebody hears who only wants notices.
 #[derive(Debug)]
 pub struct Notices {
     pub(super) updates: broadcast::Receiver<Update>,
-    readers: Arc<AtomicUsize>,
+    _words: WordsOnly,
 }
 
 impl Notices {
@@ -136,12 +146,6 @@ impl Notices {
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
         }
-    }
-}
-
-impl Drop for Notices {
-    fn drop(&mut self) {
-        self.readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -232,7 +236,7 @@ impl Handle {
             updates,
             attached: watch::Sender::new(0),
             busy: watch::Sender::new(0),
-            notice_readers: Arc::default(),
+            word_readers: Arc::default(),
         }
     }
 
@@ -254,17 +258,24 @@ impl Handle {
         self.updates.subscribe()
     }
 
-    /// The notices from now on. Where nobody else listens, nothing but notices is made.
-    pub fn subscribe_to_notices(&self) -> Notices {
+    /// The same for whoever makes nothing of what is no [word](Update::is_word). Where nobody else listens, only words are
+    /// made; what is made for others has to be passed over.
+    pub fn subscribe_to_words(&self) -> (broadcast::Receiver<Update>, WordsOnly) {
         // In this order, and the other way round at the end: at worst an update is made that nobody needs.
         let updates = self.updates.subscribe();
-        self.notice_readers.fetch_add(1, Ordering::Relaxed);
-        Notices { updates, readers: Arc::clone(&self.notice_readers) }
+        self.word_readers.fetch_add(1, Ordering::Relaxed);
+        (updates, WordsOnly(Arc::clone(&self.word_readers)))
     }
 
-    /// How many of those who listen only want notices, for the actor.
-    pub fn notice_readers(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.notice_readers)
+    /// The notices from now on.
+    pub fn subscribe_to_notices(&self) -> Notices {
+        let (updates, words) = self.subscribe_to_words();
+        Notices { updates, _words: words }
+    }
+
+    /// How many of those who listen only want words, for the actor.
+    pub fn word_readers(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.word_readers)
     }
 
     /// To be kept by everybody who listens for longer than one request.
@@ -304,9 +315,9 @@ impl Handle {
         Work { count: self.busy.clone(), changes: self.busy.subscribe() }
     }
 
-    /// Whether anybody would hear of what is no notice.
+    /// Whether anybody would hear of what is no word.
     pub fn has_listeners(&self) -> bool {
-        self.updates.receiver_count() > self.notice_readers.load(Ordering::Relaxed)
+        self.updates.receiver_count() > self.word_readers.load(Ordering::Relaxed)
     }
 
     /// Tells everybody who listens of something that is not the actor's.

@@ -147,7 +147,7 @@ fn judge(
     let host = if wanted.detach { Host::Background } else { Host::Verb };
     engine::with(global, workspace, host, None, async |client, updates| {
         let mut line = Line::new(workspace, client, updates);
-        if !follow::listen(&line.client).await? {
+        if !follow::listen(&line.client, manner.draws()).await? {
             return Ok(None);
         }
         // What is wrong with it is told by the answer to the request itself.

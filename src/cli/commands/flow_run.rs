@@ -122,7 +122,7 @@ async fn cancel_there(
     act: &str,
     request: &FlowRequest,
 ) -> Result<Option<RunStatus>, Failure> {
-    if !follow::listen(&line.client).await? {
+    if !follow::listen(&line.client, false).await? {
         return Ok(None);
     }
     // What is wrong with it is told by the answer to the request itself.
@@ -170,7 +170,7 @@ pub fn set_going(
     let host = if follow.detach { Host::Background } else { Host::Verb };
     engine::with(global, workspace, host, spec, async |client, updates| {
         let mut line = Line::new(workspace, client, updates);
-        if !follow::listen(&line.client).await? {
+        if !follow::listen(&line.client, manner.draws()).await? {
             return Ok(None);
         }
         let before = match goes_on_with(request) {

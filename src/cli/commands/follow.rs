@@ -39,9 +39,17 @@ pub struct Manner {
     pub fresh: bool,
 }
 
+impl Manner {
+    /// A tree on a terminal, of which the other manners know nothing.
+    pub fn draws(self) -> bool {
+        self.output == Output::Human && std::io::stderr().is_terminal()
+    }
+}
+
 /// To be called before the run is asked for, so that nothing of it is missed. False: the supervisor has gone.
-pub async fn listen(client: &Client) -> Result<bool, Failure> {
-    match client.subscribe().await {
+pub async fn listen(client: &Client, draws: bool) -> Result<bool, Failure> {
+    let subscribed = if draws { client.subscribe().await } else { client.subscribe_to_words().await };
+    match subscribed {
         Ok(()) => Ok(true),
         Err(error) if is_end(&error) => Ok(false),
         Err(error) => Err(Failure::of_client("follow runs", &error)),
@@ -87,7 +95,7 @@ impl<'w> Line<'w> {
                 return Err(left(&shown.run));
             };
             (self.client, self.updates) = (client, updates);
-            if listen(&self.client).await? {
+            if listen(&self.client, manner.draws()).await? {
                 return self.look(run).await;
             }
         }
@@ -123,12 +131,17 @@ pub async fn follow(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Op
     }
     teller.screen.begin(&shown);
     while !rests(&shown, manner) {
-        match line.updates.next().await {
+        let next = match line.updates.ready() {
+            Some(next) => Some(next),
+            None => {
+                teller.screen.flush();
+                line.updates.next().await
+            }
+        };
+        match next {
             Some(Incoming::Update(Update::Flow(update))) => match update.as_ref() {
                 FlowUpdate::Run(view) if view.run_id == *run => {
-                    let over = view.status.is_final()
-                        || matches!(view.status, RunStatus::Waiting | RunStatus::Interrupted);
-                    if over {
+                    if view.status.rests() {
                         shown = line.look(run).await?;
                     }
                     teller.screen.run(view);
@@ -349,10 +362,10 @@ fn exit(shown: &Shown, manner: Manner) -> Exit {
 
 /// Where it is told.
 enum Screen {
-    /// JSON lines on stdout.
-    Json,
+    /// JSON lines on stdout. What comes in one moment is written as one, here and below.
+    Json(String),
     /// Lines on stderr.
-    Lines,
+    Lines(String),
     /// A tree that is drawn anew, on stderr.
     Tree(Live),
 }
@@ -360,12 +373,12 @@ enum Screen {
 impl Screen {
     fn new(manner: Manner) -> Self {
         match manner.output {
-            Output::Json => Self::Json,
-            Output::Human if std::io::stderr().is_terminal() => {
+            Output::Json => Self::Json(String::new()),
+            Output::Human if manner.draws() => {
                 let colour = output::colours(&std::io::stderr(), manner.no_color);
                 Self::Tree(Live::new(output::look(manner.no_color).width, colour))
             }
-            Output::Human => Self::Lines,
+            Output::Human => Self::Lines(String::new()),
         }
     }
 
@@ -389,9 +402,11 @@ impl Screen {
 
     fn news(&mut self, notice: &FlowNotice) {
         match self {
-            // A reader that is gone does not end the run.
-            Self::Json => drop(output::print_json(notice)),
-            Self::Lines => output::remark(&one_line(&notice.what.to_string())),
+            Self::Json(lines) => lines.push_str(&output::json_line(notice).unwrap_or_default()),
+            Self::Lines(lines) => {
+                lines.push_str(&one_line(&notice.what.to_string()));
+                lines.push('\n');
+            }
             Self::Tree(live) => {
                 if matches!(notice.what, News::Held { .. }) {
                     output::draw(&live.above(&one_line(&notice.what.to_string())));
@@ -400,10 +415,20 @@ impl Screen {
         }
     }
 
-    fn end(&mut self, shown: &Shown) {
+    fn flush(&mut self) {
         match self {
-            Self::Json => {}
-            Self::Lines | Self::Tree(_) => {
+            // A reader that is gone does not end the run.
+            Self::Json(lines) => drop(output::print(&std::mem::take(lines))),
+            Self::Lines(lines) => output::draw(&std::mem::take(lines)),
+            Self::Tree(_) => {}
+        }
+    }
+
+    fn end(&mut self, shown: &Shown) {
+        self.flush();
+        match self {
+            Self::Json(_) => {}
+            Self::Lines(_) | Self::Tree(_) => {
                 if let Self::Tree(live) = self {
                     output::draw(&live.begin(&shown.run));
                 }

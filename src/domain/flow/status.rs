@@ -65,6 +65,11 @@ impl RunStatus {
         matches!(self, Self::Succeeded | Self::Degraded | Self::Failed | Self::Cancelled)
     }
 
+    /// Nothing more comes of it by itself.
+    pub const fn rests(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
     /// While it is so, no other run of its lineage may be so on its branch. A queued run waits for that one's end.
     pub const fn holds_lock(self) -> bool {
         matches!(self, Self::Running | Self::Waiting)

@@ -17,6 +17,17 @@ pub enum FlowUpdate {
     News(FlowNotice),
 }
 
+impl FlowUpdate {
+    /// As of [`Update`](crate::domain::view::Update::is_word).
+    pub const fn is_word(&self) -> bool {
+        match self {
+            Self::Run(view) => view.status.rests(),
+            Self::Stage(_) => false,
+            Self::News(_) => true,
+        }
+    }
+}
+
 /// One run, on a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunView {

@@ -134,7 +134,8 @@ impl Engine {
             let at = self.moment();
             self.step(&id, |run| run.begin(at));
         }
-        self.publish(&id, &[], Vec::new(), true);
+        self.publish_run(&id);
+        self.let_go(&id);
         Ok(FlowReply::Run { run: id, existing: false })
     }
 

@@ -54,6 +54,10 @@ use turns::Pending;
 const BATCH: usize = 256;
 /// A store that cannot be written to is tried again this often.
 const AGAIN: Duration = Duration::from_secs(2);
+/// What nobody waits for is written down with what comes within so long: each time costs the disk, not each change.
+const GATHER: Duration = Duration::from_millis(5);
+/// So much is written at once: what follows the end of an attempt is under way by then, and the engine has time.
+const GATHERED: usize = 8;
 /// The store tidies up when nothing has happened for so long: in a chain of short stages that is not between two of them.
 const QUIET: Duration = Duration::from_secs(1);
 /// Processes of one run at once, where its flow does not say.
@@ -141,6 +145,8 @@ pub struct Engine {
     hooks: BTreeMap<RunId, hooks::OpenHook>,
     /// Turns of which the changes are yet to be written down.
     pending: Vec<Pending>,
+    /// When they are at the latest.
+    gathers_until: Option<Mono>,
     /// What these attempts left is safe elsewhere once the changes that wait are written down; until then a successor
     /// would take it in anew.
     taken_in: Vec<AttemptKey>,
@@ -261,6 +267,7 @@ impl Engine {
             active: BTreeMap::new(),
             hooks: BTreeMap::new(),
             pending: Vec::new(),
+            gathers_until: None,
             taken_in: Vec::new(),
             timers: BinaryHeap::new(),
             timer_count: 0,
@@ -298,9 +305,12 @@ impl Engine {
                 self.take(input);
             }
             self.fire_timers();
-            self.flush();
+            if !self.gathers() {
+                self.flush();
+            }
         }
         self.interrupt_all();
+        self.store.close();
         if let Some(done) = self.ending.take() {
             // Whoever waited may have gone.
             done.send(()).ok();
@@ -309,7 +319,9 @@ impl Engine {
 
     /// Waits for the next input, or until a timer is due, or it has been quiet for long enough to tidy up.
     fn next(&mut self, inputs: &mpsc::Receiver<Input>) -> Woken {
-        let due = self.timers.peek().map(|Reverse((at, ..))| at.since(self.clock.now().mono));
+        let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
+        let due = timer.into_iter().chain(self.gathers_until).min();
+        let due = due.map(|at| at.since(self.clock.now().mono));
         let quiet = self.untidy && self.blocked.is_none() && due.is_none_or(|due| due > QUIET);
         let wait = if quiet { Some(QUIET) } else { due };
         let received = match wait {

@@ -1,7 +1,9 @@
 //! The course of a turn: what the machine says is to be done at once is done, what it says is to be written down is
 //! written down with whatever else is waiting, and the rest is done after that.
 
-use super::{AGAIN, Active, Engine, Key};
+use std::collections::BTreeMap;
+
+use super::{AGAIN, Active, Engine, GATHER, GATHERED, Key};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
@@ -24,6 +26,8 @@ impl Engine {
     pub(super) fn step(&mut self, id: &RunId, step: impl FnOnce(&mut Run) -> Turn) {
         let Some(active) = self.active.get_mut(id) else { return };
         let mut turn = step(&mut active.run);
+        // What is to run waits for nothing else.
+        turn.now.sort_by_key(|effect| !matches!(effect, Effect::Launch(_)));
         for effect in std::mem::take(&mut turn.now) {
             self.perform(id, effect);
         }
@@ -32,8 +36,27 @@ impl Engine {
         }
     }
 
+    /// Whether what is pending may wait for more: nothing is to follow from it, and something else will end before long.
+    pub(super) fn gathers(&mut self) -> bool {
+        if self.pending.is_empty() || self.pending.len() >= GATHERED || self.blocked.is_some() {
+            return false;
+        }
+        let may_wait = |pending: &Pending| {
+            let follows = pending.turn.after.iter().any(|effect| !matches!(effect, Effect::Forget(_)));
+            let goes_on =
+                |active: &Active| active.run.status == RunStatus::Running && !active.live.is_empty();
+            !follows && self.active.get(&pending.run).is_some_and(goes_on)
+        };
+        if !self.pending.iter().all(may_wait) {
+            return false;
+        }
+        let now = self.clock.now().mono;
+        now < *self.gathers_until.get_or_insert(now.plus(GATHER))
+    }
+
     /// Writes down what waits for that, and does what was to come after it, until nothing is left.
     pub(super) fn flush(&mut self) {
+        self.gathers_until = None;
         while !self.pending.is_empty() && self.blocked.is_none() {
             let batch = std::mem::take(&mut self.pending);
             let taken_in = std::mem::take(&mut self.taken_in);
@@ -74,6 +97,8 @@ impl Engine {
 
     fn follow_up(&mut self, batch: Vec<Pending>, named: Vec<Option<crate::domain::flow::ids::CheckpointId>>) {
         let mut named = named.into_iter();
+        // Whether they look different now. A run that is over is so only after the last of its turns here.
+        let mut stepped: BTreeMap<RunId, bool> = BTreeMap::new();
         for Pending { run: id, mut turn } in batch {
             let Some(active) = self.active.get_mut(&id) else { continue };
             let mut news = turn.news;
@@ -92,7 +117,21 @@ impl Engine {
             }
             turn.touched.sort_unstable();
             turn.touched.dedup();
-            self.publish(&id, &turn.touched, news, ended);
+            let differs = ended || !turn.touched.is_empty() || !news.is_empty();
+            for news in news {
+                self.tell(news);
+            }
+            for index in turn.touched {
+                self.publish_stage(&id, index);
+            }
+            *stepped.entry(id).or_default() |= differs;
+        }
+        for (id, differs) in stepped {
+            if differs {
+                // News came first: whoever sees the end of a run in a view has heard all of it.
+                self.publish_run(&id);
+            }
+            self.let_go(&id);
         }
     }
 
@@ -182,22 +221,16 @@ impl Engine {
     }
 
     /// Tells everybody who listens. Where nobody does, nothing is built.
-    pub(super) fn publish(&mut self, id: &RunId, touched: &[Index], news: Vec<News>, whole: bool) {
-        let differs = whole || !touched.is_empty() || !news.is_empty();
-        // News come first: whoever sees the end of a run in a view has heard all of it.
-        for news in news {
-            self.tell(news);
-        }
-        for index in touched {
-            self.publish_stage(id, *index);
-        }
-        if differs
-            && self.handle.has_listeners()
-            && let Some(active) = self.active.get(id)
+    pub(super) fn publish_run(&self, id: &RunId) {
+        if let Some(active) = self.active.get(id)
+            && (active.run.status.rests() || self.handle.has_listeners())
         {
             self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
         }
-        // One that ended in its first turn is not over before that is on record.
+    }
+
+    /// A run that is over concerns nobody here any more, once that is on record.
+    pub(super) fn let_go(&mut self, id: &RunId) {
         let unwritten = self.pending.iter().any(|pending| pending.run == *id);
         if !unwritten && self.active.get(id).is_some_and(Active::is_over) {
             self.active.remove(id);

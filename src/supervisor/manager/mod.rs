@@ -196,7 +196,7 @@ pub struct RunnerManager {
     inputs: Inputs,
     updates: broadcast::Sender<Update>,
     /// How many of those who listen only want notices.
-    notice_readers: Arc<AtomicUsize>,
+    word_readers: Arc<AtomicUsize>,
     /// For tasks to answer on.
     own: mpsc::UnboundedSender<Input>,
 }
@@ -315,7 +315,7 @@ impl RunnerManager {
             started_at: now.wall,
             inputs,
             updates,
-            notice_readers: handle.notice_readers(),
+            word_readers: handle.word_readers(),
             own,
         };
         manager.open_retry_log();

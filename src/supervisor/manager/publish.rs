@@ -11,7 +11,7 @@ use crate::domain::view::{BudgetView, FleetView, Notice, NoticeKind, RunnerView,
 
 impl RunnerManager {
     fn send(&self, update: impl FnOnce() -> Update) {
-        if self.updates.receiver_count() > self.notice_readers.load(Ordering::Relaxed) {
+        if self.updates.receiver_count() > self.word_readers.load(Ordering::Relaxed) {
             // The last listener may leave in between.
             self.updates.send(update()).ok();
         }
