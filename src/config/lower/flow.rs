@@ -11,7 +11,8 @@ use crate::config::raw::{RawFlow, RawInput, RawStage, RawStageRetry};
 use crate::config::read::At;
 use crate::domain::flow::ids::StageName;
 use crate::domain::flow::spec::{
-    Approve, Concurrency, EnvValue, FlowSpec, Foreach, InputSpec, StageRetry, StageSpec, looks_secret,
+    Approve, Concurrency, EnvValue, FlowSpec, Foreach, InputSpec, StageRetry, StageSpec, hook_timeout,
+    looks_secret,
 };
 use crate::domain::spec::{Backoff, Jitter, Stdio};
 
@@ -53,6 +54,7 @@ impl Lowering<'_> {
             keep_failed: Duration::try_from_secs_f64(days * DAY).unwrap_or_default(),
             on_success,
             on_failure,
+            hook_timeout: value(raw.hook_timeout.as_ref(), hook_timeout()),
             concurrency: value(raw.concurrency.as_ref(), Concurrency::Allow),
             env: sealed(env),
             root: root.to_owned(),

@@ -30,6 +30,7 @@ pub(in crate::config) struct RawFlow {
     pub keep_failed_days: Maybe<f64>,
     pub on_success: Maybe<Option<RawCommand>>,
     pub on_failure: Maybe<Option<RawCommand>>,
+    pub hook_timeout: Maybe<Option<Duration>>,
     pub env: Maybe<BTreeMap<String, At<String>>>,
     pub set: Keys,
 }
@@ -158,6 +159,7 @@ fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -
         keep_failed_days: fields.take("keep_failed_days", |item, kind| reader.number(item, kind)),
         on_success: fields.take_or_off("on_success", |item, _| values::command(reader, item)),
         on_failure: fields.take_or_off("on_failure", |item, _| values::command(reader, item)),
+        hook_timeout: fields.take_or_off("hook_timeout_seconds", |item, kind| reader.seconds(item, kind)),
         env: fields.take("env", |item, _| values::env(reader, item)),
     }
 }
