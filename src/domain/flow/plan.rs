@@ -25,6 +25,7 @@ use super::spec::FlowSpec;
 use super::status::{Approval, Decision, StageStatus};
 use crate::domain::json::JsonMap;
 
+pub mod queued;
 mod target;
 mod walk;
 

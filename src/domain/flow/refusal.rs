@@ -12,6 +12,8 @@ pub enum Refusal {
     StillRuns { run: RunId, status: RunStatus },
     #[error("{holder} is under way on branch {branch} of the same lineage")]
     RetryLives { run: RunId, holder: RunId, branch: BranchName },
+    #[error("{queued} is queued already to do that: a retry of {run} from {from}")]
+    QueuedAlready { run: RunId, queued: RunId, from: StageName },
     #[error("{stage} of {run} succeeded{}", by.as_ref().map(|by| format!(" in its retry {by}")).unwrap_or_default())]
     Succeeded { run: RunId, stage: StageName, by: Option<RunId> },
     #[error("{stage} never ran in {run}")]
@@ -106,7 +108,7 @@ impl Refusal {
     pub const fn code(&self) -> u8 {
         match self {
             Self::StillRuns { .. } => 10,
-            Self::RetryLives { .. } => 11,
+            Self::RetryLives { .. } | Self::QueuedAlready { .. } => 11,
             Self::Succeeded { .. } => 12,
             Self::NeverRan { .. } => 13,
             Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
@@ -149,6 +151,11 @@ impl Refusal {
             Self::RetryLives { run, holder, .. } => format!(
                 "look at it: restage show {holder}; or run after it, if it fails: restage retry {run} --queue"
             ),
+            Self::QueuedAlready { queued, .. } => {
+                format!(
+                    "it has its turn by itself: restage show {queued}; to take it back: restage cancel {queued}"
+                )
+            }
             Self::Succeeded { run, stage, by: None } => {
                 format!("to execute it again all the same: restage retry {run} --from {stage} --force")
             }

@@ -211,7 +211,9 @@ impl<'a> Desk<'a> {
             Some(_) => RunStatus::Queued,
             None => beside_others(self.active, &flow)?,
         };
-        Ok(Prepared { parent, flow, graph, inputs, left, sent_back, plan, status })
+        let prepared = Prepared { parent, flow, graph, inputs, left, sent_back, plan, status };
+        self.not_queued_already(&prepared, &lineage)?;
+        Ok(prepared)
     }
 
     /// What the parent left of each of today's stages: what its row names, or the newest edit of that.
