@@ -127,8 +127,9 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     if let Start::After(stage) = &wish.start {
         walk::refuse_another(&known, stage, &walked)?;
     }
-    let nothing_to_do = walked.stages.iter().all(|planned| planned.decision == Decision::Reuse);
-    if nothing_to_do && !known.waits() {
+    let executed = walked.stages.iter().find(|planned| planned.decision == Decision::Execute);
+    let waits = known.waits();
+    if executed.is_none() && waits.is_none() {
         return Err(target::nothing_to_do(&known, &target));
     }
     walk::missing_keys(&known, &walked)?;
@@ -143,11 +144,12 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
             return Err(Refusal::TooManyRetries { run, checkpoint, count, max });
         }
     }
-    let first = || walked.stages.iter().find(|planned| planned.decision == Decision::Execute);
-    let from = target.stage().map(|stage| facts.graph.name(stage).clone());
+    // Where nothing is executed, it begins with what a person has to judge.
+    let from = target.stage().map(|stage| known.name(stage));
+    let from = from.or_else(|| executed.map(|planned| planned.stage.clone()));
     Ok(Plan {
         run,
-        from: from.or_else(|| first().map(|planned| planned.stage.clone())).unwrap_or_else(|| known.last()),
+        from: from.or_else(|| waits.map(|stage| known.name(stage))).unwrap_or_else(|| known.last()),
         retry_depth: depth + 1,
         max_retry_depth: max,
         stages: walked.stages,
@@ -233,10 +235,10 @@ impl<'a> Known<'a> {
         })
     }
 
-    /// What is reused waits for a person.
-    fn waits(&self) -> bool {
-        (0..self.rows.len()).any(|stage| match &self.facts.left[stage] {
-            Left::Checkpoint(checkpoint) => self.good(stage) && checkpoint.approval == Approval::Pending,
+    /// The first of what is reused and waits for a person.
+    fn waits(&self) -> Option<usize> {
+        self.facts.graph.order().iter().copied().find(|stage| match &self.facts.left[*stage] {
+            Left::Checkpoint(checkpoint) => self.good(*stage) && checkpoint.approval == Approval::Pending,
             Left::Unreadable { .. } | Left::Outputs { .. } | Left::Nothing => false,
         })
     }

@@ -16,6 +16,13 @@ pub enum Refusal {
     QueuedAlready { run: RunId, queued: RunId, from: StageName },
     #[error("{stage} of {run} succeeded{}", by.as_ref().map(|by| format!(" in its retry {by}")).unwrap_or_default())]
     Succeeded { run: RunId, stage: StageName, by: Option<RunId> },
+    /// There is no target, and none was named.
+    #[error("nothing failed in {run}{}, so there is nothing to retry", if *looked { ", and nothing has changed since" } else { "" })]
+    NothingFailed {
+        run: RunId,
+        /// Whether something has changed was looked at, too.
+        looked: bool,
+    },
     #[error("{stage} never ran in {run}")]
     NeverRan {
         run: RunId,
@@ -109,7 +116,7 @@ impl Refusal {
         match self {
             Self::StillRuns { .. } => 10,
             Self::RetryLives { .. } | Self::QueuedAlready { .. } => 11,
-            Self::Succeeded { .. } => 12,
+            Self::Succeeded { .. } | Self::NothingFailed { .. } => 12,
             Self::NeverRan { .. } => 13,
             Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
             Self::MissingKeys { .. } | Self::MissingInputs { .. } => 15,
@@ -162,6 +169,17 @@ impl Refusal {
             Self::Succeeded { run, stage, by: Some(by) } => format!(
                 "look at it: restage show {by}; to execute it again all the same: restage retry {run} --from {stage} --force"
             ),
+            Self::NothingFailed { run, looked } => {
+                let changed = if *looked {
+                    String::new()
+                } else {
+                    format!("; or only what has changed since: restage retry {run} --force")
+                };
+                format!(
+                    "to execute a stage again all the same, with all that depends on it: restage retry {run} --from STAGE \
+                     --force{changed}"
+                )
+            }
             Self::NeverRan { run, start, set, .. } if !set.is_empty() => {
                 let sets: Vec<String> = set.iter().map(|key| format!("--set {key}=…")).collect();
                 format!("change what ruled it out: restage retry {run} --from {start} {}", sets.join(" "))

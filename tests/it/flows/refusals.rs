@@ -80,8 +80,11 @@ fn each_refusal_tells_its_reason_and_its_way_out() {
     let flows = Flows::new(&chain());
     // 12: nothing failed.
     flows.ok(&["run", "f"]);
+    let nothing = "nothing failed in f-1, so there is nothing to retry";
+    refused(&flows, 12, &["retry", "f-1"], nothing, "restage retry f-1 --from STAGE --force");
+    let unchanged = "nothing failed in f-1, and nothing has changed since, so there is nothing to retry";
+    refused(&flows, 12, &["retry", "f-1", "--force"], unchanged, "restage retry f-1 --from STAGE --force");
     let succeeded = "c of f-1 succeeded";
-    refused(&flows, 12, &["retry", "f-1"], succeeded, "restage retry f-1 --from c --force");
     refused(&flows, 12, &["retry", "f-1", "--from", "c"], succeeded, "restage retry f-1 --from c --force");
     // 13: it never ran.
     flows.write("fail.b", "");
