@@ -42,7 +42,6 @@ pub struct FlowSpec {
 
 /// Where nothing is said of it, or was not when the run began: nobody waits for such a command, so that one which hangs
 /// would keep the supervisor there unseen.
-#[expect(clippy::unnecessary_wraps, reason = "it fills in a field that may be off")]
 pub const fn hook_timeout() -> Option<Duration> {
     Some(Duration::from_mins(5))
 }
