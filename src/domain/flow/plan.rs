@@ -8,7 +8,9 @@
 //!
 //! Where there is no telling, these hold:
 //! - A stage that was skipped is asked again whether it is ruled out; that needs nothing but the state, which is known.
-//! - What a person edited stands for whatever recipe would have made it, but not for other inputs.
+//! - What a person edited stands for whatever recipe would have made it, but not for other inputs. On a branch that has not
+//!   run yet they edit what stands there by then, edits included, so that each edit stands on those before it; a later edit
+//!   of what comes before it has it executed again.
 //! - A run that stopped before a stage could start may be retried from that stage, if nothing before it is missing.
 //! - What waited for a person when its run was ended is not executed again; it waits again.
 //! - What a person rejected is where a retry begins, as if it had failed; so is the stage that they sent the run back to.
@@ -26,6 +28,7 @@ use super::status::{Approval, Decision, StageStatus};
 use crate::domain::json::JsonMap;
 
 pub mod queued;
+pub mod standing;
 mod target;
 mod walk;
 
@@ -122,10 +125,13 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     if let Err(refusal) = target::refuse(&known, wish, &target, oracle) {
         return Err(target::that_works(facts, refusal, oracle));
     }
-    let walked =
-        walk::walk(&known, &target, oracle).map_err(|refusal| target::that_works(facts, refusal, oracle))?;
-    if let Start::After(stage) = &wish.start {
-        walk::refuse_another(&known, stage, &walked)?;
+    let forks = matches!(wish.start, Start::Fork(_));
+    let walked = walk::walk(&known, &target, forks, oracle)
+        .map_err(|refusal| target::that_works(facts, refusal, oracle))?;
+    match &wish.start {
+        Start::After(stage) => walk::refuse_another(&known, stage, &walked)?,
+        Start::Fork(stage) => walk::refuse_another_edit(&known, stage, &walked)?,
+        Start::FirstFailure | Start::At(_) | Start::Rejected(_) => {}
     }
     let executed = walked.stages.iter().find(|planned| planned.decision == Decision::Execute);
     let waits = known.waits();

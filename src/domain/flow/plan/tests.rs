@@ -240,7 +240,26 @@ impl World {
         checkpoint.created_by = Some("ann".into());
         checkpoint.recipe = None;
         checkpoint.approval = Approval::Pending;
-        checkpoint.outputs = outputs_of(&self.flow, index, 2);
+        checkpoint.outputs = outputs_of(&self.flow, index, checkpoint.id.version);
+    }
+
+    /// As on a branch that has not run yet: of what stands there.
+    fn edit_there(&mut self, stage: &str) {
+        self.edit(stage);
+        let left = self.left_now();
+        let facts = Facts {
+            flow: &self.flow,
+            graph: &self.graph,
+            parent: &self.parent,
+            inputs: &self.inputs,
+            left: &left,
+            lineage: &[],
+            sent_back: &[],
+            holder: None,
+        };
+        let input = standing::input(&facts, &name(stage)).unwrap();
+        let Some(Left::Checkpoint(checkpoint)) = self.left.get_mut(&name(stage)) else { panic!("{stage}") };
+        checkpoint.input = input;
     }
 }
 
@@ -535,6 +554,46 @@ fn a_branch_may_leave_a_run_that_is_under_way() {
         "from b: a: reuse a@1; b: descendant (of a); c: descendant (of b); z: never ran"
     );
     assert!(one.told(&Wish { start: Start::After(name("a")), force: false }).starts_with("10 "));
+}
+
+#[test]
+fn on_a_new_branch_an_edit_stands_on_those_before_it_and_not_on_later_ones() {
+    let fork = |stage: &str| Wish { start: Start::Fork(name(stage)), force: false };
+    for needs in ["", " <x"] {
+        let chain = format!("a: >x\n b: a >y{needs}\n c: b >z\n d: c");
+        let mut one = world(&chain, "d=failed");
+        one.edit_there("a");
+        one.edit_there("b");
+        assert_eq!(
+            one.told(&fork("b")),
+            "from c: a: reuse a@2 (edited by ann); b: reuse b@2 (edited by ann); c: descendant (of b); d: descendant (of c)"
+        );
+        one.edit_there("c");
+        assert_eq!(
+            one.told(&fork("c")),
+            "from d: a: reuse a@2 (edited by ann); b: reuse b@2 (edited by ann); c: reuse c@2 (edited by ann); d: \
+             descendant (of c)"
+        );
+        // Elsewhere what comes behind an edit is executed.
+        assert!(one.told(&first()).contains("b: edited (a was edited); c: descendant (of b)"));
+        one.edit_there("a");
+        assert_eq!(
+            one.told(&fork("a")),
+            "from b: a: reuse a@3 (edited by ann); b: descendant (of a); c: descendant (of b); d: descendant (of c)"
+        );
+    }
+    // What lies between two edits is made anew, and nobody has seen what the later one would stand on then.
+    let mut one = world("a: >x\n b: a >y\n c: b >z\n d: c", "d=failed");
+    one.edit_there("a");
+    one.edit_there("c");
+    assert_eq!(
+        one.told(&fork("c")),
+        "2 nothing can go on behind c, which has to be executed again (descendant: of b) | edit b as it is to be now: \
+         restage edit f-12 b --branch main; or begin at a checkpoint before it: restage fork f-12 --at CP --branch NAME"
+    );
+    one.edit_there("b");
+    one.edit_there("c");
+    assert!(one.told(&fork("c")).starts_with("from d: "));
 }
 
 #[test]
