@@ -96,10 +96,10 @@ impl Sheet {
         if after == self.before {
             return Ok(None);
         }
-        let EditOrder { run, checkpoint, hash, what } = self.order;
+        let EditOrder { run, branch, checkpoint, hash, what } = self.order;
         let mut wish = EditWish {
             run,
-            branch: None,
+            branch,
             stage: checkpoint.stage,
             hash: Some(hash),
             set: JsonMap::new(),
@@ -195,6 +195,7 @@ mod tests {
     fn order(outputs: &str) -> EditOrder {
         EditOrder {
             run: RunId::trusted("video-1"),
+            branch: None,
             checkpoint: CheckpointId::parse("storyboard@1").unwrap(),
             hash: Hash::of(["seen"]),
             what: EditWhat::Outputs(serde_json::from_str(outputs).unwrap()),

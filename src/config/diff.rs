@@ -144,6 +144,7 @@ fn edited(was: &FlowSpec, is: &FlowSpec) -> FlowChange {
         ("keep_failed_days", was.keep_failed != is.keep_failed),
         ("on_success", was.on_success != is.on_success),
         ("on_failure", was.on_failure != is.on_failure),
+        ("hook_timeout_seconds", was.hook_timeout != is.hook_timeout),
         ("concurrency", was.concurrency != is.concurrency),
         ("env", was.env != is.env),
     ];

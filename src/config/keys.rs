@@ -221,6 +221,7 @@ pub const KEYS: &[Key] = &[
     key("keep_failed_days", FLOW, Kind::Number { min: 0.0, max: 3650.0 }, "7", "How long the files of failed attempts are kept."),
     key("on_success", FLOW, Kind::CommandOrNull, "off", "Run after a run that went well."),
     key("on_failure", FLOW, Kind::CommandOrNull, "off", "Run after a run that failed."),
+    key("hook_timeout_seconds", FLOW, SECONDS_OR_OFF, "300", "The longest that on_success or on_failure may take; null lets it take as long as it likes."),
 
     key("required", INPUT, Kind::Bool, "false", "Whether a run is refused without it."),
     key("default", INPUT, Kind::Any, "none", "Its value where a run is not given one."),

@@ -38,6 +38,8 @@ pub(super) struct RawRetry {
     pub success_exit_codes: Maybe<Vec<i32>>,
     pub on_output: Maybe<Vec<Pattern>>,
     pub not_on_output: Maybe<Vec<Pattern>>,
+    /// Something of it was not understood, and told: how the rest of it fits is not known.
+    pub unclear: bool,
 }
 
 /// The keys that stand at the top of the file and on a runner alike.
@@ -248,7 +250,8 @@ impl RawCommon {
 impl RawRetry {
     fn read(reader: &mut Reader, fields: &Fields<'_>) -> Self {
         let key = |long| if fields.place == Place::Retry { keys::short(long) } else { long };
-        Self {
+        let told = reader.problems.len();
+        let retry = Self {
             enabled: fields.take(key("retry_on_crash"), |item, _| reader.boolean(item)),
             max_retries: fields.take(key("retry_max_retries"), |item, kind| reader.whole(item, kind)),
             backoff: fields.take(key("retry_backoff_seconds"), |item, kind| reader.seconds(item, kind)),
@@ -262,7 +265,9 @@ impl RawRetry {
             success_exit_codes: fields.take(key("success_exit_codes"), |item, _| values::codes(reader, item)),
             on_output: fields.take(key("retry_on_output"), |item, _| values::patterns(reader, item)),
             not_on_output: fields.take(key("no_retry_on_output"), |item, _| values::patterns(reader, item)),
-        }
+            unclear: false,
+        };
+        Self { unclear: reader.problems.len() > told, ..retry }
     }
 }
 

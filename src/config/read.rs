@@ -228,7 +228,7 @@ impl Reader {
             (0.0, false)
         };
         let what = format!("a number of seconds of at least {min}");
-        let hint = off.then(|| "leave the key out, or write null, to turn it off".to_owned());
+        let hint = off.then(|| "write null to turn it off".to_owned());
         let literal = self.literal(item, &what)?;
         match literal.parse::<f64>() {
             Ok(value) if value > keys::MAX_SECONDS => {

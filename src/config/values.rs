@@ -86,7 +86,7 @@ pub(super) fn signal(reader: &mut Reader, item: &Item<'_>) -> Option<i32> {
 pub(super) fn log_size(reader: &mut Reader, item: &Item<'_>) -> Option<u64> {
     let bytes = size(reader, item, "a size such as 1048576, \"10MB\" or \"1GiB\"")?;
     if bytes < MIN_LOG_BYTES {
-        let hint = "leave the key out, or write null, to turn it off".to_owned();
+        let hint = "write null to turn it off".to_owned();
         return reader.expected_with(item, &format!("at least {MIN_LOG_BYTES} bytes"), Some(hint));
     }
     Some(bytes)

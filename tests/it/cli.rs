@@ -371,6 +371,21 @@ fn configs_are_found_upwards_and_told_about() {
 }
 
 #[test]
+fn one_wrong_value_is_told_once() {
+    let workspace = Workspace::new(&json!({}));
+    let stage = r#"{"name": "s", "command": "x"}"#;
+    let text = format!(
+        r#"{{"flows": {{"f": {{"retry_on_failure": true, "retry_count": 11, "stages": [{stage}]}}}}}}"#
+    );
+    std::fs::write(workspace.path("config.json"), text).unwrap();
+    let (code, stdout, _) = workspace.run(&["check", "--json"]);
+    assert_eq!(code, Some(2));
+    let problems: Vec<Value> = serde_json::from_str(&stdout).unwrap();
+    let told: Vec<&str> = problems.iter().map(|problem| problem["message"].as_str().unwrap()).collect();
+    assert_eq!(told, ["expected at most 10, found 11"]);
+}
+
+#[test]
 fn doctor_has_a_line_for_each_thing() {
     let workspace = Workspace::new(&json!({}));
     let (code, stdout, _) = workspace.run(&["doctor"]);

@@ -193,6 +193,68 @@ fn a_branch_can_differ_before_it_has_run_and_has_retries_of_its_own() {
 }
 
 #[test]
+fn a_branch_that_was_edited_at_two_stages_begins_behind_the_later_one() {
+    let made = |key: &str| format!("echo x >> $RESTAGE_STAGE.count; echo {key}=one > $RESTAGE_OUTPUT");
+    let studio = studio(&json!({ "stages": [
+        { "name": "script", "command": made("s"), "outputs": ["s"] },
+        { "name": "board", "needs": ["script"], "command": made("b"), "outputs": ["b"] },
+        { "name": "sheet", "needs": ["board"], "command": made("x"), "outputs": ["x"] },
+        { "name": "render", "needs": ["sheet"], "command": "cp $RESTAGE_STATE seen; [ ! -e bad ]" },
+    ] }));
+    std::fs::write(studio.path("bad"), "").unwrap();
+    says(&studio, &["run", "film"], 1, "");
+    let edit = |stage: &str, value: &str, branch: &str| {
+        studio.ok(&["edit", "film-1", stage, "--branch", branch, "--set", value]);
+    };
+    let promised = |branch: &str| {
+        let shown: Value = serde_json::from_str(&studio.ok(&["show", "film-1", "--json"])).unwrap();
+        let of = |one: &&Value| one["branch_name"] == branch;
+        let view = shown["branches"].as_array().unwrap().iter().find(of).unwrap().clone();
+        (view["can_continue"].as_bool().unwrap(), view["reason"].as_str().unwrap().to_owned())
+    };
+    let counts = || ["script", "board", "sheet"].map(|stage| times(&studio, stage));
+
+    studio.ok(&["fork", "film-1", "--at", "sheet@1", "--branch", "draft"]);
+    edit("script", "s=two", "draft");
+    edit("board", "b=two", "draft");
+    let behind = "approves board@2, and starts a new run on branch draft behind board";
+    assert_eq!(promised("draft"), (true, behind.to_owned()));
+    says(&studio, &["continue", "film-1", "--branch", "draft", "--approve", "auto"], 1, "");
+    assert_eq!(
+        rows(&studio, "film-2"),
+        "script=succeeded@2 board=succeeded@2 sheet=succeeded@2 render=failed"
+    );
+    assert_eq!(counts(), [1, 1, 2]);
+    let seen: Value = serde_json::from_str(&read(&studio, "seen")).unwrap();
+    assert_eq!(seen, json!({ "s": "two", "b": "two", "x": "one" }));
+    // A retry there knows that the later edit was made on the earlier one.
+    says(&studio, &["retry", "film-2"], 1, "");
+    assert_eq!(counts(), [1, 1, 2]);
+
+    // An edit of what comes before it, made later, has it executed again.
+    studio.ok(&["fork", "film-1", "--at", "sheet@1", "--branch", "other"]);
+    edit("board", "b=three", "other");
+    edit("script", "s=three", "other");
+    says(&studio, &["continue", "film-1", "--branch", "other"], 1, "");
+    assert_eq!(counts(), [1, 2, 3]);
+
+    // What lies between the two would be made anew, and with it the later one: that is told, and not done.
+    studio.ok(&["fork", "film-1", "--at", "sheet@1", "--branch", "gap"]);
+    edit("script", "s=four", "gap");
+    edit("sheet", "x=four", "gap");
+    let way_out = "restage edit film-1 board --branch gap";
+    let (can, why) = promised("gap");
+    assert!(!can && why.contains(way_out), "{why}");
+    says(&studio, &["continue", "film-1", "--branch", "gap"], 2, way_out);
+    edit("board", "b=four", "gap");
+    edit("sheet", "x=five", "gap");
+    says(&studio, &["continue", "film-1", "--branch", "gap", "--approve", "auto"], 1, "");
+    assert_eq!(counts(), [1, 2, 3]);
+    let seen: Value = serde_json::from_str(&read(&studio, "seen")).unwrap();
+    assert_eq!(seen, json!({ "s": "four", "b": "four", "x": "five" }));
+}
+
+#[test]
 fn what_is_approved_is_told_and_is_there() {
     let studio = studio(&relay());
     let (code, list, _) = studio.run(&["runs", "--json"]);

@@ -425,7 +425,7 @@ fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
     std::fs::write(workspace.path("light"), "").unwrap();
     let editor = workspace.path("editor.sh");
     // It has the terminal: what it prints is seen, and it reads what is typed.
-    let script = "#!/bin/sh\necho EDITING; read line; sed -i \"s/one/$line/\" \"$1\"\n";
+    let script = "#!/bin/sh\necho EDITING; read line; sed -i \"s/one\\\\|two/$line/\" \"$1\"\n";
     std::fs::write(&editor, script).unwrap();
     let mut command = workspace.command();
     command.env("EDITOR", format!("sh {}", editor.display())).env_remove("VISUAL");
@@ -458,6 +458,15 @@ fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
     terminal.press("warmer\r");
     terminal.expect("Branch warmer begins at script@2");
     terminal.expect("◄ warmer");
+    // What the new branch stands on is edited there, and not where it was made.
+    terminal.press("e");
+    terminal.expect_that("the editor for the branch", |screen| screen.contains("EDITING"));
+    terminal.press("three\r");
+    terminal.expect("script@3 is new");
+    let told = workspace.verb(&["checkpoints", "film-1", "--json"]).1;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let made = told["checkpoints"].as_array().unwrap().iter().find(|one| one["id"] == "script@3").unwrap();
+    assert_eq!((&made["branch"], &made["edited_from"]), (&json!("warmer"), &json!("script@2")), "{made}");
 }
 
 #[test]

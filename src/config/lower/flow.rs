@@ -11,7 +11,8 @@ use crate::config::raw::{RawFlow, RawInput, RawStage, RawStageRetry};
 use crate::config::read::At;
 use crate::domain::flow::ids::StageName;
 use crate::domain::flow::spec::{
-    Approve, Concurrency, EnvValue, FlowSpec, Foreach, InputSpec, StageRetry, StageSpec, looks_secret,
+    Approve, Concurrency, EnvValue, FlowSpec, Foreach, InputSpec, StageRetry, StageSpec, hook_timeout,
+    looks_secret,
 };
 use crate::domain::spec::{Backoff, Jitter, Stdio};
 
@@ -53,6 +54,7 @@ impl Lowering<'_> {
             keep_failed: Duration::try_from_secs_f64(days * DAY).unwrap_or_default(),
             on_success,
             on_failure,
+            hook_timeout: value(raw.hook_timeout.as_ref(), hook_timeout()),
             concurrency: value(raw.concurrency.as_ref(), Concurrency::Allow),
             env: sealed(env),
             root: root.to_owned(),
@@ -123,7 +125,10 @@ impl Lowering<'_> {
         let counted = own.count.is_some() || value(flow.enabled.as_ref(), false);
         let count = pick(own.count.as_ref(), flow.count.as_ref(), 0);
         let enabled = value(own.enabled.as_ref(), counted);
-        if let Some(at) = own.enabled.as_ref().filter(|at| at.value && count == 0) {
+        if let Some(at) = own.enabled.as_ref().filter(|at| at.value && count == 0)
+            && !own.unclear
+            && !flow.unclear
+        {
             let hint = "add \"count\", or set retry_count on the flow".to_owned();
             self.reader.warn(at.spot.clone(), "this has no effect: the count of retries is 0", Some(hint));
         }
@@ -141,6 +146,9 @@ impl Lowering<'_> {
     /// What a flow says of retries, and would have no effect on any stage.
     fn flow_retry(&mut self, raw: &RawFlow) {
         self.waits(&raw.retry, &RawStageRetry::default());
+        if raw.retry.unclear || raw.stages.iter().any(|stage| stage.retry.unclear) {
+            return;
+        }
         let (enabled, count) = (&raw.retry.enabled, &raw.retry.count);
         let on = enabled.as_ref().is_some_and(|at| at.value);
         let some = count.as_ref().is_some_and(|at| at.value > 0);
@@ -169,6 +177,8 @@ impl Lowering<'_> {
         let cap = pick(own.cap.as_ref(), flow.cap.as_ref(), CAP);
         if let Some(at) = own.backoff.as_ref().or(own.cap.as_ref())
             && base > cap
+            && !own.unclear
+            && !flow.unclear
         {
             let (base, cap) = (base.as_secs_f64(), cap.as_secs_f64());
             let message = format!("the first wait of {base} seconds is above the longest of {cap} seconds");

@@ -50,6 +50,9 @@ impl Lowering<'_> {
 
     /// Values that must fit one another. A pair that comes whole from the file is looked at once, for the file.
     pub(super) fn retry_pairs(&mut self, own: &RawRetry, file: &RawRetry) {
+        if own.unclear || file.unclear {
+            return;
+        }
         let base = pick(own.backoff.as_ref(), file.backoff.as_ref(), BASE);
         let cap = pick(own.cap.as_ref(), file.cap.as_ref(), CAP);
         if let Some(spot) = spot(own.backoff.as_ref()).or_else(|| spot(own.cap.as_ref()))

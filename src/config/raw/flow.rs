@@ -30,6 +30,7 @@ pub(in crate::config) struct RawFlow {
     pub keep_failed_days: Maybe<f64>,
     pub on_success: Maybe<Option<RawCommand>>,
     pub on_failure: Maybe<Option<RawCommand>>,
+    pub hook_timeout: Maybe<Option<Duration>>,
     pub env: Maybe<BTreeMap<String, At<String>>>,
     pub set: Keys,
 }
@@ -51,6 +52,8 @@ pub(in crate::config) struct RawStageRetry {
     pub multiplier: Maybe<f64>,
     pub cap: Maybe<Duration>,
     pub jitter: Maybe<Jitter>,
+    /// Something of it was not understood, and told: how the rest of it fits is not known.
+    pub unclear: bool,
 }
 
 #[derive(Debug)]
@@ -129,14 +132,18 @@ fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -
         set,
         stages: stages.unwrap_or_default(),
         inputs: fields.item("inputs").map(|item| inputs(reader, &item)).unwrap_or_default(),
-        retry: RawStageRetry {
-            enabled: fields.take("retry_on_failure", |item, _| reader.boolean(item)),
-            count: fields.take("retry_count", |item, kind| reader.whole(item, kind)),
-            backoff: fields.take("retry_backoff_seconds", |item, kind| reader.seconds(item, kind)),
-            multiplier: fields.take("retry_backoff_multiplier", |item, kind| reader.number(item, kind)),
-            cap: fields.take("retry_max_backoff_seconds", |item, kind| reader.seconds(item, kind)),
-            jitter: fields.take("retry_jitter", |item, kind| jitter(reader, item, kind)),
-        },
+        retry: RawStageRetry::read(
+            reader,
+            fields,
+            [
+                "retry_on_failure",
+                "retry_count",
+                "retry_backoff_seconds",
+                "retry_backoff_multiplier",
+                "retry_max_backoff_seconds",
+                "retry_jitter",
+            ],
+        ),
         timeout: fields.take_or_off("timeout_seconds", |item, kind| reader.seconds(item, kind)),
         max_parallel: fields.take("max_parallel", |item, kind| reader.whole(item, kind)),
         concurrency: fields.take("concurrency", |item, kind| {
@@ -152,6 +159,7 @@ fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -
         keep_failed_days: fields.take("keep_failed_days", |item, kind| reader.number(item, kind)),
         on_success: fields.take_or_off("on_success", |item, _| values::command(reader, item)),
         on_failure: fields.take_or_off("on_failure", |item, _| values::command(reader, item)),
+        hook_timeout: fields.take_or_off("hook_timeout_seconds", |item, kind| reader.seconds(item, kind)),
         env: fields.take("env", |item, _| values::env(reader, item)),
     }
 }
@@ -354,19 +362,32 @@ fn foreach(reader: &mut Reader, item: &Item<'_>) -> Option<RawForeach> {
 }
 
 fn retry(reader: &mut Reader, item: &Item<'_>) -> RawStageRetry {
+    let unclear = RawStageRetry { unclear: true, ..RawStageRetry::default() };
     if let Value::Bool(value) = item.node.value {
         let hint = format!("write {{ \"enabled\": {value} }}");
         reader.expected_with::<()>(item, "an object { … }", Some(hint));
-        return RawStageRetry::default();
+        return unclear;
     }
-    let Some(fields) = reader.object(item, Place::StageRetry) else { return RawStageRetry::default() };
-    RawStageRetry {
-        enabled: fields.take("enabled", |item, _| reader.boolean(item)),
-        count: fields.take("count", |item, kind| reader.whole(item, kind)),
-        backoff: fields.take("backoff_seconds", |item, kind| reader.seconds(item, kind)),
-        multiplier: fields.take("multiplier", |item, kind| reader.number(item, kind)),
-        cap: fields.take("max_backoff_seconds", |item, kind| reader.seconds(item, kind)),
-        jitter: fields.take("jitter", |item, kind| jitter(reader, item, kind)),
+    let Some(fields) = reader.object(item, Place::StageRetry) else { return unclear };
+    let names = ["enabled", "count", "backoff_seconds", "multiplier", "max_backoff_seconds", "jitter"];
+    RawStageRetry::read(reader, &fields, names)
+}
+
+impl RawStageRetry {
+    /// With the names that its keys have there.
+    fn read(reader: &mut Reader, fields: &Fields<'_>, names: [&str; 6]) -> Self {
+        let [enabled, count, backoff, multiplier, cap, jitter_name] = names;
+        let told = reader.problems.len();
+        let retry = Self {
+            enabled: fields.take(enabled, |item, _| reader.boolean(item)),
+            count: fields.take(count, |item, kind| reader.whole(item, kind)),
+            backoff: fields.take(backoff, |item, kind| reader.seconds(item, kind)),
+            multiplier: fields.take(multiplier, |item, kind| reader.number(item, kind)),
+            cap: fields.take(cap, |item, kind| reader.seconds(item, kind)),
+            jitter: fields.take(jitter_name, |item, kind| jitter(reader, item, kind)),
+            unclear: false,
+        };
+        Self { unclear: reader.problems.len() > told, ..retry }
     }
 }
 

@@ -26,6 +26,7 @@ pub fn of_flow(flow: &FlowSpec) -> Vec<(&'static str, String)> {
         ("keep_failed_days", (flow.keep_failed.as_secs_f64() / 86_400.0).to_string()),
         ("on_success", flow.on_success.as_ref().map_or_else(off, command)),
         ("on_failure", flow.on_failure.as_ref().map_or_else(off, command)),
+        ("hook_timeout_seconds", flow.hook_timeout.map_or_else(off, seconds)),
         ("env", names(&flow.env)),
     ]
 }

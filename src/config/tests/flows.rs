@@ -35,6 +35,7 @@ fn defaults_of_a_flow_and_a_stage() {
     assert_eq!((flow.timeout, flow.max_parallel, flow.concurrency), (None, None, Concurrency::Allow));
     assert_eq!((flow.max_retry_depth, flow.max_retries_per_checkpoint), (10, 5));
     assert_eq!(flow.keep_failed, Duration::from_hours(7 * 24));
+    assert_eq!(flow.hook_timeout, Some(Duration::from_mins(5)));
     assert!(
         flow.inputs.is_empty()
             && flow.env.is_empty()
@@ -74,7 +75,8 @@ fn every_key_of_a_flow_and_a_stage_arrives() {
         "retry_on_failure": true, "retry_count": 2, "retry_backoff_seconds": 0.5, "retry_backoff_multiplier": 3,
         "retry_max_backoff_seconds": 10, "retry_jitter": "full", "timeout_seconds": 3600, "max_parallel": 4,
         "max_retry_depth": 3, "max_retries_per_checkpoint": 2, "keep_failed_days": 0.5, "concurrency": "refuse",
-        "on_success": ["./run.sh", "$B"], "on_failure": "echo no", "env": { "B": "flow", "C": "flow", "API_TOKEN": "s" },
+        "on_success": ["./run.sh", "$B"], "on_failure": "echo no", "hook_timeout_seconds": 1.5,
+        "env": { "B": "flow", "C": "flow", "API_TOKEN": "s" },
         "stages": [
           { "name": "script", "command": ["./run.sh", "~", "$C"], "outputs": "script", "cwd": "folder/..", "umask": "022" },
           { "name": "draw", "command": "x", "needs": ["script"], "optional_needs": "script", "requires": ["script", "question"],
@@ -95,6 +97,7 @@ fn every_key_of_a_flow_and_a_stage_arrives() {
     let argv = |list: &[&str]| CommandSpec::Argv(list.iter().map(|arg| (*arg).to_owned()).collect());
     assert_eq!(flow.on_success, Some(argv(&["./run.sh", "flow"])));
     assert_eq!(flow.on_failure, Some(CommandSpec::Shell("echo no".into())));
+    assert_eq!(flow.hook_timeout, Some(Duration::from_millis(1500)));
     let plain = |text: &str| EnvValue::Plain(text.into());
     let secret = |text: &str| EnvValue::Secret(text.into());
     let env = [("A", plain("file")), ("API_TOKEN", secret("s")), ("B", plain("flow")), ("C", plain("flow"))];

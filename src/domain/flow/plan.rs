@@ -8,7 +8,9 @@
 //!
 //! Where there is no telling, these hold:
 //! - A stage that was skipped is asked again whether it is ruled out; that needs nothing but the state, which is known.
-//! - What a person edited stands for whatever recipe would have made it, but not for other inputs.
+//! - What a person edited stands for whatever recipe would have made it, but not for other inputs. On a branch that has not
+//!   run yet they edit what stands there by then, edits included, so that each edit stands on those before it; a later edit
+//!   of what comes before it has it executed again.
 //! - A run that stopped before a stage could start may be retried from that stage, if nothing before it is missing.
 //! - What waited for a person when its run was ended is not executed again; it waits again.
 //! - What a person rejected is where a retry begins, as if it had failed; so is the stage that they sent the run back to.
@@ -25,6 +27,8 @@ use super::spec::FlowSpec;
 use super::status::{Approval, Decision, StageStatus};
 use crate::domain::json::JsonMap;
 
+pub mod queued;
+pub mod standing;
 mod target;
 mod walk;
 
@@ -121,13 +125,17 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     if let Err(refusal) = target::refuse(&known, wish, &target, oracle) {
         return Err(target::that_works(facts, refusal, oracle));
     }
-    let walked =
-        walk::walk(&known, &target, oracle).map_err(|refusal| target::that_works(facts, refusal, oracle))?;
-    if let Start::After(stage) = &wish.start {
-        walk::refuse_another(&known, stage, &walked)?;
+    let forks = matches!(wish.start, Start::Fork(_));
+    let walked = walk::walk(&known, &target, forks, oracle)
+        .map_err(|refusal| target::that_works(facts, refusal, oracle))?;
+    match &wish.start {
+        Start::After(stage) => walk::refuse_another(&known, stage, &walked)?,
+        Start::Fork(stage) => walk::refuse_another_edit(&known, stage, &walked)?,
+        Start::FirstFailure | Start::At(_) | Start::Rejected(_) => {}
     }
-    let nothing_to_do = walked.stages.iter().all(|planned| planned.decision == Decision::Reuse);
-    if nothing_to_do && !known.waits() {
+    let executed = walked.stages.iter().find(|planned| planned.decision == Decision::Execute);
+    let waits = known.waits();
+    if executed.is_none() && waits.is_none() {
         return Err(target::nothing_to_do(&known, &target));
     }
     walk::missing_keys(&known, &walked)?;
@@ -142,11 +150,12 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
             return Err(Refusal::TooManyRetries { run, checkpoint, count, max });
         }
     }
-    let first = || walked.stages.iter().find(|planned| planned.decision == Decision::Execute);
-    let from = target.stage().map(|stage| facts.graph.name(stage).clone());
+    // Where nothing is executed, it begins with what a person has to judge.
+    let from = target.stage().map(|stage| known.name(stage));
+    let from = from.or_else(|| executed.map(|planned| planned.stage.clone()));
     Ok(Plan {
         run,
-        from: from.or_else(|| first().map(|planned| planned.stage.clone())).unwrap_or_else(|| known.last()),
+        from: from.or_else(|| waits.map(|stage| known.name(stage))).unwrap_or_else(|| known.last()),
         retry_depth: depth + 1,
         max_retry_depth: max,
         stages: walked.stages,
@@ -232,10 +241,10 @@ impl<'a> Known<'a> {
         })
     }
 
-    /// What is reused waits for a person.
-    fn waits(&self) -> bool {
-        (0..self.rows.len()).any(|stage| match &self.facts.left[stage] {
-            Left::Checkpoint(checkpoint) => self.good(stage) && checkpoint.approval == Approval::Pending,
+    /// The first of what is reused and waits for a person.
+    fn waits(&self) -> Option<usize> {
+        self.facts.graph.order().iter().copied().find(|stage| match &self.facts.left[*stage] {
+            Left::Checkpoint(checkpoint) => self.good(*stage) && checkpoint.approval == Approval::Pending,
             Left::Unreadable { .. } | Left::Outputs { .. } | Left::Nothing => false,
         })
     }

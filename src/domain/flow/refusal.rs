@@ -12,8 +12,17 @@ pub enum Refusal {
     StillRuns { run: RunId, status: RunStatus },
     #[error("{holder} is under way on branch {branch} of the same lineage")]
     RetryLives { run: RunId, holder: RunId, branch: BranchName },
+    #[error("{queued} is queued already to do that: a retry of {run} from {from}")]
+    QueuedAlready { run: RunId, queued: RunId, from: StageName },
     #[error("{stage} of {run} succeeded{}", by.as_ref().map(|by| format!(" in its retry {by}")).unwrap_or_default())]
     Succeeded { run: RunId, stage: StageName, by: Option<RunId> },
+    /// There is no target, and none was named.
+    #[error("nothing failed in {run}{}, so there is nothing to retry", if *looked { ", and nothing has changed since" } else { "" })]
+    NothingFailed {
+        run: RunId,
+        /// Whether something has changed was looked at, too.
+        looked: bool,
+    },
     #[error("{stage} never ran in {run}")]
     NeverRan {
         run: RunId,
@@ -106,8 +115,8 @@ impl Refusal {
     pub const fn code(&self) -> u8 {
         match self {
             Self::StillRuns { .. } => 10,
-            Self::RetryLives { .. } => 11,
-            Self::Succeeded { .. } => 12,
+            Self::RetryLives { .. } | Self::QueuedAlready { .. } => 11,
+            Self::Succeeded { .. } | Self::NothingFailed { .. } => 12,
             Self::NeverRan { .. } => 13,
             Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
             Self::MissingKeys { .. } | Self::MissingInputs { .. } => 15,
@@ -149,12 +158,28 @@ impl Refusal {
             Self::RetryLives { run, holder, .. } => format!(
                 "look at it: restage show {holder}; or run after it, if it fails: restage retry {run} --queue"
             ),
+            Self::QueuedAlready { queued, .. } => {
+                format!(
+                    "it has its turn by itself: restage show {queued}; to take it back: restage cancel {queued}"
+                )
+            }
             Self::Succeeded { run, stage, by: None } => {
                 format!("to execute it again all the same: restage retry {run} --from {stage} --force")
             }
             Self::Succeeded { run, stage, by: Some(by) } => format!(
                 "look at it: restage show {by}; to execute it again all the same: restage retry {run} --from {stage} --force"
             ),
+            Self::NothingFailed { run, looked } => {
+                let changed = if *looked {
+                    String::new()
+                } else {
+                    format!("; or only what has changed since: restage retry {run} --force")
+                };
+                format!(
+                    "to execute a stage again all the same, with all that depends on it: restage retry {run} --from STAGE \
+                     --force{changed}"
+                )
+            }
             Self::NeverRan { run, start, set, .. } if !set.is_empty() => {
                 let sets: Vec<String> = set.iter().map(|key| format!("--set {key}=…")).collect();
                 format!("change what ruled it out: restage retry {run} --from {start} {}", sets.join(" "))

@@ -30,11 +30,20 @@ pub struct FlowSpec {
     pub keep_failed: Duration,
     pub on_success: Option<CommandSpec>,
     pub on_failure: Option<CommandSpec>,
+    /// For either of these.
+    #[serde(default = "hook_timeout")]
+    pub hook_timeout: Option<Duration>,
     pub concurrency: Concurrency,
     /// For `on_success` and `on_failure`: the flow's own; stages have theirs merged already.
     pub env: BTreeMap<String, EnvValue>,
     /// The folder of the config: where `on_success` and `on_failure` run.
     pub root: PathBuf,
+}
+
+/// Where nothing is said of it, or was not when the run began: nobody waits for such a command, so that one which hangs
+/// would keep the supervisor there unseen.
+pub const fn hook_timeout() -> Option<Duration> {
+    Some(Duration::from_mins(5))
 }
 
 impl FlowSpec {

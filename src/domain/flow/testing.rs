@@ -28,6 +28,7 @@ pub(crate) fn flow(text: &str) -> FlowSpec {
         keep_failed: Duration::from_hours(168),
         on_success: None,
         on_failure: None,
+        hook_timeout: None,
         concurrency: Concurrency::Allow,
         env: BTreeMap::new(),
         root: "/work".into(),

@@ -14,13 +14,14 @@ use crate::supervisor::guest::GuestOrder;
 impl Engine {
     /// What it leads to is on record before it is answered.
     pub(super) fn on_ask(&mut self, ask: FlowAsk) {
+        let kind = Kind::of(&ask.request);
         // What lay unfinished goes on first, so that no run is set going twice.
-        if self.inventory.is_none() && self.ending.is_none() && !is_a_look(&ask.request) {
+        if self.inventory.is_none() && self.ending.is_none() && kind != Kind::Look {
             self.early.push(ask);
             return;
         }
         let FlowAsk { request, answer } = ask;
-        if sets_going(&request) {
+        if kind.executes() {
             self.go_on();
         }
         // What came before it counts.
@@ -28,7 +29,7 @@ impl Engine {
         self.refused = None;
         let mut reply = match &self.blocked {
             // It would be judged by what is not on record.
-            Some(why) if is_a_judgement(&request) => Err(Refusal::Store(why.clone())),
+            Some(why) if kind.needs_the_checkpoints() => Err(Refusal::Store(why.clone())),
             Some(_) | None => self.answer(request),
         };
         self.flush();
@@ -167,70 +168,83 @@ impl Engine {
     }
 }
 
-/// It changes nothing.
-const fn is_a_look(request: &FlowRequest) -> bool {
-    match request {
-        FlowRequest::Show { .. }
-        | FlowRequest::Glance { .. }
-        | FlowRequest::Runs(_)
-        | FlowRequest::Links { .. }
-        | FlowRequest::Checkpoints { .. }
-        | FlowRequest::Can { .. }
-        | FlowRequest::Gc { .. } => true,
-        FlowRequest::Run(_)
-        | FlowRequest::Retry(_)
-        | FlowRequest::Cancel { .. }
-        | FlowRequest::Unlock { .. }
-        | FlowRequest::Delete { .. }
-        | FlowRequest::Approve(_)
-        | FlowRequest::Reject(_)
-        | FlowRequest::Continue(_)
-        | FlowRequest::Edit(_)
-        | FlowRequest::Fork(_) => false,
-    }
+/// What has to be so before a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It changes no run.
+    Look,
+    /// It ends a run or lets go of it, wherever its checkpoints stand.
+    Order,
+    /// A first run: something is executed, and no checkpoint has a say in that.
+    Begin,
+    /// It depends on where the checkpoints stand, and executes nothing.
+    Judge,
+    /// It depends on where the checkpoints stand, and something is executed because of it.
+    GoOn,
 }
 
-/// Something is executed because of it.
-const fn sets_going(request: &FlowRequest) -> bool {
-    match request {
-        FlowRequest::Retry(wish) => !wish.dry_run,
-        FlowRequest::Run(_) | FlowRequest::Approve(_) | FlowRequest::Reject(_) | FlowRequest::Continue(_) => {
-            true
+impl Kind {
+    const fn of(request: &FlowRequest) -> Self {
+        match request {
+            FlowRequest::Show { .. }
+            | FlowRequest::Glance { .. }
+            | FlowRequest::Runs(_)
+            | FlowRequest::Links { .. }
+            | FlowRequest::Checkpoints { .. }
+            | FlowRequest::Can { .. }
+            | FlowRequest::Gc { .. } => Self::Look,
+            FlowRequest::Cancel { .. } | FlowRequest::Unlock { .. } => Self::Order,
+            FlowRequest::Run(_) => Self::Begin,
+            FlowRequest::Edit(_) | FlowRequest::Fork(_) | FlowRequest::Delete { .. } => Self::Judge,
+            FlowRequest::Retry(wish) if wish.dry_run => Self::Judge,
+            FlowRequest::Retry(_)
+            | FlowRequest::Approve(_)
+            | FlowRequest::Reject(_)
+            | FlowRequest::Continue(_) => Self::GoOn,
         }
-        FlowRequest::Cancel { .. }
-        | FlowRequest::Unlock { .. }
-        | FlowRequest::Delete { .. }
-        | FlowRequest::Edit(_)
-        | FlowRequest::Fork(_)
-        | FlowRequest::Show { .. }
-        | FlowRequest::Glance { .. }
-        | FlowRequest::Runs(_)
-        | FlowRequest::Links { .. }
-        | FlowRequest::Checkpoints { .. }
-        | FlowRequest::Can { .. }
-        | FlowRequest::Gc { .. } => false,
+    }
+
+    const fn executes(self) -> bool {
+        matches!(self, Self::Begin | Self::GoOn)
+    }
+
+    const fn needs_the_checkpoints(self) -> bool {
+        matches!(self, Self::Judge | Self::GoOn)
     }
 }
 
-/// It depends on where the checkpoints stand.
-const fn is_a_judgement(request: &FlowRequest) -> bool {
-    match request {
-        FlowRequest::Approve(_)
-        | FlowRequest::Reject(_)
-        | FlowRequest::Continue(_)
-        | FlowRequest::Edit(_)
-        | FlowRequest::Fork(_)
-        | FlowRequest::Retry(_)
-        | FlowRequest::Delete { .. } => true,
-        FlowRequest::Run(_)
-        | FlowRequest::Cancel { .. }
-        | FlowRequest::Unlock { .. }
-        | FlowRequest::Show { .. }
-        | FlowRequest::Glance { .. }
-        | FlowRequest::Runs(_)
-        | FlowRequest::Links { .. }
-        | FlowRequest::Checkpoints { .. }
-        | FlowRequest::Can { .. }
-        | FlowRequest::Gc { .. } => false,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::flow::ask::RetryWish;
+    use crate::domain::json::JsonMap;
+
+    fn retry(dry_run: bool) -> FlowRequest {
+        FlowRequest::Retry(RetryWish {
+            run: RunId::trusted("video-1"),
+            branch: None,
+            from: None,
+            set: JsonMap::new(),
+            force: false,
+            queue: false,
+            dry_run,
+            approve_all: false,
+            who: None,
+            asker: None,
+        })
+    }
+
+    #[test]
+    fn a_retry_that_only_makes_its_plan_executes_nothing_but_asks_for_the_checkpoints() {
+        let (plan, real) = (Kind::of(&retry(true)), Kind::of(&retry(false)));
+        assert_eq!((plan.executes(), plan.needs_the_checkpoints()), (false, true));
+        assert_eq!((real.executes(), real.needs_the_checkpoints()), (true, true));
+    }
+
+    #[test]
+    fn collecting_is_done_at_once_and_cancelling_waits_for_what_lay_unfinished() {
+        assert_eq!(Kind::of(&FlowRequest::Gc { dry_run: false }), Kind::Look);
+        let cancel = Kind::of(&FlowRequest::Cancel { run: RunId::trusted("video-1") });
+        assert_eq!((cancel, cancel.executes(), cancel.needs_the_checkpoints()), (Kind::Order, false, false));
     }
 }

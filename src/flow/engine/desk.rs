@@ -11,22 +11,25 @@ use super::load::{store, unusable};
 use super::retry::{Wanted, reference};
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
-use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::graph::Graph;
-use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::plan::{self, Facts, Left, Oracle, Start, Wish};
+use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId};
+use crate::domain::flow::plan::{self, Facts, Left, Start, Wish};
 use crate::domain::flow::proceed;
-use crate::domain::flow::record::{Artifact, Branch, Checkpoint, RunFilter, RunRecord};
+use crate::domain::flow::record::{Branch, Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::sent_back::{self, SentBack};
 use crate::domain::flow::spec::{EnvValue, FlowSpec};
-use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
+use crate::domain::flow::status::{Approval, RunStatus};
 use crate::domain::flow::tree::{Lineage, newest};
 use crate::domain::flow::{hashes, inputs};
 use crate::domain::json::JsonMap;
 use crate::flow::objects::Objects;
-use crate::flow::recipe::{Recipes, what_changed};
+use crate::flow::recipe::Recipes;
 use crate::ports::store::{Store, StoredRun};
+
+mod sight;
+
+use sight::Sight;
 
 /// Where somebody looks from.
 pub struct Desk<'a> {
@@ -211,7 +214,32 @@ impl<'a> Desk<'a> {
             Some(_) => RunStatus::Queued,
             None => beside_others(self.active, &flow)?,
         };
-        Ok(Prepared { parent, flow, graph, inputs, left, sent_back, plan, status })
+        let prepared = Prepared { parent, flow, graph, inputs, left, sent_back, plan, status };
+        self.not_queued_already(&prepared, &lineage)?;
+        Ok(prepared)
+    }
+
+    /// What a stage would be made from on a branch that has not run yet and stands on this. `None`: there is no telling.
+    pub(super) fn input_on(&mut self, fork: &BranchName, at: &Checkpoint) -> Option<Hash> {
+        let mut parent = self.now(&at.run_id).ok()?;
+        let flow = flow(self.flows, &parent.flow).ok()?;
+        let graph = Graph::of(&flow).ok()?;
+        parent.branch = fork.clone();
+        let inputs = inputs::of_retry(&flow, &parent.run_id, &parent.inputs, &JsonMap::new()).ok()?;
+        let (all, _) = self.store.checkpoints(&parent.root_run_id).ok()?;
+        stand_at(&mut parent, &Lineage { checkpoints: &all, branches: &[], runs: &[] }, at);
+        let left = self.left(&parent, &graph, &[], &all);
+        let facts = Facts {
+            flow: &flow,
+            graph: &graph,
+            parent: &parent,
+            inputs: &inputs,
+            left: &left,
+            sent_back: &[],
+            lineage: &[],
+            holder: None,
+        };
+        plan::standing::input(&facts, &at.id.stage)
     }
 
     /// What the parent left of each of today's stages: what its row names, or the newest edit of that.
@@ -339,90 +367,6 @@ fn stand_at(parent: &mut RunRecord, lineage: &Lineage<'_>, at: &Checkpoint) {
 fn previous(all: &[Checkpoint], id: &CheckpointId) -> Option<Checkpoint> {
     let earlier = all.iter().filter(|one| one.id.stage == id.stage && one.id.version < id.version);
     earlier.max_by_key(|one| one.id.version).cloned()
-}
-
-/// The world, as far as a plan has to look at it.
-struct Sight<'a> {
-    flow: &'a FlowSpec,
-    recipes: Recipes,
-    objects: &'a Objects,
-    store: &'a mut dyn Store,
-    root: &'a RunId,
-    branch: &'a BranchName,
-    /// Of the config.
-    folder: &'a Path,
-    parent: &'a RunRecord,
-    lineage: &'a [RunRecord],
-    /// Those that were asked for, by run.
-    definitions: BTreeMap<RunId, Option<FlowSpec>>,
-    thorough: bool,
-}
-
-impl Sight<'_> {
-    /// What of a stage is another than it was in that run.
-    fn what_changed(&mut self, stage: usize, run: &RunId, noted: Option<&RecipeRecord>) -> String {
-        if !self.definitions.contains_key(run) {
-            let record = self.lineage.iter().find(|one| one.run_id == *run);
-            let then = record.and_then(|record| read_definition(self.store, Some(self.flow), record).ok());
-            self.definitions.insert(run.clone(), then);
-        }
-        let now = &self.flow.stages[stage];
-        let recipe = self.recipes.of(now);
-        let then = self.definitions.get(run).and_then(Option::as_ref);
-        let then = then.and_then(|flow| flow.stages.iter().find(|one| one.name == now.name));
-        what_changed(self.folder, then, noted, now, &recipe)
-    }
-
-    fn noted(&mut self, run: &RunId, stage: usize) -> Option<RecipeRecord> {
-        let name = &self.flow.stages[stage].name;
-        self.store.recipe_of(run, name).unwrap_or_else(|error| {
-            tracing::warn!(%run, stage = %name, %error, "look for what a stage was made by");
-            None
-        })
-    }
-}
-
-impl Oracle for Sight<'_> {
-    fn recipe(&mut self, stage: usize) -> Hash {
-        self.recipes.of(&self.flow.stages[stage]).hash()
-    }
-
-    fn recipe_change(&mut self, stage: usize, checkpoint: &Checkpoint) -> String {
-        let noted = self.noted(&checkpoint.run_id, stage);
-        let noted = noted.filter(|noted| Some(&noted.hash) == checkpoint.recipe.as_ref());
-        self.what_changed(stage, &checkpoint.run_id, noted.as_ref())
-    }
-
-    fn items_change(&mut self, stage: usize) -> Option<String> {
-        let run = self.parent.run_id.clone();
-        let noted = self.noted(&run, stage)?;
-        (noted.hash != self.recipe(stage)).then(|| self.what_changed(stage, &run, Some(&noted)))
-    }
-
-    fn verify(&mut self, _stage: usize, artifacts: &[Artifact]) -> Result<(), String> {
-        artifacts.iter().try_for_each(|artifact| {
-            if self.thorough {
-                return self.objects.verify(artifact).map_err(|error| error.to_string());
-            }
-            let found = std::fs::metadata(self.objects.path(&artifact.hash));
-            let whole = found.is_ok_and(|found| found.len() == artifact.size);
-            if whole { Ok(()) } else { Err(format!("{} is not there", artifact.name)) }
-        })
-    }
-
-    fn retries(&mut self, checkpoint: &CheckpointId) -> Vec<RunId> {
-        self.store.retries_of(self.root, self.branch, checkpoint).unwrap_or_else(|error| {
-            tracing::warn!(%checkpoint, %error, "count the retries of a checkpoint");
-            Vec::new()
-        })
-    }
-
-    fn ended(&mut self, run: &RunId, stage: &StageName) -> Option<StageStatus> {
-        self.store.stage_status(run, stage).unwrap_or_else(|error| {
-            tracing::warn!(%run, %stage, %error, "look for what became of a stage");
-            None
-        })
-    }
 }
 
 impl Engine {

@@ -15,7 +15,7 @@ use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::RunStatus;
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::spec::RunnerSpec;
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{Outcome, Verdict};
 use crate::flow::beneath::FileError;
 use crate::flow::collect::{Collector, Known, YOUNG};
 use crate::ports::store::StoreError;
@@ -144,10 +144,7 @@ impl Engine {
         } else {
             record.verdict = Some(end.outcome.verdict);
             (record.exit_code, record.signal) = (end.outcome.exit_code, end.outcome.signal);
-            record.error = (end.outcome.verdict != Verdict::Completed).then(|| match &end.outcome.detail {
-                Some(detail) => format!("{}: {detail}", end.outcome),
-                None => end.outcome.to_string(),
-            });
+            record.error = went_wrong(&end.outcome);
             (record.started_at, record.ended_at) = (end.started_at, Some(end.ended_at));
             record.log = end.log.as_ref().map(|log| log.display().to_string());
             if let Some(error) = &record.error {
@@ -186,6 +183,26 @@ impl Engine {
     }
 }
 
+/// What is told of an end that was not a good one.
+fn went_wrong(outcome: &Outcome) -> Option<String> {
+    let told = match &outcome.detail {
+        Some(detail) => format!("{outcome}: {detail}"),
+        None => outcome.to_string(),
+    };
+    match outcome.verdict {
+        Verdict::Completed => None,
+        // The only limit that it has.
+        Verdict::TimedOut => Some(format!("{told} (hook_timeout_seconds)")),
+        Verdict::Exit
+        | Verdict::Signal
+        | Verdict::Inactive
+        | Verdict::Unhealthy
+        | Verdict::Stopped
+        | Verdict::SpawnFailed
+        | Verdict::Lost => Some(told),
+    }
+}
+
 /// No stage can be called so.
 fn stage_name(hook: &HookRecord) -> StageName {
     StageName::trusted(format!("-{}", hook.name))
@@ -200,5 +217,26 @@ enum Trouble {
 impl From<FileError> for Trouble {
     fn from(error: FileError) -> Self {
         Self::Files(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_cut_says_by_which_key() {
+        let outcome = |verdict, exit_code, detail: Option<&str>| Outcome {
+            verdict,
+            exit_code,
+            signal: None,
+            detail: detail.map(str::to_owned),
+        };
+        assert_eq!(went_wrong(&outcome(Verdict::Completed, Some(0), None)), None);
+        assert_eq!(went_wrong(&outcome(Verdict::Exit, Some(3), None)).as_deref(), Some("exit 3"));
+        assert_eq!(
+            went_wrong(&outcome(Verdict::TimedOut, None, Some("longer than its limit of 5s"))).as_deref(),
+            Some("timed out: longer than its limit of 5s (hook_timeout_seconds)")
+        );
     }
 }

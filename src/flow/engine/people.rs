@@ -293,6 +293,11 @@ impl Engine {
         let Some(edited) = may::edited(before, &wish.set, &replaced)? else {
             return Ok(FlowReply::Edited { checkpoint: None });
         };
+        // Where nothing has run yet, it is made for what stands there by now, edits included.
+        let input = match standing.run {
+            Some(_) => None,
+            None => self.desk().input_on(&standing.branch, before),
+        };
         let new = NewCheckpoint {
             stage: wish.stage.clone(),
             branch: standing.branch.clone(),
@@ -301,7 +306,7 @@ impl Engine {
             approval: Approval::Pending,
             hash: edited.hash,
             recipe: None,
-            input: before.input.clone(),
+            input: input.unwrap_or_else(|| before.input.clone()),
             outputs: edited.outputs,
             artifacts: edited.artifacts,
             created_at: self.clock.now().wall,

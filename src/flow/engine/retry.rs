@@ -9,7 +9,7 @@ use crate::domain::flow::ask::{FlowReply, Plan, Planned, RetryWish};
 use crate::domain::flow::change::{NewCheckpoint, NewRun, NewStage};
 use crate::domain::flow::hashes;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
-use crate::domain::flow::plan::{Left, Start};
+use crate::domain::flow::plan::{Left, Start, queued};
 use crate::domain::flow::proceed;
 use crate::domain::flow::record::{Artifact, Checkpoint, CheckpointRef, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
@@ -89,6 +89,35 @@ impl Desk<'_> {
             who: wish.who,
             ..Wanted::of(run)
         })
+    }
+}
+
+impl Desk<'_> {
+    /// One that waits its turn to do the very same is enough.
+    pub(super) fn not_queued_already(
+        &mut self,
+        prepared: &Prepared,
+        lineage: &[RunRecord],
+    ) -> Result<(), Refusal> {
+        let Prepared { parent, flow, inputs, sent_back, plan, .. } = prepared;
+        let alike: Vec<&RunId> = lineage
+            .iter()
+            .filter(|run| queued::may_be_same(parent, inputs, plan, run))
+            .map(|run| &run.run_id)
+            .collect();
+        if alike.is_empty() {
+            return Ok(());
+        }
+        // What cannot be written down as a definition is told when it is to be.
+        let Ok((_, definition)) = hashes::definition(flow) else { return Ok(()) };
+        let once = queued::Once { parent, inputs, plan, definition: &definition, sent_back };
+        for id in alike {
+            if queued::is_same(&once, &self.now(id)?) {
+                let (run, from) = (parent.run_id.clone(), plan.from.clone());
+                return Err(Refusal::QueuedAlready { run, queued: id.clone(), from });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -80,7 +80,8 @@ pub(super) fn hook(
         limits: BTreeMap::new(),
     };
     let log = format!("{}_{{index}}.log", name.as_str().trim_start_matches('-'));
-    Ok(runner(run.guest(name, None), launch, runs_dir.join(run.as_str()).join("logs"), log))
+    let spec = runner(run.guest(name, None), launch, runs_dir.join(run.as_str()).join("logs"), log);
+    Ok(RunnerSpec { timeout: flow.hook_timeout, ..spec })
 }
 
 /// As it is kept in records, a secret is not known.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::theme::{Depth, Theme};
 use super::{attach, log};
 use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
-use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::ids::RunnerName;
 use crate::domain::json::JsonMap;
@@ -115,6 +115,8 @@ pub struct Declined {
 #[derive(Debug, Clone, PartialEq)]
 pub struct EditOrder {
     pub run: RunId,
+    /// Another one than that of the run.
+    pub branch: Option<BranchName>,
     pub checkpoint: CheckpointId,
     /// The bytes that were looked at.
     pub hash: Hash,

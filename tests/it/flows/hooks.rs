@@ -61,3 +61,21 @@ fn one_that_was_stopped_with_its_supervisor_is_executed_again_by_the_next() {
     assert_eq!(flows.read("hooked"), "f-1\nf-1\n");
     assert!(hook["log"].as_str().unwrap().ends_with("logs/on_failure_2.log"), "{hook}");
 }
+
+#[test]
+fn one_that_hangs_is_cut_with_all_that_it_started_and_the_record_says_so() {
+    let flows = Flows::new(&json!({ "f": {
+        "on_success": "echo begun; setsid sleep 600 & echo $! > child; wait",
+        "hook_timeout_seconds": 0.5, "stages": [stage("a", "", json!({}))]
+    } }));
+    flows.ok(&["run", "f"]);
+    let hook = ended(&flows);
+    let error = "timed out: longer than its limit of 0.5s (hook_timeout_seconds)";
+    assert_eq!((&hook["verdict"], &hook["error"]), (&json!("timed_out"), &json!(error)), "{hook}");
+    let child: u32 = flows.read("child").trim().parse().unwrap();
+    assert!(!std::path::Path::new(&format!("/proc/{child}")).exists());
+    let told = flows.ok(&["show", "f-1"]);
+    assert!(told.contains(&format!("on_success: {error} after ")), "{told}");
+    assert_eq!(flows.show("f-1")["status"], "succeeded");
+    assert_eq!(flows.ok(&["logs", "f-1/on_success"]), "begun\n");
+}

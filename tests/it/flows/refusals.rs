@@ -80,8 +80,11 @@ fn each_refusal_tells_its_reason_and_its_way_out() {
     let flows = Flows::new(&chain());
     // 12: nothing failed.
     flows.ok(&["run", "f"]);
+    let nothing = "nothing failed in f-1, so there is nothing to retry";
+    refused(&flows, 12, &["retry", "f-1"], nothing, "restage retry f-1 --from STAGE --force");
+    let unchanged = "nothing failed in f-1, and nothing has changed since, so there is nothing to retry";
+    refused(&flows, 12, &["retry", "f-1", "--force"], unchanged, "restage retry f-1 --from STAGE --force");
     let succeeded = "c of f-1 succeeded";
-    refused(&flows, 12, &["retry", "f-1"], succeeded, "restage retry f-1 --from c --force");
     refused(&flows, 12, &["retry", "f-1", "--from", "c"], succeeded, "restage retry f-1 --from c --force");
     // 13: it never ran.
     flows.write("fail.b", "");
@@ -160,7 +163,9 @@ fn an_ancestor_that_never_succeeded_and_a_key_that_nothing_gives_are_told() {
 
 #[test]
 fn a_queued_retry_runs_only_if_the_one_before_it_fails() {
-    let flows = Flows::new(&json!({ "f": { "stages": [stage("a", WAITS, json!({}))] } }));
+    let flows = Flows::new(&json!({ "f": {
+        "inputs": { "q": { "default": "1" } }, "stages": [stage("a", WAITS, json!({}))]
+    } }));
     let start = Instant::now();
     for (round, fails) in [false, true].into_iter().enumerate() {
         let first = round * 4 + 1;
@@ -171,9 +176,25 @@ fn a_queued_retry_runs_only_if_the_one_before_it_fails() {
         flows.ran();
         flows.ok(&["retry", &name(0), "--detach"]);
         wait_until("the retry is under way", || flows.ran_so_far().contains(&"a".to_owned()));
-        for number in [2, 3] {
-            flows.ok(&["retry", &name(0), "--queue", "--detach"]);
+        let again: &[&str] = &["retry", &name(0), "--queue", "--detach"];
+        let other: &[&str] = &["retry", &name(0), "--queue", "--detach", "--set", "q=2"];
+        for (number, wish) in [(2, again), (3, other)] {
+            flows.ok(wish);
             assert_eq!(flows.show(&name(number))["status"], "queued");
+            // Once is enough, whoever asks, and so is its plan.
+            let reason =
+                format!("{} is queued already to do that: a retry of {} from a", name(number), name(0));
+            let count = flows.count();
+            for more in [&[][..], &["--dry-run"], &["--from", "a"]] {
+                refused(
+                    &flows,
+                    11,
+                    &[wish, more].concat(),
+                    &reason,
+                    &format!("restage cancel {}", name(number)),
+                );
+            }
+            assert_eq!(flows.count(), count);
         }
         if fails {
             flows.ok(&["cancel", &name(1)]);

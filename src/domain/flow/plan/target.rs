@@ -184,8 +184,8 @@ pub(super) fn refuse(
         Target::Changes => {
             // Of a run from before stages were recorded, everything is executed.
             let recorded = known.rows.iter().any(Option::is_some);
-            if !wish.force && !edited(known) && !known.waits() && recorded {
-                return Err(nothing_to_do(known, target));
+            if !wish.force && !edited(known) && known.waits().is_none() && recorded {
+                return Err(Refusal::NothingFailed { run, looked: false });
             }
         }
     }
@@ -311,6 +311,7 @@ pub(super) fn nothing_to_do(known: &Known<'_>, target: &Target) -> Refusal {
                 known.name(*stage)
             )),
         },
-        Target::Stage { .. } | Target::Changes => Refusal::Succeeded { run, stage: known.last(), by: None },
+        // Whatever is a target is executed.
+        Target::Stage { .. } | Target::Changes => Refusal::NothingFailed { run, looked: true },
     }
 }

@@ -240,7 +240,26 @@ impl World {
         checkpoint.created_by = Some("ann".into());
         checkpoint.recipe = None;
         checkpoint.approval = Approval::Pending;
-        checkpoint.outputs = outputs_of(&self.flow, index, 2);
+        checkpoint.outputs = outputs_of(&self.flow, index, checkpoint.id.version);
+    }
+
+    /// As on a branch that has not run yet: of what stands there.
+    fn edit_there(&mut self, stage: &str) {
+        self.edit(stage);
+        let left = self.left_now();
+        let facts = Facts {
+            flow: &self.flow,
+            graph: &self.graph,
+            parent: &self.parent,
+            inputs: &self.inputs,
+            left: &left,
+            lineage: &[],
+            sent_back: &[],
+            holder: None,
+        };
+        let input = standing::input(&facts, &name(stage)).unwrap();
+        let Some(Left::Checkpoint(checkpoint)) = self.left.get_mut(&name(stage)) else { panic!("{stage}") };
+        checkpoint.input = input;
     }
 }
 
@@ -522,7 +541,7 @@ fn what_waited_for_a_person_is_not_executed_again() {
     one.file("a:\n b: a\n z:");
     assert_eq!(
         one.told(&first()),
-        "from z: a: reuse a@1; b: reuse b@1 (it waits for a person); z: reuse z@1"
+        "from b: a: reuse a@1; b: reuse b@1 (it waits for a person); z: reuse z@1"
     );
 }
 
@@ -535,6 +554,46 @@ fn a_branch_may_leave_a_run_that_is_under_way() {
         "from b: a: reuse a@1; b: descendant (of a); c: descendant (of b); z: never ran"
     );
     assert!(one.told(&Wish { start: Start::After(name("a")), force: false }).starts_with("10 "));
+}
+
+#[test]
+fn on_a_new_branch_an_edit_stands_on_those_before_it_and_not_on_later_ones() {
+    let fork = |stage: &str| Wish { start: Start::Fork(name(stage)), force: false };
+    for needs in ["", " <x"] {
+        let chain = format!("a: >x\n b: a >y{needs}\n c: b >z\n d: c");
+        let mut one = world(&chain, "d=failed");
+        one.edit_there("a");
+        one.edit_there("b");
+        assert_eq!(
+            one.told(&fork("b")),
+            "from c: a: reuse a@2 (edited by ann); b: reuse b@2 (edited by ann); c: descendant (of b); d: descendant (of c)"
+        );
+        one.edit_there("c");
+        assert_eq!(
+            one.told(&fork("c")),
+            "from d: a: reuse a@2 (edited by ann); b: reuse b@2 (edited by ann); c: reuse c@2 (edited by ann); d: \
+             descendant (of c)"
+        );
+        // Elsewhere what comes behind an edit is executed.
+        assert!(one.told(&first()).contains("b: edited (a was edited); c: descendant (of b)"));
+        one.edit_there("a");
+        assert_eq!(
+            one.told(&fork("a")),
+            "from b: a: reuse a@3 (edited by ann); b: descendant (of a); c: descendant (of b); d: descendant (of c)"
+        );
+    }
+    // What lies between two edits is made anew, and nobody has seen what the later one would stand on then.
+    let mut one = world("a: >x\n b: a >y\n c: b >z\n d: c", "d=failed");
+    one.edit_there("a");
+    one.edit_there("c");
+    assert_eq!(
+        one.told(&fork("c")),
+        "2 nothing can go on behind c, which has to be executed again (descendant: of b) | edit b as it is to be now: \
+         restage edit f-12 b --branch main; or begin at a checkpoint before it: restage fork f-12 --at CP --branch NAME"
+    );
+    one.edit_there("b");
+    one.edit_there("c");
+    assert!(one.told(&fork("c")).starts_with("from d: "));
 }
 
 #[test]
@@ -597,12 +656,23 @@ fn nobody_goes_on_behind_what_would_be_made_anew() {
 fn force_without_a_target_does_what_has_changed() {
     let mut one = world("a:\n b: a\n z:", "");
     let wish = Wish { start: Start::FirstFailure, force: true };
-    let refused =
-        "12 z of f-12 succeeded | to execute it again all the same: restage retry f-12 --from z --force";
-    assert_eq!(one.told(&wish), refused);
+    let anew = "to execute a stage again all the same, with all that depends on it: restage retry f-12 --from STAGE --force";
+    assert_eq!(
+        one.told(&wish),
+        format!(
+            "12 nothing failed in f-12, and nothing has changed since, so there is nothing to retry | {anew}"
+        )
+    );
     one.changed_recipes.insert(name("b"));
     assert!(one.told(&wish).starts_with("from b: a: reuse a@1; b: recipe changed"), "{}", one.told(&wish));
-    assert_eq!(one.told(&first()), refused);
+    // Whether something has changed is not looked at unasked.
+    assert_eq!(
+        one.told(&first()),
+        format!(
+            "12 nothing failed in f-12, so there is nothing to retry | {anew}; or only what has changed since: restage \
+             retry f-12 --force"
+        )
+    );
 }
 
 #[test]
@@ -1059,8 +1129,10 @@ proptest! {
                 Ok(plan) => plan,
                 Err(refusal) => {
                     let end = |stage: &StageName| ends[graph.index(stage).unwrap()];
-                    let fine = if let Refusal::Succeeded { stage, .. } = &refusal {
-                        wish.start == Start::FirstFailure || end(stage) == "ok"
+                    let fine = if let Refusal::NothingFailed { .. } = &refusal {
+                        wish.start == Start::FirstFailure
+                    } else if let Refusal::Succeeded { stage, .. } = &refusal {
+                        end(stage) == "ok"
                     } else if let Refusal::NeverRan { stage, start, set, force, .. } = &refusal {
                         // The way out is one.
                         let before = graph.ancestors(&[pick]).contains(&graph.index(start).unwrap());

@@ -34,10 +34,16 @@ enum Verdict<'a> {
     Skip,
 }
 
-pub(super) fn walk(known: &Known<'_>, target: &Target, oracle: &mut dyn Oracle) -> Result<Walked, Refusal> {
+/// `forks`: the first run of a branch.
+pub(super) fn walk(
+    known: &Known<'_>,
+    target: &Target,
+    forks: bool,
+    oracle: &mut dyn Oracle,
+) -> Result<Walked, Refusal> {
     let facts = known.facts;
     let graph = facts.graph;
-    let mut walk = Walk::new(known, target);
+    let mut walk = Walk::new(known, target, forks);
     let mut stages = Vec::with_capacity(graph.len());
     for stage in graph.order().iter().copied() {
         let verdict = walk.verdict(stage, oracle)?;
@@ -56,6 +62,8 @@ struct Walk<'a> {
     before_target: Vec<bool>,
     /// Edits that wait are taken on.
     takes_on: bool,
+    /// What was edited stands on what had been edited before.
+    forks: bool,
     chain: Chain,
     /// Only where a stage asks for single keys.
     state: Option<State>,
@@ -66,7 +74,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(known: &'a Known<'a>, target: &Target) -> Self {
+    fn new(known: &'a Known<'a>, target: &Target, forks: bool) -> Self {
         let (facts, graph) = (known.facts, known.facts.graph);
         let mut seeds = vec![None; graph.len()];
         let mut before_target = vec![false; graph.len()];
@@ -105,6 +113,7 @@ impl<'a> Walk<'a> {
             target: target.stage(),
             before_target,
             takes_on: !matches!(target, Target::After(_)),
+            forks,
             chain: Chain::new(graph, facts.inputs),
             state: asks.then(|| State::new(graph, facts.inputs.clone())),
             executed: vec![false; graph.len()],
@@ -115,7 +124,8 @@ impl<'a> Walk<'a> {
 
     fn verdict(&mut self, stage: usize, oracle: &mut dyn Oracle) -> Result<Verdict<'a>, Refusal> {
         let known = self.known;
-        if let Some((reason, detail)) = self.seeds[stage].take() {
+        let seed = self.seeds[stage].take();
+        if let Some((reason, detail)) = seed.filter(|(reason, _)| !self.stands_on_edits(stage, *reason)) {
             let skipped = known.rows[stage].is_some_and(|row| row.status == StageStatus::Skipped);
             let in_place = !known.facts.graph.upstream(stage).iter().any(|before| self.executed[*before]);
             if self.target == Some(stage) && skipped && in_place && self.ruled_out(stage) == Ok(true) {
@@ -161,6 +171,15 @@ impl<'a> Walk<'a> {
                 Verdict::Execute { reason, detail }
             }
         })
+    }
+
+    /// It was edited when what was edited before it stood there already.
+    fn stands_on_edits(&mut self, stage: usize, reason: Reason) -> bool {
+        let Left::Checkpoint(checkpoint) = &self.known.facts.left[stage] else { return false };
+        self.forks
+            && reason == Reason::Edited
+            && checkpoint.edited_from.is_some()
+            && self.input(stage).is_some_and(|input| input == checkpoint.input)
     }
 
     /// Of a stage that fans out, what is done is not done again, unless it is made in another way today.
@@ -412,18 +431,47 @@ pub(super) fn missing_keys(known: &Known<'_>, walked: &Walked) -> Result<(), Ref
 
 /// Whoever goes on behind a checkpoint has looked at that one, and not at what would be made in its place.
 pub(super) fn refuse_another(known: &Known<'_>, stage: &StageName, walked: &Walked) -> Result<(), Refusal> {
-    let planned = walked.stages.iter().find(|planned| planned.stage == *stage);
-    let Some(planned) = planned.filter(|planned| planned.decision == Decision::Execute) else {
-        return Ok(());
+    match anew(stage, walked) {
+        None => Ok(()),
+        Some(planned) => Err(another(planned, format!("do so: restage retry {}", known.run()))),
+    }
+}
+
+/// The same of what a person has made for a branch; what a stage has made may be made again.
+pub(super) fn refuse_another_edit(
+    known: &Known<'_>,
+    stage: &StageName,
+    walked: &Walked,
+) -> Result<(), Refusal> {
+    let is_edit = |place: usize| match &known.facts.left[place] {
+        Left::Checkpoint(checkpoint) => checkpoint.edited_from.is_some(),
+        Left::Unreadable { .. } | Left::Outputs { .. } | Left::Nothing => false,
     };
-    let detail = planned.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-    Err(Refusal::Unusable {
-        message: format!(
-            "nothing can go on behind {stage}, which has to be executed again ({}{detail})",
-            planned.reason
+    let edited = known.facts.graph.index(stage).is_some_and(is_edit);
+    let Some(planned) = anew(stage, walked).filter(|_| edited) else { return Ok(()) };
+    let (run, branch) = (known.run(), &known.facts.parent.branch);
+    let first = walked.stages.iter().find(|planned| planned.decision == Decision::Execute);
+    let first = first.map_or(stage, |first| &first.stage);
+    Err(another(
+        planned,
+        format!(
+            "edit {first} as it is to be now: restage edit {run} {first} --branch {branch}; or begin at a checkpoint \
+             before it: restage fork {run} --at CP --branch NAME"
         ),
-        hint: Some(format!("do so: restage retry {}", known.run())),
-    })
+    ))
+}
+
+fn anew<'w>(stage: &StageName, walked: &'w Walked) -> Option<&'w Planned> {
+    let mut executed = walked.stages.iter().filter(|planned| planned.decision == Decision::Execute);
+    executed.find(|planned| planned.stage == *stage)
+}
+
+fn another(planned: &Planned, hint: String) -> Refusal {
+    let detail = planned.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let (stage, reason) = (&planned.stage, planned.reason);
+    let message =
+        format!("nothing can go on behind {stage}, which has to be executed again ({reason}{detail})");
+    Refusal::Unusable { message, hint: Some(hint) }
 }
 
 /// What the target starts from: of the checkpoints directly before it, the last one.

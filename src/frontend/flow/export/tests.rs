@@ -58,6 +58,7 @@ fn flow() -> FlowSpec {
         keep_failed: Duration::ZERO,
         on_success: None,
         on_failure: None,
+        hook_timeout: None,
         concurrency: Concurrency::Allow,
         env: BTreeMap::new(),
         root: "/".into(),

@@ -278,6 +278,25 @@ impl RunPane {
         if standing.any(|one| one.id == checkpoint.id) { self.id.clone() } else { checkpoint.run_id.clone() }
     }
 
+    /// Where a checkpoint is edited: on the branch that stands there, as the tree shows it beside it, whoever made it;
+    /// else as anything is done with it. A branch of the run is told by a run of it.
+    pub fn edited_on(&self, checkpoint: &Checkpoint) -> (RunId, Option<BranchName>) {
+        let own = self.run().map(|run| &run.branch);
+        let row = self.selected_row().filter(|row| row.id == checkpoint.id);
+        let heads = row.map(|row| row.heads.as_slice()).unwrap_or_default();
+        let is_own_head = own.is_some_and(|own| heads.contains(own));
+        let run = self.run_of(checkpoint);
+        match heads.last() {
+            Some(head) if !is_own_head => (self.id.clone(), Some(head.clone())),
+            // Another run of the same branch stands there.
+            Some(_) if run != self.id => {
+                let newest = self.lineage.iter().rev().find(|one| Some(&one.branch) == own);
+                (newest.map_or(run, |newest| newest.run_id.clone()), None)
+            }
+            Some(_) | None => (run, None),
+        }
+    }
+
     /// The checkpoint that waits for a person, as far as it is known.
     pub fn asks(&self) -> Option<&Checkpoint> {
         let tree = self.tree.as_ref()?;

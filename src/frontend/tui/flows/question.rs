@@ -37,6 +37,8 @@ pub enum Question {
     /// What of a checkpoint is to be edited.
     Edit {
         run: RunId,
+        /// Another one than that of the run.
+        branch: Option<BranchName>,
         checkpoint: Box<Checkpoint>,
         selected: usize,
     },

@@ -9,7 +9,7 @@ use super::super::super::model::{Focus, Model, Screen};
 use super::super::super::theme::Ink;
 use super::{open_run, tell_why, thing};
 use crate::domain::flow::ask::{Can, FlowRequest, RetryWish, RunWish};
-use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::ids::{BranchName, FlowName, RunId};
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
@@ -283,16 +283,20 @@ pub(in super::super) fn cancel_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
 fn edit(model: &mut Model) -> Vec<Cmd> {
     let target = model.flows.pane.as_ref().and_then(|pane| {
         let checkpoint = pane.target()?.clone();
-        Some((pane.run_of(&checkpoint), checkpoint))
+        Some((pane.edited_on(&checkpoint), checkpoint))
     });
-    let refused = model.flows.pane.as_ref().and_then(|pane| pane.can()).is_some_and(|can| can.edit.is_err());
+    let refused = |(run, branch): &(RunId, Option<BranchName>)| {
+        let pane = model.flows.pane.as_ref().filter(|pane| pane.id == *run && branch.is_none());
+        pane.and_then(|pane| pane.can()).is_some_and(|can| can.edit.is_err())
+    };
     match target {
-        Some((run, _)) if is_busy(model, &run) => Vec::new(),
-        Some((run, checkpoint)) if !refused => {
+        Some(((run, _), _)) if is_busy(model, &run) => Vec::new(),
+        Some((place, checkpoint)) if !refused(&place) => {
+            let (run, branch) = place;
             let mut parts = editable(&checkpoint);
             if parts.len() == 1 {
                 let (id, hash) = (checkpoint.id, checkpoint.hash);
-                let order = EditOrder { run, checkpoint: id, hash, what: parts.remove(0) };
+                let order = EditOrder { run, branch, checkpoint: id, hash, what: parts.remove(0) };
                 return vec![Cmd::Edit(Box::new(order))];
             }
             if parts.is_empty() {
@@ -304,7 +308,7 @@ fn edit(model: &mut Model) -> Vec<Cmd> {
                 );
                 return Vec::new();
             }
-            question(model, Question::Edit { run, checkpoint: Box::new(checkpoint), selected: 0 })
+            question(model, Question::Edit { run, branch, checkpoint: Box::new(checkpoint), selected: 0 })
         }
         Some(_) | None => why_not(model, "Edit", |can| &can.edit, "the stage has left nothing so far"),
     }
@@ -421,9 +425,12 @@ impl Model {
             (Action::Approve | Action::Reject, _) => pending(self).is_some(),
             (Action::Proceed, _) => can.is_some_and(|can| can.proceed.is_ok()),
             (Action::CancelRun, _) => status.is_some_and(|status| !status.is_final()),
-            (Action::Edit, _) => {
-                pane.is_some_and(|pane| pane.target().is_some()) && can.is_some_and(|can| can.edit.is_ok())
-            }
+            (Action::Edit, _) => pane.is_some_and(|pane| {
+                let place = pane.target().map(|target| pane.edited_on(target));
+                let elsewhere = place.as_ref().is_some_and(|(on, branch)| *on != run || branch.is_some());
+                // What the supervisor said is about the run that is looked at.
+                place.is_some() && (elsewhere || can.is_some_and(|can| can.edit.is_ok()))
+            }),
             (Action::Fork, _) => {
                 let target = pane.and_then(|pane| pane.target());
                 target.is_some_and(|one| one.approval != Approval::Rejected)

@@ -26,7 +26,7 @@ pub(in super::super) fn press(model: &mut Model, mut question: Box<Question>, pr
         }
         Answer::Edit => {
             if let Question::Approve { run, checkpoint, .. } = *question {
-                return yes(model, Question::Edit { run, checkpoint, selected: 0 });
+                return yes(model, Question::Edit { run, branch: None, checkpoint, selected: 0 });
             }
             return Vec::new();
         }
@@ -61,9 +61,9 @@ fn yes(model: &mut Model, question: Question) -> Vec<Cmd> {
             let wish = ContinueWish { run, branch, checkpoint, force_retry: false, who, approve_all: false };
             ask(model, "continuing", FlowRequest::Continue(wish))
         }
-        Question::Edit { run, checkpoint, selected } => {
+        Question::Edit { run, branch, checkpoint, selected } => {
             let Some(what) = editable(&checkpoint).into_iter().nth(selected) else { return Vec::new() };
-            let order = EditOrder { run, checkpoint: checkpoint.id, hash: checkpoint.hash, what };
+            let order = EditOrder { run, branch, checkpoint: checkpoint.id, hash: checkpoint.hash, what };
             vec![Cmd::Edit(Box::new(order))]
         }
         Question::Type(typing) => typed(model, typing),

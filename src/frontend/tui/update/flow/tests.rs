@@ -161,6 +161,33 @@ fn the_tree_acts_on_its_checkpoint() {
 }
 
 #[test]
+fn an_edit_in_the_tree_is_on_the_branch_that_stands_there() {
+    let (mut model, runs) = opened("1 2");
+    press(&mut model, "t", &runs);
+    let ordered = |model: &mut Model| {
+        let mut cmds = press(model, "e", &runs);
+        if cmds.is_empty() {
+            cmds = press(model, "Enter", &runs);
+        }
+        let [Cmd::Edit(order)] = &cmds[..] else { panic!("{cmds:?}") };
+        let branch = order.branch.as_ref().map(|branch| branch.as_str().to_owned());
+        (order.checkpoint.to_string(), order.run.clone(), branch)
+    };
+    // The run that is looked at stands there.
+    assert_eq!(ordered(&mut model), ("storyboard@2".into(), id(12), None));
+    // Another branch begins where the run that is looked at has been, and nothing has run there so far.
+    let (checkpoints, mut branches) = tree();
+    branches[1].latest_checkpoint_id = CheckpointId::parse("script@1").ok();
+    let pane = model.flows.pane.as_mut().unwrap();
+    pane.take_tree(checkpoints, branches);
+    pane.checkpoint = pane.tree.as_ref().unwrap().rows.iter().position(|row| !row.heads.is_empty()).unwrap();
+    assert_eq!(ordered(&mut model), ("script@1".into(), id(12), Some("warmer-look".into())));
+    // As a stage of the run it is that of the run.
+    press(&mut model, "t g", &runs);
+    assert_eq!(ordered(&mut model), ("script@1".into(), id(12), None));
+}
+
+#[test]
 fn a_cancel_asks_first() {
     let (mut model, runs) = opened("1 3");
     assert_eq!(asked(&press(&mut model, "x", &runs)), []);
