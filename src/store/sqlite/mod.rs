@@ -20,6 +20,7 @@ mod stages;
 mod stats;
 mod values;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,17 +42,19 @@ const LONG_LOG: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct SqliteStore {
     connection: Connection,
+    /// Device and inode of the file that is written to.
+    file: Option<(u64, u64)>,
 }
 
 impl SqliteStore {
     /// To read and write; it is made where it is missing, and brought up to date where it is old.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connection: open::to_write(path)? })
+        Ok(Self { connection: open::to_write(path)?, file: file_at(path) })
     }
 
     /// To read, beside whoever writes. `None`: there is no history yet.
     pub fn open_read(path: &Path) -> Result<Option<Self>, StoreError> {
-        Ok(open::to_read(path)?.map(|connection| Self { connection }))
+        Ok(open::to_read(path)?.map(|connection| Self { connection, file: None }))
     }
 
     /// Runs with what happened to them, in one transaction: a history from elsewhere, or one to measure with.
@@ -73,6 +76,19 @@ impl SqliteStore {
         })
     }
 
+    /// Where somebody has deleted the file, what is written to it is gone with this process: nothing more is begun.
+    fn must_be_there(&self, act: &str) -> Result<(), StoreError> {
+        let path = self.connection.path().map(Path::new);
+        if self.file.is_none() || path.and_then(file_at) == self.file {
+            return Ok(());
+        }
+        let cause = format!(
+            "{} was deleted or replaced while it was in use; end its supervisor and begin again: restage down",
+            path.unwrap_or(Path::new("the history")).display()
+        );
+        Err(StoreError::Broken { act: act.to_owned(), cause })
+    }
+
     fn write<T>(
         &self,
         act: &str,
@@ -85,6 +101,10 @@ impl SqliteStore {
     fn read<T>(&self, act: &str, body: impl FnOnce(&Connection) -> Result<T, Fail>) -> Result<T, StoreError> {
         within(&self.connection, "BEGIN", act, body)
     }
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// All of it or nothing. It takes its turn as a writer at once: one that began as a reader could not wait for it.
@@ -120,7 +140,9 @@ fn within<T>(
 
 impl Store for SqliteStore {
     fn begin(&mut self, new: &NewRun) -> Result<Begun, StoreError> {
-        self.write(&format!("begin a run of {}", new.flow), |connection| begin::begin(connection, new))
+        let act = format!("begin a run of {}", new.flow);
+        self.must_be_there(&act)?;
+        self.write(&act, |connection| begin::begin(connection, new))
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<Vec<Option<CheckpointId>>, StoreError> {

@@ -96,6 +96,19 @@ fn the_last_call_leaves_no_long_log_behind_though_somebody_reads() {
 }
 
 #[test]
+fn nothing_is_begun_that_nobody_would_find() {
+    let Place { dir: _dir, path } = place();
+    let mut store = SqliteStore::open(&path).unwrap();
+    begin(&mut store, &new_run(&["a"]));
+    fs::remove_file(&path).unwrap();
+    for _ in 0..2 {
+        let refused = store.begin(&new_run(&["a"])).unwrap_err().to_string();
+        assert!(refused.contains("was deleted or replaced while it was in use"), "{refused}");
+        fs::write(&path, "").unwrap();
+    }
+}
+
+#[test]
 fn a_store_of_the_first_version_is_brought_up_to_date() {
     let Place { dir: _dir, path } = place();
     make_first_version(&path);

@@ -360,7 +360,8 @@ fn a_supervisor_whose_state_lies_elsewhere_today_is_served_all_the_same() {
     for _ in 0..5 {
         flows.ok(&["run", "a"]);
     }
-    let elsewhere = flows.space.command(&["run", "a"]).env("XDG_CACHE_HOME", flows.path("elsewhere")).output();
+    let elsewhere =
+        flows.space.command(&["run", "a"]).env("XDG_CACHE_HOME", flows.path("elsewhere")).output();
     let elsewhere = elsewhere.unwrap();
     assert!(elsewhere.status.success(), "{}", String::from_utf8_lossy(&elsewhere.stderr));
     assert_eq!(flows.show("a-6")["status"], "succeeded");
