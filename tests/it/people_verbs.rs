@@ -249,3 +249,91 @@ fn a_text_that_came_too_late_is_kept() {
     let kept = stderr.lines().find_map(|line| line.strip_prefix("restage: what was edited is in ")).unwrap();
     assert!(std::fs::read_to_string(kept).unwrap().contains("typed"), "{stderr}");
 }
+
+fn branches(studio: &Workspace, run: &str) -> Vec<Value> {
+    let (_, stdout, _) = studio.run(&["show", run, "--json"]);
+    let shown: Value = serde_json::from_str(&stdout).unwrap();
+    shown["branches"].as_array().unwrap().clone()
+}
+
+/// `script@1 approved board@2 pending`
+fn judged(studio: &Workspace, run: &str) -> String {
+    let (_, tree, _) = studio.run(&["checkpoints", run, "--json"]);
+    let tree: Value = serde_json::from_str(&tree).unwrap();
+    let all = tree["checkpoints"].as_array().unwrap().iter().map(|one| {
+        let id = one["id"].as_str().unwrap();
+        format!("{id} {}", one["approval"].as_str().unwrap())
+    });
+    all.collect::<Vec<_>>().join(" ")
+}
+
+/// What is told of a branch is what continuing there does, and a refusal changes nothing.
+#[track_caller]
+fn keeps_its_promise(studio: &Workspace, run: &str, branch: &str) -> Value {
+    let before = judged(studio, run);
+    let view = branches(studio, run).into_iter().find(|one| one["branch_name"] == branch).unwrap();
+    let (code, _, stderr) = studio.run(&["continue", run, "--branch", branch]);
+    let refused = !matches!(code, Some(0 | 1 | 75)) || stderr.contains("hint:");
+    assert_eq!(view["can_continue"].as_bool(), Some(!refused), "{view}: {code:?} {stderr}");
+    if refused {
+        assert_eq!(judged(studio, run), before, "{stderr}");
+    }
+    view
+}
+
+#[test]
+fn what_comes_last_is_taken_on_and_makes_a_run_that_ends_with_it() {
+    let stage = |name: &str, needs: &Value| {
+        json!({ "name": name, "needs": needs, "outputs": [name],
+            "command": format!("echo x >> $RESTAGE_STAGE.count; echo {name}=1 > $RESTAGE_OUTPUT") })
+    };
+    let mut last = stage("b", &json!(["a"]));
+    let studio = studio(&json!({ "stages": [stage("a", &json!([])), last] }));
+    let state = |run: &str| studio.run(&["state", run]).1.split_whitespace().collect::<String>();
+    says(&studio, &["run", "film"], 0, "");
+    says(&studio, &["edit", "film-1", "b", "--set", "b=2"], 0, "restage continue film-1 --checkpoint b@2");
+    let view = keeps_its_promise(&studio, "film-1", "main");
+    assert_eq!(view["can_continue"], true, "{view}");
+    assert_eq!(rows(&studio, "film-2"), "a=succeeded@1 b=succeeded@2");
+    assert_eq!(state("film-2"), r#"{"a":"1","b":"2"}"#);
+    // What is in the result already is no news.
+    assert_eq!(keeps_its_promise(&studio, "film-2", "main")["can_continue"], false);
+    says(&studio, &["retry", "film-2"], 12, "");
+    // Approved first, and taken on afterwards.
+    says(&studio, &["edit", "film-2", "b", "--set", "b=3"], 0, "");
+    says(&studio, &["approve", "film-2", "b@3"], 0, "approved b@3");
+    assert_eq!(keeps_its_promise(&studio, "film-2", "main")["can_continue"], true);
+    assert_eq!(state("film-3"), r#"{"a":"1","b":"3"}"#);
+    // On a branch of its own.
+    says(&studio, &["fork", "film-3", "--at", "b@1", "--branch", "z"], 0, "");
+    assert_eq!(keeps_its_promise(&studio, "film-3", "z")["can_continue"], false);
+    says(&studio, &["edit", "film-3", "b", "--branch", "z", "--set", "b=9"], 0, "");
+    assert_eq!(keeps_its_promise(&studio, "film-3", "z")["can_continue"], true);
+    assert_eq!(state("film-4"), r#"{"a":"1","b":"9"}"#);
+    assert_eq!((times(&studio, "a"), times(&studio, "b")), (1, 1));
+
+    // Ended while it waited at its last stage.
+    last["approve"] = json!("manual");
+    let config = json!({ "flows": { "film": { "stages": [stage("a", &json!([])), last] } } });
+    std::fs::write(studio.path("config.json"), config.to_string()).unwrap();
+    says(&studio, &["run", "film"], 75, "");
+    studio.ok(&["cancel", "film-5"]);
+    assert_eq!(keeps_its_promise(&studio, "film-5", "main")["can_continue"], true);
+    assert_eq!(rows(&studio, "film-6"), "a=succeeded@1 b=succeeded@1");
+    // A branch at what waits.
+    says(&studio, &["run", "film"], 75, "");
+    says(&studio, &["fork", "film-7", "--at", "b@1", "--branch", "x"], 0, "");
+    assert_eq!(keeps_its_promise(&studio, "film-7", "x")["can_continue"], true);
+    assert_eq!(rows(&studio, "film-7"), "a=succeeded@1 b=succeeded@1");
+    assert_eq!(rows(&studio, "film-8"), "a=succeeded@1 b=succeeded@1");
+
+    // What came behind it is gone from the file.
+    let with =
+        json!({ "flows": { "film": { "stages": [stage("a", &json!([])), stage("b", &json!(["a"]))] } } });
+    std::fs::write(studio.path("config.json"), with.to_string()).unwrap();
+    says(&studio, &["run", "film"], 0, "");
+    says(&studio, &["edit", "film-9", "a", "--set", "a=2"], 0, "");
+    let without = json!({ "flows": { "film": { "stages": [stage("a", &json!([]))] } } });
+    std::fs::write(studio.path("config.json"), without.to_string()).unwrap();
+    keeps_its_promise(&studio, "film-9", "main");
+}

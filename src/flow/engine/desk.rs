@@ -189,6 +189,7 @@ impl<'a> Desk<'a> {
             left: &left,
             sent_back: &sent_back,
             lineage: &lineage,
+            takes_on: again.takes_on.as_ref(),
             holder: holder.as_ref().filter(|_| !again.queue),
         };
         let wish = Wish { start: again.start.clone(), force: again.force };
