@@ -337,3 +337,47 @@ fn what_comes_last_is_taken_on_and_makes_a_run_that_ends_with_it() {
     std::fs::write(studio.path("config.json"), without.to_string()).unwrap();
     keeps_its_promise(&studio, "film-9", "main");
 }
+
+/// Where the bytes of an artifact lie.
+fn object(studio: &Workspace, run: &str, checkpoint: &str) -> std::path::PathBuf {
+    let (_, listed, _) = studio.run(&["artifacts", run, checkpoint, "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    studio.path(listed[0]["path"].as_str().unwrap())
+}
+
+#[test]
+fn what_is_damaged_is_promised_to_nobody_and_what_a_person_made_of_it_is_not_made_anew() {
+    let studio = studio(&relay());
+    says(&studio, &["run", "film"], 75, "");
+    let path = object(&studio, "film-1", "b@1");
+    let good = std::fs::read(&path).unwrap();
+    // As long as it was; shorter; gone.
+    for bytes in [Some("tEXt\n"), Some("t"), None] {
+        std::fs::remove_file(&path).ok();
+        if let Some(bytes) = bytes {
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let view = keeps_its_promise(&studio, "film-1", "main");
+        let reason = view["reason"].as_str().unwrap();
+        assert!(reason.starts_with("b@1 is not what it was: "), "{view}");
+        assert_eq!(rows(&studio, "film-1"), "s=succeeded@1 b=waiting@1 r=pending");
+    }
+    std::fs::write(&path, good).unwrap();
+
+    // A branch on a person's own text.
+    std::fs::write(studio.path("other"), "other\n").unwrap();
+    says(&studio, &["edit", "film-1", "b", "--artifact", "b.txt=other"], 0, "");
+    says(&studio, &["fork", "film-1", "--at", "b@2", "--branch", "x"], 0, "");
+    std::fs::remove_file(object(&studio, "film-1", "b@2")).unwrap();
+    for branch in ["x", "main"] {
+        assert_eq!(keeps_its_promise(&studio, "film-1", branch)["can_continue"], false);
+    }
+    let again = "restage edit film-1 b --branch x --artifact NAME=FILE";
+    says(&studio, &["continue", "film-1", "--branch", "x"], 14, again);
+    assert_eq!(times(&studio, "b"), 1);
+    // Given again, it goes on with that.
+    std::fs::write(studio.path("other"), "better\n").unwrap();
+    says(&studio, &["edit", "film-1", "b", "--branch", "x", "--artifact", "b.txt=other"], 0, "");
+    assert_eq!(keeps_its_promise(&studio, "film-1", "x")["can_continue"], true);
+    assert_eq!((read(&studio, "seen.b"), times(&studio, "b")), ("better\n".into(), 1));
+}

@@ -239,11 +239,7 @@ pub fn may_fork<'a>(
     Ok(found)
 }
 
-pub(super) fn find<'a>(
-    lineage: &Lineage<'a>,
-    run: &RunId,
-    id: &CheckpointId,
-) -> Result<&'a Checkpoint, Refusal> {
+pub fn find<'a>(lineage: &Lineage<'a>, run: &RunId, id: &CheckpointId) -> Result<&'a Checkpoint, Refusal> {
     lineage.checkpoint(id).ok_or_else(|| Refusal::UnknownCheckpoint {
         run: run.clone(),
         checkpoint: id.to_string(),

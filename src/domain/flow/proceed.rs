@@ -47,6 +47,14 @@ pub struct Again {
     pub also: Vec<(RunId, BranchName)>,
 }
 
+/// What has to be looked at to tell whether it can be done: as thoroughly as whoever asks has time for.
+pub trait Ahead {
+    /// Makes the plan of the new run, and tells whether it is refused.
+    fn plan(&mut self, again: &Again) -> Result<(), Refusal>;
+    /// Whether the artifacts are there and are what they were; the error says which is not.
+    fn look(&mut self, checkpoint: &Checkpoint) -> Result<(), String>;
+}
+
 /// From where somebody wants to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct From {
@@ -107,14 +115,13 @@ pub(super) fn known(lineage: &Lineage<'_>, run: &RunId, branch: &BranchName) -> 
     Err(Refusal::UnknownBranch { run: run.clone(), branch: branch.clone(), known })
 }
 
-/// `plan` makes the plan of the new run and tells whether it is refused.
 pub fn may_continue(
     lineage: &Lineage<'_>,
     from: &From,
-    plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>,
+    ahead: &mut dyn Ahead,
 ) -> Result<Continuation, Refusal> {
     let Some(run) = lineage.newest_run(&from.branch) else {
-        return first_of_fork(lineage, from, plan);
+        return first_of_fork(lineage, from, ahead);
     };
     let (id, status) = (run.run_id.clone(), run.status);
     if from.force_retry && status != RunStatus::Failed {
@@ -127,9 +134,9 @@ pub fn may_continue(
         return Err(Refusal::Rejected { run: id, checkpoint: named.id.clone(), status });
     }
     match status {
-        RunStatus::Queued | RunStatus::Running | RunStatus::Waiting => under_way(lineage, run, named),
+        RunStatus::Queued | RunStatus::Running | RunStatus::Waiting => under_way(lineage, run, named, ahead),
         RunStatus::Interrupted => match named {
-            Some(named) if named.approval == Approval::Pending => under_way(lineage, run, Some(named)),
+            Some(named) if named.approval == Approval::Pending => under_way(lineage, run, Some(named), ahead),
             Some(_) | None => {
                 // An older run may have been set going meanwhile.
                 let on_branch = lineage.runs.iter().filter(|other| other.branch == run.branch);
@@ -146,18 +153,14 @@ pub fn may_continue(
             }
         },
         RunStatus::Succeeded | RunStatus::Degraded | RunStatus::Failed | RunStatus::Cancelled => {
-            let again = ended(lineage, run, named, from, plan)?;
-            plan(&again)?;
+            let again = ended(lineage, run, named, from, ahead)?;
+            ahead.plan(&again)?;
             Ok(Continuation::Again(again))
         }
     }
 }
 
-fn first_of_fork(
-    lineage: &Lineage<'_>,
-    from: &From,
-    plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>,
-) -> Result<Continuation, Refusal> {
+fn first_of_fork(lineage: &Lineage<'_>, from: &From, ahead: &mut dyn Ahead) -> Result<Continuation, Refusal> {
     let any = lineage.runs.iter().max_by_key(|run| run.run_number);
     let run = any.map_or_else(|| RunId::trusted(from.branch.as_str()), |run| run.run_id.clone());
     known(lineage, &run, &from.branch)?;
@@ -188,7 +191,15 @@ fn first_of_fork(
         trigger: Trigger::Continue,
         also: also(lineage, None, head),
     };
-    plan(&again)?;
+    // What a person made is not to be lost because its bytes are.
+    let stands = lineage.forked(&from.branch);
+    let of_people = stands
+        .into_iter()
+        .filter(|one| one.edited_from.is_some() || one.id == head.id && again.approve.is_some());
+    for one in of_people {
+        looked_at(ahead, &run, Some(&from.branch), one)?;
+    }
+    ahead.plan(&again)?;
     Ok(Continuation::Again(again))
 }
 
@@ -196,6 +207,7 @@ fn under_way(
     lineage: &Lineage<'_>,
     run: &RunRecord,
     named: Option<&Checkpoint>,
+    ahead: &mut dyn Ahead,
 ) -> Result<Continuation, Refusal> {
     let mut waits = waiting(run).filter_map(|row| row.checkpoint.as_ref());
     let (id, status) = (run.run_id.clone(), run.status);
@@ -213,11 +225,27 @@ fn under_way(
         },
     };
     let checkpoint = find(lineage, &id, at)?;
+    looked_at(ahead, &id, None, checkpoint)?;
     Ok(Continuation::Approve {
         also: also(lineage, Some(&id), checkpoint),
         run: id,
         checkpoint: checkpoint.id.clone(),
         hash: checkpoint.hash.clone(),
+    })
+}
+
+/// What is approved are these bytes, and they have to be there. `branch`: one on which nothing has run yet.
+pub fn looked_at(
+    ahead: &mut dyn Ahead,
+    run: &RunId,
+    branch: Option<&BranchName>,
+    checkpoint: &Checkpoint,
+) -> Result<(), Refusal> {
+    ahead.look(checkpoint).map_err(|why| Refusal::Damaged {
+        run: run.clone(),
+        checkpoint: checkpoint.id.clone(),
+        branch: branch.cloned(),
+        why,
     })
 }
 
@@ -257,7 +285,7 @@ fn ended(
     run: &RunRecord,
     named: Option<&Checkpoint>,
     from: &From,
-    plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>,
+    ahead: &mut dyn Ahead,
 ) -> Result<Again, Refusal> {
     let (id, status) = (run.run_id.clone(), run.status);
     let again = |start, at: Option<&Checkpoint>, trigger| Again {
@@ -282,13 +310,16 @@ fn ended(
     match at.approval {
         Approval::Rejected if from.force_retry && named.is_none() => Ok(first_failure()),
         Approval::Rejected => Err(Refusal::Rejected { run: id, checkpoint: at.id.clone(), status }),
-        Approval::Pending => Ok(behind(Trigger::Continue)),
+        Approval::Pending => {
+            looked_at(ahead, &id, None, at)?;
+            Ok(behind(Trigger::Continue))
+        }
         Approval::Approved if is_unused(run, at) => Ok(behind(Trigger::Continue)),
         Approval::Approved if from.force_retry && named.is_some() => Ok(behind(Trigger::Retry)),
         Approval::Approved if from.force_retry => Ok(first_failure()),
         Approval::Approved if status == RunStatus::Failed => {
             // What cannot be done is not recommended.
-            match plan(&behind(Trigger::Retry)) {
+            match ahead.plan(&behind(Trigger::Retry)) {
                 Err(refusal @ (Refusal::TooDeep { .. } | Refusal::TooManyRetries { .. })) => Err(refusal),
                 Ok(()) | Err(_) => Err(Refusal::AlreadyApproved { run: id, checkpoint: at.id.clone() }),
             }
@@ -312,14 +343,11 @@ fn taken_on(checkpoint: &Checkpoint) -> Option<(CheckpointId, Hash)> {
 }
 
 /// Where each branch stands, and whether continuing there would do something.
-pub fn branch_views(
-    lineage: &Lineage<'_>,
-    plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>,
-) -> Vec<BranchView> {
+pub fn branch_views(lineage: &Lineage<'_>, ahead: &mut dyn Ahead) -> Vec<BranchView> {
     let mut view = |branch: &Branch| {
         let head = lineage.head(&branch.branch_name);
         let from = From { branch: branch.branch_name.clone(), checkpoint: None, force_retry: false };
-        let answer = may_continue(lineage, &from, plan);
+        let answer = may_continue(lineage, &from, ahead);
         BranchView {
             branch: branch.clone(),
             latest_checkpoint_id: head.map(|head| head.id.clone()),

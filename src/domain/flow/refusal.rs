@@ -79,7 +79,13 @@ pub enum Refusal {
         branch: BranchName,
     },
     #[error("{checkpoint} is not what it was: {why}")]
-    Damaged { run: RunId, checkpoint: CheckpointId, why: String },
+    Damaged {
+        run: RunId,
+        checkpoint: CheckpointId,
+        /// One on which nothing has run yet.
+        branch: Option<BranchName>,
+        why: String,
+    },
     #[error("{checkpoint} was rejected, and nothing is built on it")]
     Rejected { run: RunId, checkpoint: CheckpointId, status: RunStatus },
     #[error("{run} is {status}, not failed")]
@@ -226,7 +232,12 @@ impl Refusal {
                      restage fork {run} --at {checkpoint} --branch NAME"
                 )
             }
-            Self::Damaged { run, checkpoint, .. } => format!(
+            Self::Damaged { run, checkpoint, branch: Some(branch), .. } => format!(
+                "give it again: restage edit {run} {stage} --branch {branch} --artifact NAME=FILE; or leave from another: \
+                 restage fork {run} --at CP --branch NAME",
+                stage = checkpoint.stage
+            ),
+            Self::Damaged { run, checkpoint, branch: None, .. } => format!(
                 "have it made anew: restage reject {run} {stage} --feedback TEXT; or give it again: \
                  restage edit {run} {stage} --artifact NAME=FILE",
                 stage = checkpoint.stage

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::ahead::{AT_A_GLANCE, look};
 use super::begin::beside_others;
 use super::load::{store, unusable};
 use super::retry::{Wanted, reference};
@@ -31,7 +32,7 @@ use crate::ports::store::{Store, StoredRun};
 /// Where somebody looks from.
 pub struct Desk<'a> {
     store: &'a mut dyn Store,
-    objects: &'a Objects,
+    pub(super) objects: &'a Objects,
     root: &'a Path,
     /// Those of today's config.
     flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
@@ -147,11 +148,10 @@ impl<'a> Desk<'a> {
 
     pub(super) fn branch_views(&mut self, record: &RunRecord) -> Result<Vec<BranchView>, Refusal> {
         let whole = self.whole(record)?;
-        let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), false).map(drop);
-        Ok(proceed::branch_views(&whole.lineage(), &mut plan))
+        Ok(proceed::branch_views(&whole.lineage(), &mut self.ahead(false)))
     }
 
-    /// `thorough`: the bytes of artifacts are looked at, not only whether they are there.
+    /// `thorough`: the bytes of artifacts are read whatever they are; else as far as that takes no time.
     pub(super) fn plan_again(&mut self, again: &Wanted, thorough: bool) -> Result<Prepared, Refusal> {
         let mut parent = self.now(&again.run)?;
         let flow = flow(self.flows, &parent.flow)?;
@@ -205,6 +205,7 @@ impl<'a> Desk<'a> {
             lineage: &lineage,
             definitions: BTreeMap::new(),
             thorough,
+            may_read: AT_A_GLANCE,
         };
         let plan = plan::plan(&facts, &wish, &mut oracle)?;
         // Who waits for another of the lineage begins after that, and not beside it.
@@ -357,6 +358,7 @@ struct Sight<'a> {
     /// Those that were asked for, by run.
     definitions: BTreeMap<RunId, Option<FlowSpec>>,
     thorough: bool,
+    may_read: u64,
 }
 
 impl Sight<'_> {
@@ -401,14 +403,7 @@ impl Oracle for Sight<'_> {
     }
 
     fn verify(&mut self, _stage: usize, artifacts: &[Artifact]) -> Result<(), String> {
-        artifacts.iter().try_for_each(|artifact| {
-            if self.thorough {
-                return self.objects.verify(artifact).map_err(|error| error.to_string());
-            }
-            let found = std::fs::metadata(self.objects.path(&artifact.hash));
-            let whole = found.is_ok_and(|found| found.len() == artifact.size);
-            if whole { Ok(()) } else { Err(format!("{} is not there", artifact.name)) }
-        })
+        look(self.objects, artifacts, self.thorough, &mut self.may_read)
     }
 
     fn retries(&mut self, checkpoint: &CheckpointId) -> Vec<RunId> {

@@ -9,10 +9,10 @@ use crate::domain::flow::ask::{ApproveWish, Can, ContinueWish, EditWish, FlowRep
 use crate::domain::flow::change::{Judgement, NewCheckpoint};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{CheckpointId, Hash, RunId, StageName};
-use crate::domain::flow::may;
+use crate::domain::flow::may::{self, find};
 use crate::domain::flow::plan::Start;
 use crate::domain::flow::proceed::{self, Continuation, From};
-use crate::domain::flow::record::{Branch, Checkpoint, RunRecord};
+use crate::domain::flow::record::{Branch, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Run, Stage};
 use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
@@ -97,7 +97,7 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let whole = self.whole(record)?;
         if let Some(checkpoint) = whole.lineage().checkpoint(&judgement.checkpoint) {
-            self.is_whole(record, checkpoint)?;
+            proceed::looked_at(&mut self.desk().ahead(true), &record.run_id, None, checkpoint)?;
         }
         let waiters = self.waiters(&whole, record, &judgement.checkpoint)?;
         if waiters.is_empty() {
@@ -117,16 +117,6 @@ impl Engine {
             });
         }
         Ok(())
-    }
-
-    /// What is approved are these bytes, and they have to be there.
-    fn is_whole(&self, record: &RunRecord, checkpoint: &Checkpoint) -> Result<(), Refusal> {
-        let looked = checkpoint.artifacts.iter().try_for_each(|artifact| self.objects.verify(artifact));
-        looked.map_err(|error| Refusal::Damaged {
-            run: record.run_id.clone(),
-            checkpoint: checkpoint.id.clone(),
-            why: error.to_string(),
-        })
     }
 
     /// No run waits for it.
@@ -235,8 +225,8 @@ impl Engine {
         let branch = wish.branch.as_ref();
         let branch = proceed::branch_of(&lineage, &record, branch, named)?;
         let from = From { branch, checkpoint: wish.checkpoint.clone(), force_retry: wish.force_retry };
-        let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), true).map(drop);
-        match proceed::may_continue(&lineage, &from, &mut plan)? {
+        let continuation = proceed::may_continue(&lineage, &from, &mut self.desk().ahead(true))?;
+        match continuation {
             Continuation::Approve { run, checkpoint, hash, .. } => {
                 let record = self.now(&run)?;
                 let judgement = self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
@@ -395,14 +385,15 @@ impl Engine {
         } else {
             Ok(())
         };
-        let approve = may::may_approve(&lineage, &record, stage, None).map(drop);
+        let approve = may::may_approve(&lineage, &record, stage, None)
+            .and_then(|judged| find(&lineage, id, &judged.checkpoint))
+            .and_then(|found| proceed::looked_at(&mut self.desk().ahead(false), id, None, found));
         let edit = match stage {
             Some(stage) => may::may_edit(&lineage, &record, stage, None).map(drop),
             None => Err(Refusal::Unusable { message: "an edit is of a stage".into(), hint: None }),
         };
         let from = From { branch: record.branch.clone(), checkpoint: None, force_retry: false };
-        let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), false).map(drop);
-        let proceed = proceed::may_continue(&lineage, &from, &mut plan).map(drop);
+        let proceed = proceed::may_continue(&lineage, &from, &mut self.desk().ahead(false)).map(drop);
         Ok(FlowReply::Can(Box::new(Can { retry, cancel, approve, edit, proceed })))
     }
 }
