@@ -381,3 +381,38 @@ fn what_is_damaged_is_promised_to_nobody_and_what_a_person_made_of_it_is_not_mad
     assert_eq!(keeps_its_promise(&studio, "film-1", "x")["can_continue"], true);
     assert_eq!((read(&studio, "seen.b"), times(&studio, "b")), ("better\n".into(), 1));
 }
+
+#[test]
+fn a_version_is_judged_on_the_branch_where_it_stands_and_one_that_is_not_there_is_told_as_such() {
+    let studio = studio(&relay());
+    says(&studio, &["run", "film", "--approve", "auto"], 0, "");
+    for branch in ["good", "bad"] {
+        studio.ok(&["fork", "film-1", "--at", "s@1", "--branch", branch]);
+        studio.ok(&["edit", "film-1", "s", "--branch", branch, "--set", &format!("k={branch}")]);
+    }
+    for verb in [&["approve", "film-1", "s@7"][..], &["reject", "film-1", "s@7", "--feedback", "no"]] {
+        says(&studio, verb, 3, "the lineage of film-1 has no checkpoint s@7");
+    }
+    let rest = "s@1 approved b@1 approved r@1 approved";
+    assert_eq!(judged(&studio, "film-1"), format!("{rest} s@2 pending s@3 pending"));
+    says(&studio, &["approve", "film-1", "s@2"], 0, "restage continue film-1 --branch good");
+    says(
+        &studio,
+        &["reject", "film-1", "s@3", "--rewind-to", "b", "--feedback", "no"],
+        2,
+        "nothing has run on",
+    );
+    says(&studio, &["reject", "film-1", "s@3", "--feedback", "no"], 0, "restage edit film-1 s --branch bad");
+    assert_eq!(judged(&studio, "film-1"), format!("{rest} s@2 approved s@3 rejected"));
+    says(&studio, &["approve", "film-1", "s@2"], 17, "nothing has run on branch good yet");
+    says(&studio, &["continue", "film-1", "--branch", "good"], 75, "film-2 waits for you at b");
+    let state: Value = serde_json::from_str(&read(&studio, "b.state")).unwrap();
+    assert_eq!(state["k"], "good");
+    // The way out of the rejection.
+    assert_eq!(keeps_its_promise(&studio, "film-1", "bad")["can_continue"], false);
+    studio.ok(&["edit", "film-1", "s", "--branch", "bad", "--set", "k=better"]);
+    assert_eq!(keeps_its_promise(&studio, "film-1", "bad")["can_continue"], true);
+    // By whichever run of the lineage it is named.
+    assert_eq!(says(&studio, &["approve", "film-1", "b@2"], 0, "approved b@2"), "film-2\n");
+    assert_eq!(rows(&studio, "film-2"), "s=succeeded@2 b=succeeded@2 r=succeeded@2");
+}

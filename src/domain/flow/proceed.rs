@@ -6,7 +6,7 @@
 
 use super::ask::BranchView;
 use super::ids::{BranchName, CheckpointId, Hash, RunId};
-use super::may::{find, rejected, row};
+use super::may::{elsewhere, find, rejected, replaced, row};
 use super::plan::Start;
 use super::record::{Branch, Checkpoint, RunRecord};
 use super::refusal::Refusal;
@@ -215,9 +215,7 @@ fn under_way(
         Some(named) if waits.any(|one| one.id == named.id) => &named.id,
         Some(named) => {
             not_replaced(lineage, run, named)?;
-            let (checkpoint, approval) = (named.id.clone(), named.approval);
-            let waits = waiting(run).find_map(|row| row.checkpoint.as_ref()).map(|one| one.id.clone());
-            return Err(Refusal::Elsewhere { run: id, checkpoint, approval, status, waits });
+            return Err(elsewhere(run, named));
         }
         None => match waits.next() {
             Some(first) => &first.id,
@@ -254,13 +252,7 @@ fn not_replaced(lineage: &Lineage<'_>, run: &RunRecord, named: &Checkpoint) -> R
     let there = row(run, &named.id.stage).and_then(|row| lineage.current(run, row));
     match there.filter(|there| there.id != named.id) {
         None => Ok(()),
-        Some(there) => Err(Refusal::Replaced {
-            run: run.run_id.clone(),
-            checkpoint: named.id.clone(),
-            by: there.id.clone(),
-            approval: there.approval,
-            branch: run.branch.clone(),
-        }),
+        Some(there) => Err(replaced(run, &run.branch, named, there)),
     }
 }
 

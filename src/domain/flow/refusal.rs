@@ -69,6 +69,9 @@ pub enum Refusal {
         status: RunStatus,
         waits: Option<CheckpointId>,
     },
+    /// On a branch on which nothing has run yet.
+    #[error("{checkpoint} is {approval}, and nothing has run on branch {branch} yet")]
+    Judged { run: RunId, checkpoint: CheckpointId, approval: Approval, branch: BranchName },
     /// What was named is not what the branch stands on.
     #[error("{by} ({approval}) stands in the place of {checkpoint} on branch {branch}")]
     Replaced {
@@ -126,6 +129,7 @@ impl Refusal {
             Self::Unusable { .. } | Self::BranchExists { .. } => 2,
             Self::AlreadyApproved { .. }
             | Self::Elsewhere { .. }
+            | Self::Judged { .. }
             | Self::Rejected { .. }
             | Self::NotFailed { .. }
             | Self::NotWaiting { .. } => 17,
@@ -219,12 +223,19 @@ impl Refusal {
             Self::Elsewhere { run, status, .. } if !status.is_final() => {
                 format!("wait for it, or end it: restage cancel {run}")
             }
+            Self::Judged { run, approval: Approval::Approved | Approval::Pending, branch, .. } => {
+                format!("go on there: restage continue {run} --branch {branch}")
+            }
+            Self::Judged { run, checkpoint, branch, .. } => format!(
+                "put something else in its place: restage edit {run} {} --branch {branch} --set KEY=VALUE",
+                checkpoint.stage
+            ),
             Self::Ended { run, .. } | Self::Elsewhere { run, .. } => {
                 format!("what it did: restage show {run}")
             }
             Self::Replaced { run, checkpoint, by, approval, .. } => {
                 let approve = match approval {
-                    Approval::Pending => format!("approve it: restage approve {run} {}; ", by.stage),
+                    Approval::Pending => format!("approve it: restage approve {run} {by}; "),
                     Approval::Approved | Approval::Rejected => String::new(),
                 };
                 format!(

@@ -21,22 +21,29 @@ use crate::ports::store::Adopter;
 
 impl Engine {
     pub(super) fn approve(&mut self, wish: ApproveWish) -> Result<FlowReply, Refusal> {
-        let record = self.now(&wish.run)?;
-        let whole = self.whole(&record)?;
-        let judged = may::may_approve(&whole.lineage(), &record, wish.stage.as_ref(), wish.hash.as_ref())?;
+        let asked = self.now(&wish.run)?;
+        let whole = self.whole(&asked)?;
+        let version = wish.checkpoint.as_ref();
+        let judged =
+            may::may_judge(&whole.lineage(), &asked, wish.stage.as_ref(), version, wish.hash.as_ref())?;
+        let record = self.now(&judged.run)?;
         let judgement =
             self.judgement(judged.checkpoint, judged.hash, Approval::Approved, wish.who, wish.note);
         let who = judgement.who.clone();
         self.take_on_checkpoint(&record, judgement)?;
-        if wish.approve_all && !record.status.is_final() {
+        if wish.approve_all && judged.branch.is_none() && !record.status.is_final() {
             self.ask_nobody(&record.run_id, &who)?;
         }
         Ok(FlowReply::Run { run: record.run_id, existing: true })
     }
 
     pub(super) fn reject(&mut self, wish: &RejectWish) -> Result<FlowReply, Refusal> {
-        let record = self.now(&wish.run)?;
-        let whole = self.whole(&record)?;
+        let asked = self.now(&wish.run)?;
+        let whole = self.whole(&asked)?;
+        let stage = Some(&wish.stage);
+        let judged =
+            may::may_judge(&whole.lineage(), &asked, stage, wish.checkpoint.as_ref(), wish.hash.as_ref())?;
+        let record = self.now(&judged.run)?;
         let spec = self.definition(&record)?;
         let graph =
             Graph::of(&spec).map_err(|error| super::load::unusable(&record.run_id, &error.to_string()))?;
