@@ -164,14 +164,16 @@ fn a_branch_can_differ_before_it_has_run_and_has_retries_of_its_own() {
     }
     says(&studio, &["retry", "film-1"], 16, "b@1 was retried 2 times");
     let (_, shown, _) = studio.run(&["show", "film-3"]);
-    assert!(shown.contains("was retried 2 times") && !shown.contains("or restage retry"), "{shown}");
+    // Of the newest run there is none yet; of what was retried so often there are no more.
+    assert!(shown.contains("restage retry film-3") && !shown.contains("--force-retry"), "{shown}");
 
     studio.ok(&["fork", "film-1", "--at", "b@1", "--branch", "alt"]);
     std::fs::write(studio.path("other"), "other\n").unwrap();
     let edit = ["edit", "film-1", "b", "--branch", "alt", "--artifact", "b.txt=other"];
     assert_eq!(says(&studio, &edit, 0, "--branch alt"), "b@2\n");
     // On main nothing is another than before.
-    says(&studio, &["continue", "film-1", "--checkpoint", "b@1"], 16, "");
+    says(&studio, &["continue", "film-1", "--checkpoint", "b@1"], 17, "restage retry film-3");
+    says(&studio, &["continue", "film-1", "--checkpoint", "b@1", "--force-retry"], 16, "");
     says(&studio, &["continue", "film-1", "--checkpoint", "b@2"], 1, "");
     assert_eq!(read(&studio, "seen.b"), "");
     for _ in 0..2 {
@@ -415,4 +417,44 @@ fn a_version_is_judged_on_the_branch_where_it_stands_and_one_that_is_not_there_i
     // By whichever run of the lineage it is named.
     assert_eq!(says(&studio, &["approve", "film-1", "b@2"], 0, "approved b@2"), "film-2\n");
     assert_eq!(rows(&studio, "film-2"), "s=succeeded@2 b=succeeded@2 r=succeeded@2");
+}
+
+/// The command after `restage ` in the hint of what is refused.
+#[track_caller]
+fn way_out(studio: &Workspace, args: &[&str], code: i32) -> Vec<String> {
+    let (found, _, stderr) = studio.run(args);
+    assert_eq!(found, Some(code), "{args:?}: {stderr}");
+    let hint = stderr.split("hint: ").nth(1).unwrap_or_default();
+    let command = hint.split("restage ").nth(1).unwrap_or_default();
+    let command = command.split([';', ',', '(', ')', '\n']).next().unwrap_or_default();
+    command.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_recommended_can_be_done() {
+    let studio = studio(&json!({ "max_retry_depth": 2, "stages": [
+        { "name": "a", "command": "true" },
+        { "name": "z", "needs": ["a"], "command": "[ ! -e bad ]" },
+    ] }));
+    says(&studio, &["run", "film"], 0, "");
+    std::fs::write(studio.path("bad"), "").unwrap();
+    // What is approved of it is not what the newest run left.
+    says(&studio, &["retry", "film-1", "--force", "--from", "z"], 1, "");
+    for verb in [&["continue", "film-1"][..], &["continue", "film-1", "--checkpoint", "z@1"]] {
+        assert_eq!(way_out(&studio, verb, 17), ["retry", "film-2"]);
+    }
+    let insisting = ["continue", "film-1", "--checkpoint", "z@1", "--force-retry"];
+    says(
+        &studio,
+        &insisting,
+        14,
+        "nothing can go on behind z, which left no usable checkpoint: it is failed",
+    );
+    // As deep as may be: neither is possible, and that is what is told.
+    says(&studio, &["retry", "film-2"], 1, "");
+    for verb in [&["continue", "film-3"][..], &["retry", "film-3"], &["approve", "film-3", "a"]] {
+        says(&studio, verb, 16, "film-3 is 2 retries deep, and 2 is the limit");
+    }
+    let view = keeps_its_promise(&studio, "film-3", "main");
+    assert!(view["reason"].as_str().unwrap().starts_with("film-3 is 2 retries deep"), "{view}");
 }

@@ -17,6 +17,7 @@ use crate::control::client::{Client, Updates};
 use crate::domain::flow::ask::{ApproveWish, FlowReply, FlowRequest, ForkWish, RejectWish};
 use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
 use crate::domain::flow::may::{self, Judged};
+use crate::domain::flow::proceed::with_what_works;
 use crate::domain::flow::refusal::Refusal;
 use crate::frontend::text::{bytes, one_line};
 
@@ -82,7 +83,8 @@ fn looked_at(
     let look = |desk: &mut crate::flow::engine::desk::Desk<'_>| {
         let whole = desk.whole(&record)?;
         let lineage = whole.lineage();
-        let judged = may::may_judge(&lineage, &record, stage.as_ref(), named.as_ref(), None)?;
+        let judged = may::may_judge(&lineage, &record, stage.as_ref(), named.as_ref(), None)
+            .map_err(|refusal| with_what_works(&lineage, refusal, &mut desk.ahead(false)))?;
         if hash.is_some_and(|hash| !judged.hash.as_str().starts_with(hash)) {
             return Err(Refusal::Stale { run: judged.run, checkpoint: judged.checkpoint });
         }

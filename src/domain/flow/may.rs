@@ -368,7 +368,8 @@ pub(super) fn row<'r>(run: &'r RunRecord, stage: &StageName) -> Option<&'r Stage
 
 fn already_approved(run: &RunRecord, there: &Checkpoint) -> Refusal {
     if run.status == RunStatus::Failed {
-        return Refusal::AlreadyApproved { run: run.run_id.clone(), checkpoint: there.id.clone() };
+        let (run, checkpoint) = (run.run_id.clone(), there.id.clone());
+        return Refusal::AlreadyApproved { run, checkpoint, again: true, retry: true };
     }
     elsewhere(run, there)
 }

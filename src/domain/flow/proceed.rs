@@ -309,14 +309,48 @@ fn ended(
         Approval::Approved if is_unused(run, at) => Ok(behind(Trigger::Continue)),
         Approval::Approved if from.force_retry && named.is_some() => Ok(behind(Trigger::Retry)),
         Approval::Approved if from.force_retry => Ok(first_failure()),
-        Approval::Approved if status == RunStatus::Failed => {
-            // What cannot be done is not recommended.
-            match ahead.plan(&behind(Trigger::Retry)) {
-                Err(refusal @ (Refusal::TooDeep { .. } | Refusal::TooManyRetries { .. })) => Err(refusal),
-                Ok(()) | Err(_) => Err(Refusal::AlreadyApproved { run: id, checkpoint: at.id.clone() }),
-            }
-        }
+        Approval::Approved if status == RunStatus::Failed => Err(already_approved(lineage, run, at, ahead)),
         Approval::Approved => Err(Refusal::NotFailed { run: id, status }),
+    }
+}
+
+/// Of a run that failed. What cannot be done is not recommended.
+fn already_approved(
+    lineage: &Lineage<'_>,
+    run: &RunRecord,
+    checkpoint: &Checkpoint,
+    ahead: &mut dyn Ahead,
+) -> Refusal {
+    let from =
+        From { branch: run.branch.clone(), checkpoint: Some(checkpoint.id.clone()), force_retry: true };
+    let again = may_continue(lineage, &from, ahead).is_ok();
+    let retry = ahead.plan(&Again {
+        run: run.run_id.clone(),
+        start: Start::FirstFailure,
+        branch: run.branch.clone(),
+        instead: None,
+        approve: None,
+        trigger: Trigger::Retry,
+        also: Vec::new(),
+    });
+    match (again, retry) {
+        (false, Err(refusal)) => refusal,
+        (again, retry) => Refusal::AlreadyApproved {
+            run: run.run_id.clone(),
+            checkpoint: checkpoint.id.clone(),
+            again,
+            retry: retry.is_ok(),
+        },
+    }
+}
+
+/// A refusal that recommends something is to recommend what is possible.
+pub fn with_what_works(lineage: &Lineage<'_>, refusal: Refusal, ahead: &mut dyn Ahead) -> Refusal {
+    let Refusal::AlreadyApproved { run, checkpoint, .. } = &refusal else { return refusal };
+    let run = lineage.runs.iter().find(|one| one.run_id == *run);
+    match run.zip(lineage.checkpoint(checkpoint)) {
+        Some((run, checkpoint)) => already_approved(lineage, run, checkpoint, ahead),
+        None => refusal,
     }
 }
 

@@ -184,7 +184,21 @@ fn at_the_limit_no_retry_is_recommended() {
     };
     assert_eq!(failed.ask(|_| Err(often())), Err(often()));
     let other = || Refusal::UnknownFlow { flow: "f".into(), known: Vec::new() };
-    assert!(matches!(failed.ask(|_| Err(other())), Err(Refusal::AlreadyApproved { .. })));
+    assert_eq!(failed.ask(|_| Err(other())), Err(other()));
+    // Only what is possible is recommended.
+    let hint = |behind: bool| {
+        let plan = |again: &Again| match again.start {
+            Start::After(_) if !behind => Err(often()),
+            Start::FirstFailure if behind => Err(often()),
+            _ => Ok(()),
+        };
+        failed.ask(plan).unwrap_err().hint()
+    };
+    assert_eq!(
+        hint(true),
+        "to run again from here: restage continue f-12 --checkpoint storyboard@1 --force-retry"
+    );
+    assert_eq!(hint(false), "to run again what failed: restage retry f-12");
 }
 
 #[test]

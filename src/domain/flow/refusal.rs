@@ -24,7 +24,7 @@ pub enum Refusal {
         /// Where to start has succeeded.
         force: bool,
     },
-    #[error("{stage} needs {ancestor}, which left no usable checkpoint: {why}")]
+    #[error("{}, which left no usable checkpoint: {why}", needed(stage, ancestor))]
     NoCheckpoint { run: RunId, stage: StageName, ancestor: StageName, why: String },
     #[error("{stage} requires {}, which nothing provides", keys.join(", "))]
     MissingKeys { run: RunId, stage: StageName, keys: Vec<String> },
@@ -59,7 +59,13 @@ pub enum Refusal {
     #[error("{checkpoint} is not what was looked at: it has changed since")]
     Stale { run: RunId, checkpoint: CheckpointId },
     #[error("checkpoint already approved")]
-    AlreadyApproved { run: RunId, checkpoint: CheckpointId },
+    AlreadyApproved {
+        run: RunId,
+        checkpoint: CheckpointId,
+        /// What is possible of continuing behind it, and of a retry of the run.
+        again: bool,
+        retry: bool,
+    },
     /// It is approved, but its run has not failed; or it is pending, and its run has gone another way.
     #[error("{checkpoint} is {approval}, and {run} {}", doing(*status, waits.as_ref()))]
     Elsewhere {
@@ -257,9 +263,15 @@ impl Refusal {
                 format!("make it anew, with what was said: restage retry {run}")
             }
             Self::Rejected { run, .. } => format!("it is made anew: restage show {run}"),
-            Self::AlreadyApproved { run, checkpoint } => format!(
-                "to run again from here: restage continue {run} --checkpoint {checkpoint} --force-retry (or restage retry {run})"
-            ),
+            Self::AlreadyApproved { run, again: false, .. } => {
+                format!("to run again what failed: restage retry {run}")
+            }
+            Self::AlreadyApproved { run, checkpoint, again: true, retry } => {
+                let or = if *retry { format!(" (or restage retry {run})") } else { String::new() };
+                format!(
+                    "to run again from here: restage continue {run} --checkpoint {checkpoint} --force-retry{or}"
+                )
+            }
             Self::NotWaiting { run, .. } | Self::NotFailed { run, .. } => {
                 format!("what it does: restage show {run}")
             }
@@ -281,6 +293,14 @@ impl Refusal {
 
 const fn them(keys: &[String]) -> &'static str {
     if keys.len() == 1 { "it" } else { "them" }
+}
+
+fn needed(stage: &StageName, ancestor: &StageName) -> String {
+    if stage == ancestor {
+        format!("nothing can go on behind {stage}")
+    } else {
+        format!("{stage} needs {ancestor}")
+    }
 }
 
 fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {

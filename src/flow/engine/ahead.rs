@@ -24,7 +24,8 @@ pub(super) fn look(
 }
 
 /// What continuing would do, asked where somebody looks from.
-pub(super) struct Forward<'d, 'a> {
+#[derive(Debug)]
+pub struct Forward<'d, 'a> {
     desk: &'d mut Desk<'a>,
     thorough: bool,
     may_read: u64,
@@ -42,7 +43,7 @@ impl Ahead for Forward<'_, '_> {
 
 impl<'a> Desk<'a> {
     /// What continuing depends on, seen from here.
-    pub(super) const fn ahead(&mut self, thorough: bool) -> Forward<'_, 'a> {
+    pub const fn ahead(&mut self, thorough: bool) -> Forward<'_, 'a> {
         Forward { desk: self, thorough, may_read: AT_A_GLANCE }
     }
 }

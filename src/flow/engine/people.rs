@@ -24,8 +24,9 @@ impl Engine {
         let asked = self.now(&wish.run)?;
         let whole = self.whole(&asked)?;
         let version = wish.checkpoint.as_ref();
-        let judged =
-            may::may_judge(&whole.lineage(), &asked, wish.stage.as_ref(), version, wish.hash.as_ref())?;
+        let lineage = whole.lineage();
+        let judged = may::may_judge(&lineage, &asked, wish.stage.as_ref(), version, wish.hash.as_ref())
+            .map_err(|refusal| proceed::with_what_works(&lineage, refusal, &mut self.desk().ahead(false)))?;
         let record = self.now(&judged.run)?;
         let judgement =
             self.judgement(judged.checkpoint, judged.hash, Approval::Approved, wish.who, wish.note);

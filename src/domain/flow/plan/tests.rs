@@ -498,7 +498,7 @@ fn going_on_behind_a_checkpoint() {
     );
     assert_eq!(
         one.told(&after("c")).split(" | ").next().unwrap(),
-        "14 c needs c, which left no usable checkpoint: it is failed: exit 1"
+        "14 nothing can go on behind c, which left no usable checkpoint: it is failed: exit 1"
     );
     let mut one = world("a:\n b: a", "");
     assert_eq!(
