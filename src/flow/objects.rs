@@ -127,10 +127,10 @@ impl Objects {
         one.pop().ok_or_else(|| during("read", path)(io::Error::other("nothing was read")))
     }
 
-    /// Whether the object is there, and untouched since this process read it; otherwise it is read. For what is shown
-    /// often; what is about to be reused is verified.
-    pub fn glance(&self, artifact: &Artifact) -> Result<(), FileError> {
-        self.open(artifact, Looked::Once).map(drop)
+    /// Whether the object is there, as long as it was, and untouched since this process read it; otherwise it is read,
+    /// while `may_read` has bytes left for that. For what is shown often; what is about to be reused is verified.
+    pub fn glance(&self, artifact: &Artifact, may_read: &mut u64) -> Result<(), FileError> {
+        self.open(artifact, Looked::AtMost(may_read)).map(drop)
     }
 
     /// Reads the object as a whole. An error says what is wrong with it.
@@ -185,7 +185,7 @@ impl Objects {
         self.root.join(hash.as_str().get(..2).unwrap_or("00"))
     }
 
-    fn open(&self, artifact: &Artifact, looked: Looked) -> Result<File, FileError> {
+    fn open(&self, artifact: &Artifact, looked: Looked<'_>) -> Result<File, FileError> {
         let lost =
             |why: String| FileError::Lost { name: artifact.name.clone(), hash: artifact.hash.clone(), why };
         let path = self.path(&artifact.hash);
@@ -204,14 +204,26 @@ impl Objects {
     }
 
     /// What is wrong with an object; the file stands at its beginning afterwards.
-    fn check(&self, file: &mut File, hash: &Hash, size: u64, looked: Looked) -> io::Result<Option<String>> {
+    fn check(
+        &self,
+        file: &mut File,
+        hash: &Hash,
+        size: u64,
+        looked: Looked<'_>,
+    ) -> io::Result<Option<String>> {
         let meta = file.metadata()?;
         if meta.size() != size {
             return Ok(Some(format!("it is damaged: {} bytes instead of {size}", meta.size())));
         }
         let stamp = Stamp::of(&meta);
-        if looked == Looked::Once && lock(&self.seen).get(hash) == Some(&stamp) {
-            return Ok(None);
+        let seen = || lock(&self.seen).get(hash) == Some(&stamp);
+        match looked {
+            Looked::Whole => {}
+            Looked::Once if seen() => return Ok(None),
+            Looked::Once => {}
+            Looked::AtMost(_) if seen() => return Ok(None),
+            Looked::AtMost(left) if size > *left => return Ok(None),
+            Looked::AtMost(left) => *left -= size,
         }
         let found = hash_of(file)?;
         io::Seek::rewind(file)?;
@@ -260,12 +272,14 @@ impl Objects {
 }
 
 /// How sure one has to be of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Looked {
+#[derive(Debug)]
+enum Looked<'a> {
     /// It is read now.
     Whole,
     /// It was read by this process, and not touched since.
     Once,
+    /// The same, unless more bytes than that would have to be read.
+    AtMost(&'a mut u64),
 }
 
 /// Files on their way in. Those that are dropped leave nothing.

@@ -115,6 +115,7 @@ fn approve(run: &str, of: &str, hash: Option<Hash>) -> FlowRequest {
     FlowRequest::Approve(ApproveWish {
         run: run_id(run),
         stage: Some(stage(of)),
+        checkpoint: None,
         hash,
         who: "ann".into(),
         note: Some("fine".into()),
@@ -126,6 +127,7 @@ fn reject(run: &str, of: &str, to: Option<&str>, feedback: &str, hash: Option<Ha
     FlowRequest::Reject(RejectWish {
         run: run_id(run),
         stage: stage(of),
+        checkpoint: None,
         rewind_to: to.map(stage),
         hash,
         feedback: feedback.into(),

@@ -164,14 +164,16 @@ fn a_branch_can_differ_before_it_has_run_and_has_retries_of_its_own() {
     }
     says(&studio, &["retry", "film-1"], 16, "b@1 was retried 2 times");
     let (_, shown, _) = studio.run(&["show", "film-3"]);
-    assert!(shown.contains("was retried 2 times") && !shown.contains("or restage retry"), "{shown}");
+    // Of the newest run there is none yet; of what was retried so often there are no more.
+    assert!(shown.contains("restage retry film-3") && !shown.contains("--force-retry"), "{shown}");
 
     studio.ok(&["fork", "film-1", "--at", "b@1", "--branch", "alt"]);
     std::fs::write(studio.path("other"), "other\n").unwrap();
     let edit = ["edit", "film-1", "b", "--branch", "alt", "--artifact", "b.txt=other"];
     assert_eq!(says(&studio, &edit, 0, "--branch alt"), "b@2\n");
     // On main nothing is another than before.
-    says(&studio, &["continue", "film-1", "--checkpoint", "b@1"], 16, "");
+    says(&studio, &["continue", "film-1", "--checkpoint", "b@1"], 17, "restage retry film-3");
+    says(&studio, &["continue", "film-1", "--checkpoint", "b@1", "--force-retry"], 16, "");
     says(&studio, &["continue", "film-1", "--checkpoint", "b@2"], 1, "");
     assert_eq!(read(&studio, "seen.b"), "");
     for _ in 0..2 {
@@ -310,4 +312,211 @@ fn a_text_that_came_too_late_is_kept() {
     assert_eq!(ended.status.code(), Some(18), "{stderr}");
     let kept = stderr.lines().find_map(|line| line.strip_prefix("restage: what was edited is in ")).unwrap();
     assert!(std::fs::read_to_string(kept).unwrap().contains("typed"), "{stderr}");
+}
+
+fn branches(studio: &Workspace, run: &str) -> Vec<Value> {
+    let (_, stdout, _) = studio.run(&["show", run, "--json"]);
+    let shown: Value = serde_json::from_str(&stdout).unwrap();
+    shown["branches"].as_array().unwrap().clone()
+}
+
+/// `script@1 approved board@2 pending`
+fn judged(studio: &Workspace, run: &str) -> String {
+    let (_, tree, _) = studio.run(&["checkpoints", run, "--json"]);
+    let tree: Value = serde_json::from_str(&tree).unwrap();
+    let all = tree["checkpoints"].as_array().unwrap().iter().map(|one| {
+        let id = one["id"].as_str().unwrap();
+        format!("{id} {}", one["approval"].as_str().unwrap())
+    });
+    all.collect::<Vec<_>>().join(" ")
+}
+
+/// What is told of a branch is what continuing there does, and a refusal changes nothing.
+#[track_caller]
+fn keeps_its_promise(studio: &Workspace, run: &str, branch: &str) -> Value {
+    let before = judged(studio, run);
+    let view = branches(studio, run).into_iter().find(|one| one["branch_name"] == branch).unwrap();
+    let (code, _, stderr) = studio.run(&["continue", run, "--branch", branch]);
+    let refused = !matches!(code, Some(0 | 1 | 75)) || stderr.contains("hint:");
+    assert_eq!(view["can_continue"].as_bool(), Some(!refused), "{view}: {code:?} {stderr}");
+    if refused {
+        assert_eq!(judged(studio, run), before, "{stderr}");
+    }
+    view
+}
+
+#[test]
+fn what_comes_last_is_taken_on_and_makes_a_run_that_ends_with_it() {
+    let stage = |name: &str, needs: &Value| {
+        json!({ "name": name, "needs": needs, "outputs": [name],
+            "command": format!("echo x >> $RESTAGE_STAGE.count; echo {name}=1 > $RESTAGE_OUTPUT") })
+    };
+    let mut last = stage("b", &json!(["a"]));
+    let studio = studio(&json!({ "stages": [stage("a", &json!([])), last] }));
+    let state = |run: &str| studio.run(&["state", run]).1.split_whitespace().collect::<String>();
+    says(&studio, &["run", "film"], 0, "");
+    says(&studio, &["edit", "film-1", "b", "--set", "b=2"], 0, "restage continue film-1 --checkpoint b@2");
+    let view = keeps_its_promise(&studio, "film-1", "main");
+    assert_eq!(view["can_continue"], true, "{view}");
+    assert_eq!(rows(&studio, "film-2"), "a=succeeded@1 b=succeeded@2");
+    assert_eq!(state("film-2"), r#"{"a":"1","b":"2"}"#);
+    // What is in the result already is no news.
+    assert_eq!(keeps_its_promise(&studio, "film-2", "main")["can_continue"], false);
+    says(&studio, &["retry", "film-2"], 12, "");
+    // Approved first, and taken on afterwards.
+    says(&studio, &["edit", "film-2", "b", "--set", "b=3"], 0, "");
+    says(&studio, &["approve", "film-2", "b@3"], 0, "approved b@3");
+    assert_eq!(keeps_its_promise(&studio, "film-2", "main")["can_continue"], true);
+    assert_eq!(state("film-3"), r#"{"a":"1","b":"3"}"#);
+    // On a branch of its own.
+    says(&studio, &["fork", "film-3", "--at", "b@1", "--branch", "z"], 0, "");
+    assert_eq!(keeps_its_promise(&studio, "film-3", "z")["can_continue"], false);
+    says(&studio, &["edit", "film-3", "b", "--branch", "z", "--set", "b=9"], 0, "");
+    assert_eq!(keeps_its_promise(&studio, "film-3", "z")["can_continue"], true);
+    assert_eq!(state("film-4"), r#"{"a":"1","b":"9"}"#);
+    assert_eq!((times(&studio, "a"), times(&studio, "b")), (1, 1));
+
+    // Ended while it waited at its last stage.
+    last["approve"] = json!("manual");
+    let config = json!({ "flows": { "film": { "stages": [stage("a", &json!([])), last] } } });
+    std::fs::write(studio.path("config.json"), config.to_string()).unwrap();
+    says(&studio, &["run", "film"], 75, "");
+    studio.ok(&["cancel", "film-5"]);
+    assert_eq!(keeps_its_promise(&studio, "film-5", "main")["can_continue"], true);
+    assert_eq!(rows(&studio, "film-6"), "a=succeeded@1 b=succeeded@1");
+    // A branch at what waits.
+    says(&studio, &["run", "film"], 75, "");
+    says(&studio, &["fork", "film-7", "--at", "b@1", "--branch", "x"], 0, "");
+    assert_eq!(keeps_its_promise(&studio, "film-7", "x")["can_continue"], true);
+    assert_eq!(rows(&studio, "film-7"), "a=succeeded@1 b=succeeded@1");
+    assert_eq!(rows(&studio, "film-8"), "a=succeeded@1 b=succeeded@1");
+
+    // What came behind it is gone from the file.
+    let with =
+        json!({ "flows": { "film": { "stages": [stage("a", &json!([])), stage("b", &json!(["a"]))] } } });
+    std::fs::write(studio.path("config.json"), with.to_string()).unwrap();
+    says(&studio, &["run", "film"], 0, "");
+    says(&studio, &["edit", "film-9", "a", "--set", "a=2"], 0, "");
+    let without = json!({ "flows": { "film": { "stages": [stage("a", &json!([]))] } } });
+    std::fs::write(studio.path("config.json"), without.to_string()).unwrap();
+    keeps_its_promise(&studio, "film-9", "main");
+}
+
+/// Where the bytes of an artifact lie.
+fn object(studio: &Workspace, run: &str, checkpoint: &str) -> std::path::PathBuf {
+    let (_, listed, _) = studio.run(&["artifacts", run, checkpoint, "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    studio.path(listed[0]["path"].as_str().unwrap())
+}
+
+#[test]
+fn what_is_damaged_is_promised_to_nobody_and_what_a_person_made_of_it_is_not_made_anew() {
+    let studio = studio(&relay());
+    says(&studio, &["run", "film"], 75, "");
+    let path = object(&studio, "film-1", "b@1");
+    let good = std::fs::read(&path).unwrap();
+    // As long as it was; shorter; gone.
+    for bytes in [Some("tEXt\n"), Some("t"), None] {
+        std::fs::remove_file(&path).ok();
+        if let Some(bytes) = bytes {
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let view = keeps_its_promise(&studio, "film-1", "main");
+        let reason = view["reason"].as_str().unwrap();
+        assert!(reason.starts_with("b@1 is not what it was: "), "{view}");
+        assert_eq!(rows(&studio, "film-1"), "s=succeeded@1 b=waiting@1 r=pending");
+    }
+    std::fs::write(&path, good).unwrap();
+
+    // A branch on a person's own text.
+    std::fs::write(studio.path("other"), "other\n").unwrap();
+    says(&studio, &["edit", "film-1", "b", "--artifact", "b.txt=other"], 0, "");
+    says(&studio, &["fork", "film-1", "--at", "b@2", "--branch", "x"], 0, "");
+    std::fs::remove_file(object(&studio, "film-1", "b@2")).unwrap();
+    for branch in ["x", "main"] {
+        assert_eq!(keeps_its_promise(&studio, "film-1", branch)["can_continue"], false);
+    }
+    let again = "restage edit film-1 b --branch x --artifact NAME=FILE";
+    says(&studio, &["continue", "film-1", "--branch", "x"], 14, again);
+    assert_eq!(times(&studio, "b"), 1);
+    // Given again, it goes on with that.
+    std::fs::write(studio.path("other"), "better\n").unwrap();
+    says(&studio, &["edit", "film-1", "b", "--branch", "x", "--artifact", "b.txt=other"], 0, "");
+    assert_eq!(keeps_its_promise(&studio, "film-1", "x")["can_continue"], true);
+    assert_eq!((read(&studio, "seen.b"), times(&studio, "b")), ("better\n".into(), 1));
+}
+
+#[test]
+fn a_version_is_judged_on_the_branch_where_it_stands_and_one_that_is_not_there_is_told_as_such() {
+    let studio = studio(&relay());
+    says(&studio, &["run", "film", "--approve", "auto"], 0, "");
+    for branch in ["good", "bad"] {
+        studio.ok(&["fork", "film-1", "--at", "s@1", "--branch", branch]);
+        studio.ok(&["edit", "film-1", "s", "--branch", branch, "--set", &format!("k={branch}")]);
+    }
+    for verb in [&["approve", "film-1", "s@7"][..], &["reject", "film-1", "s@7", "--feedback", "no"]] {
+        says(&studio, verb, 3, "the lineage of film-1 has no checkpoint s@7");
+    }
+    let rest = "s@1 approved b@1 approved r@1 approved";
+    assert_eq!(judged(&studio, "film-1"), format!("{rest} s@2 pending s@3 pending"));
+    says(&studio, &["approve", "film-1", "s@2"], 0, "restage continue film-1 --branch good");
+    says(
+        &studio,
+        &["reject", "film-1", "s@3", "--rewind-to", "b", "--feedback", "no"],
+        2,
+        "nothing has run on",
+    );
+    says(&studio, &["reject", "film-1", "s@3", "--feedback", "no"], 0, "restage edit film-1 s --branch bad");
+    assert_eq!(judged(&studio, "film-1"), format!("{rest} s@2 approved s@3 rejected"));
+    says(&studio, &["approve", "film-1", "s@2"], 17, "nothing has run on branch good yet");
+    says(&studio, &["continue", "film-1", "--branch", "good"], 75, "film-2 waits for you at b");
+    let state: Value = serde_json::from_str(&read(&studio, "b.state")).unwrap();
+    assert_eq!(state["k"], "good");
+    // The way out of the rejection.
+    assert_eq!(keeps_its_promise(&studio, "film-1", "bad")["can_continue"], false);
+    studio.ok(&["edit", "film-1", "s", "--branch", "bad", "--set", "k=better"]);
+    assert_eq!(keeps_its_promise(&studio, "film-1", "bad")["can_continue"], true);
+    // By whichever run of the lineage it is named.
+    assert_eq!(says(&studio, &["approve", "film-1", "b@2"], 0, "approved b@2"), "film-2\n");
+    assert_eq!(rows(&studio, "film-2"), "s=succeeded@2 b=succeeded@2 r=succeeded@2");
+}
+
+/// The command after `restage ` in the hint of what is refused.
+#[track_caller]
+fn way_out(studio: &Workspace, args: &[&str], code: i32) -> Vec<String> {
+    let (found, _, stderr) = studio.run(args);
+    assert_eq!(found, Some(code), "{args:?}: {stderr}");
+    let hint = stderr.split("hint: ").nth(1).unwrap_or_default();
+    let command = hint.split("restage ").nth(1).unwrap_or_default();
+    let command = command.split([';', ',', '(', ')', '\n']).next().unwrap_or_default();
+    command.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_recommended_can_be_done() {
+    let studio = studio(&json!({ "max_retry_depth": 2, "stages": [
+        { "name": "a", "command": "true" },
+        { "name": "z", "needs": ["a"], "command": "[ ! -e bad ]" },
+    ] }));
+    says(&studio, &["run", "film"], 0, "");
+    std::fs::write(studio.path("bad"), "").unwrap();
+    // What is approved of it is not what the newest run left.
+    says(&studio, &["retry", "film-1", "--force", "--from", "z"], 1, "");
+    for verb in [&["continue", "film-1"][..], &["continue", "film-1", "--checkpoint", "z@1"]] {
+        assert_eq!(way_out(&studio, verb, 17), ["retry", "film-2"]);
+    }
+    let insisting = ["continue", "film-1", "--checkpoint", "z@1", "--force-retry"];
+    says(
+        &studio,
+        &insisting,
+        14,
+        "nothing can go on behind z, which left no usable checkpoint: it is failed",
+    );
+    // As deep as may be: neither is possible, and that is what is told.
+    says(&studio, &["retry", "film-2"], 1, "");
+    for verb in [&["continue", "film-3"][..], &["retry", "film-3"], &["approve", "film-3", "a"]] {
+        says(&studio, verb, 16, "film-3 is 2 retries deep, and 2 is the limit");
+    }
+    let view = keeps_its_promise(&studio, "film-3", "main");
+    assert!(view["reason"].as_str().unwrap().starts_with("film-3 is 2 retries deep"), "{view}");
 }

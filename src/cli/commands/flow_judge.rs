@@ -17,8 +17,8 @@ use crate::control::client::{Client, Updates};
 use crate::domain::flow::ask::{ApproveWish, FlowReply, FlowRequest, ForkWish, RejectWish};
 use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
 use crate::domain::flow::may::{self, Judged};
+use crate::domain::flow::proceed::with_what_works;
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::status::Approval;
 use crate::frontend::text::{bytes, one_line};
 
 pub fn approve(global: &Global, workspace: &Workspace, args: &ApproveArgs) -> Outcome {
@@ -29,14 +29,15 @@ pub fn approve(global: &Global, workspace: &Workspace, args: &ApproveArgs) -> Ou
     };
     let judged = looked_at(workspace, &run, args.stage.as_deref(), args.hash.as_deref(), &act)?;
     let wish = ApproveWish {
-        run: run.clone(),
+        run: judged.run.clone(),
         stage: Some(judged.checkpoint.stage.clone()),
+        checkpoint: Some(judged.checkpoint.clone()),
         hash: Some(judged.hash.clone()),
         who: engine::who(),
         note: args.note.clone(),
         approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
-    judge(global, workspace, &run, &args.go_on, &act, &FlowRequest::Approve(wish), &judged)
+    judge(global, workspace, &args.go_on, &act, &FlowRequest::Approve(wish), &judged)
 }
 
 pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outcome {
@@ -44,15 +45,16 @@ pub fn reject(global: &Global, workspace: &Workspace, args: &RejectArgs) -> Outc
     let act = format!("reject {} of {run}", args.stage);
     let judged = looked_at(workspace, &run, Some(&args.stage), args.hash.as_deref(), &act)?;
     let wish = RejectWish {
-        run: run.clone(),
+        run: judged.run.clone(),
         stage: judged.checkpoint.stage.clone(),
+        checkpoint: Some(judged.checkpoint.clone()),
         rewind_to: args.rewind_to.as_deref().map(StageName::trusted),
         hash: Some(judged.hash.clone()),
         feedback: feedback(&args.feedback)?,
         who: engine::who(),
         approve_all: args.go_on.approve == Some(ApproveMode::Auto),
     };
-    judge(global, workspace, &run, &args.go_on, &act, &FlowRequest::Reject(wish), &judged)
+    judge(global, workspace, &args.go_on, &act, &FlowRequest::Reject(wish), &judged)
 }
 
 /// So many digits of a hash at least name it.
@@ -81,18 +83,10 @@ fn looked_at(
     let look = |desk: &mut crate::flow::engine::desk::Desk<'_>| {
         let whole = desk.whole(&record)?;
         let lineage = whole.lineage();
-        let judged = may::may_approve(&lineage, &record, stage.as_ref(), None)?;
-        if let Some(named) = named.as_ref().filter(|named| **named != judged.checkpoint) {
-            return Err(Refusal::Replaced {
-                run: run.clone(),
-                checkpoint: named.clone(),
-                by: judged.checkpoint,
-                approval: Approval::Pending,
-                branch: record.branch.clone(),
-            });
-        }
+        let judged = may::may_judge(&lineage, &record, stage.as_ref(), named.as_ref(), None)
+            .map_err(|refusal| with_what_works(&lineage, refusal, &mut desk.ahead(false)))?;
         if hash.is_some_and(|hash| !judged.hash.as_str().starts_with(hash)) {
-            return Err(Refusal::Stale { run: run.clone(), checkpoint: judged.checkpoint });
+            return Err(Refusal::Stale { run: judged.run, checkpoint: judged.checkpoint });
         }
         Ok(judged)
     };
@@ -120,16 +114,25 @@ fn feedback(given: &str) -> Result<String, Failure> {
 fn judge(
     global: &Global,
     workspace: &Workspace,
-    run: &RunId,
     go_on: &GoOn,
     act: &str,
     request: &FlowRequest,
     judged: &Judged,
 ) -> Outcome {
-    let (done, next) = if matches!(request, FlowRequest::Reject(_)) {
-        ("rejected", format!("to have it made anew: restage retry {run}"))
-    } else {
-        ("approved", format!("to go on from there: restage continue {run}, or restage retry {run}"))
+    let run = &judged.run;
+    let stage = &judged.checkpoint.stage;
+    let (done, next) = match (matches!(request, FlowRequest::Reject(_)), &judged.branch) {
+        (true, None) => ("rejected", format!("to have it made anew: restage retry {run}")),
+        (false, None) => {
+            ("approved", format!("to go on from there: restage continue {run}, or restage retry {run}"))
+        }
+        (true, Some(branch)) => (
+            "rejected",
+            format!("put something else in its place: restage edit {run} {stage} --branch {branch}"),
+        ),
+        (false, Some(branch)) => {
+            ("approved", format!("to go on from there: restage continue {run} --branch {branch}"))
+        }
     };
     let json = go_on.json || global.output == Output::Json;
     let wanted = go_on.follow();
@@ -152,7 +155,9 @@ fn judge(
         }
         // What is wrong with it is told by the answer to the request itself.
         let before = line.look(run).await.ok();
-        let ended = before.as_ref().is_some_and(|shown| shown.run.status.is_final());
+        // Where nothing has run, nothing goes on by it.
+        let ended =
+            judged.branch.is_some() || before.as_ref().is_some_and(|shown| shown.run.status.is_final());
         match line.client.flow(request.clone()).await {
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
             Ok(other) => return Err(unexpected(act, &other)),

@@ -105,6 +105,9 @@ pub struct ApproveWish {
     pub run: RunId,
     /// `None`: the only one that waits.
     pub stage: Option<StageName>,
+    /// The version that was looked at, on whatever branch of the lineage it stands; `None`: the one of the run.
+    #[serde(default)]
+    pub checkpoint: Option<CheckpointId>,
     /// The bytes that were looked at; others are refused.
     pub hash: Option<Hash>,
     pub who: String,
@@ -118,6 +121,9 @@ pub struct ApproveWish {
 pub struct RejectWish {
     pub run: RunId,
     pub stage: StageName,
+    /// As in [`ApproveWish`].
+    #[serde(default)]
+    pub checkpoint: Option<CheckpointId>,
     /// `None`: the rejected stage itself.
     pub rewind_to: Option<StageName>,
     /// The bytes that were looked at; others are refused.

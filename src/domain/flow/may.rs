@@ -18,6 +18,110 @@ use crate::domain::json::JsonMap;
 pub struct Judged {
     pub checkpoint: CheckpointId,
     pub hash: Hash,
+    /// In which it is judged.
+    pub run: RunId,
+    /// A branch on which nothing has run yet, where it is judged there.
+    pub branch: Option<BranchName>,
+}
+
+/// Where what is to be judged stands: in the run; where a version is named that does not stand there, in the newest run of
+/// its branch, or on a branch that stands on it and on which nothing has run yet.
+pub fn may_judge(
+    lineage: &Lineage<'_>,
+    run: &RunRecord,
+    stage: Option<&StageName>,
+    version: Option<&CheckpointId>,
+    hash: Option<&Hash>,
+) -> Result<Judged, Refusal> {
+    let Some(version) = version else { return may_approve(lineage, run, stage, hash) };
+    let named = find(lineage, &run.run_id, version)?;
+    let stands_in = |run: &RunRecord| {
+        let there = row(run, &named.id.stage).and_then(|row| standing(lineage, run, row));
+        there.is_some_and(|there| there.id == named.id)
+    };
+    let newest = lineage.newest_run(&named.branch);
+    if let Some(found) = [Some(run), newest].into_iter().flatten().find(|run| stands_in(run)) {
+        return may_approve(lineage, found, Some(&named.id.stage), hash);
+    }
+    let stands_on = |branch: &BranchName| {
+        lineage.newest_run(branch).is_none() && lineage.forked(branch).iter().any(|one| one.id == named.id)
+    };
+    let names = || lineage.branches.iter().map(|branch| &branch.branch_name);
+    let own = names().filter(|name| **name == named.branch && stands_on(name));
+    let left_there =
+        names().filter(|name| stands_on(name) && lineage.head(name).is_some_and(|head| head.id == named.id));
+    if let Some(branch) = own.chain(left_there).next() {
+        return judge_there(run, named, branch, hash);
+    }
+    // What stands on its branch by now, in whatever way.
+    let there = match newest.or(Some(run)) {
+        Some(newest) if newest.branch == named.branch => {
+            row(newest, &named.id.stage).and_then(|row| standing(lineage, newest, row))
+        }
+        Some(_) | None => {
+            lineage.forked(&named.branch).into_iter().find(|one| one.id.stage == named.id.stage)
+        }
+    };
+    let newest = newest.unwrap_or(run);
+    Err(match there {
+        Some(there) => replaced(newest, &named.branch, named, there),
+        None => elsewhere(newest, named),
+    })
+}
+
+fn judge_there(
+    run: &RunRecord,
+    named: &Checkpoint,
+    branch: &BranchName,
+    hash: Option<&Hash>,
+) -> Result<Judged, Refusal> {
+    if named.approval != Approval::Pending {
+        return Err(Refusal::Judged {
+            run: run.run_id.clone(),
+            checkpoint: named.id.clone(),
+            approval: named.approval,
+            branch: branch.clone(),
+        });
+    }
+    if hash.is_some_and(|hash| *hash != named.hash) {
+        return Err(Refusal::Stale { run: run.run_id.clone(), checkpoint: named.id.clone() });
+    }
+    Ok(Judged {
+        checkpoint: named.id.clone(),
+        hash: named.hash.clone(),
+        run: run.run_id.clone(),
+        branch: Some(branch.clone()),
+    })
+}
+
+/// What is judged of a row. On an ended run what waits is what was edited since, or what nobody answered before it was
+/// cancelled.
+fn standing<'a>(lineage: &Lineage<'a>, run: &RunRecord, row: &StageRecord) -> Option<&'a Checkpoint> {
+    if run.status.is_final() {
+        lineage.current(run, row)
+    } else {
+        lineage.checkpoint(&row.checkpoint.as_ref()?.id)
+    }
+}
+
+pub(super) fn replaced(run: &RunRecord, branch: &BranchName, named: &Checkpoint, by: &Checkpoint) -> Refusal {
+    Refusal::Replaced {
+        run: run.run_id.clone(),
+        checkpoint: named.id.clone(),
+        by: by.id.clone(),
+        approval: by.approval,
+        branch: branch.clone(),
+    }
+}
+
+pub(super) fn elsewhere(run: &RunRecord, named: &Checkpoint) -> Refusal {
+    Refusal::Elsewhere {
+        run: run.run_id.clone(),
+        checkpoint: named.id.clone(),
+        approval: named.approval,
+        status: run.status,
+        waits: waiting(run).find_map(|row| row.checkpoint.as_ref()).map(|one| one.id.clone()),
+    }
 }
 
 /// `hash` is what was looked at.
@@ -29,10 +133,7 @@ pub fn may_approve(
 ) -> Result<Judged, Refusal> {
     let id = &run.run_id;
     let ended = run.status.is_final();
-    // On an ended run what waits is what was edited since, or what nobody answered before it was cancelled.
-    let standing = |row: &StageRecord| {
-        if ended { lineage.current(run, row) } else { lineage.checkpoint(&row.checkpoint.as_ref()?.id) }
-    };
+    let standing = |row: &StageRecord| standing(lineage, run, row);
     let waits = |row: &StageRecord| {
         standing(row)
             .filter(|one| one.approval == Approval::Pending && (ended || row.status == StageStatus::Waiting))
@@ -66,11 +167,16 @@ pub fn may_approve(
     if hash.is_some_and(|hash| *hash != found.hash) {
         return Err(Refusal::Stale { run: id.clone(), checkpoint: found.id.clone() });
     }
-    Ok(Judged { checkpoint: found.id.clone(), hash: found.hash.clone() })
+    Ok(Judged {
+        checkpoint: found.id.clone(),
+        hash: found.hash.clone(),
+        run: run.run_id.clone(),
+        branch: None,
+    })
 }
 
-/// The stage that the run goes back to is the rejected one or one before it that left something; `graph` is that of the
-/// run.
+/// The stage that the run goes back to is the rejected one or one before it that left something; `run` is the one in which
+/// it is judged, and `graph` is that of the run.
 pub fn may_reject(
     lineage: &Lineage<'_>,
     graph: &Graph,
@@ -78,7 +184,7 @@ pub fn may_reject(
     wish: &RejectWish,
 ) -> Result<(Judged, StageName), Refusal> {
     let stage = &wish.stage;
-    let judged = may_approve(lineage, run, Some(stage), wish.hash.as_ref())?;
+    let judged = may_judge(lineage, run, Some(stage), wish.checkpoint.as_ref(), wish.hash.as_ref())?;
     let id = &run.run_id;
     if wish.feedback.trim().is_empty() {
         return Err(Refusal::Unusable {
@@ -87,6 +193,15 @@ pub fn may_reject(
         });
     }
     let to = wish.rewind_to.as_ref().unwrap_or(stage);
+    if let Some(branch) = &judged.branch {
+        if to == stage {
+            return Ok((judged, to.clone()));
+        }
+        return Err(Refusal::Unusable {
+            message: format!("nothing has run on branch {branch}, so nothing goes back to {to}"),
+            hint: Some(format!("edit it there: restage edit {id} {to} --branch {branch} --set KEY=VALUE")),
+        });
+    }
     let target = row(run, to).ok_or_else(|| unknown_stage(run, to))?;
     if to != stage {
         let before = graph.index(stage).map(|place| graph.ancestors(&[place])).unwrap_or_default();
@@ -239,11 +354,7 @@ pub fn may_fork<'a>(
     Ok(found)
 }
 
-pub(super) fn find<'a>(
-    lineage: &Lineage<'a>,
-    run: &RunId,
-    id: &CheckpointId,
-) -> Result<&'a Checkpoint, Refusal> {
+pub fn find<'a>(lineage: &Lineage<'a>, run: &RunId, id: &CheckpointId) -> Result<&'a Checkpoint, Refusal> {
     lineage.checkpoint(id).ok_or_else(|| Refusal::UnknownCheckpoint {
         run: run.clone(),
         checkpoint: id.to_string(),
@@ -256,12 +367,11 @@ pub(super) fn row<'r>(run: &'r RunRecord, stage: &StageName) -> Option<&'r Stage
 }
 
 fn already_approved(run: &RunRecord, there: &Checkpoint) -> Refusal {
-    let (run_id, checkpoint) = (run.run_id.clone(), there.id.clone());
     if run.status == RunStatus::Failed {
-        return Refusal::AlreadyApproved { run: run_id, checkpoint };
+        let (run, checkpoint) = (run.run_id.clone(), there.id.clone());
+        return Refusal::AlreadyApproved { run, checkpoint, again: true, retry: true };
     }
-    let waits = waiting(run).find_map(|row| row.checkpoint.as_ref()).map(|one| one.id.clone());
-    Refusal::Elsewhere { run: run_id, checkpoint, approval: there.approval, status: run.status, waits }
+    elsewhere(run, there)
 }
 
 fn unknown_stage(run: &RunRecord, stage: &StageName) -> Refusal {

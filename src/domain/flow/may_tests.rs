@@ -95,6 +95,96 @@ fn who_may_be_approved() {
 }
 
 #[test]
+fn a_version_is_judged_where_it_stands() {
+    let (checkpoints, branches, runs) = lists(
+        "script@1\n script@2 pending edits=script@1 on=fresh\n script@3 pending edits=script@1 on=draft of=13\n \
+         script@4 edits=script@1 on=done\n script@5 rejected edits=script@1 on=gone\n \
+         script@6 pending edits=script@1 on=twice\n script@7 pending edits=script@6 on=twice",
+        "main\n fresh from script@1\n draft from script@1\n done from script@1\n gone from script@1\n twice from script@1",
+        "12 succeeded script=succeeded@1\n 13 waiting on=draft script=waiting@3",
+    );
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    let there = |run: usize, version: &str, hash: Option<&str>| {
+        let id = CheckpointId::parse(version).unwrap();
+        let hash = hash.map(|seen| checkpoint(seen).hash);
+        let found = may_judge(&lineage, &runs[run], Some(&id.stage), Some(&id), hash.as_ref());
+        told(found, |one| {
+            let branch = one.branch.map_or("its run".into(), |branch| branch.to_string());
+            format!("{} in {} on {branch}", one.checkpoint, one.run)
+        })
+    };
+    for (run, version, answer) in [
+        (0, "script@1", "17 script@1 is approved, and f-12 is succeeded | what it did: restage show f-12"),
+        (0, "script@2", "script@2 in f-12 on fresh"),
+        (1, "script@2", "script@2 in f-13 on fresh"),
+        // Whichever run of the lineage is named.
+        (0, "script@3", "script@3 in f-13 on its run"),
+        (1, "script@3", "script@3 in f-13 on its run"),
+        (1, "script@1", "17 script@1 is approved, and f-12 is succeeded | what it did: restage show f-12"),
+        (
+            0,
+            "script@4",
+            "17 script@4 is approved, and nothing has run on branch done yet | go on there: restage continue f-12 --branch done",
+        ),
+        (
+            0,
+            "script@5",
+            "17 script@5 is rejected, and nothing has run on branch gone yet | put something else in its place: restage edit \
+             f-12 script --branch gone --set KEY=VALUE",
+        ),
+        (
+            0,
+            "script@6",
+            "18 script@7 (pending) stands in the place of script@6 on branch twice | approve it: restage approve f-12 script@7; \
+             go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at script@6 \
+             --branch NAME",
+        ),
+        (0, "script@7", "script@7 in f-12 on twice"),
+    ] {
+        assert_eq!(there(run, version, None), answer, "{version}");
+    }
+    assert!(
+        there(0, "script@8", None)
+            .starts_with("3 the lineage of f-12 has no checkpoint script@8 | there are: ")
+    );
+    assert!(there(0, "script@2", Some("script@1")).starts_with("18 script@2 is not what was looked at"));
+    assert_eq!(there(0, "script@2", Some("script@2")), "script@2 in f-12 on fresh");
+    // Sent back further is only what has run.
+    let graph = graph(&flow("idea:\n script: idea"));
+    for (to, answer) in [
+        (None, "script@2 back to script"),
+        (
+            Some("idea"),
+            "2 nothing has run on branch fresh, so nothing goes back to idea | edit it there: restage edit f-12 idea --branch \
+             fresh --set KEY=VALUE",
+        ),
+    ] {
+        let wish = RejectWish {
+            checkpoint: CheckpointId::parse("script@2").ok(),
+            ..sent_back("script", to, "darker")
+        };
+        let found = may_reject(&lineage, &graph, &runs[0], &wish);
+        assert_eq!(told(found, |(judged, to)| format!("{} back to {to}", judged.checkpoint)), answer);
+    }
+}
+
+#[test]
+fn what_waits_only_where_a_branch_left_is_judged_there() {
+    let (checkpoints, branches, runs) = lists(
+        "script@1 pending\n script@2 pending",
+        "main\n fresh from script@1",
+        "12 waiting script=waiting@2",
+    );
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    let id = CheckpointId::parse("script@1").unwrap();
+    let found = may_judge(&lineage, &runs[0], Some(&id.stage), Some(&id), None).unwrap();
+    assert_eq!((found.checkpoint, found.branch), (id.clone(), Some(BranchName::trusted("fresh"))));
+    let lineage = Lineage { branches: &branches[..1], ..lineage };
+    let found = may_judge(&lineage, &runs[0], Some(&id.stage), Some(&id), None).unwrap_err();
+    assert_eq!(found.to_string(), "script@2 (pending) stands in the place of script@1 on branch main");
+}
+
+#[test]
 fn an_approval_is_bound_to_what_was_looked_at() {
     let (checkpoints, branches, runs) = lists(CHECKPOINTS, "main", WAITS);
     let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
@@ -165,6 +255,7 @@ fn sent_back(stage: &str, to: Option<&str>, feedback: &str) -> RejectWish {
     RejectWish {
         run: run_id(12),
         stage: name(stage),
+        checkpoint: None,
         rewind_to: to.map(name),
         hash: None,
         feedback: feedback.into(),

@@ -15,6 +15,7 @@
 //! - What waited for a person when its run was ended is not executed again; it waits again.
 //! - What a person rejected is where a retry begins, as if it had failed; so is the stage that they sent the run back to.
 //! - An edit that waits is taken on by a retry, and waits on where somebody goes on behind another checkpoint.
+//! - What was taken on, and nothing is built on, makes a run all the same: one that ends with it.
 //! - Without a target and with `force`, what has changed decides.
 
 use super::ask::{Plan, Planned};
@@ -51,6 +52,8 @@ pub struct Facts<'a> {
     pub lineage: &'a [RunRecord],
     /// What people sent back of what the parent left.
     pub sent_back: &'a [SentBack],
+    /// Is approved before the new run begins: the plan is made as if it were.
+    pub takes_on: Option<&'a CheckpointId>,
     /// Another run that is under way on the branch, unless the wish is to wait for it.
     pub holder: Option<&'a RunId>,
 }
@@ -135,8 +138,8 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     }
     let executed = walked.stages.iter().find(|planned| planned.decision == Decision::Execute);
     let waits = known.waits();
-    if executed.is_none() && waits.is_none() {
-        return Err(target::nothing_to_do(&known, &target));
+    if executed.is_none() && waits.is_none() && !known.is_news(wish) {
+        return Err(target::nothing_to_do(&known, wish, &target));
     }
     walk::missing_keys(&known, &walked)?;
     let (depth, max) = (known.depth(), facts.flow.max_retry_depth);
@@ -247,6 +250,21 @@ impl<'a> Known<'a> {
             Left::Checkpoint(checkpoint) => self.good(*stage) && checkpoint.approval == Approval::Pending,
             Left::Unreadable { .. } | Left::Outputs { .. } | Left::Nothing => false,
         })
+    }
+
+    /// Something that is reused is not what the parent ended with, so that the new run ends in another way even if
+    /// nothing is executed: an edit, what nobody had answered for, or what lies on a branch on which nothing has run.
+    fn is_news(&self, wish: &Wish) -> bool {
+        let parent = self.facts.parent;
+        let is_new = |stage: usize| {
+            let Left::Checkpoint(checkpoint) = &self.facts.left[stage] else { return false };
+            let seen = self.rows[stage].and_then(|row| row.checkpoint.as_ref());
+            let of_fork = matches!(wish.start, Start::Fork(_)) && checkpoint.branch == parent.branch;
+            seen.is_some_and(|seen| seen.id != checkpoint.id)
+                || of_fork && checkpoint.edited_from.is_some()
+                || self.kept(stage)
+        };
+        self.facts.takes_on.is_some() || (0..self.rows.len()).any(is_new)
     }
 
     /// Nothing stands in for it.

@@ -6,7 +6,7 @@
 
 use super::ask::BranchView;
 use super::ids::{BranchName, CheckpointId, Hash, RunId};
-use super::may::{find, rejected, row};
+use super::may::{elsewhere, find, rejected, replaced, row};
 use super::plan::Start;
 use super::record::{Branch, Checkpoint, RunRecord};
 use super::refusal::Refusal;
@@ -45,6 +45,14 @@ pub struct Again {
     pub trigger: Trigger,
     /// Runs on other branches that wait for what is approved by that, and go on with it.
     pub also: Vec<(RunId, BranchName)>,
+}
+
+/// What has to be looked at to tell whether it can be done: as thoroughly as whoever asks has time for.
+pub trait Ahead {
+    /// Makes the plan of the new run, and tells whether it is refused.
+    fn plan(&mut self, again: &Again) -> Result<(), Refusal>;
+    /// Whether the artifacts are there and are what they were; the error says which is not.
+    fn look(&mut self, checkpoint: &Checkpoint) -> Result<(), String>;
 }
 
 /// From where somebody wants to continue.
@@ -107,14 +115,13 @@ pub(super) fn known(lineage: &Lineage<'_>, run: &RunId, branch: &BranchName) -> 
     Err(Refusal::UnknownBranch { run: run.clone(), branch: branch.clone(), known })
 }
 
-/// `plan` makes the plan of the new run and tells whether it is refused.
 pub fn may_continue(
     lineage: &Lineage<'_>,
     from: &From,
-    plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>,
+    ahead: &mut dyn Ahead,
 ) -> Result<Continuation, Refusal> {
     let Some(run) = lineage.newest_run(&from.branch) else {
-        return first_of_fork(lineage, from, plan);
+        return first_of_fork(lineage, from, ahead);
     };
     let (id, status) = (run.run_id.clone(), run.status);
     if from.force_retry && status != RunStatus::Failed {
@@ -127,9 +134,9 @@ pub fn may_continue(
         return Err(Refusal::Rejected { run: id, checkpoint: named.id.clone(), status });
     }
     match status {
-        RunStatus::Queued | RunStatus::Running | RunStatus::Waiting => under_way(lineage, run, named),
+        RunStatus::Queued | RunStatus::Running | RunStatus::Waiting => under_way(lineage, run, named, ahead),
         RunStatus::Interrupted => match named {
-            Some(named) if named.approval == Approval::Pending => under_way(lineage, run, Some(named)),
+            Some(named) if named.approval == Approval::Pending => under_way(lineage, run, Some(named), ahead),
             Some(_) | None => {
                 // An older run may have been set going meanwhile.
                 let on_branch = lineage.runs.iter().filter(|other| other.branch == run.branch);
@@ -146,18 +153,14 @@ pub fn may_continue(
             }
         },
         RunStatus::Succeeded | RunStatus::Degraded | RunStatus::Failed | RunStatus::Cancelled => {
-            let again = ended(lineage, run, named, from, plan)?;
-            plan(&again)?;
+            let again = ended(lineage, run, named, from, ahead)?;
+            ahead.plan(&again)?;
             Ok(Continuation::Again(again))
         }
     }
 }
 
-fn first_of_fork(
-    lineage: &Lineage<'_>,
-    from: &From,
-    plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>,
-) -> Result<Continuation, Refusal> {
+fn first_of_fork(lineage: &Lineage<'_>, from: &From, ahead: &mut dyn Ahead) -> Result<Continuation, Refusal> {
     let any = lineage.runs.iter().max_by_key(|run| run.run_number);
     let run = any.map_or_else(|| RunId::trusted(from.branch.as_str()), |run| run.run_id.clone());
     known(lineage, &run, &from.branch)?;
@@ -188,7 +191,15 @@ fn first_of_fork(
         trigger: Trigger::Continue,
         also: also(lineage, None, head),
     };
-    plan(&again)?;
+    // What a person made is not to be lost because its bytes are.
+    let stands = lineage.forked(&from.branch);
+    let of_people = stands
+        .into_iter()
+        .filter(|one| one.edited_from.is_some() || one.id == head.id && again.approve.is_some());
+    for one in of_people {
+        looked_at(ahead, &run, Some(&from.branch), one)?;
+    }
+    ahead.plan(&again)?;
     Ok(Continuation::Again(again))
 }
 
@@ -196,6 +207,7 @@ fn under_way(
     lineage: &Lineage<'_>,
     run: &RunRecord,
     named: Option<&Checkpoint>,
+    ahead: &mut dyn Ahead,
 ) -> Result<Continuation, Refusal> {
     let mut waits = waiting(run).filter_map(|row| row.checkpoint.as_ref());
     let (id, status) = (run.run_id.clone(), run.status);
@@ -203,9 +215,7 @@ fn under_way(
         Some(named) if waits.any(|one| one.id == named.id) => &named.id,
         Some(named) => {
             not_replaced(lineage, run, named)?;
-            let (checkpoint, approval) = (named.id.clone(), named.approval);
-            let waits = waiting(run).find_map(|row| row.checkpoint.as_ref()).map(|one| one.id.clone());
-            return Err(Refusal::Elsewhere { run: id, checkpoint, approval, status, waits });
+            return Err(elsewhere(run, named));
         }
         None => match waits.next() {
             Some(first) => &first.id,
@@ -213,6 +223,7 @@ fn under_way(
         },
     };
     let checkpoint = find(lineage, &id, at)?;
+    looked_at(ahead, &id, None, checkpoint)?;
     Ok(Continuation::Approve {
         also: also(lineage, Some(&id), checkpoint),
         run: id,
@@ -221,18 +232,27 @@ fn under_way(
     })
 }
 
+/// What is approved are these bytes, and they have to be there. `branch`: one on which nothing has run yet.
+pub fn looked_at(
+    ahead: &mut dyn Ahead,
+    run: &RunId,
+    branch: Option<&BranchName>,
+    checkpoint: &Checkpoint,
+) -> Result<(), Refusal> {
+    ahead.look(checkpoint).map_err(|why| Refusal::Damaged {
+        run: run.clone(),
+        checkpoint: checkpoint.id.clone(),
+        branch: branch.cloned(),
+        why,
+    })
+}
+
 /// Whoever names a checkpoint has looked at that version, and not at one that has taken its place.
 fn not_replaced(lineage: &Lineage<'_>, run: &RunRecord, named: &Checkpoint) -> Result<(), Refusal> {
     let there = row(run, &named.id.stage).and_then(|row| lineage.current(run, row));
     match there.filter(|there| there.id != named.id) {
         None => Ok(()),
-        Some(there) => Err(Refusal::Replaced {
-            run: run.run_id.clone(),
-            checkpoint: named.id.clone(),
-            by: there.id.clone(),
-            approval: there.approval,
-            branch: run.branch.clone(),
-        }),
+        Some(there) => Err(replaced(run, &run.branch, named, there)),
     }
 }
 
@@ -257,7 +277,7 @@ fn ended(
     run: &RunRecord,
     named: Option<&Checkpoint>,
     from: &From,
-    plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>,
+    ahead: &mut dyn Ahead,
 ) -> Result<Again, Refusal> {
     let (id, status) = (run.run_id.clone(), run.status);
     let again = |start, at: Option<&Checkpoint>, trigger| Again {
@@ -282,18 +302,55 @@ fn ended(
     match at.approval {
         Approval::Rejected if from.force_retry && named.is_none() => Ok(first_failure()),
         Approval::Rejected => Err(Refusal::Rejected { run: id, checkpoint: at.id.clone(), status }),
-        Approval::Pending => Ok(behind(Trigger::Continue)),
+        Approval::Pending => {
+            looked_at(ahead, &id, None, at)?;
+            Ok(behind(Trigger::Continue))
+        }
         Approval::Approved if is_unused(run, at) => Ok(behind(Trigger::Continue)),
         Approval::Approved if from.force_retry && named.is_some() => Ok(behind(Trigger::Retry)),
         Approval::Approved if from.force_retry => Ok(first_failure()),
-        Approval::Approved if status == RunStatus::Failed => {
-            // What cannot be done is not recommended.
-            match plan(&behind(Trigger::Retry)) {
-                Err(refusal @ (Refusal::TooDeep { .. } | Refusal::TooManyRetries { .. })) => Err(refusal),
-                Ok(()) | Err(_) => Err(Refusal::AlreadyApproved { run: id, checkpoint: at.id.clone() }),
-            }
-        }
+        Approval::Approved if status == RunStatus::Failed => Err(already_approved(lineage, run, at, ahead)),
         Approval::Approved => Err(Refusal::NotFailed { run: id, status }),
+    }
+}
+
+/// Of a run that failed. What cannot be done is not recommended.
+fn already_approved(
+    lineage: &Lineage<'_>,
+    run: &RunRecord,
+    checkpoint: &Checkpoint,
+    ahead: &mut dyn Ahead,
+) -> Refusal {
+    let from =
+        From { branch: run.branch.clone(), checkpoint: Some(checkpoint.id.clone()), force_retry: true };
+    let again = may_continue(lineage, &from, ahead).is_ok();
+    let retry = ahead.plan(&Again {
+        run: run.run_id.clone(),
+        start: Start::FirstFailure,
+        branch: run.branch.clone(),
+        instead: None,
+        approve: None,
+        trigger: Trigger::Retry,
+        also: Vec::new(),
+    });
+    match (again, retry) {
+        (false, Err(refusal)) => refusal,
+        (again, retry) => Refusal::AlreadyApproved {
+            run: run.run_id.clone(),
+            checkpoint: checkpoint.id.clone(),
+            again,
+            retry: retry.is_ok(),
+        },
+    }
+}
+
+/// A refusal that recommends something is to recommend what is possible.
+pub fn with_what_works(lineage: &Lineage<'_>, refusal: Refusal, ahead: &mut dyn Ahead) -> Refusal {
+    let Refusal::AlreadyApproved { run, checkpoint, .. } = &refusal else { return refusal };
+    let run = lineage.runs.iter().find(|one| one.run_id == *run);
+    match run.zip(lineage.checkpoint(checkpoint)) {
+        Some((run, checkpoint)) => already_approved(lineage, run, checkpoint, ahead),
+        None => refusal,
     }
 }
 
@@ -312,14 +369,11 @@ fn taken_on(checkpoint: &Checkpoint) -> Option<(CheckpointId, Hash)> {
 }
 
 /// Where each branch stands, and whether continuing there would do something.
-pub fn branch_views(
-    lineage: &Lineage<'_>,
-    plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>,
-) -> Vec<BranchView> {
+pub fn branch_views(lineage: &Lineage<'_>, ahead: &mut dyn Ahead) -> Vec<BranchView> {
     let mut view = |branch: &Branch| {
         let head = lineage.head(&branch.branch_name);
         let from = From { branch: branch.branch_name.clone(), checkpoint: None, force_retry: false };
-        let answer = may_continue(lineage, &from, plan);
+        let answer = may_continue(lineage, &from, ahead);
         BranchView {
             branch: branch.clone(),
             latest_checkpoint_id: head.map(|head| head.id.clone()),

@@ -10,10 +10,27 @@ struct Case {
     branch: &'static str,
     checkpoint: Option<&'static str>,
     force: bool,
+    /// A checkpoint whose bytes are gone.
+    gone: &'static str,
+}
+
+struct Told<'a> {
+    gone: &'static str,
+    plan: &'a mut dyn FnMut(&Again) -> Result<(), Refusal>,
+}
+
+impl Ahead for Told<'_> {
+    fn plan(&mut self, again: &Again) -> Result<(), Refusal> {
+        (self.plan)(again)
+    }
+
+    fn look(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
+        if checkpoint.id.to_string() == self.gone { Err("file is gone".into()) } else { Ok(()) }
+    }
 }
 
 fn case(checkpoints: &'static str, runs: &'static str) -> Case {
-    Case { checkpoints, branches: "main", runs, branch: "main", checkpoint: None, force: false }
+    Case { checkpoints, branches: "main", runs, branch: "main", checkpoint: None, force: false, gone: "" }
 }
 
 impl Case {
@@ -25,11 +42,15 @@ impl Case {
         Self { force: true, ..self }
     }
 
+    fn gone(self, gone: &'static str) -> Self {
+        Self { gone, ..self }
+    }
+
     fn forked(self, branches: &'static str, branch: &'static str) -> Self {
         Self { branches, branch, ..self }
     }
 
-    fn ask(&self, plan: &mut dyn FnMut(&Again) -> Result<(), Refusal>) -> Result<Continuation, Refusal> {
+    fn ask(&self, mut plan: impl FnMut(&Again) -> Result<(), Refusal>) -> Result<Continuation, Refusal> {
         let (checkpoints, branches, runs) = lists(self.checkpoints, self.branches, self.runs);
         let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
         let from = From {
@@ -37,12 +58,14 @@ impl Case {
             checkpoint: self.checkpoint.map(|id| CheckpointId::parse(id).unwrap()),
             force_retry: self.force,
         };
-        let answer = may_continue(&lineage, &from, plan);
+        let (gone, plan) = (self.gone, &mut plan);
+        let ahead = &mut Told { gone, plan };
+        let answer = may_continue(&lineage, &from, ahead);
         // What is shown is what continuing from there then does.
-        for view in branch_views(&lineage, plan) {
+        for view in branch_views(&lineage, ahead) {
             for checkpoint in [None, view.latest_checkpoint_id.clone()] {
                 let from = From { branch: view.branch.branch_name.clone(), checkpoint, force_retry: false };
-                assert_eq!(view.can_continue, may_continue(&lineage, &from, plan).is_ok(), "{view:?}");
+                assert_eq!(view.can_continue, may_continue(&lineage, &from, ahead).is_ok(), "{view:?}");
             }
             assert!(!view.reason.is_empty());
         }
@@ -50,7 +73,7 @@ impl Case {
     }
 
     fn told(&self) -> String {
-        match self.ask(&mut |_| Ok(())) {
+        match self.ask(|_| Ok(())) {
             Ok(continuation) => match &continuation {
                 Continuation::Again(again) => format!("{continuation} ({} of {})", again.trigger, again.run),
                 Continuation::Approve { .. } | Continuation::Resume { .. } => continuation.to_string(),
@@ -81,7 +104,7 @@ fn what_continuing_does_in_each_case() {
         (case(STORY, "12 interrupted script=succeeded@1 storyboard=running"), "f-12 goes on where it was interrupted"),
         // An edit has taken the place of what was looked at.
         (case("script@1\n storyboard@1 pending\n storyboard@2 pending edits=storyboard@1", "12 waiting script=succeeded@1 storyboard=waiting@2").at("storyboard@1"),
-            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         // The run was sent back to before it.
         (case("script@1\n storyboard@1 pending\n script@2 pending edits=script@1", "12 waiting script=waiting@2 storyboard=pending").at("storyboard@1"),
             "17 storyboard@1 is pending, and f-12 waits at script@2 | that is what can be judged: restage approve f-12 script"),
@@ -90,9 +113,9 @@ fn what_continuing_does_in_each_case() {
         (case("script@1\n storyboard@1 rejected", "12 running script=succeeded@1 storyboard=running"), "10 f-12 is still running | wait for it, or end it: restage cancel f-12"),
         // Insisting on a version does not take another one on.
         (case(edited, failed).at("storyboard@1"),
-            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         (case(edited, failed).at("storyboard@1").forced(),
-            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         // What was left last on the branch waits yet, though the newest run was built on an earlier one.
         (case("script@1\n script@2 pending", "12 cancelled script=cancelled@2\n 13 failed script=succeeded@1 storyboard=failed").at("script@2"),
             "approves script@2, and starts a new run on branch main behind script (continue of f-13)"),
@@ -159,9 +182,23 @@ fn at_the_limit_no_retry_is_recommended() {
         count: 5,
         max: 5,
     };
-    assert_eq!(failed.ask(&mut |_| Err(often())), Err(often()));
+    assert_eq!(failed.ask(|_| Err(often())), Err(often()));
     let other = || Refusal::UnknownFlow { flow: "f".into(), known: Vec::new() };
-    assert!(matches!(failed.ask(&mut |_| Err(other())), Err(Refusal::AlreadyApproved { .. })));
+    assert_eq!(failed.ask(|_| Err(other())), Err(other()));
+    // Only what is possible is recommended.
+    let hint = |behind: bool| {
+        let plan = |again: &Again| match again.start {
+            Start::After(_) if !behind => Err(often()),
+            Start::FirstFailure if behind => Err(often()),
+            _ => Ok(()),
+        };
+        failed.ask(plan).unwrap_err().hint()
+    };
+    assert_eq!(
+        hint(true),
+        "to run again from here: restage continue f-12 --checkpoint storyboard@1 --force-retry"
+    );
+    assert_eq!(hint(false), "to run again what failed: restage retry f-12");
 }
 
 #[test]
@@ -173,10 +210,10 @@ fn what_the_plan_refuses_is_refused() {
         case("script@1\n storyboard@1 pending", failed),
         case(STORY, failed).forked("main\n draft from script@1", "draft"),
     ] {
-        assert_eq!(case.ask(&mut |_| Err(deep())), Err(deep()));
+        assert_eq!(case.ask(|_| Err(deep())), Err(deep()));
     }
     let waits = case("script@1 pending", "12 waiting script=waiting@1");
-    assert!(waits.ask(&mut |_| Err(deep())).is_ok(), "no new run is needed");
+    assert!(waits.ask(|_| Err(deep())).is_ok(), "no new run is needed");
 }
 
 #[test]
@@ -220,4 +257,39 @@ fn a_checkpoint_leads_to_a_branch() {
     let empty = retried(0, "fresh").unwrap_err();
     assert_eq!(empty.to_string(), "nothing has run on branch fresh, so there is nothing to retry");
     assert_eq!(empty.hint(), "begin there: restage continue f-12 --branch fresh");
+}
+
+#[test]
+fn what_is_gone_is_not_taken_on_and_what_a_person_made_is_not_lost() {
+    let anew = "14 storyboard@2 is not what it was: file is gone | have it made anew: restage reject f-12 storyboard \
+                --feedback TEXT; or give it again: restage edit f-12 storyboard --artifact NAME=FILE";
+    let there = "14 storyboard@2 is not what it was: file is gone | give it again: restage edit f-12 storyboard --branch draft \
+                 --artifact NAME=FILE; or leave from another: restage fork f-12 --at CP --branch NAME";
+    let edited = "script@1\n storyboard@1\n storyboard@2 pending edits=storyboard@1";
+    let failed = "12 failed script=succeeded@1 storyboard=succeeded@1 render=failed";
+    let waits = "12 waiting script=succeeded@1 storyboard=waiting@2 render=pending";
+    let forks = "main\n draft from storyboard@2";
+    for (case, answer) in [
+        (case(edited, waits), anew),
+        (case(edited, failed), anew),
+        (case(edited, failed).forked(forks, "draft"), there),
+        (
+            case("script@1\n storyboard@1\n storyboard@2 edits=storyboard@1", failed).forked(forks, "draft"),
+            there,
+        ),
+        // What comes before where it left, too.
+        (
+            case(
+                "script@1\n storyboard@1\n storyboard@2 edits=storyboard@1\n render@1 under=storyboard@2",
+                "12 failed script=succeeded@1 storyboard=succeeded@2 render=succeeded@1 cut=failed",
+            )
+            .forked("main\n draft from render@1", "draft"),
+            there,
+        ),
+    ] {
+        assert_eq!(case.gone("storyboard@2").told(), answer);
+    }
+    // What a stage made can be made again.
+    let made = case(STORY, failed).forked("main\n draft from storyboard@1", "draft").gone("storyboard@1");
+    assert_eq!(made.told(), "starts a new run on branch draft behind storyboard (continue of f-12)");
 }

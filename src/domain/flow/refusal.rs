@@ -33,7 +33,7 @@ pub enum Refusal {
         /// Where to start has succeeded.
         force: bool,
     },
-    #[error("{stage} needs {ancestor}, which left no usable checkpoint: {why}")]
+    #[error("{}, which left no usable checkpoint: {why}", needed(stage, ancestor))]
     NoCheckpoint { run: RunId, stage: StageName, ancestor: StageName, why: String },
     #[error("{stage} requires {}, which nothing provides", keys.join(", "))]
     MissingKeys { run: RunId, stage: StageName, keys: Vec<String> },
@@ -68,7 +68,13 @@ pub enum Refusal {
     #[error("{checkpoint} is not what was looked at: it has changed since")]
     Stale { run: RunId, checkpoint: CheckpointId },
     #[error("checkpoint already approved")]
-    AlreadyApproved { run: RunId, checkpoint: CheckpointId },
+    AlreadyApproved {
+        run: RunId,
+        checkpoint: CheckpointId,
+        /// What is possible of continuing behind it, and of a retry of the run.
+        again: bool,
+        retry: bool,
+    },
     /// It is approved, but its run has not failed; or it is pending, and its run has gone another way.
     #[error("{checkpoint} is {approval}, and {run} {}", doing(*status, waits.as_ref()))]
     Elsewhere {
@@ -78,6 +84,9 @@ pub enum Refusal {
         status: RunStatus,
         waits: Option<CheckpointId>,
     },
+    /// On a branch on which nothing has run yet.
+    #[error("{checkpoint} is {approval}, and nothing has run on branch {branch} yet")]
+    Judged { run: RunId, checkpoint: CheckpointId, approval: Approval, branch: BranchName },
     /// What was named is not what the branch stands on.
     #[error("{by} ({approval}) stands in the place of {checkpoint} on branch {branch}")]
     Replaced {
@@ -88,7 +97,13 @@ pub enum Refusal {
         branch: BranchName,
     },
     #[error("{checkpoint} is not what it was: {why}")]
-    Damaged { run: RunId, checkpoint: CheckpointId, why: String },
+    Damaged {
+        run: RunId,
+        checkpoint: CheckpointId,
+        /// One on which nothing has run yet.
+        branch: Option<BranchName>,
+        why: String,
+    },
     #[error("{checkpoint} was rejected, and nothing is built on it")]
     Rejected { run: RunId, checkpoint: CheckpointId, status: RunStatus },
     #[error("{run} is {status}, not failed")]
@@ -129,6 +144,7 @@ impl Refusal {
             Self::Unusable { .. } | Self::BranchExists { .. } => 2,
             Self::AlreadyApproved { .. }
             | Self::Elsewhere { .. }
+            | Self::Judged { .. }
             | Self::Rejected { .. }
             | Self::NotFailed { .. }
             | Self::NotWaiting { .. } => 17,
@@ -238,12 +254,19 @@ impl Refusal {
             Self::Elsewhere { run, status, .. } if !status.is_final() => {
                 format!("wait for it, or end it: restage cancel {run}")
             }
+            Self::Judged { run, approval: Approval::Approved | Approval::Pending, branch, .. } => {
+                format!("go on there: restage continue {run} --branch {branch}")
+            }
+            Self::Judged { run, checkpoint, branch, .. } => format!(
+                "put something else in its place: restage edit {run} {} --branch {branch} --set KEY=VALUE",
+                checkpoint.stage
+            ),
             Self::Ended { run, .. } | Self::Elsewhere { run, .. } => {
                 format!("what it did: restage show {run}")
             }
             Self::Replaced { run, checkpoint, by, approval, .. } => {
                 let approve = match approval {
-                    Approval::Pending => format!("approve it: restage approve {run} {}; ", by.stage),
+                    Approval::Pending => format!("approve it: restage approve {run} {by}; "),
                     Approval::Approved | Approval::Rejected => String::new(),
                 };
                 format!(
@@ -251,7 +274,12 @@ impl Refusal {
                      restage fork {run} --at {checkpoint} --branch NAME"
                 )
             }
-            Self::Damaged { run, checkpoint, .. } => format!(
+            Self::Damaged { run, checkpoint, branch: Some(branch), .. } => format!(
+                "give it again: restage edit {run} {stage} --branch {branch} --artifact NAME=FILE; or leave from another: \
+                 restage fork {run} --at CP --branch NAME",
+                stage = checkpoint.stage
+            ),
+            Self::Damaged { run, checkpoint, branch: None, .. } => format!(
                 "have it made anew: restage reject {run} {stage} --feedback TEXT; or give it again: \
                  restage edit {run} {stage} --artifact NAME=FILE",
                 stage = checkpoint.stage
@@ -260,9 +288,15 @@ impl Refusal {
                 format!("make it anew, with what was said: restage retry {run}")
             }
             Self::Rejected { run, .. } => format!("it is made anew: restage show {run}"),
-            Self::AlreadyApproved { run, checkpoint } => format!(
-                "to run again from here: restage continue {run} --checkpoint {checkpoint} --force-retry (or restage retry {run})"
-            ),
+            Self::AlreadyApproved { run, again: false, .. } => {
+                format!("to run again what failed: restage retry {run}")
+            }
+            Self::AlreadyApproved { run, checkpoint, again: true, retry } => {
+                let or = if *retry { format!(" (or restage retry {run})") } else { String::new() };
+                format!(
+                    "to run again from here: restage continue {run} --checkpoint {checkpoint} --force-retry{or}"
+                )
+            }
             Self::NotWaiting { run, .. } | Self::NotFailed { run, .. } => {
                 format!("what it does: restage show {run}")
             }
@@ -284,6 +318,14 @@ impl Refusal {
 
 const fn them(keys: &[String]) -> &'static str {
     if keys.len() == 1 { "it" } else { "them" }
+}
+
+fn needed(stage: &StageName, ancestor: &StageName) -> String {
+    if stage == ancestor {
+        format!("nothing can go on behind {stage}")
+    } else {
+        format!("{stage} needs {ancestor}")
+    }
 }
 
 fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {

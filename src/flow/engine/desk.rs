@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::ahead::AT_A_GLANCE;
 use super::begin::beside_others;
 use super::load::{store, unusable};
 use super::retry::{Wanted, reference};
@@ -34,7 +35,7 @@ use sight::Sight;
 /// Where somebody looks from.
 pub struct Desk<'a> {
     store: &'a mut dyn Store,
-    objects: &'a Objects,
+    pub(super) objects: &'a Objects,
     root: &'a Path,
     /// Those of today's config.
     flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
@@ -150,11 +151,10 @@ impl<'a> Desk<'a> {
 
     pub(super) fn branch_views(&mut self, record: &RunRecord) -> Result<Vec<BranchView>, Refusal> {
         let whole = self.whole(record)?;
-        let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), false).map(drop);
-        Ok(proceed::branch_views(&whole.lineage(), &mut plan))
+        Ok(proceed::branch_views(&whole.lineage(), &mut self.ahead(false)))
     }
 
-    /// `thorough`: the bytes of artifacts are looked at, not only whether they are there.
+    /// `thorough`: the bytes of artifacts are read whatever they are; else as far as that takes no time.
     pub(super) fn plan_again(&mut self, again: &Wanted, thorough: bool) -> Result<Prepared, Refusal> {
         let mut parent = self.now(&again.run)?;
         let flow = flow(self.flows, &parent.flow)?;
@@ -192,6 +192,7 @@ impl<'a> Desk<'a> {
             left: &left,
             sent_back: &sent_back,
             lineage: &lineage,
+            takes_on: again.takes_on.as_ref(),
             holder: holder.as_ref().filter(|_| !again.queue),
         };
         let wish = Wish { start: again.start.clone(), force: again.force };
@@ -207,6 +208,7 @@ impl<'a> Desk<'a> {
             lineage: &lineage,
             definitions: BTreeMap::new(),
             thorough,
+            may_read: AT_A_GLANCE,
         };
         let plan = plan::plan(&facts, &wish, &mut oracle)?;
         // Who waits for another of the lineage begins after that, and not beside it.
@@ -237,6 +239,7 @@ impl<'a> Desk<'a> {
             left: &left,
             sent_back: &[],
             lineage: &[],
+            takes_on: None,
             holder: None,
         };
         plan::standing::input(&facts, &at.id.stage)

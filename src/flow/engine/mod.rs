@@ -7,6 +7,7 @@
 //! `turns` (the course of a turn), `attempts` (launch and settle) with `runner` (what an attempt is executed as), `guests` (what the supervisor tells), `load` (from
 //! the records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
 
+mod ahead;
 mod asks;
 mod attempts;
 mod begin;

@@ -9,10 +9,10 @@ use crate::domain::flow::ask::{ApproveWish, Can, ContinueWish, EditWish, FlowRep
 use crate::domain::flow::change::{Judgement, NewCheckpoint};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{CheckpointId, Hash, RunId, StageName};
-use crate::domain::flow::may;
+use crate::domain::flow::may::{self, find};
 use crate::domain::flow::plan::Start;
 use crate::domain::flow::proceed::{self, Continuation, From};
-use crate::domain::flow::record::{Branch, Checkpoint, RunRecord};
+use crate::domain::flow::record::{Branch, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Run, Stage};
 use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
@@ -21,22 +21,30 @@ use crate::ports::store::Adopter;
 
 impl Engine {
     pub(super) fn approve(&mut self, wish: ApproveWish) -> Result<FlowReply, Refusal> {
-        let record = self.now(&wish.run)?;
-        let whole = self.whole(&record)?;
-        let judged = may::may_approve(&whole.lineage(), &record, wish.stage.as_ref(), wish.hash.as_ref())?;
+        let asked = self.now(&wish.run)?;
+        let whole = self.whole(&asked)?;
+        let version = wish.checkpoint.as_ref();
+        let lineage = whole.lineage();
+        let judged = may::may_judge(&lineage, &asked, wish.stage.as_ref(), version, wish.hash.as_ref())
+            .map_err(|refusal| proceed::with_what_works(&lineage, refusal, &mut self.desk().ahead(false)))?;
+        let record = self.now(&judged.run)?;
         let judgement =
             self.judgement(judged.checkpoint, judged.hash, Approval::Approved, wish.who, wish.note);
         let who = judgement.who.clone();
         self.take_on_checkpoint(&record, judgement)?;
-        if wish.approve_all && !record.status.is_final() {
+        if wish.approve_all && judged.branch.is_none() && !record.status.is_final() {
             self.ask_nobody(&record.run_id, &who)?;
         }
         Ok(FlowReply::Run { run: record.run_id, existing: true })
     }
 
     pub(super) fn reject(&mut self, wish: &RejectWish) -> Result<FlowReply, Refusal> {
-        let record = self.now(&wish.run)?;
-        let whole = self.whole(&record)?;
+        let asked = self.now(&wish.run)?;
+        let whole = self.whole(&asked)?;
+        let stage = Some(&wish.stage);
+        let judged =
+            may::may_judge(&whole.lineage(), &asked, stage, wish.checkpoint.as_ref(), wish.hash.as_ref())?;
+        let record = self.now(&judged.run)?;
         let spec = self.definition(&record)?;
         let graph =
             Graph::of(&spec).map_err(|error| super::load::unusable(&record.run_id, &error.to_string()))?;
@@ -97,7 +105,7 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let whole = self.whole(record)?;
         if let Some(checkpoint) = whole.lineage().checkpoint(&judgement.checkpoint) {
-            self.is_whole(record, checkpoint)?;
+            proceed::looked_at(&mut self.desk().ahead(true), &record.run_id, None, checkpoint)?;
         }
         let waiters = self.waiters(&whole, record, &judgement.checkpoint)?;
         if waiters.is_empty() {
@@ -117,16 +125,6 @@ impl Engine {
             });
         }
         Ok(())
-    }
-
-    /// What is approved are these bytes, and they have to be there.
-    fn is_whole(&self, record: &RunRecord, checkpoint: &Checkpoint) -> Result<(), Refusal> {
-        let looked = checkpoint.artifacts.iter().try_for_each(|artifact| self.objects.verify(artifact));
-        looked.map_err(|error| Refusal::Damaged {
-            run: record.run_id.clone(),
-            checkpoint: checkpoint.id.clone(),
-            why: error.to_string(),
-        })
     }
 
     /// No run waits for it.
@@ -235,8 +233,8 @@ impl Engine {
         let branch = wish.branch.as_ref();
         let branch = proceed::branch_of(&lineage, &record, branch, named)?;
         let from = From { branch, checkpoint: wish.checkpoint.clone(), force_retry: wish.force_retry };
-        let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), true).map(drop);
-        match proceed::may_continue(&lineage, &from, &mut plan)? {
+        let continuation = proceed::may_continue(&lineage, &from, &mut self.desk().ahead(true))?;
+        match continuation {
             Continuation::Approve { run, checkpoint, hash, .. } => {
                 let record = self.now(&run)?;
                 let judgement = self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
@@ -400,14 +398,15 @@ impl Engine {
         } else {
             Ok(())
         };
-        let approve = may::may_approve(&lineage, &record, stage, None).map(drop);
+        let approve = may::may_approve(&lineage, &record, stage, None)
+            .and_then(|judged| find(&lineage, id, &judged.checkpoint))
+            .and_then(|found| proceed::looked_at(&mut self.desk().ahead(false), id, None, found));
         let edit = match stage {
             Some(stage) => may::may_edit(&lineage, &record, stage, None).map(drop),
             None => Err(Refusal::Unusable { message: "an edit is of a stage".into(), hint: None }),
         };
         let from = From { branch: record.branch.clone(), checkpoint: None, force_retry: false };
-        let mut plan = |again: &proceed::Again| self.plan_again(&Wanted::from(again), false).map(drop);
-        let proceed = proceed::may_continue(&lineage, &from, &mut plan).map(drop);
+        let proceed = proceed::may_continue(&lineage, &from, &mut self.desk().ahead(false)).map(drop);
         Ok(FlowReply::Can(Box::new(Can { retry, cancel, approve, edit, proceed })))
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Wanted {
     pub(super) branch: Option<BranchName>,
     /// These stand in for what the parent left.
     pub(super) instead: Vec<CheckpointId>,
+    /// Is approved before the run begins.
+    pub(super) takes_on: Option<CheckpointId>,
     pub(super) who: Option<String>,
 }
 
@@ -43,6 +45,7 @@ impl From<&proceed::Again> for Wanted {
             trigger: again.trigger,
             branch: Some(again.branch.clone()),
             instead: again.instead.iter().cloned().collect(),
+            takes_on: again.approve.as_ref().map(|(checkpoint, _)| checkpoint.clone()),
             ..Self::of(again.run.clone())
         }
     }
@@ -60,6 +63,7 @@ impl Wanted {
             trigger: Trigger::Retry,
             branch: None,
             instead: Vec::new(),
+            takes_on: None,
             who: None,
         }
     }

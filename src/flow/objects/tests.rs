@@ -259,3 +259,28 @@ fn on_a_full_disk_nothing_is_half_left_and_it_is_tried_again() {
     let later = place.try_import("large", &large).unwrap();
     place.objects.verify(&later).unwrap();
 }
+
+#[test]
+fn at_a_glance_no_more_is_read_than_there_is_time_for() {
+    let place = Place::new();
+    let artifact = place.import("a", "bytes");
+    let path = place.objects.path(&artifact.hash);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, b"BYTES").unwrap();
+    let mut left = 4;
+    place.objects.glance(&artifact, &mut left).unwrap();
+    assert_eq!(left, 4);
+    left = 12;
+    assert!(place.objects.glance(&artifact, &mut left).is_err());
+    assert_eq!(left, 7);
+    fs::write(&path, b"bytes").unwrap();
+    place.objects.glance(&artifact, &mut left).unwrap();
+    // What was read is not read again, and what is of another length need not be.
+    place.objects.glance(&artifact, &mut left).unwrap();
+    assert_eq!(left, 2);
+    fs::write(&path, b"byte").unwrap();
+    assert!(place.objects.glance(&artifact, &mut left).is_err());
+    fs::remove_file(&path).unwrap();
+    assert!(place.objects.glance(&artifact, &mut left).is_err());
+    assert_eq!(left, 2);
+}

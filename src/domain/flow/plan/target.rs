@@ -184,7 +184,7 @@ pub(super) fn refuse(
         Target::Changes => {
             // Of a run from before stages were recorded, everything is executed.
             let recorded = known.rows.iter().any(Option::is_some);
-            if !wish.force && !edited(known) && known.waits().is_none() && recorded {
+            if !wish.force && !known.is_news(wish) && known.waits().is_none() && recorded {
                 return Err(Refusal::NothingFailed { run, looked: false });
             }
         }
@@ -301,16 +301,23 @@ pub(super) fn is_edited(known: &Known<'_>, stage: usize) -> bool {
     checkpoint.edited_from.is_some() && seen.is_some_and(|seen| seen.id != checkpoint.id)
 }
 
-pub(super) fn nothing_to_do(known: &Known<'_>, target: &Target) -> Refusal {
+pub(super) fn nothing_to_do(known: &Known<'_>, wish: &Wish, target: &Target) -> Refusal {
     let run = known.run();
     match target {
-        Target::After(stage) => Refusal::Unusable {
-            message: format!("nothing comes after {}", known.name(*stage)),
-            hint: Some(format!(
-                "to execute it again: restage retry {run} --from {} --force",
-                known.name(*stage)
-            )),
-        },
+        Target::After(stage) => {
+            let stage = known.name(*stage);
+            let hint = match &wish.start {
+                // Nothing of the run is executed on a branch of its own.
+                Start::Fork(_) => format!(
+                    "edit what the branch stands on: restage edit {run} {stage} --branch {} --set KEY=VALUE",
+                    known.facts.parent.branch
+                ),
+                Start::FirstFailure | Start::At(_) | Start::Rejected(_) | Start::After(_) => {
+                    format!("to execute it again: restage retry {run} --from {stage} --force")
+                }
+            };
+            Refusal::Unusable { message: format!("nothing comes after {stage}"), hint: Some(hint) }
+        }
         // Whatever is a target is executed.
         Target::Stage { .. } | Target::Changes => Refusal::NothingFailed { run, looked: true },
     }

@@ -23,6 +23,7 @@ struct World {
     inputs: JsonMap,
     lineage: Vec<RunRecord>,
     sent_back: Vec<SentBack>,
+    takes_on: Option<CheckpointId>,
     holder: Option<RunId>,
     changed_recipes: BTreeSet<StageName>,
     damaged: BTreeSet<StageName>,
@@ -136,6 +137,7 @@ fn world_of<'e>(flow: FlowSpec, end: impl Fn(&StageName) -> &'e str) -> World {
         inputs,
         lineage: Vec::new(),
         sent_back: Vec::new(),
+        takes_on: None,
         holder: None,
         changed_recipes: BTreeSet::new(),
         damaged: BTreeSet::new(),
@@ -211,6 +213,7 @@ impl World {
             left,
             lineage: &self.lineage,
             sent_back: &self.sent_back,
+            takes_on: self.takes_on.as_ref(),
             holder: self.holder.as_ref(),
         };
         self.verified.clear();
@@ -255,6 +258,7 @@ impl World {
             left: &left,
             lineage: &[],
             sent_back: &[],
+            takes_on: None,
             holder: None,
         };
         let input = standing::input(&facts, &name(stage)).unwrap();
@@ -514,7 +518,7 @@ fn going_on_behind_a_checkpoint() {
     );
     assert_eq!(
         one.told(&after("c")).split(" | ").next().unwrap(),
-        "14 c needs c, which left no usable checkpoint: it is failed: exit 1"
+        "14 nothing can go on behind c, which left no usable checkpoint: it is failed: exit 1"
     );
     let mut one = world("a:\n b: a", "");
     assert_eq!(
@@ -650,6 +654,57 @@ fn nobody_goes_on_behind_what_would_be_made_anew() {
         one.told(&behind),
         "from c: a: reuse a@1; b: reuse b@1; z: reuse z@2 (edited by ann); c: descendant (of b)"
     );
+}
+
+#[test]
+fn what_is_taken_on_as_the_last_one_makes_a_run_that_ends_with_it() {
+    let after = |stage| Wish { start: Start::After(name(stage)), force: false };
+    let fork = |stage| Wish { start: Start::Fork(name(stage)), force: false };
+    let refused = "2 nothing comes after b | to execute it again: restage retry f-12 --from b --force";
+    let nothing = |told: String| told.starts_with("12 ") || told == refused;
+    let approve = |one: &mut World, stage: &str| {
+        let Some(Left::Checkpoint(checkpoint)) = one.left.get_mut(&name(stage)) else { panic!() };
+        checkpoint.approval = Approval::Approved;
+    };
+    let mut one = world("a:\n b: a", "");
+    assert!(nothing(one.told(&after("b"))) && nothing(one.told(&first())));
+    // Whether it is approved already or only will be, the plan is the same.
+    one.edit("b");
+    let all = "a: reuse a@1; b: reuse b@2 (edited by ann)";
+    for approved in [false, true] {
+        if approved {
+            approve(&mut one, "b");
+        }
+        one.takes_on = Some(CheckpointId::parse("b@2").unwrap());
+        assert!(one.told(&after("b")).ends_with(all), "{}", one.told(&after("b")));
+        one.takes_on = None;
+        assert!(one.told(&after("b")).ends_with(all), "{}", one.told(&after("b")));
+        assert!(one.told(&first()).contains("b: reuse b@2"), "{}", one.told(&first()));
+    }
+    // What nobody had answered for when its run was ended, and is approved since.
+    let mut one = world("a:\n b: a", "");
+    one.parent.stages.as_mut().unwrap()[1].status = StageStatus::Cancelled;
+    for wish in [after("b"), first()] {
+        assert!(one.told(&wish).ends_with("a: reuse a@1; b: reuse b@1"), "{}", one.told(&wish));
+    }
+    // A branch that only just left there ends as the run has, unless what it stands on is its own or is taken on by that.
+    let mut one = world("a:\n b: a", "");
+    one.parent.branch = BranchName::trusted("alt");
+    assert_eq!(
+        one.told(&fork("b")),
+        "2 nothing comes after b | edit what the branch stands on: restage edit f-12 b --branch alt --set KEY=VALUE"
+    );
+    one.takes_on = Some(CheckpointId::parse("b@1").unwrap());
+    assert!(one.told(&fork("b")).ends_with("a: reuse a@1; b: reuse b@1"));
+    one.takes_on = None;
+    one.edit("b");
+    approve(&mut one, "b");
+    let Some(Left::Checkpoint(checkpoint)) = one.left.get_mut(&name("b")) else { panic!() };
+    checkpoint.branch = BranchName::trusted("alt");
+    let (id, version) = (checkpoint.id.clone(), checkpoint.id.version);
+    let row = &mut one.parent.stages.as_mut().unwrap()[1];
+    row.checkpoint = Some(CheckpointRef { id, version, ..row.checkpoint.clone().unwrap() });
+    assert!(one.told(&fork("b")).ends_with("b: reuse b@2 (edited by ann)"), "{}", one.told(&fork("b")));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::super::ahead::look;
 use super::read_definition;
 use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
@@ -29,6 +30,8 @@ pub(super) struct Sight<'a> {
     /// Those that were asked for, by run.
     pub(super) definitions: BTreeMap<RunId, Option<FlowSpec>>,
     pub(super) thorough: bool,
+    /// So many bytes, where it is not thorough.
+    pub(super) may_read: u64,
 }
 
 impl Sight<'_> {
@@ -73,14 +76,7 @@ impl Oracle for Sight<'_> {
     }
 
     fn verify(&mut self, _stage: usize, artifacts: &[Artifact]) -> Result<(), String> {
-        artifacts.iter().try_for_each(|artifact| {
-            if self.thorough {
-                return self.objects.verify(artifact).map_err(|error| error.to_string());
-            }
-            let found = std::fs::metadata(self.objects.path(&artifact.hash));
-            let whole = found.is_ok_and(|found| found.len() == artifact.size);
-            if whole { Ok(()) } else { Err(format!("{} is not there", artifact.name)) }
-        })
+        look(self.objects, artifacts, self.thorough, &mut self.may_read)
     }
 
     fn retries(&mut self, checkpoint: &CheckpointId) -> Vec<RunId> {

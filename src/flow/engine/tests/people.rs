@@ -141,6 +141,7 @@ fn approve_seen(number: u64) -> FlowRequest {
     FlowRequest::Approve(ApproveWish {
         run: film_run(number),
         stage: Some(stage("script")),
+        checkpoint: None,
         hash: Some(draft()),
         who: "ann".into(),
         note: None,
@@ -152,6 +153,7 @@ fn reject_seen() -> FlowRequest {
     FlowRequest::Reject(RejectWish {
         run: film_run(1),
         stage: stage("script"),
+        checkpoint: None,
         rewind_to: None,
         hash: Some(draft()),
         feedback: "darker".into(),

@@ -52,8 +52,9 @@ fn yes(model: &mut Model, question: Question) -> Vec<Cmd> {
     match question {
         Question::Retry { wish, .. } => ask(model, "retry", FlowRequest::Retry(wish)),
         Question::Approve { run, checkpoint, .. } => {
-            let (stage, hash) = (Some(checkpoint.id.stage), Some(checkpoint.hash));
-            let wish = ApproveWish { run, stage, hash, who, note: None, approve_all: false };
+            let (stage, hash) = (Some(checkpoint.id.stage.clone()), Some(checkpoint.hash));
+            let checkpoint = Some(checkpoint.id);
+            let wish = ApproveWish { run, stage, checkpoint, hash, who, note: None, approve_all: false };
             ask(model, "approving", FlowRequest::Approve(wish))
         }
         Question::Cancel { run } => ask(model, "cancelling", FlowRequest::Cancel { run }),
@@ -78,8 +79,9 @@ fn typed(model: &mut Model, mut typing: Typing) -> Vec<Cmd> {
         }
         TypingWhat::Reject { run, checkpoint, hash, rewind_to } => {
             let (run, stage, rewind_to) = (run.clone(), checkpoint.stage.clone(), rewind_to.clone());
-            let hash = Some(hash.clone());
-            let wish = RejectWish { run, stage, rewind_to, hash, feedback: text, who, approve_all: false };
+            let (checkpoint, hash) = (Some(checkpoint.clone()), Some(hash.clone()));
+            let (feedback, approve_all) = (text, false);
+            let wish = RejectWish { run, stage, checkpoint, rewind_to, hash, feedback, who, approve_all };
             return ask(model, "rejecting", FlowRequest::Reject(wish));
         }
         TypingWhat::Fork { run, at } => match BranchName::parse(text.trim()) {
