@@ -117,6 +117,9 @@ pub(super) fn feed(model: &mut Model) -> Vec<Cmd> {
     if model.has_flows() && model.flows.latest.ask(now) {
         asks.push(FlowRequest::Runs(Flows::latest_filter()));
     }
+    if model.has_flows() && model.flows.unfinished.ask(now) {
+        asks.push(FlowRequest::Runs(Flows::unfinished_filter()));
+    }
     if let (Screen::Main, Some(run)) = (model.screen, model.list.run.clone()) {
         model.flows.look_at(&run, now);
     }
@@ -165,7 +168,8 @@ pub(super) fn wake(model: &Model) -> Option<Timestamp> {
         return None;
     }
     let flows = &model.flows;
-    let latest = flows.latest.wake().filter(|_| model.has_flows());
+    let lists = [flows.latest.wake(), flows.unfinished.wake()].into_iter().flatten().min();
+    let lists = lists.filter(|_| model.has_flows());
     let pane = flows.pane.as_ref().filter(|_| is_on_screen(model)).and_then(|pane| {
         let whole = model.screen == Screen::Run && pane.shown.is_some();
         let lineage = pane.load_lineage.wake().filter(|_| whole);
@@ -175,7 +179,7 @@ pub(super) fn wake(model: &Model) -> Option<Timestamp> {
         [pane.show.wake(), tree, can, lineage, links].into_iter().flatten().min()
     });
     let history = flows.history.fresh.wake().filter(|_| model.screen == Screen::History);
-    [latest, pane, history].into_iter().flatten().min()
+    [lists, pane, history].into_iter().flatten().min()
 }
 
 /// What a request came to.
@@ -258,6 +262,9 @@ fn take_runs(model: &mut Model, filter: RunFilter, mut runs: Vec<RunRecord>) {
         for run in &runs {
             model.list.stale |= flows.put_record(run);
         }
+    } else if filter == Flows::unfinished_filter() {
+        flows.unfinished.answered(model.now);
+        model.list.stale |= flows.put_unfinished(&runs);
     } else {
         flows.history.fresh.answered(model.now);
         flows.history.take(filter, runs);
@@ -365,6 +372,7 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
             }
         }
         FlowRequest::Runs(filter) if *filter == Flows::latest_filter() => flows.latest.answered(now),
+        FlowRequest::Runs(filter) if *filter == Flows::unfinished_filter() => flows.unfinished.answered(now),
         FlowRequest::Runs(_) => {
             flows.history.fresh.answered(now);
             flows.history.problem = Some(said(declined));

@@ -4,7 +4,7 @@ use super::super::super::dialog::Dialog;
 use super::super::super::event::{Cmd, ConfigNews, Declined, EditWhat, Event, LinkNews, Mouse, MouseKind};
 use super::super::super::fixture::feed;
 use super::super::super::flows::fixture::{
-    failed, id, press, running, serve, settle, tree, view, waiting, with_runs,
+    failed, id, press, run, running, serve, settle, tree, view, waiting, with_runs,
 };
 use super::super::super::flows::question::Question;
 use super::super::super::model::{Focus, Model, Screen};
@@ -196,6 +196,42 @@ fn a_run_row_has_the_keys_of_runs_and_a_runner_row_those_of_runners() {
     assert_eq!(model.focus, Focus::List);
     press(&mut model, "Enter", &runs);
     assert_eq!(shown(&model), Some(&id(11)));
+}
+
+/// Forty short runs that ended long after `all` of them began.
+fn forty_more() -> Vec<RunRecord> {
+    let short = |number: u64| run(&format!("{number} succeeded script=succeeded@1"), 100, Some(50));
+    (100..140).map(short).collect()
+}
+
+#[test]
+fn what_is_unfinished_is_known_however_many_newer_runs_there_are() {
+    let mut runs = all();
+    runs.extend(forty_more());
+    let model = with_runs(&runs, (120, 36));
+    assert_eq!((model.flows.waiting(), model.flows.going()), (1, 1));
+    let listed: Vec<&RunId> = model.flows.listed().map(|run| &run.run_id).collect();
+    assert_eq!(listed[..2], [&id(13), &id(12)], "{listed:?}");
+    let screen = super::super::super::view::tests::screen(&model);
+    assert!(screen.contains("1 waits for you") && screen.contains("video-12"), "{screen}");
+    // All of them, not only the newest.
+    let many: Vec<RunRecord> =
+        (200..240).map(|number| RunRecord { run_id: id(number), ..waiting() }).collect();
+    let model = with_runs(&many, (120, 36));
+    assert_eq!((model.flows.waiting(), model.flows.listed().count()), (40, 40));
+}
+
+#[test]
+fn an_end_that_was_not_heard_is_found_out() {
+    let mut runs = all();
+    let mut model = with_runs(&runs, (120, 36));
+    assert_eq!(model.flows.waiting(), 1);
+    runs[1].status = RunStatus::Cancelled;
+    runs.extend(forty_more());
+    let cmds = feed(&mut model, Event::Link(LinkNews::Missed));
+    serve(&mut model, cmds, &runs);
+    settle(&mut model, &runs);
+    assert_eq!((model.flows.waiting(), model.flows.going()), (0, 1));
 }
 
 #[test]
