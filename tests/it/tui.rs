@@ -516,6 +516,29 @@ fn only_what_is_on_the_screen_is_judged_and_only_once() {
 }
 
 #[test]
+fn a_retry_does_what_was_shown() {
+    let workspace = film();
+    let mut terminal = workspace.open();
+    terminal.expect("No runs yet");
+    terminal.press(":run film\r");
+    terminal.expect("waits for you: script@1");
+    terminal.press("a");
+    terminal.expect("text = \"one\"");
+    terminal.press("\r");
+    terminal.expect("✖ failed");
+    terminal.press("r");
+    terminal.expect("reuse     script@1");
+    assert_eq!(workspace.verb(&["edit", "film-1", "script", "--set", "text=unseen"]).0, Some(0));
+    terminal.press("\r");
+    terminal.expect("Nothing has begun");
+    terminal.expect("script@2");
+    let (_, listed) = workspace.verb(&["runs", "--json"]);
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&listed).unwrap().len(), 1);
+    terminal.press("\r");
+    terminal.expect("film-1 ─► film-2");
+}
+
+#[test]
 fn a_branch_goes_on_beside_the_run_that_it_left() {
     let workspace = film();
     let mut terminal = workspace.open();

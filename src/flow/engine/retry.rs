@@ -34,6 +34,8 @@ pub(super) struct Wanted {
     /// These stand in for what the parent left.
     pub(super) instead: Vec<CheckpointId>,
     pub(super) who: Option<String>,
+    /// The plan that somebody looked at; another one is not carried out.
+    pub(super) seen: Option<Hash>,
 }
 
 impl From<&proceed::Again> for Wanted {
@@ -61,6 +63,7 @@ impl Wanted {
             branch: None,
             instead: Vec::new(),
             who: None,
+            seen: None,
         }
     }
 }
@@ -87,6 +90,7 @@ impl Desk<'_> {
             queue: wish.queue,
             approve_all: wish.approve_all,
             who: wish.who,
+            seen: wish.seen,
             ..Wanted::of(run)
         })
     }
@@ -103,6 +107,9 @@ impl Engine {
 
     pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
         let prepared = self.plan_again(again, true)?;
+        if again.seen.as_ref().is_some_and(|seen| *seen != prepared.plan.hash()) {
+            return Ok(FlowReply::Plan(prepared.plan));
+        }
         let Prepared { parent, flow, graph, inputs, left, sent_back, plan, status } = prepared;
         let mut planned: BTreeMap<StageName, Planned> =
             plan.stages.into_iter().map(|one| (one.stage.clone(), one)).collect();

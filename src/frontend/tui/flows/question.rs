@@ -12,10 +12,12 @@ use crate::frontend::tui::input::LineInput;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Question {
-    /// Nothing runs before this plan was looked at.
+    /// Nothing runs before this plan was looked at; the wish is bound to it.
     Retry {
         wish: RetryWish,
         plan: Plan,
+        /// Another one was looked at before, and agreed to.
+        is_another: bool,
         scroll: usize,
     },
     /// The bytes that are shown are those that are approved.

@@ -166,6 +166,7 @@ pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
         force: false,
         queue: false,
         dry_run: true,
+        seen: None,
         approve_all: false,
         who: Some(model.setup.who.clone()),
         asker: None,

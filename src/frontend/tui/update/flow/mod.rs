@@ -223,10 +223,15 @@ pub(super) fn replied(
         }
         (FlowRequest::Retry(wish), FlowReply::Plan(plan)) => {
             model.flows.done(&Thing::Run(wish.run.clone()));
+            let is_another = !wish.dry_run;
             // Whoever went on to something else meanwhile is not held up by the answer.
             if model.dialog.is_none() {
-                let wish = RetryWish { dry_run: false, ..wish };
-                model.dialog = Some(Dialog::Flow(Box::new(Question::Retry { wish, plan, scroll: 0 })));
+                let wish = RetryWish { dry_run: false, seen: Some(plan.hash()), ..wish };
+                let question = Question::Retry { wish, plan, is_another, scroll: 0 };
+                model.dialog = Some(Dialog::Flow(Box::new(question)));
+            } else if is_another {
+                let text = format!("{} was not retried: its plan is another by now; ask once more", wish.run);
+                model.toasts.push(Ink::Waiting, text, model.now);
             }
         }
         (what, reply) => done(model, &what, &reply),

@@ -4,7 +4,7 @@ use super::super::super::dialog::Dialog;
 use super::super::super::event::{Cmd, ConfigNews, Declined, EditWhat, Event, LinkNews, Mouse, MouseKind};
 use super::super::super::fixture::feed;
 use super::super::super::flows::fixture::{
-    failed, id, press, run, running, serve, settle, tree, view, waiting, with_runs,
+    failed, id, plan, press, run, running, serve, settle, tree, view, waiting, with_runs,
 };
 use super::super::super::flows::question::Question;
 use super::super::super::model::{Focus, Model, Screen};
@@ -67,6 +67,30 @@ fn a_retry_shows_its_plan_runs_once_and_the_new_run_is_shown() {
     assert!(!model.can(Action::Retry));
     answer(&mut model, cmds[0].clone(), FlowReply::Run { run: id(14), existing: false });
     assert_eq!(shown(&model), Some(&id(14)));
+}
+
+#[test]
+fn a_retry_is_bound_to_the_plan_that_is_shown() {
+    let (mut model, runs) = opened("1 1");
+    press(&mut model, "r", &runs);
+    let cmds = asked(&press(&mut model, "Enter", &runs));
+    let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!(wish.seen, Some(plan().hash()));
+    // Somebody edits the script meanwhile: it is another plan, and that one is shown.
+    let mut other = plan();
+    other.stages[0].checkpoint = CheckpointId::parse("script@2").ok();
+    assert_ne!(other.hash(), plan().hash());
+    answer(&mut model, cmds[0].clone(), FlowReply::Plan(other.clone()));
+    let screen = super::super::super::view::tests::screen(&model);
+    assert!(screen.contains("Nothing has begun") && screen.contains("script@2"), "{screen}");
+    let cmds = asked(&press(&mut model, "Enter", &runs));
+    let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!((wish.dry_run, &wish.seen), (false, &Some(other.hash())));
+    // Whoever looks at something else by now is told.
+    press(&mut model, "?", &runs);
+    model.dialog = Some(Dialog::Message { title: String::new(), text: String::new(), scroll: 0 });
+    answer(&mut model, cmds[0].clone(), FlowReply::Plan(plan()));
+    assert!(model.toasts.shown().iter().any(|toast| toast.text.contains("was not retried")));
 }
 
 #[test]

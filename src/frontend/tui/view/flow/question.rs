@@ -20,9 +20,9 @@ const WIDEST: u16 = 76;
 
 pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Question) {
     match question {
-        Question::Retry { plan, scroll, .. } => {
+        Question::Retry { plan, is_another, scroll, .. } => {
             let title = format!("Retry {} from {}?", plan.run, plan.from);
-            let lines = plan_lines(model, plan);
+            let lines = retry_lines(model, plan, *is_another);
             draw_long(frame, model, &title, lines, *scroll, &[("Enter", "retry"), ("Esc", "cancel")]);
         }
         Question::Approve { checkpoint, scroll, .. } => {
@@ -58,7 +58,7 @@ fn room(model: &Model) -> (u16, u16) {
 /// The lines of a question that scrolls, and how many of them fit.
 pub fn measure(model: &Model, question: &Question) -> (usize, usize) {
     let lines = match question {
-        Question::Retry { plan, .. } => plan_lines(model, plan).len(),
+        Question::Retry { plan, is_another, .. } => retry_lines(model, plan, *is_another).len(),
         Question::Approve { checkpoint, .. } => checkpoint_lines(model, checkpoint).len(),
         Question::Cancel { .. } | Question::Proceed { .. } | Question::Edit { .. } | Question::Type(_) => 0,
     };
@@ -105,6 +105,18 @@ fn draw_short(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str, key
     lines.push(message::keys(theme, keys));
     let inner = open_box(frame, theme, title, message::size(&lines, width));
     put_lines(frame, inner, lines, 0);
+}
+
+fn retry_lines(model: &Model, plan: &Plan, is_another: bool) -> Vec<Line<'static>> {
+    let style = on(model.theme().style(Ink::Waiting), model.theme().style(Ink::Dialog));
+    let news = "Nothing has begun: the plan is another by now. This is what it would do:";
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    if is_another {
+        let told = wrap(news, usize::from(room(model).0));
+        lines.extend(told.into_iter().map(|line| Line::styled(line, style)));
+    }
+    lines.extend(plan_lines(model, plan));
+    lines
 }
 
 /// `execute   render      failed: exit 1`, one a line; what is reused stands together.
