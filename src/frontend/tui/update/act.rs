@@ -377,7 +377,7 @@ pub(super) fn select_row(model: &mut Model, row: usize) {
 }
 
 /// Where a highlight stands after it.
-fn moved(by: Scroll, at: usize, count: usize, page: usize) -> usize {
+pub(super) fn moved(by: Scroll, at: usize, count: usize, page: usize) -> usize {
     let last = count.saturating_sub(1);
     match by {
         Scroll::Lines(by) => at.saturating_add_signed(by),

@@ -4,11 +4,11 @@ use super::super::super::dialog::Dialog;
 use super::super::super::event::{Cmd, EditOrder};
 use super::super::super::flows::Thing;
 use super::super::super::flows::pane::RunPane;
-use super::super::super::flows::question::{Question, Typing, TypingWhat, editable};
+use super::super::super::flows::question::{Question, Typing, TypingWhat, Way, editable};
 use super::super::super::model::{Focus, Model, Screen};
 use super::super::super::theme::Ink;
 use super::{open_run, tell_why, thing};
-use crate::domain::flow::ask::{Can, FlowRequest, RetryWish, RunWish};
+use crate::domain::flow::ask::{BranchView, Can, FlowRequest, RetryWish, RunWish};
 use crate::domain::flow::ids::{FlowName, RunId};
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::refusal::Refusal;
@@ -233,32 +233,41 @@ fn proceed(model: &mut Model) -> Vec<Cmd> {
         return look_first(model);
     };
     let title = format!("Continue {run}");
-    let row = pane.selected_row();
-    if pane.run().is_some_and(|run| run.status == RunStatus::Waiting) && row.is_none() {
+    if pane.run().is_some_and(|run| run.status == RunStatus::Waiting) && pane.selected_row().is_none() {
         // Going on means taking on what waits, and that is looked at first.
         return approve(model);
     }
-    let view = pane.tree.as_ref().zip(pane.run()).and_then(|(tree, run)| {
-        let head = |row: &crate::domain::flow::tree::Row| row.heads.last().cloned();
-        tree.branch(&row.map_or_else(|| Some(run.branch.clone()), head)?)
-    });
-    match (view, row) {
-        (Some(view), _) if !view.can_continue => {
-            let why = view.reason.clone();
+    let mut ways = ways(pane);
+    match &ways[..] {
+        [] => why_not(model, "Continue", |can| &can.proceed, "it is still being looked up"),
+        [Way { does: Err(why), .. }] => {
+            let why = why.clone();
             tell_why(model, title, &why, "");
             Vec::new()
         }
-        (Some(view), _) => {
-            let (branch, does) = (Some(view.branch.branch_name.clone()), view.reason.clone());
-            // What it takes on is what is said, even where the branch has moved on meanwhile.
-            let checkpoint = view.latest_checkpoint_id.clone();
-            question(model, Question::Proceed { run, branch, checkpoint, does })
+        [_, ..] => {
+            let selected = ways.iter().position(|way| way.does.is_ok()).unwrap_or(0);
+            question(model, Question::Proceed { run, ways: std::mem::take(&mut ways), selected })
         }
-        (None, Some(row)) => {
-            let (does, checkpoint) = (format!("goes on behind {}", row.id), Some(row.id.clone()));
-            question(model, Question::Proceed { run, branch: None, checkpoint, does })
+    }
+}
+
+/// Where it may go on: on each branch that stands at the selected checkpoint, or on its own.
+fn ways(pane: &RunPane) -> Vec<Way> {
+    let (Some(tree), Some(run)) = (&pane.tree, pane.run()) else { return Vec::new() };
+    let way = |view: &BranchView| Way {
+        branch: Some(view.branch.branch_name.clone()),
+        // What it takes on is what is said, even where the branch has moved on meanwhile.
+        checkpoint: view.latest_checkpoint_id.clone(),
+        does: if view.can_continue { Ok(view.reason.clone()) } else { Err(view.reason.clone()) },
+    };
+    match pane.selected_row() {
+        None => tree.branch(&run.branch).map(way).into_iter().collect(),
+        Some(row) if row.heads.is_empty() => {
+            let does = Ok(format!("goes on behind {}", row.id));
+            vec![Way { branch: None, checkpoint: Some(row.id.clone()), does }]
         }
-        (None, None) => why_not(model, "Continue", |can| &can.proceed, "it is still being looked up"),
+        Some(row) => row.heads.iter().filter_map(|head| tree.branch(head)).map(way).collect(),
     }
 }
 
@@ -420,7 +429,14 @@ impl Model {
             }
             (Action::Retry, _) => can.is_some_and(|can| can.retry.is_ok()),
             (Action::Approve | Action::Reject, _) => pending(self).is_some(),
-            (Action::Proceed, _) => can.is_some_and(|can| can.proceed.is_ok()),
+            (Action::Proceed, _) => {
+                let row = pane.and_then(|pane| pane.selected_row()).filter(|row| !row.heads.is_empty());
+                match (row, pane) {
+                    // It is about the branches that stand there.
+                    (Some(_), Some(pane)) => ways(pane).iter().any(|way| way.does.is_ok()),
+                    _ => can.is_some_and(|can| can.proceed.is_ok()),
+                }
+            }
             (Action::CancelRun, _) => status.is_some_and(|status| !status.is_final()),
             (Action::Edit, _) => {
                 pane.is_some_and(|pane| pane.target().is_some()) && can.is_some_and(|can| can.edit.is_ok())

@@ -9,7 +9,7 @@ use super::super::super::flows::fixture::{
 use super::super::super::flows::question::Question;
 use super::super::super::model::{Focus, Model, Screen};
 use crate::domain::flow::ask::{FlowReply, FlowRequest, Shown};
-use crate::domain::flow::ids::{CheckpointId, RunId};
+use crate::domain::flow::ids::{BranchName, CheckpointId, RunId};
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::RunRecord;
 use crate::domain::flow::status::{RunStatus, StageStatus};
@@ -182,6 +182,32 @@ fn the_tree_acts_on_its_checkpoint() {
     assert_eq!(model.screen, Screen::Run);
     press(&mut model, "Esc", &runs);
     assert_eq!(model.screen, Screen::Main);
+}
+
+#[test]
+fn each_branch_at_a_checkpoint_can_be_continued() {
+    let (mut model, runs) = opened("1 2");
+    let (checkpoints, mut branches) = tree();
+    for (name, can_continue) in [("n1", true), ("n2", true), ("n3", false)] {
+        let mut one = branches[1].clone();
+        one.branch.branch_name = BranchName::trusted(name);
+        one.latest_checkpoint_id = CheckpointId::parse("script@1").ok();
+        one.can_continue = can_continue;
+        one.reason = format!("starts a new run on {name}");
+        branches.push(one);
+    }
+    model.flows.pane.as_mut().unwrap().take_tree(checkpoints, branches);
+    press(&mut model, "t g", &runs);
+    let screen = super::super::super::view::tests::screen(&model);
+    assert!(screen.contains("n1") && screen.contains("continue"), "{screen}");
+    for (keys, wanted) in [("C Enter", "n1"), ("C j Enter", "n2"), ("C G k Enter", "n2")] {
+        let cmds = asked(&press(&mut model, keys, &runs));
+        let [FlowRequest::Continue(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+        assert_eq!(wish.branch.as_ref().unwrap().as_str(), wanted, "{keys}");
+        model.flows.forget_doing();
+    }
+    assert_eq!(asked(&press(&mut model, "C G Enter", &runs)), []);
+    assert!(matches!(&model.dialog, Some(Dialog::Message { text, .. }) if text.contains("n3")));
 }
 
 #[test]
