@@ -36,7 +36,7 @@ pub enum Event {
     Log(log::News),
     Attach(attach::News),
     /// An editor was left; `None` where nothing was changed in it.
-    Edited(Result<Option<Box<EditWish>>, String>),
+    Edited(Result<Option<Box<Edited>>, String>),
     /// A person should know that something could not be done: the act, the thing, the cause, the way out.
     Trouble(String),
 }
@@ -102,6 +102,13 @@ pub enum LinkNews {
         why: String,
         nobody: bool,
     },
+}
+
+/// What somebody made of it in an editor, and the file in which it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edited {
+    pub wish: EditWish,
+    pub file: PathBuf,
 }
 
 /// What was asked about runs and not done: why, and the way out.
@@ -271,6 +278,8 @@ pub enum Cmd {
     Flow(Box<FlowRequest>),
     /// The user's editor; the dashboard steps aside for it.
     Edit(Box<EditOrder>),
+    /// A file that was edited stays where it is when the dashboard is left: what is in it was not taken in.
+    KeepEdited(PathBuf),
     /// Into the clipboard, by the terminal.
     Copy(String),
     /// The file in the user's pager; the dashboard steps aside for it.

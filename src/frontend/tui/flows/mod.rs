@@ -19,6 +19,7 @@ pub mod history;
 pub mod pane;
 pub mod question;
 
+use super::event::Edited;
 use super::model::Screen;
 use fresh::Fresh;
 use history::History;
@@ -49,6 +50,8 @@ pub struct Flows {
     pub history: History,
     /// What somebody wants to do with a checkpoint of this run that is still being looked up.
     pub once_known: Option<(RunId, Action)>,
+    /// What was edited and has not been taken in so far, with the file that it is in.
+    pub edited: Vec<Edited>,
     /// What was asked for and has not been answered: a second time waits for it by not being done.
     doing: HashMap<Thing, &'static str>,
 }
@@ -80,6 +83,7 @@ impl Flows {
             back_to: Screen::Main,
             history: History::new(now),
             once_known: None,
+            edited: Vec::new(),
             doing: HashMap::new(),
         }
     }

@@ -4,13 +4,13 @@
 use jiff::Timestamp;
 
 use super::super::dialog::Dialog;
-use super::super::event::{Cmd, Declined};
+use super::super::event::{Cmd, Declined, Edited};
 use super::super::flows::question::Question;
 use super::super::flows::{Flows, Thing};
 use super::super::layout::is_tiny;
 use super::super::model::{Focus, Model, Screen};
 use super::super::theme::Ink;
-use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest, RetryWish};
+use crate::domain::flow::ask::{FlowReply, FlowRequest, RetryWish};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::{RunFilter, RunRecord};
@@ -193,7 +193,7 @@ pub(super) fn replied(
         Ok(reply) => *reply,
         Err(declined) => {
             refused(model, &what, &declined);
-            return Vec::new();
+            return keep_edited(model, |edited| what == FlowRequest::Edit(edited.wish.clone()));
         }
     };
     match (what, reply) {
@@ -281,6 +281,7 @@ fn done(model: &mut Model, what: &FlowRequest, reply: &FlowReply) {
     if let Some(thing) = thing(what) {
         model.flows.done(&thing);
     }
+    model.flows.edited.retain(|edited| *what != FlowRequest::Edit(edited.wish.clone()));
     if let Some(pane) = &mut model.flows.pane {
         pane.touch();
         pane.load_lineage.touch();
@@ -397,7 +398,11 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
             if let Some(thing) = thing(what) {
                 flows.done(&thing);
             }
-            tell_why(model, act::title(what), &declined.why, &declined.hint);
+            let kept = flows.edited.iter().find(|edited| *what == FlowRequest::Edit(edited.wish.clone()));
+            let kept = kept.map(kept_in);
+            let hint = [Some(declined.hint.clone()).filter(|hint| !hint.is_empty()), kept];
+            let hint: Vec<String> = hint.into_iter().flatten().collect();
+            tell_why(model, act::title(what), &declined.why, &hint.join("\n\n"));
         }
     }
 }
@@ -420,11 +425,42 @@ fn said(declined: &Declined) -> String {
     }
 }
 
+/// Nobody types it twice.
+fn kept_in(edited: &Edited) -> String {
+    format!("What you wrote is kept in {}", edited.file.display())
+}
+
+/// The files of these edits stay: what is in them was not taken in, or nobody knows.
+fn keep_edited(model: &mut Model, which: impl Fn(&Edited) -> bool) -> Vec<Cmd> {
+    let kept = model.flows.edited.extract_if(.., |edited| which(edited));
+    kept.map(|edited| Cmd::KeepEdited(edited.file)).collect()
+}
+
+/// The connection has ended, and with it all answers.
+pub(super) fn unanswered(model: &mut Model) -> Vec<Cmd> {
+    for edited in &model.flows.edited {
+        let text = format!("It is not known whether the edit of {} was taken in. ", edited.wish.stage);
+        model.toasts.push(Ink::Waiting, one_line(&(text + &kept_in(edited))), model.now);
+    }
+    keep_edited(model, |_| true)
+}
+
 /// An editor was left.
-pub(super) fn edited(model: &mut Model, result: Result<Option<Box<EditWish>>, String>) -> Vec<Cmd> {
+pub(super) fn edited(model: &mut Model, result: Result<Option<Box<Edited>>, String>) -> Vec<Cmd> {
     model.dirty = true;
     match result {
-        Ok(Some(wish)) => act::ask(model, "edit", FlowRequest::Edit(*wish)),
+        Ok(Some(edited)) => {
+            let mut cmds = act::ask(model, "edit", FlowRequest::Edit(edited.wish.clone()));
+            if cmds.is_empty() {
+                // There is no connection, or something else is under way with the run.
+                let why = format!("{} cannot be changed at the moment", edited.wish.run);
+                tell_why(model, "Edit".into(), &why, &kept_in(&edited));
+                cmds.push(Cmd::KeepEdited(edited.file));
+            } else {
+                model.flows.edited.push(*edited);
+            }
+            cmds
+        }
         Ok(None) => {
             model.toasts.push(Ink::Text, "Nothing was changed, so there is no new version".into(), model.now);
             Vec::new()

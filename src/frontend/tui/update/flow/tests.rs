@@ -1,19 +1,24 @@
 //! What keys come to on the screens of runs.
 
+use std::path::PathBuf;
+
 use super::super::super::dialog::Dialog;
-use super::super::super::event::{Cmd, ConfigNews, Declined, EditWhat, Event, LinkNews, Mouse, MouseKind};
+use super::super::super::event::{
+    Cmd, ConfigNews, Declined, EditWhat, Edited, Event, LinkNews, Mouse, MouseKind,
+};
 use super::super::super::fixture::feed;
 use super::super::super::flows::fixture::{
     failed, id, plan, press, run, running, serve, settle, tree, view, waiting, with_runs,
 };
 use super::super::super::flows::question::Question;
 use super::super::super::model::{Focus, Model, Screen};
-use crate::domain::flow::ask::{FlowReply, FlowRequest, Shown};
-use crate::domain::flow::ids::{BranchName, CheckpointId, RunId};
+use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest, Shown};
+use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::RunRecord;
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
+use crate::domain::json::Json;
 use crate::domain::keys::Action;
 use crate::domain::view::Update;
 
@@ -208,6 +213,48 @@ fn each_branch_at_a_checkpoint_can_be_continued() {
     }
     assert_eq!(asked(&press(&mut model, "C G Enter", &runs)), []);
     assert!(matches!(&model.dialog, Some(Dialog::Message { text, .. }) if text.contains("n3")));
+}
+
+#[test]
+fn what_was_edited_is_kept_until_it_was_taken_in() {
+    let (mut model, runs) = opened("1 2");
+    let file = PathBuf::from("/home/ada/film/.restage/edits/7-0/storyboard.json");
+    let wish = EditWish {
+        run: id(12),
+        branch: None,
+        stage: StageName::trusted("storyboard"),
+        hash: None,
+        set: [("board".to_owned(), Json::string("other"))].into(),
+        artifacts: Vec::new(),
+        who: "ann".into(),
+    };
+    let left = |model: &mut Model| {
+        let edited = Edited { wish: wish.clone(), file: file.clone() };
+        feed(model, Event::Edited(Ok(Some(Box::new(edited)))))
+    };
+    let kept = [Cmd::KeepEdited(file.clone())];
+    let told = |model: &mut Model| {
+        let Some(Dialog::Message { text, .. }) = model.dialog.take() else { panic!("a message") };
+        text.contains(&file.display().to_string())
+    };
+    // It was taken in.
+    let cmds = asked(&left(&mut model));
+    assert_eq!(cmds, [FlowRequest::Edit(wish.clone())]);
+    assert_eq!(left(&mut model), kept, "one is under way");
+    assert!(told(&mut model));
+    let done = answer(&mut model, cmds[0].clone(), FlowReply::Edited { checkpoint: None });
+    assert!(!done.contains(&kept[0]), "{done:?}");
+    // It is refused.
+    settle(&mut model, &runs);
+    let what = Box::new(asked(&left(&mut model)).remove(0));
+    let declined = Declined { why: "it is not what was looked at".into(), hint: "look again".into() };
+    let cmds = feed(&mut model, Event::Link(LinkNews::Flow { what, result: Err(declined) }));
+    assert!(cmds.contains(&kept[0]), "{cmds:?}");
+    assert!(told(&mut model));
+    // Nobody answers.
+    left(&mut model);
+    assert_eq!(feed(&mut model, Event::Link(LinkNews::Lost { why: "gone".into() })), kept);
+    assert!(model.toasts.shown().iter().any(|toast| toast.text.contains("7-0/storyboard.json")));
 }
 
 #[test]
