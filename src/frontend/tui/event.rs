@@ -8,6 +8,7 @@ use super::theme::{Depth, Theme};
 use super::{attach, log};
 use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
 use crate::domain::flow::ids::{CheckpointId, FlowName, Hash, RunId, StageName};
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::ids::RunnerName;
 use crate::domain::json::JsonMap;
@@ -116,6 +117,14 @@ pub struct Edited {
 pub struct Declined {
     pub why: String,
     pub hint: String,
+    /// What the supervisor decided, where it was asked.
+    pub refusal: Option<Box<Refusal>>,
+}
+
+impl From<Refusal> for Declined {
+    fn from(refusal: Refusal) -> Self {
+        Self { why: refusal.to_string(), hint: refusal.hint(), refusal: Some(Box::new(refusal)) }
+    }
 }
 
 /// What an editor is opened for.

@@ -1,7 +1,7 @@
 //! What actions do with runs. What the supervisor decides is asked of it, so that a key that is not offered says why.
 
 use super::super::super::dialog::Dialog;
-use super::super::super::event::{Cmd, EditOrder};
+use super::super::super::event::{Cmd, Declined, EditOrder};
 use super::super::super::flows::Thing;
 use super::super::super::flows::pane::RunPane;
 use super::super::super::flows::question::{Question, Typing, TypingWhat, Way, editable};
@@ -157,7 +157,10 @@ fn retry(model: &mut Model) -> Vec<Cmd> {
 pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
     // On the screen of a run it is about the selected stage.
     let pane = model.flows.pane.as_ref().filter(|pane| pane.id == run && model.screen == Screen::Run);
-    let from = pane.and_then(RunPane::can_stage);
+    let named = pane.filter(|pane| {
+        pane.chosen || pane.in_tree || !pane.selected().is_some_and(|one| one.status.is_good())
+    });
+    let from = named.and_then(RunPane::can_stage);
     let wish = RetryWish {
         run,
         branch: None,
@@ -172,6 +175,19 @@ pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
         asker: None,
     };
     ask(model, "planning a retry", FlowRequest::Retry(wish))
+}
+
+/// What was selected has succeeded: its plan is shown all the same, and says so. That a later run has made it already is
+/// the answer, where it is so.
+pub(super) fn forced(what: &FlowRequest, declined: &Declined) -> Option<RetryWish> {
+    let FlowRequest::Retry(wish) = what else { return None };
+    let Some(Refusal::Succeeded { stage, by: None, .. }) = declined.refusal.as_deref() else { return None };
+    let is_named = wish.dry_run && !wish.force && wish.from.as_ref() == Some(stage);
+    is_named.then(|| RetryWish { force: true, ..wish.clone() })
+}
+
+fn is_forced(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Succeeded { by: None, .. })
 }
 
 /// The checkpoint that waits, and the run in which it does.
@@ -427,7 +443,13 @@ impl Model {
             (Action::Retry, Screen::History) => {
                 status.is_some_and(|status| status.is_final() && status != RunStatus::Succeeded)
             }
-            (Action::Retry, _) => can.is_some_and(|can| can.retry.is_ok()),
+            (Action::Retry, screen) => can.is_some_and(|can| match &can.retry {
+                Ok(()) => true,
+                Err(refusal) => {
+                    let named = pane.is_some_and(|pane| pane.chosen || pane.in_tree);
+                    screen == Screen::Run && named && is_forced(refusal)
+                }
+            }),
             (Action::Approve | Action::Reject, _) => pending(self).is_some(),
             (Action::Proceed, _) => {
                 let row = pane.and_then(|pane| pane.selected_row()).filter(|row| !row.heads.is_empty());

@@ -192,6 +192,10 @@ pub(super) fn replied(
     let reply = match result {
         Ok(reply) => *reply,
         Err(declined) => {
+            if let Some(wish) = act::forced(&what, &declined) {
+                model.flows.done(&Thing::Run(wish.run.clone()));
+                return act::ask(model, "planning a retry", FlowRequest::Retry(wish));
+            }
             refused(model, &what, &declined);
             return keep_edited(model, |edited| what == FlowRequest::Edit(edited.wish.clone()));
         }

@@ -12,10 +12,11 @@ use super::super::super::flows::fixture::{
 };
 use super::super::super::flows::question::Question;
 use super::super::super::model::{Focus, Model, Screen};
-use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest, Shown};
+use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest, Plan, Shown};
 use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
 use crate::domain::json::Json;
@@ -105,7 +106,8 @@ fn what_is_not_allowed_is_not_offered_and_says_why() {
     // The supervisor decides, and its words are shown.
     let what = super::super::super::fixture::press(&mut model, "r");
     let [FlowRequest::Retry(wish)] = &asked(&what)[..] else { panic!("{what:?}") };
-    let result = Err(Declined { why: "video-13 is still running".into(), hint: "wait for it".into() });
+    let result =
+        Err(Declined { why: "video-13 is still running".into(), hint: "wait for it".into(), refusal: None });
     let what = Box::new(FlowRequest::Retry(wish.clone()));
     feed(&mut model, Event::Link(LinkNews::Flow { what, result }));
     let Some(Dialog::Message { text, .. }) = &model.dialog else { panic!("a message") };
@@ -247,7 +249,8 @@ fn what_was_edited_is_kept_until_it_was_taken_in() {
     // It is refused.
     settle(&mut model, &runs);
     let what = Box::new(asked(&left(&mut model)).remove(0));
-    let declined = Declined { why: "it is not what was looked at".into(), hint: "look again".into() };
+    let checkpoint = CheckpointId::parse("storyboard@3").unwrap();
+    let declined = Declined::from(Refusal::Stale { run: id(12), checkpoint });
     let cmds = feed(&mut model, Event::Link(LinkNews::Flow { what, result: Err(declined) }));
     assert!(cmds.contains(&kept[0]), "{cmds:?}");
     assert!(told(&mut model));
@@ -255,6 +258,52 @@ fn what_was_edited_is_kept_until_it_was_taken_in() {
     left(&mut model);
     assert_eq!(feed(&mut model, Event::Link(LinkNews::Lost { why: "gone".into() })), kept);
     assert!(model.toasts.shown().iter().any(|toast| toast.text.contains("7-0/storyboard.json")));
+}
+
+#[test]
+fn what_succeeded_is_retried_from_here_once_its_plan_was_seen() {
+    let (mut model, runs) = opened("1 1");
+    // The script, which has succeeded.
+    let cmds = press_only(&mut model, "g", "r", &runs);
+    let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    let script = StageName::trusted("script");
+    assert_eq!((wish.from.as_ref(), wish.force, wish.dry_run), (Some(&script), false, true));
+    let result = Err(Refusal::Succeeded { run: id(11), stage: script.clone(), by: None }.into());
+    let what = Box::new(cmds[0].clone());
+    let cmds = asked(&feed(&mut model, Event::Link(LinkNews::Flow { what, result })));
+    let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!((wish.from.as_ref(), wish.force, wish.dry_run), (Some(&script), true, true));
+    answer(&mut model, cmds[0].clone(), FlowReply::Plan(Plan { from: script, ..plan() }));
+    let screen = super::super::super::view::tests::screen(&model);
+    assert!(screen.contains("script succeeded, and is executed once more"), "{screen}");
+    let cmds = asked(&press(&mut model, "Enter", &runs));
+    assert!(matches!(&cmds[..], [FlowRequest::Retry(wish)] if wish.force && !wish.dry_run), "{cmds:?}");
+}
+
+/// What the last key asks for, before anybody answers.
+fn press_only(model: &mut Model, before: &str, key: &str, runs: &[RunRecord]) -> Vec<FlowRequest> {
+    press(model, before, runs);
+    asked(&super::super::super::fixture::press(model, key))
+}
+
+#[test]
+fn a_run_that_was_cancelled_stays_where_it_was() {
+    let mut runs = all();
+    let mut cancelled = running();
+    cancelled.status = RunStatus::Cancelled;
+    for stage in cancelled.stages.iter_mut().flatten() {
+        stage.status = match stage.status {
+            StageStatus::Running => StageStatus::Cancelled,
+            StageStatus::Pending => StageStatus::NotRun,
+            other => other,
+        };
+    }
+    runs[2] = cancelled;
+    let mut model = with_runs(&runs, (120, 36));
+    press(&mut model, ": s h o w 1 3 Enter", &runs);
+    settle(&mut model, &runs);
+    assert_eq!(model.flows.pane.as_ref().unwrap().selected().unwrap().name.as_str(), "storyboard");
+    assert!(model.can(Action::Retry));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::super::super::theme::Ink;
 use super::super::text::{fit, more, pad, width, wrap};
 use super::super::{message, on, open_box, put, put_lines};
 use super::attempts::{artifact_lines, outputs_lines, short};
-use crate::domain::flow::ask::{Plan, Planned};
+use crate::domain::flow::ask::{Plan, Planned, RetryWish};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::status::Decision;
@@ -21,9 +21,9 @@ const WIDEST: u16 = 76;
 
 pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Question) {
     match question {
-        Question::Retry { plan, is_another, scroll, .. } => {
+        Question::Retry { wish, plan, is_another, scroll } => {
             let title = format!("Retry {} from {}?", plan.run, plan.from);
-            let lines = retry_lines(model, plan, *is_another);
+            let lines = retry_lines(model, wish, plan, *is_another);
             draw_long(frame, model, &title, lines, *scroll, &[("Enter", "retry"), ("Esc", "cancel")]);
         }
         Question::Approve { checkpoint, scroll, .. } => {
@@ -56,7 +56,7 @@ fn room(model: &Model) -> (u16, u16) {
 /// The lines of a question that scrolls, or what there is to choose from, and how many of them fit.
 pub fn measure(model: &Model, question: &Question) -> (usize, usize) {
     let lines = match question {
-        Question::Retry { plan, is_another, .. } => retry_lines(model, plan, *is_another).len(),
+        Question::Retry { wish, plan, is_another, .. } => retry_lines(model, wish, plan, *is_another).len(),
         Question::Approve { checkpoint, .. } => checkpoint_lines(model, checkpoint).len(),
         Question::Edit { checkpoint, .. } => editable(checkpoint).len(),
         Question::Proceed { ways, .. } => ways.len(),
@@ -107,14 +107,15 @@ fn draw_short(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str, key
     put_lines(frame, inner, lines, 0);
 }
 
-fn retry_lines(model: &Model, plan: &Plan, is_another: bool) -> Vec<Line<'static>> {
+fn retry_lines(model: &Model, wish: &RetryWish, plan: &Plan, is_another: bool) -> Vec<Line<'static>> {
     let style = on(model.theme().style(Ink::Waiting), model.theme().style(Ink::Dialog));
     let news = "Nothing has begun: the plan is another by now. This is what it would do:";
-    let mut lines: Vec<Line<'static>> = Vec::new();
-    if is_another {
-        let told = wrap(news, usize::from(room(model).0));
-        lines.extend(told.into_iter().map(|line| Line::styled(line, style)));
-    }
+    let news = is_another.then(|| news.to_owned());
+    let forced = wish.from.as_ref().filter(|_| wish.force);
+    let forced = forced.map(|stage| format!("{stage} succeeded, and is executed once more."));
+    let told = news.into_iter().chain(forced);
+    let told = told.flat_map(|text| wrap(&text, usize::from(room(model).0)));
+    let mut lines: Vec<Line<'static>> = told.map(|line| Line::styled(line, style)).collect();
     lines.extend(plan_lines(model, plan));
     lines
 }
