@@ -54,6 +54,7 @@ const RUN: &[Action] = &[
     Action::CancelRun,
     Action::PrevRun,
     Action::NextRun,
+    Action::Zoom,
     Action::StageLog,
     Action::History,
 ];
@@ -70,6 +71,7 @@ const TREE: &[Action] = &[
     Action::CancelRun,
     Action::PrevRun,
     Action::NextRun,
+    Action::Zoom,
     Action::History,
 ];
 const HISTORY: &[Action] =

@@ -13,9 +13,9 @@ use super::super::super::flows::fixture::{
 use super::super::super::flows::question::Question;
 use super::super::super::model::{Focus, Model, Screen};
 use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest, Plan, Shown};
-use crate::domain::flow::ids::{BranchName, CheckpointId, RunId, StageName};
+use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::record::{Artifact, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
@@ -304,6 +304,37 @@ fn a_run_that_was_cancelled_stays_where_it_was() {
     settle(&mut model, &runs);
     assert_eq!(model.flows.pane.as_ref().unwrap().selected().unwrap().name.as_str(), "storyboard");
     assert!(model.can(Action::Retry));
+}
+
+#[test]
+fn what_is_longer_than_its_place_says_so_and_is_shown_whole() {
+    let mut runs = all();
+    let long = "x".repeat(3000);
+    for stage in runs[1].stages.iter_mut().flatten().filter(|one| one.name.as_str() == "storyboard") {
+        stage.outputs = Some([("board".to_owned(), Json::string(&format!("{long}END")))].into());
+        let file = |number: usize| Artifact {
+            name: format!("frame-{number}.png"),
+            hash: Hash::of([number.to_string()]),
+            size: 9,
+            executable: false,
+        };
+        stage.artifacts = (1..=40).map(file).collect();
+    }
+    let mut model = with_runs(&runs, (80, 24));
+    press(&mut model, ": s h o w 1 2 Enter", &runs);
+    settle(&mut model, &runs);
+    let screen = |model: &Model| super::super::super::view::tests::screen(model);
+    assert!(screen(&model).contains("more below   z shows all"), "{}", screen(&model));
+    press(&mut model, "z G", &runs);
+    assert!(screen(&model).contains("frame-40.png"), "{}", screen(&model));
+    let mut ends = false;
+    for _ in 0..20 {
+        press(&mut model, "PgUp", &runs);
+        ends |= screen(&model).contains("xEND");
+    }
+    assert!(ends);
+    press(&mut model, "Esc", &runs);
+    assert!(model.dialog.is_none());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::super::super::model::Model;
 use super::super::super::theme::Ink;
 use super::super::text::{fit, more, pad, width, wrap};
 use super::super::{message, on, open_box, put, put_lines};
-use super::attempts::{artifact_lines, outputs_lines, short};
+use super::attempts::{artifact_lines, short, whole_outputs};
 use crate::domain::flow::ask::{Plan, Planned, RetryWish};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::Checkpoint;
@@ -89,7 +89,8 @@ fn draw_long(
     let mut hints = message::keys(theme, keys);
     if total > shown {
         let end = (scroll + shown).min(total);
-        let text = format!("   lines {}-{end} of {total}", scroll + 1);
+        hints.push_span(Span::styled("   j/k", on(theme.style(Ink::Key), ground)));
+        let text = format!(" lines {}-{end} of {total}", scroll + 1);
         hints.push_span(Span::styled(text, on(theme.style(Ink::Quiet), ground)));
     }
     put(frame, Rect { y: inner.bottom().saturating_sub(1), height: 1, ..inner }, hints);
@@ -178,7 +179,7 @@ fn checkpoint_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>
         Line::raw(format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()))),
         Line::default(),
     ];
-    lines.extend(outputs_lines(model, &checkpoint.outputs, room));
+    lines.extend(whole_outputs(model, &checkpoint.outputs, room));
     lines.extend(artifact_lines(model, &checkpoint.artifacts, room));
     if checkpoint.outputs.is_empty() && checkpoint.artifacts.is_empty() {
         lines.push(Line::raw("  It left neither outputs nor artifacts."));

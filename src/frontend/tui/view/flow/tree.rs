@@ -9,8 +9,8 @@ use super::super::super::flows::pane::RunPane;
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
 use super::super::text::{fit, pad, width};
-use super::super::{put, put_lines, span};
-use super::attempts::{artifact_lines, outputs_lines, short};
+use super::super::{put, span};
+use super::attempts::{artifact_lines, outputs_lines, put_most, short};
 use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::status::{Approval, StageStatus};
@@ -57,7 +57,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
     let end = list.y + shown.min(height);
     let below = Rect { y: end, height: area.bottom() - end, ..area };
     if let Some(checkpoint) = pane.selected_row().and_then(|row| tree.get(&row.id)) {
-        put_lines(frame, below, details(model, checkpoint, room), 0);
+        put_most(frame, below, model, details(model, checkpoint, room));
     }
 }
 
