@@ -69,9 +69,8 @@ impl Model {
             }
             Action::Zoom if self.screen == Screen::Run => {
                 let pane = self.flows.pane.as_ref().filter(|_| self.focus == Focus::List);
-                pane.is_some_and(|pane| match pane.in_tree {
-                    true => pane.target().is_some(),
-                    false => pane.selected().is_some(),
+                pane.is_some_and(|pane| {
+                    if pane.in_tree { pane.target().is_some() } else { pane.selected().is_some() }
                 })
             }
             Action::Sort | Action::Zoom => self.screen == Screen::Main && any,

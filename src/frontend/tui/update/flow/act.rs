@@ -51,8 +51,8 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
             }
             Vec::new()
         }
-        (Action::PrevRun, _) => walk(model, RunPane::before),
-        (Action::NextRun, _) => walk(model, RunPane::after),
+        (Action::PrevRun, _) => walk(model, RunPane::before, "is no retry of another run"),
+        (Action::NextRun, _) => walk(model, RunPane::after, "has not been retried"),
         _ => return None,
     };
     Some(cmds)
@@ -368,7 +368,7 @@ fn why_not(
     Vec::new()
 }
 
-fn walk(model: &mut Model, to: impl Fn(&RunPane) -> Option<RunId>) -> Vec<Cmd> {
+fn walk(model: &mut Model, to: impl Fn(&RunPane) -> Option<RunId>, otherwise: &str) -> Vec<Cmd> {
     let Some(pane) = &model.flows.pane else { return Vec::new() };
     let (in_tree, lineage) = (pane.in_tree, pane.lineage.clone());
     if let Some(run) = to(pane) {
@@ -377,6 +377,9 @@ fn walk(model: &mut Model, to: impl Fn(&RunPane) -> Option<RunId>) -> Vec<Cmd> {
             // The way back is known while it is looked up anew.
             (pane.in_tree, pane.lineage) = (in_tree, lineage);
         }
+    } else if pane.shown.is_some() {
+        let text = format!("{} {otherwise}", pane.id);
+        model.toasts.push(Ink::Text, text, model.now);
     }
     Vec::new()
 }

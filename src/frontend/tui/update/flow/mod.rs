@@ -5,8 +5,9 @@ use jiff::Timestamp;
 
 use super::super::dialog::Dialog;
 use super::super::event::{Cmd, Declined, Edited};
-use super::super::flows::question::Question;
+use super::super::flows::question::{Question, Typing, TypingWhat};
 use super::super::flows::{Flows, Thing};
+use super::super::input::LineInput;
 use super::super::layout::is_tiny;
 use super::super::model::{Focus, Model, Screen};
 use super::super::theme::Ink;
@@ -14,6 +15,7 @@ use crate::domain::flow::ask::{FlowReply, FlowRequest, RetryWish};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::{RunFilter, RunRecord};
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
 use crate::domain::flow::view::{FlowNotice, FlowUpdate, RunView, StageView};
 use crate::frontend::text::one_line;
@@ -406,6 +408,16 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
             let kept = kept.map(kept_in);
             let hint = [Some(declined.hint.clone()).filter(|hint| !hint.is_empty()), kept];
             let hint: Vec<String> = hint.into_iter().flatten().collect();
+            if let (FlowRequest::Fork(wish), Some(Refusal::BranchExists { .. }), None) =
+                (what, declined.refusal.as_deref(), &model.dialog)
+            {
+                // Another name is all that is needed.
+                let what = TypingWhat::Fork { run: wish.run.clone(), at: wish.at.clone() };
+                let input = LineInput::new(wish.branch.as_str());
+                let typing = Typing { what, input, problem: Some(said(declined)) };
+                model.dialog = Some(Dialog::Flow(Box::new(Question::Type(typing))));
+                return;
+            }
             tell_why(model, act::title(what), &declined.why, &hint.join("\n\n"));
         }
     }

@@ -15,7 +15,7 @@ use super::super::super::model::{Focus, Model, Screen};
 use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest, Plan, Shown};
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::{Artifact, RunRecord};
+use crate::domain::flow::record::{Artifact, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
@@ -335,6 +335,74 @@ fn what_is_longer_than_its_place_says_so_and_is_shown_whole() {
     assert!(ends);
     press(&mut model, "Esc", &runs);
     assert!(model.dialog.is_none());
+}
+
+#[test]
+fn a_long_name_leaves_room_for_how_it_stands() {
+    let name = "a-very-long-name-that-goes-on-and-on".repeat(3);
+    let mut long = failed();
+    long.run_id = RunId::trusted(format!("{name}-1"));
+    let stage = long.stages.iter_mut().flatten().find(|stage| stage.name.as_str() == "render").unwrap();
+    stage.name = StageName::trusted(name.as_str());
+    let runs = vec![long];
+    let screen = |model: &Model| super::super::super::view::tests::screen(model);
+    for size in [(80, 24), (120, 36)] {
+        let mut model = with_runs(&runs, size);
+        press(&mut model, "G", &runs);
+        settle(&mut model, &runs);
+        assert!(screen(&model).contains("failed at"), "{}", screen(&model));
+        press(&mut model, "Enter", &runs);
+        settle(&mut model, &runs);
+        for keys in ["g G g", "t"] {
+            press(&mut model, keys, &runs);
+            let count = screen(&model).matches("✖ failed").count();
+            assert!(count >= 1, "{}", screen(&model));
+        }
+        press(&mut model, "t", &runs);
+        let pane = model.flows.pane.as_mut().unwrap();
+        pane.stage = 4;
+        assert!(screen(&model).contains("…   ✖ failed"), "{}", screen(&model));
+    }
+}
+
+#[test]
+fn what_is_scrolled_away_is_told() {
+    let mut many = failed();
+    let stages = many.stages.as_mut().unwrap();
+    let one = stages[0].clone();
+    stages.splice(
+        0..0,
+        (1..=20).map(|number| StageRecord { name: StageName::trusted(format!("s{number}")), ..one.clone() }),
+    );
+    let runs = vec![many];
+    let mut model = with_runs(&runs, (80, 24));
+    press(&mut model, "G Enter", &runs);
+    settle(&mut model, &runs);
+    let screen = |model: &Model| super::super::super::view::tests::screen(model);
+    press(&mut model, "g", &runs);
+    assert!(screen(&model).contains("more below"), "{}", screen(&model));
+    press(&mut model, "G", &runs);
+    assert!(screen(&model).contains("more above"), "{}", screen(&model));
+}
+
+#[test]
+fn a_key_that_leads_nowhere_says_so() {
+    let (mut model, runs) = opened("1 3");
+    press(&mut model, "]", &runs);
+    assert!(model.toasts.shown().iter().any(|toast| toast.text == "video-13 has not been retried"));
+    assert_eq!(shown(&model), Some(&id(13)));
+}
+
+#[test]
+fn a_branch_of_a_name_that_is_taken_asks_for_another() {
+    let (mut model, runs) = opened("1 2");
+    let cmds = asked(&press(&mut model, "b o l d Enter", &runs));
+    let [FlowRequest::Fork(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    let refusal = Refusal::BranchExists { run: id(12), branch: wish.branch.clone() };
+    let what = Box::new(cmds[0].clone());
+    feed(&mut model, Event::Link(LinkNews::Flow { what, result: Err(refusal.into()) }));
+    let cmds = asked(&press(&mut model, "e r Enter", &runs));
+    assert!(matches!(&cmds[..], [FlowRequest::Fork(wish)] if wish.branch.as_str() == "older"), "{cmds:?}");
 }
 
 #[test]

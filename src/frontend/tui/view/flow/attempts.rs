@@ -46,11 +46,10 @@ pub(super) fn put_most(frame: &mut Frame<'_>, area: Rect, model: &Model, mut lin
 fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> {
     let theme = model.theme();
     let (sign, ink) = stage_sign(stage.status, stage.decision, theme);
-    let mut head = vec![
-        Span::raw(" "),
-        span(model, Ink::Strong, stage.name.to_string()),
-        span(model, ink, format!("   {sign} {}", stage_word(stage.status))),
-    ];
+    let status = format!("   {sign} {}", stage_word(stage.status));
+    // A long name leaves room for how it stands.
+    let name = fit(stage.name.as_str(), room.saturating_sub(width(&status) + 2), theme);
+    let mut head = vec![Span::raw(" "), span(model, Ink::Strong, name), span(model, ink, status)];
     let checkpoint = stage.checkpoint.as_ref().map(|one| format!("   {} {}", one.id, one.approval));
     let reason = stage.reason.map(|reason| format!("   {}: {reason}", stage.decision));
     let rest = [checkpoint, reason].into_iter().flatten().collect::<String>();

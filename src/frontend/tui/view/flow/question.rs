@@ -174,11 +174,10 @@ fn checkpoint_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>
         (Some(who), Some(from)) => format!("edited by {who} from {from}, {age} ago"),
         _ => format!("made by {}, {age} ago", checkpoint.run_id),
     };
-    let mut lines = vec![
-        Line::raw(fit(&format!("{made}, on branch {}", checkpoint.branch), room, model.theme())),
-        Line::raw(format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()))),
-        Line::default(),
-    ];
+    let made = wrap(&one_line(&format!("{made}, on branch {}", checkpoint.branch)), room);
+    let mut lines: Vec<Line<'static>> = made.into_iter().map(Line::raw).collect();
+    lines.push(Line::raw(format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()))));
+    lines.push(Line::default());
     lines.extend(whole_outputs(model, &checkpoint.outputs, room));
     lines.extend(artifact_lines(model, &checkpoint.artifacts, room));
     if checkpoint.outputs.is_empty() && checkpoint.artifacts.is_empty() {
@@ -294,8 +293,10 @@ fn draw_typing(frame: &mut Frame<'_>, model: &Model, typing: &Typing) {
     let column = typing.input.column();
     let shift = column.saturating_sub(room.saturating_sub(3));
     let shown: String = typing.input.text().chars().skip(shift).collect();
+    // What has left the line to the left is not gone.
+    let prompt = if shift > 0 { theme.glyph("… ", "~ ") } else { "> " };
     let line = Line::from(vec![
-        Span::styled("> ", on(theme.style(Ink::Key), ground)),
+        Span::styled(prompt, on(theme.style(Ink::Key), ground)),
         Span::styled(fit(&shown, room.saturating_sub(2), theme), on(theme.style(Ink::Strong), ground)),
     ]);
     put(frame, Rect { height: 1, ..inner }, line);

@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::super::super::flows::pane::RunPane;
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
-use super::super::text::{fit, pad, width};
+use super::super::text::{fit, more, pad, width};
 use super::super::{put, span};
 use super::attempts::{artifact_lines, outputs_lines, put_most, short};
 use crate::domain::flow::ids::BranchName;
@@ -31,7 +31,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
     let heading = match &pane.tree {
         Some(tree) => {
             let s = if tree.branches.len() == 1 { "" } else { "es" };
-            format!(" Checkpoints of the lineage   {} on {} branch{s}", tree.rows.len(), tree.branches.len())
+            let below = tree.rows.len().saturating_sub(pane.tree_offset + usize::from(rows_height(area)));
+            let more = more(model.theme(), pane.tree_offset, below);
+            let (rows, branches) = (tree.rows.len(), tree.branches.len());
+            format!(" Checkpoints of the lineage   {rows} on {branches} branch{s}   {more}")
         }
         None => " Checkpoints are being looked up".to_owned(),
     };
