@@ -34,7 +34,12 @@ impl Folder {
         }
     }
 
-    fn keep(mut self) -> PathBuf {
+    /// Whether this file lies in it.
+    pub fn holds(&self, file: &Path) -> bool {
+        file.parent() == Some(&self.0)
+    }
+
+    pub fn keep(mut self) -> PathBuf {
         std::mem::take(&mut self.0)
     }
 }
@@ -86,6 +91,10 @@ impl Sheet {
         let mut command = Command::new("sh");
         command.args(["-c", "${VISUAL:-${EDITOR:-vi}} \"$1\"", "sh"]).arg(&self.file);
         command
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.file.clone()
     }
 
     /// What was changed; `None` where nothing was. The folder has to stay as long as the wish is under way. What cannot

@@ -430,6 +430,7 @@ fn retry(run: &str) -> FlowRequest {
         force: false,
         queue: false,
         dry_run: false,
+        seen: None,
         approve_all: false,
         who: None,
         asker: None,

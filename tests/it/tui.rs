@@ -470,6 +470,32 @@ fn an_edit_makes_a_version_that_waits_and_the_terminal_comes_back() {
 }
 
 #[test]
+fn an_edit_of_what_has_changed_since_is_kept() {
+    let workspace = film();
+    let editor = workspace.path("editor.sh");
+    std::fs::write(&editor, "#!/bin/sh\necho EDITING; read line; sed -i \"s/one/$line/\" \"$1\"\n").unwrap();
+    let mut command = workspace.command();
+    command.env("EDITOR", format!("sh {}", editor.display())).env_remove("VISUAL");
+    let mut terminal = Terminal::start(command, USUAL);
+    terminal.expect("No runs yet");
+    terminal.press(":run film\r");
+    terminal.expect("waits for you: script@1");
+    terminal.press("e");
+    terminal.expect("EDITING");
+    assert_eq!(workspace.verb(&["edit", "film-1", "script", "--set", "text=other"]).0, Some(0));
+    terminal.press("mine\r");
+    terminal.expect("is not what was looked at");
+    terminal.expect("What you wrote is kept in");
+    terminal.press("\x1b");
+    terminal.expect_gone("is not what was looked at");
+    terminal.press("q");
+    assert_eq!(terminal.ended().code(), Some(0));
+    let mut edits = std::fs::read_dir(workspace.path(".restage/edits")).unwrap();
+    let text = std::fs::read_to_string(edits.next().unwrap().unwrap().path().join("script.json")).unwrap();
+    assert!(text.contains("mine"), "{text}");
+}
+
+#[test]
 fn only_what_is_on_the_screen_is_judged_and_only_once() {
     let workspace = film();
     std::fs::write(workspace.path("light"), "").unwrap();
@@ -522,6 +548,32 @@ fn only_what_is_on_the_screen_is_judged_and_only_once() {
     assert_eq!(std::fs::read_to_string(workspace.path("script.ran")).unwrap(), "x\nx\n");
     let (_, listed) = workspace.verb(&["runs", "--json"]);
     assert_eq!(serde_json::from_str::<Vec<Value>>(&listed).unwrap().len(), 1);
+}
+
+#[test]
+fn a_retry_does_what_was_shown() {
+    let workspace = film();
+    let mut terminal = workspace.open();
+    terminal.expect("No runs yet");
+    terminal.press(":run film\r");
+    terminal.expect("waits for you: script@1");
+    terminal.press("a");
+    terminal.expect("text = \"one\"");
+    terminal.press("\r");
+    terminal.expect("✖ failed");
+    // From what succeeded, too: the plan says so.
+    terminal.press("gr");
+    terminal.expect("script succeeded, and is executed once more");
+    terminal.press("\x1bGr");
+    terminal.expect("reuse     script@1");
+    assert_eq!(workspace.verb(&["edit", "film-1", "script", "--set", "text=unseen"]).0, Some(0));
+    terminal.press("\r");
+    terminal.expect("Nothing has begun");
+    terminal.expect("script@2");
+    let (_, listed) = workspace.verb(&["runs", "--json"]);
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&listed).unwrap().len(), 1);
+    terminal.press("\r");
+    terminal.expect("film-1 ─► film-2");
 }
 
 #[test]

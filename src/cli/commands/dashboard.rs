@@ -18,14 +18,13 @@ use crate::cli::{args::Global, background, engine, output, runtime, settings, te
 use crate::config::settings::{of_flow, of_runner, of_stage, of_workspace};
 use crate::config::{Loaded, Missing, Origin};
 use crate::control::client::{Client, Updates};
-use crate::domain::flow::ask::EditWish;
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Keymap;
 use crate::domain::spec::{RunnerSpec, Stdio, TuiSpec};
 use crate::domain::verdict::Outcome as End;
 use crate::domain::view::AttemptView;
 use crate::frontend::tui::event::{
-    ConfigNews, ConfigOf, ConfigRow, ConfigSection, EditOrder, Manners, RunnerFacts,
+    ConfigNews, ConfigOf, ConfigRow, ConfigSection, EditOrder, Edited, Manners, RunnerFacts,
 };
 use crate::frontend::tui::model::Setup;
 use crate::frontend::tui::run::{self, Host, Later, Left};
@@ -180,7 +179,7 @@ impl Host for Desk {
         command
     }
 
-    fn edit(&self, order: EditOrder) -> Later<Result<Option<EditWish>, String>> {
+    fn edit(&self, order: EditOrder) -> Later<Result<Option<Edited>, String>> {
         let (data_dir, folders) = (self.workspace.data_dir(), Arc::clone(&self.edited));
         Box::pin(async move {
             let gone = |_| "edit: it was given up".to_owned();
@@ -194,11 +193,19 @@ impl Host for Desk {
                     "the editor ended with {status}, so nothing was changed; set $EDITOR to another one"
                 ));
             }
+            let file = sheet.file();
             let read = tokio::task::spawn_blocking(move || sheet.read(engine::who()));
             let Some((wish, folder)) = read.await.map_err(gone)?? else { return Ok(None) };
             folders.lock().unwrap_or_else(PoisonError::into_inner).push(folder);
-            Ok(Some(wish))
+            Ok(Some(Edited { wish, file }))
         })
+    }
+
+    fn keep_edited(&self, file: &Path) {
+        let mut folders = self.edited.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = folders.iter().position(|folder| folder.holds(file)) {
+            folders.swap_remove(place).keep();
+        }
     }
 }
 

@@ -54,6 +54,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
         force: args.force,
         queue: args.queue,
         dry_run: args.dry_run,
+        seen: None,
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
         who: Some(engine::who()),
         asker: None,

@@ -90,6 +90,9 @@ pub struct RetryWish {
     /// Only the plan.
     #[serde(default)]
     pub dry_run: bool,
+    /// The plan that was looked at: where it has become another, that one is the answer, and nothing is begun.
+    #[serde(default)]
+    pub seen: Option<Hash>,
     #[serde(default)]
     pub approve_all: bool,
     /// Edits that wait are taken on in this name.
@@ -290,6 +293,24 @@ pub struct Planned {
     #[serde(skip)]
     pub input: Option<Hash>,
     pub source_run_id: Option<RunId>,
+}
+
+impl Plan {
+    /// What it does, without the words: two plans of one hash begin the same run.
+    pub fn hash(&self) -> Hash {
+        let text = |of: &dyn std::fmt::Display| of.to_string();
+        let or_none = |of: Option<String>| of.unwrap_or_default();
+        let stages = self.stages.iter().flat_map(|one| {
+            [
+                text(&one.stage),
+                one.decision.word().to_owned(),
+                one.reason.word().to_owned(),
+                or_none(one.checkpoint.as_ref().map(|checkpoint| text(checkpoint))),
+                or_none(one.source_run_id.as_ref().map(|run| text(run))),
+            ]
+        });
+        Hash::of([text(&self.run), text(&self.from)].into_iter().chain(stages))
+    }
 }
 
 /// What a person may do with a run or a stage now; each refusal says why not.

@@ -273,7 +273,7 @@ pub const BINDINGS: &[Binding] = &[
     bind(Action::Analytics, "analytics", Scope::Everywhere, &["A"], "analytics", "How retries went, over all and for each runner"),
     bind(Action::Config, "config", Scope::Everywhere, &["c"], "config", "The config in effect, with the origin of each value"),
     bind(Action::Reload, "reload", Scope::Config, &["R"], "reload", "Read the config file again now"),
-    bind(Action::Zoom, "zoom", Scope::Everywhere, &["z"], "zoom", "The pane on the whole screen, and back"),
+    bind(Action::Zoom, "zoom", Scope::Everywhere, &["z"], "zoom", "The pane on the whole screen, and back; of a stage or a checkpoint, all that it left"),
     bind(Action::Palette, "palette", Scope::Everywhere, &[":"], "command", "Any action by its name"),
     bind(Action::Redraw, "redraw", Scope::Everywhere, &["ctrl-l"], "redraw", "Draw the whole screen anew"),
     bind(Action::Help, "help", Scope::Everywhere, &["?"], "help", "These keys"),

@@ -231,6 +231,7 @@ mod tests {
             approve_all: false,
             who: None,
             asker: None,
+            seen: None,
         })
     }
 

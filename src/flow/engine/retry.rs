@@ -36,6 +36,8 @@ pub(super) struct Wanted {
     /// Is approved before the run begins.
     pub(super) takes_on: Option<CheckpointId>,
     pub(super) who: Option<String>,
+    /// The plan that somebody looked at; another one is not carried out.
+    pub(super) seen: Option<Hash>,
 }
 
 impl From<&proceed::Again> for Wanted {
@@ -65,6 +67,7 @@ impl Wanted {
             instead: Vec::new(),
             takes_on: None,
             who: None,
+            seen: None,
         }
     }
 }
@@ -91,6 +94,7 @@ impl Desk<'_> {
             queue: wish.queue,
             approve_all: wish.approve_all,
             who: wish.who,
+            seen: wish.seen,
             ..Wanted::of(run)
         })
     }
@@ -136,6 +140,9 @@ impl Engine {
 
     pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
         let prepared = self.plan_again(again, true)?;
+        if again.seen.as_ref().is_some_and(|seen| *seen != prepared.plan.hash()) {
+            return Ok(FlowReply::Plan(prepared.plan));
+        }
         let Prepared { parent, flow, graph, inputs, left, sent_back, plan, status } = prepared;
         let mut planned: BTreeMap<StageName, Planned> =
             plan.stages.into_iter().map(|one| (one.stage.clone(), one)).collect();

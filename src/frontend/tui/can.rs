@@ -67,6 +67,12 @@ impl Model {
             Action::Filter | Action::Unfinished => {
                 self.screen == Screen::History || self.screen == Screen::Main && listed
             }
+            Action::Zoom if self.screen == Screen::Run => {
+                let pane = self.flows.pane.as_ref().filter(|_| self.focus == Focus::List);
+                pane.is_some_and(|pane| {
+                    if pane.in_tree { pane.target().is_some() } else { pane.selected().is_some() }
+                })
+            }
             Action::Sort | Action::Zoom => self.screen == Screen::Main && any,
             Action::History => self.has_flows(),
             Action::Search

@@ -87,16 +87,20 @@ pub fn decide(dialog: &Dialog, pressed: Pressed) -> Decided {
                 Decided::Nothing
             }
         }
-        Dialog::Message { .. } => message(key, is(&['q']) || enter || esc || key == ALWAYS_QUIT),
+        Dialog::Message { .. } => {
+            if is(&['q']) || enter || esc || key == ALWAYS_QUIT {
+                Decided::Close
+            } else {
+                scrolls(key).map_or(Decided::Nothing, Decided::Scroll)
+            }
+        }
         Dialog::Palette(_) | Dialog::Flow(_) => Decided::Nothing,
     }
 }
 
-fn message(key: Key, close: bool) -> Decided {
-    if close {
-        return Decided::Close;
-    }
-    Decided::Scroll(match key.code {
+/// The keys that move in what is longer than its place.
+pub fn scrolls(key: Key) -> Option<Scroll> {
+    Some(match key.code {
         Code::Char('j') | Code::Down => Scroll::Lines(1),
         Code::Char('k') | Code::Up => Scroll::Lines(-1),
         Code::PageDown | Code::Char(' ') => Scroll::Pages(1),
@@ -113,7 +117,7 @@ fn message(key: Key, close: bool) -> Decided {
         | Code::Insert
         | Code::Left
         | Code::Right
-        | Code::F(_) => return Decided::Nothing,
+        | Code::F(_) => return None,
     })
 }
 

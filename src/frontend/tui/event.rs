@@ -8,6 +8,7 @@ use super::theme::{Depth, Theme};
 use super::{attach, log};
 use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::ids::RunnerName;
 use crate::domain::json::JsonMap;
@@ -36,7 +37,7 @@ pub enum Event {
     Log(log::News),
     Attach(attach::News),
     /// An editor was left; `None` where nothing was changed in it.
-    Edited(Result<Option<Box<EditWish>>, String>),
+    Edited(Result<Option<Box<Edited>>, String>),
     /// A person should know that something could not be done: the act, the thing, the cause, the way out.
     Trouble(String),
 }
@@ -104,11 +105,26 @@ pub enum LinkNews {
     },
 }
 
+/// What somebody made of it in an editor, and the file in which it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edited {
+    pub wish: EditWish,
+    pub file: PathBuf,
+}
+
 /// What was asked about runs and not done: why, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declined {
     pub why: String,
     pub hint: String,
+    /// What the supervisor decided, where it was asked.
+    pub refusal: Option<Box<Refusal>>,
+}
+
+impl From<Refusal> for Declined {
+    fn from(refusal: Refusal) -> Self {
+        Self { why: refusal.to_string(), hint: refusal.hint(), refusal: Some(Box::new(refusal)) }
+    }
 }
 
 /// What an editor is opened for.
@@ -273,6 +289,8 @@ pub enum Cmd {
     Flow(Box<FlowRequest>),
     /// The user's editor; the dashboard steps aside for it.
     Edit(Box<EditOrder>),
+    /// A file that was edited stays where it is when the dashboard is left: what is in it was not taken in.
+    KeepEdited(PathBuf),
     /// Into the clipboard, by the terminal.
     Copy(String),
     /// The file in the user's pager; the dashboard steps aside for it.

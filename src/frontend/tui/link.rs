@@ -109,7 +109,8 @@ impl Task {
                     Asked::Summon => self.summon(),
                     Asked::Flow(what) => {
                         let why = "there is no connection to a supervisor now".to_owned();
-                        let declined = Declined { why, hint: "it is being looked for; try again in a moment".into() };
+                        let hint = "it is being looked for; try again in a moment".into();
+                        let declined = Declined { why, hint, refusal: None };
                         self.news(LinkNews::Flow { what, result: Err(declined) }).await;
                     }
                     what @ (Asked::Order(..)
@@ -246,15 +247,15 @@ impl Task {
         tokio::spawn(async move {
             let result =
                 client.flow(FlowRequest::clone(&what)).await.map(Box::new).map_err(|error| match error {
-                    ClientError::Declined(refusal) => {
-                        Declined { why: refusal.to_string(), hint: refusal.hint() }
-                    }
+                    ClientError::Declined(refusal) => Declined::from(*refusal),
                     other @ (ClientError::Connect { .. }
                     | ClientError::Silent(_)
                     | ClientError::Refused(_)
                     | ClientError::Gone
                     | ClientError::Nonsense(_)
-                    | ClientError::Failed(_)) => Declined { why: other.to_string(), hint: String::new() },
+                    | ClientError::Failed(_)) => {
+                        Declined { why: other.to_string(), hint: String::new(), refusal: None }
+                    }
                 });
             // The dashboard has been left.
             tell.send(Event::Link(LinkNews::Flow { what, result })).await.ok();

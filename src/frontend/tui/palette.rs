@@ -156,7 +156,9 @@ fn of_flows(model: &Model) -> Vec<Item> {
         .iter()
         .filter(|flow| model.can_start(&flow.name))
         .map(|flow| {
-            let hint = format!("A new run, of {} stages", flow.stages.len());
+            let count = flow.stages.len();
+            let s = if count == 1 { "" } else { "s" };
+            let hint = format!("A new run, of {count} stage{s}");
             item(format!("run {}", flow.name), hint, Choice::Run(flow.name.clone()))
         })
         .collect();

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::attach;
-use super::event::{Asked, Cmd, ConfigNews, EditOrder, Event};
+use super::event::{Asked, Cmd, ConfigNews, EditOrder, Edited, Event};
 use super::link::Link;
 use super::log;
 use super::model::{Model, Setup};
@@ -28,7 +28,6 @@ use super::theme::Ink;
 use super::translate::translate;
 use super::update::update;
 use crate::control::client::{Client, Updates};
-use crate::domain::flow::ask::EditWish;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::{Clipboard, Notifications};
 use crate::domain::view::AttemptView;
@@ -57,7 +56,11 @@ pub trait Host: Send + Sync + 'static {
     /// The program that shows a file.
     fn pager(&self, file: &Path) -> std::process::Command;
     /// Has a person edit something in a program that has the terminal meanwhile; `None` where nothing was changed.
-    fn edit(&self, order: EditOrder) -> Later<Result<Option<EditWish>, String>>;
+    ///
+    /// The file in which it was edited stays at least until the dashboard is left.
+    fn edit(&self, order: EditOrder) -> Later<Result<Option<Edited>, String>>;
+    /// That file stays for good.
+    fn keep_edited(&self, file: &Path);
 }
 
 /// Why the dashboard was left.
@@ -246,6 +249,7 @@ impl Loop {
             }
             Cmd::Flow(request) => self.link.ask(Asked::Flow(request)),
             Cmd::Edit(order) => self.edit(*order).await?,
+            Cmd::KeepEdited(file) => self.host.keep_edited(&file),
             Cmd::Copy(text) => self.copy(&text)?,
             Cmd::Pager(file) => self.page(&file).await?,
             Cmd::Notify(text) => self.notify(&text)?,
@@ -303,7 +307,7 @@ impl Loop {
         self.term.resume()?;
         self.keys = Some(EventStream::new());
         self.model.dirty = true;
-        let (event, tell) = (Event::Edited(outcome.map(|wish| wish.map(Box::new))), self.tell.clone());
+        let (event, tell) = (Event::Edited(outcome.map(|edited| edited.map(Box::new))), self.tell.clone());
         // The channel may be full of what came meanwhile.
         tokio::spawn(async move { tell.send(event).await.ok() });
         Ok(())

@@ -207,6 +207,7 @@ fn retry_wish() -> RetryWish {
         force: false,
         queue: false,
         dry_run: false,
+        seen: None,
         approve_all: false,
         who: None,
         asker: None,

@@ -263,8 +263,13 @@ pub(in crate::frontend::tui) fn serve(model: &mut Model, cmds: Vec<Cmd>, runs: &
             (FlowRequest::Show { run }, ()) => {
                 find(run).map(|run| FlowReply::Shown(Box::new(Shown { run, branches: Vec::new() })))
             }
-            (FlowRequest::Runs(_), ()) => {
-                Some(FlowReply::Runs(runs.iter().rev().map(without_stages).collect()))
+            (FlowRequest::Runs(filter), ()) => {
+                let wanted =
+                    |run: &&RunRecord| filter.status.is_empty() || filter.status.contains(&run.status);
+                let most = filter.limit.map_or(usize::MAX, |most| usize::try_from(most).unwrap());
+                Some(FlowReply::Runs(
+                    runs.iter().rev().filter(wanted).take(most).map(without_stages).collect(),
+                ))
             }
             (FlowRequest::Links { .. }, ()) => Some(FlowReply::Links(StageLinks::of(&video()))),
             (FlowRequest::Checkpoints { .. }, ()) => {

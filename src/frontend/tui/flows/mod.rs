@@ -2,7 +2,7 @@
 //! list of all of them ([`history`]), the questions about them ([`question`]), and what is under way. It decides
 //! nothing about runs: what may be done is asked of the supervisor.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::domain::flow::ids::{FlowName, RunId};
@@ -19,6 +19,7 @@ pub mod history;
 pub mod pane;
 pub mod question;
 
+use super::event::Edited;
 use super::model::Screen;
 use fresh::Fresh;
 use history::History;
@@ -26,10 +27,9 @@ use pane::RunPane;
 
 /// So many are remembered; the history screen asks for the others.
 const MOST: usize = 500;
-/// The main screen lists what is unfinished, but not more than this, and what ended last.
-const LISTED: usize = 20;
+/// The main screen lists all that is unfinished, and so many of what ended last.
 const LISTED_ENDED: usize = 4;
-/// How many of the latest runs are asked for when the dashboard is opened.
+/// How many of the latest runs are asked for when the dashboard is opened, besides all that are unfinished.
 const LATEST: u32 = 30;
 
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct Flows {
     runs: Vec<Known>,
     /// The list of the latest runs.
     pub latest: Fresh,
+    /// The list of those that are unfinished, however old they are.
+    pub unfinished: Fresh,
     /// Those of which it is not known how far they have come, on their way to be asked about.
     counting: Option<RunId>,
     /// There is nothing more to be had about these.
@@ -48,6 +50,8 @@ pub struct Flows {
     pub history: History,
     /// What somebody wants to do with a checkpoint of this run that is still being looked up.
     pub once_known: Option<(RunId, Action)>,
+    /// What was edited and has not been taken in so far, with the file that it is in.
+    pub edited: Vec<Edited>,
     /// What was asked for and has not been answered: a second time waits for it by not being done.
     doing: HashMap<Thing, &'static str>,
 }
@@ -72,12 +76,14 @@ impl Flows {
         Self {
             runs: Vec::new(),
             latest: Fresh::new(now),
+            unfinished: Fresh::new(now),
             counting: None,
             uncountable: Vec::new(),
             pane: None,
             back_to: Screen::Main,
             history: History::new(now),
             once_known: None,
+            edited: Vec::new(),
             doing: HashMap::new(),
         }
     }
@@ -92,9 +98,12 @@ impl Flows {
 
     /// On the main screen: those that are unfinished, then a few others, the newest first.
     pub fn listed(&self) -> impl Iterator<Item = &Arc<RunView>> {
-        let views = || self.runs.iter().map(|known| &known.view);
-        let unfinished = views().filter(|run| !run.status.is_final()).take(LISTED);
-        let ended = views().filter(|run| run.status.is_final()).take(LISTED_ENDED);
+        self.listed_known().map(|known| &known.view)
+    }
+
+    fn listed_known(&self) -> impl Iterator<Item = &Known> {
+        let unfinished = self.runs.iter().filter(|known| !known.view.status.is_final());
+        let ended = self.runs.iter().filter(|known| known.view.status.is_final()).take(LISTED_ENDED);
         unfinished.chain(ended)
     }
 
@@ -120,9 +129,23 @@ impl Flows {
         if known.is_some_and(|known| known.counted && known.view.status == record.status) {
             return false;
         }
-        let counted = record.stages.is_some();
+        // Which of the two is newer cannot be told where they differ: such a run is asked about once more.
+        let counted = record.stages.is_some() && !known.is_some_and(|known| known.counted);
         let known = Known { view: Arc::new(view_of(record)), counted };
         self.insert(known)
+    }
+
+    /// All that are unfinished. One that is known as such and is not among them has ended unheard: it is asked about.
+    pub fn put_unfinished(&mut self, records: &[RunRecord]) -> bool {
+        let listed: HashSet<&RunId> = records.iter().map(|record| &record.run_id).collect();
+        for known in &mut self.runs {
+            known.counted &= known.view.status.is_final() || listed.contains(&known.view.run_id);
+        }
+        let mut differs = false;
+        for record in records {
+            differs |= self.put_record(record);
+        }
+        differs
     }
 
     fn insert(&mut self, new: Known) -> bool {
@@ -148,6 +171,7 @@ impl Flows {
             known.counted = false;
         }
         self.latest.reset(now);
+        self.unfinished.reset(now);
         self.counting = None;
         self.uncountable.clear();
         self.once_known = None;
@@ -170,16 +194,18 @@ impl Flows {
         RunFilter { limit: Some(LATEST), ..RunFilter::default() }
     }
 
+    pub fn unfinished_filter() -> RunFilter {
+        let open = RunStatus::ALL.iter().copied().filter(|status| !status.is_final());
+        RunFilter { status: open.collect(), ..RunFilter::default() }
+    }
+
     /// The next run that is listed without its count; one at a time.
     pub fn next_to_count(&mut self) -> Option<RunId> {
         if self.counting.is_some() {
             return None;
         }
-        let lacks = |run: &&Arc<RunView>| {
-            let known = self.runs.iter().find(|known| known.view.run_id == run.run_id);
-            known.is_some_and(|known| !known.counted) && !self.uncountable.contains(&run.run_id)
-        };
-        let next = self.listed().find(lacks).map(|run| run.run_id.clone());
+        let lacks = |known: &&Known| !known.counted && !self.uncountable.contains(&known.view.run_id);
+        let next = self.listed_known().find(lacks).map(|known| known.view.run_id.clone());
         self.counting.clone_from(&next);
         next
     }

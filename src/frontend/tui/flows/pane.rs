@@ -150,7 +150,7 @@ impl RunPane {
         self.graph = Graph::new(links.iter().map(Links::from)).ok().map(Arc::new);
     }
 
-    /// What waits for a person, else what failed, else what runs.
+    /// What waits for a person, else what failed, else what runs or was running.
     fn what_matters(&self) -> usize {
         let first = |status| self.stages().iter().position(|stage| stage.status == status);
         [
@@ -158,6 +158,7 @@ impl RunPane {
             StageStatus::Failed,
             StageStatus::Backoff,
             StageStatus::Running,
+            StageStatus::Cancelled,
             StageStatus::Degraded,
         ]
         .into_iter()

@@ -6,16 +6,18 @@ use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, 
 use crate::domain::flow::record::{Artifact, Checkpoint};
 use crate::domain::json::JsonMap;
 use crate::domain::keys::{ALWAYS_QUIT, Code, Key};
-use crate::frontend::tui::dialog::Scroll;
+use crate::frontend::tui::dialog::{Scroll, scrolls};
 use crate::frontend::tui::event::{EditWhat, Pressed};
 use crate::frontend::tui::input::LineInput;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Question {
-    /// Nothing runs before this plan was looked at.
+    /// Nothing runs before this plan was looked at; the wish is bound to it.
     Retry {
         wish: RetryWish,
         plan: Plan,
+        /// Another one was looked at before, and agreed to.
+        is_another: bool,
         scroll: usize,
     },
     /// The bytes that are shown are those that are approved.
@@ -27,12 +29,11 @@ pub enum Question {
     Cancel {
         run: RunId,
     },
-    /// What it would do stands beside it.
+    /// What it would do stands beside it. Several branches may stand at one checkpoint: which one is asked, too.
     Proceed {
         run: RunId,
-        branch: Option<BranchName>,
-        checkpoint: Option<CheckpointId>,
-        does: String,
+        ways: Vec<Way>,
+        selected: usize,
     },
     /// What of a checkpoint is to be edited.
     Edit {
@@ -43,6 +44,15 @@ pub enum Question {
         selected: usize,
     },
     Type(Typing),
+}
+
+/// Where a run may go on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Way {
+    pub branch: Option<BranchName>,
+    pub checkpoint: Option<CheckpointId>,
+    /// What that would do, or why it cannot be.
+    pub does: Result<String, String>,
 }
 
 /// A line that somebody types.
@@ -75,8 +85,8 @@ pub enum Answer {
     Reject,
     /// Or edit it first.
     Edit,
+    /// Of what is shown, or from one choice to another.
     Scroll(Scroll),
-    Move(isize),
 }
 
 impl Typing {
@@ -120,19 +130,10 @@ impl Question {
             Self::Approve { .. } if is('e') => Answer::Edit,
             _ if enter => Answer::Yes,
             _ if is('q') || is('n') => Answer::Close,
-            Self::Edit { .. } => match (key.code, key.ctrl) {
-                (Code::Down | Code::Char('j'), _) => Answer::Move(1),
-                (Code::Up | Code::Char('k'), _) => Answer::Move(-1),
-                _ => Answer::Nothing,
-            },
-            Self::Retry { .. } | Self::Approve { .. } => match (key.code, key.ctrl) {
-                (Code::Down | Code::Char('j'), _) => Answer::Scroll(Scroll::Lines(1)),
-                (Code::Up | Code::Char('k'), _) => Answer::Scroll(Scroll::Lines(-1)),
-                (Code::PageDown | Code::Char(' '), _) => Answer::Scroll(Scroll::Pages(1)),
-                (Code::PageUp, _) => Answer::Scroll(Scroll::Pages(-1)),
-                _ => Answer::Nothing,
-            },
-            Self::Cancel { .. } | Self::Proceed { .. } | Self::Type(_) => Answer::Nothing,
+            Self::Edit { .. } | Self::Proceed { .. } | Self::Retry { .. } | Self::Approve { .. } => {
+                scrolls(key).map_or(Answer::Nothing, Answer::Scroll)
+            }
+            Self::Cancel { .. } | Self::Type(_) => Answer::Nothing,
         }
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         Action::PrevPane => next_pane(model, -1),
         Action::Open => open(model),
         Action::Back => back(model),
+        Action::Zoom if model.screen == Screen::Run => model.dialog = view::flow::whole::whole(model),
         Action::Zoom => model.zoom = !model.zoom,
         Action::OpenLog => (model.focus, model.zoom) = (Focus::Log, true),
         Action::Filter if model.screen == Screen::History => model.flows.history.typing = true,
@@ -377,7 +378,7 @@ pub(super) fn select_row(model: &mut Model, row: usize) {
 }
 
 /// Where a highlight stands after it.
-fn moved(by: Scroll, at: usize, count: usize, page: usize) -> usize {
+pub(super) fn moved(by: Scroll, at: usize, count: usize, page: usize) -> usize {
     let last = count.saturating_sub(1);
     match by {
         Scroll::Lines(by) => at.saturating_add_signed(by),

@@ -161,11 +161,12 @@ fn lost(model: &mut Model, why: &str) -> Vec<Cmd> {
     }
     model.pending.clear();
     model.flows.forget_doing();
+    let cmds = flow::unanswered(model);
     model.figures_due = None;
     model.link = Link::Lost { since: model.now, why: one_line(why), nobody: false };
     // Nothing could be asked of anybody now.
     if let Some(Dialog::Confirm { .. } | Dialog::Quit) = model.dialog {
         model.dialog = None;
     }
-    Vec::new()
+    cmds
 }

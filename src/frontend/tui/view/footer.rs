@@ -9,7 +9,7 @@ use super::super::model::{Focus, Model, Screen};
 use super::super::theme::Ink;
 use super::text::{fit, width};
 use super::{put, span};
-use crate::domain::keys::Action;
+use crate::domain::keys::{Action, Place};
 
 /// Candidates, in their order; what does nothing now is left out. What is at the end is what every screen needs.
 const MAIN: &[Action] = &[
@@ -47,7 +47,6 @@ const RUN: &[Action] = &[
     Action::Approve,
     Action::Retry,
     Action::Reject,
-    Action::StageLog,
     Action::Edit,
     Action::Fork,
     Action::Tree,
@@ -55,6 +54,24 @@ const RUN: &[Action] = &[
     Action::CancelRun,
     Action::PrevRun,
     Action::NextRun,
+    Action::Zoom,
+    Action::StageLog,
+    Action::History,
+];
+/// With the tree of its checkpoints.
+const TREE: &[Action] = &[
+    Action::Approve,
+    Action::Reject,
+    Action::Proceed,
+    Action::Edit,
+    Action::Fork,
+    Action::Tree,
+    Action::Open,
+    Action::Retry,
+    Action::CancelRun,
+    Action::PrevRun,
+    Action::NextRun,
+    Action::Zoom,
     Action::History,
 ];
 const HISTORY: &[Action] =
@@ -88,7 +105,8 @@ const LAST: &[Action] = &[Action::Palette, Action::Help, Action::Quit];
 struct Entry {
     key: String,
     word: &'static str,
-    action: Action,
+    /// None: the sign that there are more keys than fit.
+    action: Option<Action>,
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
@@ -102,6 +120,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     }
     let mut line = Line::default();
     for entry in entries(model, area.width) {
+        if entry.key.is_empty() {
+            line.push_span(span(model, Ink::Quiet, format!(" {}", entry.word)));
+            continue;
+        }
         line.push_span(Span::raw(" "));
         line.push_span(span(model, Ink::Key, entry.key));
         line.push_span(Span::raw(" "));
@@ -120,7 +142,7 @@ pub fn hit(model: &Model, column: u16) -> Option<Action> {
     for entry in entries(model, model.setup.size.0) {
         let to = from + entry.width();
         if (from..to).contains(&usize::from(column)) {
-            return Some(entry.action);
+            return entry.action;
         }
         from = to;
     }
@@ -151,7 +173,7 @@ fn typing(model: &Model) -> Option<&'static str> {
 
 impl Entry {
     fn width(&self) -> usize {
-        width(&self.key) + self.word.len() + 3
+        width(&self.key) + width(self.word) + if self.key.is_empty() { 1 } else { 3 }
     }
 }
 
@@ -162,27 +184,39 @@ fn entries(model: &Model, room: u16) -> Vec<Entry> {
         let key = model.keymap().key(*action)?;
         let text = key.to_string();
         let key = if text == "Enter" { model.theme().glyph("↵", "Enter").to_owned() } else { text };
-        model.can(*action).then_some(Entry { key, word: binding.short, action: *action })
+        model.can(*action).then_some(Entry { key, word: binding.short, action: Some(*action) })
     };
     let mut last: Vec<Entry> = Vec::new();
     last.extend(entry(&Action::Back));
     last.extend(LAST.iter().filter_map(entry));
-    let mut left = usize::from(room).saturating_sub(last.iter().map(Entry::width).sum());
+    let left = usize::from(room).saturating_sub(last.iter().map(Entry::width).sum());
     let candidates = match (model.screen, model.focus) {
         (Screen::Main, Focus::List) if model.list.run.is_some() => RUN_ROW,
         (Screen::Main, Focus::List) => MAIN,
         (Screen::Main | Screen::Run, Focus::Log) => LOG,
+        (Screen::Run, Focus::List) if model.place() == Place::Tree => TREE,
         (Screen::Run, Focus::List) => RUN,
         (Screen::History, _) => HISTORY,
         (Screen::Config, _) => CONFIG,
         (Screen::Analytics, _) => ANALYTICS,
         (Screen::Help | Screen::Attach, _) => &[],
     };
-    let mut entries: Vec<Entry> = Vec::new();
-    for found in candidates.iter().filter_map(entry) {
-        let Some(rest) = left.checked_sub(found.width()) else { break };
-        left = rest;
-        entries.push(found);
+    let mut entries: Vec<Entry> = candidates.iter().filter_map(entry).collect();
+    let fitting = |entries: &[Entry], room: usize| {
+        let ends = entries.iter().scan(0, |end, entry| {
+            *end += entry.width();
+            Some(*end)
+        });
+        ends.take_while(|end| *end <= room).count()
+    };
+    let fit = fitting(&entries, left);
+    if fit < entries.len() {
+        // The help names the others.
+        let sign = Entry { key: String::new(), word: model.theme().glyph("…", "~"), action: None };
+        let beside = fitting(&entries, left.saturating_sub(sign.width()));
+        let signed = beside > 0 || fit == 0 && left >= sign.width();
+        entries.truncate(if signed { beside } else { fit });
+        entries.extend(Some(sign).filter(|_| signed));
     }
     entries.extend(last);
     entries

@@ -60,8 +60,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str
     let mut hints = keys(theme, &[("Esc", "close")]);
     if total > shown {
         let end = (scroll + shown).min(total);
+        hints.push_span(Span::styled("   j/k", on(theme.style(Ink::Key), ground)));
         hints.push_span(Span::styled(
-            format!("  lines {}-{end} of {total}", scroll + 1),
+            format!(" lines {}-{end} of {total}", scroll + 1),
             on(theme.style(Ink::Quiet), ground),
         ));
     }

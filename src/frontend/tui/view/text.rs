@@ -40,6 +40,17 @@ pub fn ellipsis(text: &str, width: usize, theme: &Theme) -> String {
     }
 }
 
+/// `… 12 more above, 3 below`: what of a list is not on the screen.
+pub fn more(theme: &Theme, above: usize, below: usize) -> String {
+    let sign = theme.glyph("…", "~");
+    match (above, below) {
+        (0, 0) => String::new(),
+        (0, below) => format!("{sign} {below} more below"),
+        (above, 0) => format!("{sign} {above} more above"),
+        (above, below) => format!("{sign} {above} more above, {below} below"),
+    }
+}
+
 /// Cut and filled up, so that the next column starts in its place.
 pub fn pad(text: &str, width: usize, theme: &Theme) -> String {
     let mut text = fit(text, width, theme);

@@ -1,14 +1,14 @@
 //! What actions do with runs. What the supervisor decides is asked of it, so that a key that is not offered says why.
 
 use super::super::super::dialog::Dialog;
-use super::super::super::event::{Cmd, EditOrder};
+use super::super::super::event::{Cmd, Declined, EditOrder};
 use super::super::super::flows::Thing;
 use super::super::super::flows::pane::RunPane;
-use super::super::super::flows::question::{Question, Typing, TypingWhat, editable};
+use super::super::super::flows::question::{Question, Typing, TypingWhat, Way, editable};
 use super::super::super::model::{Focus, Model, Screen};
 use super::super::super::theme::Ink;
 use super::{open_run, tell_why, thing};
-use crate::domain::flow::ask::{Can, FlowRequest, RetryWish, RunWish};
+use crate::domain::flow::ask::{BranchView, Can, FlowRequest, RetryWish, RunWish};
 use crate::domain::flow::ids::{BranchName, FlowName, RunId};
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::refusal::Refusal;
@@ -51,8 +51,8 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
             }
             Vec::new()
         }
-        (Action::PrevRun, _) => walk(model, RunPane::before),
-        (Action::NextRun, _) => walk(model, RunPane::after),
+        (Action::PrevRun, _) => walk(model, RunPane::before, "is no retry of another run"),
+        (Action::NextRun, _) => walk(model, RunPane::after, "has not been retried"),
         _ => return None,
     };
     Some(cmds)
@@ -157,7 +157,10 @@ fn retry(model: &mut Model) -> Vec<Cmd> {
 pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
     // On the screen of a run it is about the selected stage.
     let pane = model.flows.pane.as_ref().filter(|pane| pane.id == run && model.screen == Screen::Run);
-    let from = pane.and_then(RunPane::can_stage);
+    let named = pane.filter(|pane| {
+        pane.chosen || pane.in_tree || !pane.selected().is_some_and(|one| one.status.is_good())
+    });
+    let from = named.and_then(RunPane::can_stage);
     let wish = RetryWish {
         run,
         branch: None,
@@ -166,11 +169,25 @@ pub(in super::super) fn retry_of(model: &mut Model, run: RunId) -> Vec<Cmd> {
         force: false,
         queue: false,
         dry_run: true,
+        seen: None,
         approve_all: false,
         who: Some(model.setup.who.clone()),
         asker: None,
     };
     ask(model, "planning a retry", FlowRequest::Retry(wish))
+}
+
+/// What was selected has succeeded: its plan is shown all the same, and says so. That a later run has made it already is
+/// the answer, where it is so.
+pub(super) fn forced(what: &FlowRequest, declined: &Declined) -> Option<RetryWish> {
+    let FlowRequest::Retry(wish) = what else { return None };
+    let Some(Refusal::Succeeded { stage, by: None, .. }) = declined.refusal.as_deref() else { return None };
+    let is_named = wish.dry_run && !wish.force && wish.from.as_ref() == Some(stage);
+    is_named.then(|| RetryWish { force: true, ..wish.clone() })
+}
+
+fn is_forced(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Succeeded { by: None, .. })
 }
 
 /// The checkpoint that waits, and the run in which it does.
@@ -232,32 +249,41 @@ fn proceed(model: &mut Model) -> Vec<Cmd> {
         return look_first(model);
     };
     let title = format!("Continue {run}");
-    let row = pane.selected_row();
-    if pane.run().is_some_and(|run| run.status == RunStatus::Waiting) && row.is_none() {
+    if pane.run().is_some_and(|run| run.status == RunStatus::Waiting) && pane.selected_row().is_none() {
         // Going on means taking on what waits, and that is looked at first.
         return approve(model);
     }
-    let view = pane.tree.as_ref().zip(pane.run()).and_then(|(tree, run)| {
-        let head = |row: &crate::domain::flow::tree::Row| row.heads.last().cloned();
-        tree.branch(&row.map_or_else(|| Some(run.branch.clone()), head)?)
-    });
-    match (view, row) {
-        (Some(view), _) if !view.can_continue => {
-            let why = view.reason.clone();
+    let mut ways = ways(pane);
+    match &ways[..] {
+        [] => why_not(model, "Continue", |can| &can.proceed, "it is still being looked up"),
+        [Way { does: Err(why), .. }] => {
+            let why = why.clone();
             tell_why(model, title, &why, "");
             Vec::new()
         }
-        (Some(view), _) => {
-            let (branch, does) = (Some(view.branch.branch_name.clone()), view.reason.clone());
-            // What it takes on is what is said, even where the branch has moved on meanwhile.
-            let checkpoint = view.latest_checkpoint_id.clone();
-            question(model, Question::Proceed { run, branch, checkpoint, does })
+        [_, ..] => {
+            let selected = ways.iter().position(|way| way.does.is_ok()).unwrap_or(0);
+            question(model, Question::Proceed { run, ways: std::mem::take(&mut ways), selected })
         }
-        (None, Some(row)) => {
-            let (does, checkpoint) = (format!("goes on behind {}", row.id), Some(row.id.clone()));
-            question(model, Question::Proceed { run, branch: None, checkpoint, does })
+    }
+}
+
+/// Where it may go on: on each branch that stands at the selected checkpoint, or on its own.
+fn ways(pane: &RunPane) -> Vec<Way> {
+    let (Some(tree), Some(run)) = (&pane.tree, pane.run()) else { return Vec::new() };
+    let way = |view: &BranchView| Way {
+        branch: Some(view.branch.branch_name.clone()),
+        // What it takes on is what is said, even where the branch has moved on meanwhile.
+        checkpoint: view.latest_checkpoint_id.clone(),
+        does: if view.can_continue { Ok(view.reason.clone()) } else { Err(view.reason.clone()) },
+    };
+    match pane.selected_row() {
+        None => tree.branch(&run.branch).map(way).into_iter().collect(),
+        Some(row) if row.heads.is_empty() => {
+            let does = Ok(format!("goes on behind {}", row.id));
+            vec![Way { branch: None, checkpoint: Some(row.id.clone()), does }]
         }
-        (None, None) => why_not(model, "Continue", |can| &can.proceed, "it is still being looked up"),
+        Some(row) => row.heads.iter().filter_map(|head| tree.branch(head)).map(way).collect(),
     }
 }
 
@@ -346,7 +372,7 @@ fn why_not(
     Vec::new()
 }
 
-fn walk(model: &mut Model, to: impl Fn(&RunPane) -> Option<RunId>) -> Vec<Cmd> {
+fn walk(model: &mut Model, to: impl Fn(&RunPane) -> Option<RunId>, otherwise: &str) -> Vec<Cmd> {
     let Some(pane) = &model.flows.pane else { return Vec::new() };
     let (in_tree, lineage) = (pane.in_tree, pane.lineage.clone());
     if let Some(run) = to(pane) {
@@ -355,6 +381,9 @@ fn walk(model: &mut Model, to: impl Fn(&RunPane) -> Option<RunId>) -> Vec<Cmd> {
             // The way back is known while it is looked up anew.
             (pane.in_tree, pane.lineage) = (in_tree, lineage);
         }
+    } else if pane.shown.is_some() {
+        let text = format!("{} {otherwise}", pane.id);
+        model.toasts.push(Ink::Text, text, model.now);
     }
     Vec::new()
 }
@@ -421,9 +450,22 @@ impl Model {
             (Action::Retry, Screen::History) => {
                 status.is_some_and(|status| status.is_final() && status != RunStatus::Succeeded)
             }
-            (Action::Retry, _) => can.is_some_and(|can| can.retry.is_ok()),
+            (Action::Retry, screen) => can.is_some_and(|can| match &can.retry {
+                Ok(()) => true,
+                Err(refusal) => {
+                    let named = pane.is_some_and(|pane| pane.chosen || pane.in_tree);
+                    screen == Screen::Run && named && is_forced(refusal)
+                }
+            }),
             (Action::Approve | Action::Reject, _) => pending(self).is_some(),
-            (Action::Proceed, _) => can.is_some_and(|can| can.proceed.is_ok()),
+            (Action::Proceed, _) => {
+                let row = pane.and_then(|pane| pane.selected_row()).filter(|row| !row.heads.is_empty());
+                match (row, pane) {
+                    // It is about the branches that stand there.
+                    (Some(_), Some(pane)) => ways(pane).iter().any(|way| way.does.is_ok()),
+                    _ => can.is_some_and(|can| can.proceed.is_ok()),
+                }
+            }
             (Action::CancelRun, _) => status.is_some_and(|status| !status.is_final()),
             (Action::Edit, _) => pane.is_some_and(|pane| {
                 let place = pane.target().map(|target| pane.edited_on(target));

@@ -1,11 +1,13 @@
 //! What becomes of a question about a run once a key was pressed.
 
-use super::super::super::dialog::Dialog;
+use super::super::super::dialog::{Dialog, Scroll};
 use super::super::super::event::{Cmd, EditOrder, Pressed};
-use super::super::super::flows::question::{Answer, Question, Typing, TypingWhat, editable};
+use super::super::super::flows::question::{Answer, Question, Typing, TypingWhat, Way, editable};
 use super::super::super::model::Model;
 use super::super::super::view;
+use super::super::act::moved;
 use super::act::{ask, run_with};
+use super::tell_why;
 use crate::domain::flow::ask::{ApproveWish, ContinueWish, FlowRequest, ForkWish, RejectWish};
 use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::inputs;
@@ -30,21 +32,23 @@ pub(in super::super) fn press(model: &mut Model, mut question: Box<Question>, pr
             }
             return Vec::new();
         }
-        Answer::Scroll(by) => {
-            let (lines, height) = view::flow::question::measure(model, &question);
-            if let Question::Retry { scroll, .. } | Question::Approve { scroll, .. } = &mut *question {
-                *scroll = by.apply(*scroll, lines, height);
-            }
-        }
-        Answer::Move(by) => {
-            if let Question::Edit { checkpoint, selected, .. } = &mut *question {
-                let last = editable(checkpoint).len().saturating_sub(1);
-                *selected = selected.saturating_add_signed(by).min(last);
-            }
-        }
+        Answer::Scroll(by) => scroll(model, &mut question, by),
     }
     model.dialog = Some(Dialog::Flow(question));
     Vec::new()
+}
+
+fn scroll(model: &Model, question: &mut Question, by: Scroll) {
+    let (lines, height) = view::flow::question::measure(model, question);
+    match question {
+        Question::Retry { scroll, .. } | Question::Approve { scroll, .. } => {
+            *scroll = by.apply(*scroll, lines, height);
+        }
+        Question::Edit { selected, .. } | Question::Proceed { selected, .. } => {
+            *selected = moved(by, *selected, lines, height);
+        }
+        Question::Cancel { .. } | Question::Type(_) => {}
+    }
 }
 
 fn yes(model: &mut Model, question: Question) -> Vec<Cmd> {
@@ -58,10 +62,16 @@ fn yes(model: &mut Model, question: Question) -> Vec<Cmd> {
             ask(model, "approving", FlowRequest::Approve(wish))
         }
         Question::Cancel { run } => ask(model, "cancelling", FlowRequest::Cancel { run }),
-        Question::Proceed { run, branch, checkpoint, .. } => {
+        Question::Proceed { run, mut ways, selected } if selected < ways.len() => {
+            let Way { branch, checkpoint, does } = ways.swap_remove(selected);
+            if let Err(why) = does {
+                tell_why(model, format!("Continue {run}"), &why, "");
+                return Vec::new();
+            }
             let wish = ContinueWish { run, branch, checkpoint, force_retry: false, who, approve_all: false };
             ask(model, "continuing", FlowRequest::Continue(wish))
         }
+        Question::Proceed { .. } => Vec::new(),
         Question::Edit { run, branch, checkpoint, selected } => {
             let Some(what) = editable(&checkpoint).into_iter().nth(selected) else { return Vec::new() };
             let order = EditOrder { run, branch, checkpoint: checkpoint.id, hash: checkpoint.hash, what };

@@ -4,16 +4,18 @@
 use jiff::Timestamp;
 
 use super::super::dialog::Dialog;
-use super::super::event::{Cmd, Declined};
-use super::super::flows::question::Question;
+use super::super::event::{Cmd, Declined, Edited};
+use super::super::flows::question::{Question, Typing, TypingWhat};
 use super::super::flows::{Flows, Thing};
+use super::super::input::LineInput;
 use super::super::layout::is_tiny;
 use super::super::model::{Focus, Model, Screen};
 use super::super::theme::Ink;
-use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest, RetryWish};
+use crate::domain::flow::ask::{FlowReply, FlowRequest, RetryWish};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::{RunFilter, RunRecord};
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
 use crate::domain::flow::view::{FlowNotice, FlowUpdate, RunView, StageView};
 use crate::frontend::text::one_line;
@@ -117,6 +119,9 @@ pub(super) fn feed(model: &mut Model) -> Vec<Cmd> {
     if model.has_flows() && model.flows.latest.ask(now) {
         asks.push(FlowRequest::Runs(Flows::latest_filter()));
     }
+    if model.has_flows() && model.flows.unfinished.ask(now) {
+        asks.push(FlowRequest::Runs(Flows::unfinished_filter()));
+    }
     if let (Screen::Main, Some(run)) = (model.screen, model.list.run.clone()) {
         model.flows.look_at(&run, now);
     }
@@ -165,7 +170,8 @@ pub(super) fn wake(model: &Model) -> Option<Timestamp> {
         return None;
     }
     let flows = &model.flows;
-    let latest = flows.latest.wake().filter(|_| model.has_flows());
+    let lists = [flows.latest.wake(), flows.unfinished.wake()].into_iter().flatten().min();
+    let lists = lists.filter(|_| model.has_flows());
     let pane = flows.pane.as_ref().filter(|_| is_on_screen(model)).and_then(|pane| {
         let whole = model.screen == Screen::Run && pane.shown.is_some();
         let lineage = pane.load_lineage.wake().filter(|_| whole);
@@ -175,7 +181,7 @@ pub(super) fn wake(model: &Model) -> Option<Timestamp> {
         [pane.show.wake(), tree, can, lineage, links].into_iter().flatten().min()
     });
     let history = flows.history.fresh.wake().filter(|_| model.screen == Screen::History);
-    [latest, pane, history].into_iter().flatten().min()
+    [lists, pane, history].into_iter().flatten().min()
 }
 
 /// What a request came to.
@@ -188,8 +194,12 @@ pub(super) fn replied(
     let reply = match result {
         Ok(reply) => *reply,
         Err(declined) => {
+            if let Some(wish) = act::forced(&what, &declined) {
+                model.flows.done(&Thing::Run(wish.run.clone()));
+                return act::ask(model, "planning a retry", FlowRequest::Retry(wish));
+            }
             refused(model, &what, &declined);
-            return Vec::new();
+            return keep_edited(model, |edited| what == FlowRequest::Edit(edited.wish.clone()));
         }
     };
     match (what, reply) {
@@ -219,10 +229,15 @@ pub(super) fn replied(
         }
         (FlowRequest::Retry(wish), FlowReply::Plan(plan)) => {
             model.flows.done(&Thing::Run(wish.run.clone()));
+            let is_another = !wish.dry_run;
             // Whoever went on to something else meanwhile is not held up by the answer.
             if model.dialog.is_none() {
-                let wish = RetryWish { dry_run: false, ..wish };
-                model.dialog = Some(Dialog::Flow(Box::new(Question::Retry { wish, plan, scroll: 0 })));
+                let wish = RetryWish { dry_run: false, seen: Some(plan.hash()), ..wish };
+                let question = Question::Retry { wish, plan, is_another, scroll: 0 };
+                model.dialog = Some(Dialog::Flow(Box::new(question)));
+            } else if is_another {
+                let text = format!("{} was not retried: its plan is another by now; ask once more", wish.run);
+                model.toasts.push(Ink::Waiting, text, model.now);
             }
         }
         (what, reply) => done(model, &what, &reply),
@@ -258,6 +273,9 @@ fn take_runs(model: &mut Model, filter: RunFilter, mut runs: Vec<RunRecord>) {
         for run in &runs {
             model.list.stale |= flows.put_record(run);
         }
+    } else if filter == Flows::unfinished_filter() {
+        flows.unfinished.answered(model.now);
+        model.list.stale |= flows.put_unfinished(&runs);
     } else {
         flows.history.fresh.answered(model.now);
         flows.history.take(filter, runs);
@@ -269,6 +287,7 @@ fn done(model: &mut Model, what: &FlowRequest, reply: &FlowReply) {
     if let Some(thing) = thing(what) {
         model.flows.done(&thing);
     }
+    model.flows.edited.retain(|edited| *what != FlowRequest::Edit(edited.wish.clone()));
     if let Some(pane) = &mut model.flows.pane {
         pane.touch();
         pane.load_lineage.touch();
@@ -365,6 +384,7 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
             }
         }
         FlowRequest::Runs(filter) if *filter == Flows::latest_filter() => flows.latest.answered(now),
+        FlowRequest::Runs(filter) if *filter == Flows::unfinished_filter() => flows.unfinished.answered(now),
         FlowRequest::Runs(_) => {
             flows.history.fresh.answered(now);
             flows.history.problem = Some(said(declined));
@@ -384,7 +404,21 @@ fn refused(model: &mut Model, what: &FlowRequest, declined: &Declined) {
             if let Some(thing) = thing(what) {
                 flows.done(&thing);
             }
-            tell_why(model, act::title(what), &declined.why, &declined.hint);
+            let kept = flows.edited.iter().find(|edited| *what == FlowRequest::Edit(edited.wish.clone()));
+            let kept = kept.map(kept_in);
+            let hint = [Some(declined.hint.clone()).filter(|hint| !hint.is_empty()), kept];
+            let hint: Vec<String> = hint.into_iter().flatten().collect();
+            if let (FlowRequest::Fork(wish), Some(Refusal::BranchExists { .. }), None) =
+                (what, declined.refusal.as_deref(), &model.dialog)
+            {
+                // Another name is all that is needed.
+                let what = TypingWhat::Fork { run: wish.run.clone(), at: wish.at.clone() };
+                let input = LineInput::new(wish.branch.as_str());
+                let typing = Typing { what, input, problem: Some(said(declined)) };
+                model.dialog = Some(Dialog::Flow(Box::new(Question::Type(typing))));
+                return;
+            }
+            tell_why(model, act::title(what), &declined.why, &hint.join("\n\n"));
         }
     }
 }
@@ -407,11 +441,42 @@ fn said(declined: &Declined) -> String {
     }
 }
 
+/// Nobody types it twice.
+fn kept_in(edited: &Edited) -> String {
+    format!("What you wrote is kept in {}", edited.file.display())
+}
+
+/// The files of these edits stay: what is in them was not taken in, or nobody knows.
+fn keep_edited(model: &mut Model, which: impl Fn(&Edited) -> bool) -> Vec<Cmd> {
+    let kept = model.flows.edited.extract_if(.., |edited| which(edited));
+    kept.map(|edited| Cmd::KeepEdited(edited.file)).collect()
+}
+
+/// The connection has ended, and with it all answers.
+pub(super) fn unanswered(model: &mut Model) -> Vec<Cmd> {
+    for edited in &model.flows.edited {
+        let text = format!("It is not known whether the edit of {} was taken in. ", edited.wish.stage);
+        model.toasts.push(Ink::Waiting, one_line(&(text + &kept_in(edited))), model.now);
+    }
+    keep_edited(model, |_| true)
+}
+
 /// An editor was left.
-pub(super) fn edited(model: &mut Model, result: Result<Option<Box<EditWish>>, String>) -> Vec<Cmd> {
+pub(super) fn edited(model: &mut Model, result: Result<Option<Box<Edited>>, String>) -> Vec<Cmd> {
     model.dirty = true;
     match result {
-        Ok(Some(wish)) => act::ask(model, "edit", FlowRequest::Edit(*wish)),
+        Ok(Some(edited)) => {
+            let mut cmds = act::ask(model, "edit", FlowRequest::Edit(edited.wish.clone()));
+            if cmds.is_empty() {
+                // There is no connection, or something else is under way with the run.
+                let why = format!("{} cannot be changed at the moment", edited.wish.run);
+                tell_why(model, "Edit".into(), &why, &kept_in(&edited));
+                cmds.push(Cmd::KeepEdited(edited.file));
+            } else {
+                model.flows.edited.push(*edited);
+            }
+            cmds
+        }
         Ok(None) => {
             model.toasts.push(Ink::Text, "Nothing was changed, so there is no new version".into(), model.now);
             Vec::new()

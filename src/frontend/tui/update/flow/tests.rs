@@ -1,19 +1,25 @@
 //! What keys come to on the screens of runs.
 
+use std::path::PathBuf;
+
 use super::super::super::dialog::Dialog;
-use super::super::super::event::{Cmd, ConfigNews, Declined, EditWhat, Event, LinkNews, Mouse, MouseKind};
+use super::super::super::event::{
+    Cmd, ConfigNews, Declined, EditWhat, Edited, Event, LinkNews, Mouse, MouseKind,
+};
 use super::super::super::fixture::feed;
 use super::super::super::flows::fixture::{
-    failed, id, press, running, serve, settle, tree, view, waiting, with_runs,
+    failed, id, plan, press, run, running, serve, settle, tree, view, waiting, with_runs,
 };
 use super::super::super::flows::question::Question;
 use super::super::super::model::{Focus, Model, Screen};
-use crate::domain::flow::ask::{FlowReply, FlowRequest, Shown};
-use crate::domain::flow::ids::{CheckpointId, RunId};
+use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest, Plan, Shown};
+use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::record::{Artifact, RunRecord, StageRecord};
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
+use crate::domain::json::Json;
 use crate::domain::keys::Action;
 use crate::domain::view::Update;
 
@@ -70,13 +76,38 @@ fn a_retry_shows_its_plan_runs_once_and_the_new_run_is_shown() {
 }
 
 #[test]
+fn a_retry_is_bound_to_the_plan_that_is_shown() {
+    let (mut model, runs) = opened("1 1");
+    press(&mut model, "r", &runs);
+    let cmds = asked(&press(&mut model, "Enter", &runs));
+    let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!(wish.seen, Some(plan().hash()));
+    // Somebody edits the script meanwhile: it is another plan, and that one is shown.
+    let mut other = plan();
+    other.stages[0].checkpoint = CheckpointId::parse("script@2").ok();
+    assert_ne!(other.hash(), plan().hash());
+    answer(&mut model, cmds[0].clone(), FlowReply::Plan(other.clone()));
+    let screen = super::super::super::view::tests::screen(&model);
+    assert!(screen.contains("Nothing has begun") && screen.contains("script@2"), "{screen}");
+    let cmds = asked(&press(&mut model, "Enter", &runs));
+    let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!((wish.dry_run, &wish.seen), (false, &Some(other.hash())));
+    // Whoever looks at something else by now is told.
+    press(&mut model, "?", &runs);
+    model.dialog = Some(Dialog::Message { title: String::new(), text: String::new(), scroll: 0 });
+    answer(&mut model, cmds[0].clone(), FlowReply::Plan(plan()));
+    assert!(model.toasts.shown().iter().any(|toast| toast.text.contains("was not retried")));
+}
+
+#[test]
 fn what_is_not_allowed_is_not_offered_and_says_why() {
     let (mut model, runs) = opened("1 3");
     assert!(!model.can(Action::Retry) && model.can(Action::CancelRun) && !model.can(Action::Approve));
     // The supervisor decides, and its words are shown.
     let what = super::super::super::fixture::press(&mut model, "r");
     let [FlowRequest::Retry(wish)] = &asked(&what)[..] else { panic!("{what:?}") };
-    let result = Err(Declined { why: "video-13 is still running".into(), hint: "wait for it".into() });
+    let result =
+        Err(Declined { why: "video-13 is still running".into(), hint: "wait for it".into(), refusal: None });
     let what = Box::new(FlowRequest::Retry(wish.clone()));
     feed(&mut model, Event::Link(LinkNews::Flow { what, result }));
     let Some(Dialog::Message { text, .. }) = &model.dialog else { panic!("a message") };
@@ -188,6 +219,220 @@ fn an_edit_in_the_tree_is_on_the_branch_that_stands_there() {
 }
 
 #[test]
+fn each_branch_at_a_checkpoint_can_be_continued() {
+    let (mut model, runs) = opened("1 2");
+    let (checkpoints, mut branches) = tree();
+    for (name, can_continue) in [("n1", true), ("n2", true), ("n3", false)] {
+        let mut one = branches[1].clone();
+        one.branch.branch_name = BranchName::trusted(name);
+        one.latest_checkpoint_id = CheckpointId::parse("script@1").ok();
+        one.can_continue = can_continue;
+        one.reason = format!("starts a new run on {name}");
+        branches.push(one);
+    }
+    model.flows.pane.as_mut().unwrap().take_tree(checkpoints, branches);
+    press(&mut model, "t g", &runs);
+    let screen = super::super::super::view::tests::screen(&model);
+    assert!(screen.contains("n1") && screen.contains("continue"), "{screen}");
+    for (keys, wanted) in [("C Enter", "n1"), ("C j Enter", "n2"), ("C G k Enter", "n2")] {
+        let cmds = asked(&press(&mut model, keys, &runs));
+        let [FlowRequest::Continue(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+        assert_eq!(wish.branch.as_ref().unwrap().as_str(), wanted, "{keys}");
+        model.flows.forget_doing();
+    }
+    assert_eq!(asked(&press(&mut model, "C G Enter", &runs)), []);
+    assert!(matches!(&model.dialog, Some(Dialog::Message { text, .. }) if text.contains("n3")));
+}
+
+#[test]
+fn what_was_edited_is_kept_until_it_was_taken_in() {
+    let (mut model, runs) = opened("1 2");
+    let file = PathBuf::from("/home/ada/film/.restage/edits/7-0/storyboard.json");
+    let wish = EditWish {
+        run: id(12),
+        branch: None,
+        stage: StageName::trusted("storyboard"),
+        hash: None,
+        set: [("board".to_owned(), Json::string("other"))].into(),
+        artifacts: Vec::new(),
+        who: "ann".into(),
+    };
+    let left = |model: &mut Model| {
+        let edited = Edited { wish: wish.clone(), file: file.clone() };
+        feed(model, Event::Edited(Ok(Some(Box::new(edited)))))
+    };
+    let kept = [Cmd::KeepEdited(file.clone())];
+    let told = |model: &mut Model| {
+        let Some(Dialog::Message { text, .. }) = model.dialog.take() else { panic!("a message") };
+        text.contains(&file.display().to_string())
+    };
+    // It was taken in.
+    let cmds = asked(&left(&mut model));
+    assert_eq!(cmds, [FlowRequest::Edit(wish.clone())]);
+    assert_eq!(left(&mut model), kept, "one is under way");
+    assert!(told(&mut model));
+    let done = answer(&mut model, cmds[0].clone(), FlowReply::Edited { checkpoint: None });
+    assert!(!done.contains(&kept[0]), "{done:?}");
+    // It is refused.
+    settle(&mut model, &runs);
+    let what = Box::new(asked(&left(&mut model)).remove(0));
+    let checkpoint = CheckpointId::parse("storyboard@3").unwrap();
+    let declined = Declined::from(Refusal::Stale { run: id(12), checkpoint });
+    let cmds = feed(&mut model, Event::Link(LinkNews::Flow { what, result: Err(declined) }));
+    assert!(cmds.contains(&kept[0]), "{cmds:?}");
+    assert!(told(&mut model));
+    // Nobody answers.
+    left(&mut model);
+    assert_eq!(feed(&mut model, Event::Link(LinkNews::Lost { why: "gone".into() })), kept);
+    assert!(model.toasts.shown().iter().any(|toast| toast.text.contains("7-0/storyboard.json")));
+}
+
+#[test]
+fn what_succeeded_is_retried_from_here_once_its_plan_was_seen() {
+    let (mut model, runs) = opened("1 1");
+    // The script, which has succeeded.
+    let cmds = press_only(&mut model, "g", "r", &runs);
+    let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    let script = StageName::trusted("script");
+    assert_eq!((wish.from.as_ref(), wish.force, wish.dry_run), (Some(&script), false, true));
+    let result = Err(Refusal::Succeeded { run: id(11), stage: script.clone(), by: None }.into());
+    let what = Box::new(cmds[0].clone());
+    let cmds = asked(&feed(&mut model, Event::Link(LinkNews::Flow { what, result })));
+    let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    assert_eq!((wish.from.as_ref(), wish.force, wish.dry_run), (Some(&script), true, true));
+    answer(&mut model, cmds[0].clone(), FlowReply::Plan(Plan { from: script, ..plan() }));
+    let screen = super::super::super::view::tests::screen(&model);
+    assert!(screen.contains("script succeeded, and is executed once more"), "{screen}");
+    let cmds = asked(&press(&mut model, "Enter", &runs));
+    assert!(matches!(&cmds[..], [FlowRequest::Retry(wish)] if wish.force && !wish.dry_run), "{cmds:?}");
+}
+
+/// What the last key asks for, before anybody answers.
+fn press_only(model: &mut Model, before: &str, key: &str, runs: &[RunRecord]) -> Vec<FlowRequest> {
+    press(model, before, runs);
+    asked(&super::super::super::fixture::press(model, key))
+}
+
+#[test]
+fn a_run_that_was_cancelled_stays_where_it_was() {
+    let mut runs = all();
+    let mut cancelled = running();
+    cancelled.status = RunStatus::Cancelled;
+    for stage in cancelled.stages.iter_mut().flatten() {
+        stage.status = match stage.status {
+            StageStatus::Running => StageStatus::Cancelled,
+            StageStatus::Pending => StageStatus::NotRun,
+            other => other,
+        };
+    }
+    runs[2] = cancelled;
+    let mut model = with_runs(&runs, (120, 36));
+    press(&mut model, ": s h o w 1 3 Enter", &runs);
+    settle(&mut model, &runs);
+    assert_eq!(model.flows.pane.as_ref().unwrap().selected().unwrap().name.as_str(), "storyboard");
+    assert!(model.can(Action::Retry));
+}
+
+#[test]
+fn what_is_longer_than_its_place_says_so_and_is_shown_whole() {
+    let mut runs = all();
+    let long = "x".repeat(3000);
+    for stage in runs[1].stages.iter_mut().flatten().filter(|one| one.name.as_str() == "storyboard") {
+        stage.outputs = Some([("board".to_owned(), Json::string(&format!("{long}END")))].into());
+        let file = |number: usize| Artifact {
+            name: format!("frame-{number}.png"),
+            hash: Hash::of([number.to_string()]),
+            size: 9,
+            executable: false,
+        };
+        stage.artifacts = (1..=40).map(file).collect();
+    }
+    let mut model = with_runs(&runs, (80, 24));
+    press(&mut model, ": s h o w 1 2 Enter", &runs);
+    settle(&mut model, &runs);
+    let screen = |model: &Model| super::super::super::view::tests::screen(model);
+    assert!(screen(&model).contains("more below   z shows all"), "{}", screen(&model));
+    press(&mut model, "z G", &runs);
+    assert!(screen(&model).contains("frame-40.png"), "{}", screen(&model));
+    let mut ends = false;
+    for _ in 0..20 {
+        press(&mut model, "PgUp", &runs);
+        ends |= screen(&model).contains("xEND");
+    }
+    assert!(ends);
+    press(&mut model, "Esc", &runs);
+    assert!(model.dialog.is_none());
+}
+
+#[test]
+fn a_long_name_leaves_room_for_how_it_stands() {
+    let name = "a-very-long-name-that-goes-on-and-on".repeat(3);
+    let mut long = failed();
+    long.run_id = RunId::trusted(format!("{name}-1"));
+    let stage = long.stages.iter_mut().flatten().find(|stage| stage.name.as_str() == "render").unwrap();
+    stage.name = StageName::trusted(name.as_str());
+    let runs = vec![long];
+    let screen = |model: &Model| super::super::super::view::tests::screen(model);
+    for size in [(80, 24), (120, 36)] {
+        let mut model = with_runs(&runs, size);
+        press(&mut model, "G", &runs);
+        settle(&mut model, &runs);
+        assert!(screen(&model).contains("failed at"), "{}", screen(&model));
+        press(&mut model, "Enter", &runs);
+        settle(&mut model, &runs);
+        for keys in ["g G g", "t"] {
+            press(&mut model, keys, &runs);
+            let count = screen(&model).matches("✖ failed").count();
+            assert!(count >= 1, "{}", screen(&model));
+        }
+        press(&mut model, "t", &runs);
+        let pane = model.flows.pane.as_mut().unwrap();
+        pane.stage = 4;
+        assert!(screen(&model).contains("…   ✖ failed"), "{}", screen(&model));
+    }
+}
+
+#[test]
+fn what_is_scrolled_away_is_told() {
+    let mut many = failed();
+    let stages = many.stages.as_mut().unwrap();
+    let one = stages[0].clone();
+    stages.splice(
+        0..0,
+        (1..=20).map(|number| StageRecord { name: StageName::trusted(format!("s{number}")), ..one.clone() }),
+    );
+    let runs = vec![many];
+    let mut model = with_runs(&runs, (80, 24));
+    press(&mut model, "G Enter", &runs);
+    settle(&mut model, &runs);
+    let screen = |model: &Model| super::super::super::view::tests::screen(model);
+    press(&mut model, "g", &runs);
+    assert!(screen(&model).contains("more below"), "{}", screen(&model));
+    press(&mut model, "G", &runs);
+    assert!(screen(&model).contains("more above"), "{}", screen(&model));
+}
+
+#[test]
+fn a_key_that_leads_nowhere_says_so() {
+    let (mut model, runs) = opened("1 3");
+    press(&mut model, "]", &runs);
+    assert!(model.toasts.shown().iter().any(|toast| toast.text == "video-13 has not been retried"));
+    assert_eq!(shown(&model), Some(&id(13)));
+}
+
+#[test]
+fn a_branch_of_a_name_that_is_taken_asks_for_another() {
+    let (mut model, runs) = opened("1 2");
+    let cmds = asked(&press(&mut model, "b o l d Enter", &runs));
+    let [FlowRequest::Fork(wish)] = &cmds[..] else { panic!("{cmds:?}") };
+    let refusal = Refusal::BranchExists { run: id(12), branch: wish.branch.clone() };
+    let what = Box::new(cmds[0].clone());
+    feed(&mut model, Event::Link(LinkNews::Flow { what, result: Err(refusal.into()) }));
+    let cmds = asked(&press(&mut model, "e r Enter", &runs));
+    assert!(matches!(&cmds[..], [FlowRequest::Fork(wish)] if wish.branch.as_str() == "older"), "{cmds:?}");
+}
+
+#[test]
 fn a_cancel_asks_first() {
     let (mut model, runs) = opened("1 3");
     assert_eq!(asked(&press(&mut model, "x", &runs)), []);
@@ -223,6 +468,42 @@ fn a_run_row_has_the_keys_of_runs_and_a_runner_row_those_of_runners() {
     assert_eq!(model.focus, Focus::List);
     press(&mut model, "Enter", &runs);
     assert_eq!(shown(&model), Some(&id(11)));
+}
+
+/// Forty short runs that ended long after `all` of them began.
+fn forty_more() -> Vec<RunRecord> {
+    let short = |number: u64| run(&format!("{number} succeeded script=succeeded@1"), 100, Some(50));
+    (100..140).map(short).collect()
+}
+
+#[test]
+fn what_is_unfinished_is_known_however_many_newer_runs_there_are() {
+    let mut runs = all();
+    runs.extend(forty_more());
+    let model = with_runs(&runs, (120, 36));
+    assert_eq!((model.flows.waiting(), model.flows.going()), (1, 1));
+    let listed: Vec<&RunId> = model.flows.listed().map(|run| &run.run_id).collect();
+    assert_eq!(listed[..2], [&id(13), &id(12)], "{listed:?}");
+    let screen = super::super::super::view::tests::screen(&model);
+    assert!(screen.contains("1 waits for you") && screen.contains("video-12"), "{screen}");
+    // All of them, not only the newest.
+    let many: Vec<RunRecord> =
+        (200..240).map(|number| RunRecord { run_id: id(number), ..waiting() }).collect();
+    let model = with_runs(&many, (120, 36));
+    assert_eq!((model.flows.waiting(), model.flows.listed().count()), (40, 40));
+}
+
+#[test]
+fn an_end_that_was_not_heard_is_found_out() {
+    let mut runs = all();
+    let mut model = with_runs(&runs, (120, 36));
+    assert_eq!(model.flows.waiting(), 1);
+    runs[1].status = RunStatus::Cancelled;
+    runs.extend(forty_more());
+    let cmds = feed(&mut model, Event::Link(LinkNews::Missed));
+    serve(&mut model, cmds, &runs);
+    settle(&mut model, &runs);
+    assert_eq!((model.flows.waiting(), model.flows.going()), (0, 1));
 }
 
 #[test]

@@ -7,11 +7,13 @@ use ratatui::text::{Line, Span};
 use super::super::super::flows::pane::RunPane;
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
-use super::super::text::{fit, pad, right, width, wrap};
+use super::super::text::{fit, more, pad, right, width, wrap};
 use super::super::{put_lines, span};
+use super::whole::start_of;
 use super::{stage_sign, stage_word};
 use crate::domain::flow::record::{Artifact, AttemptRecord, StageRecord};
 use crate::domain::json::JsonMap;
+use crate::domain::keys::Action;
 use crate::domain::verdict::Verdict;
 use crate::frontend::flow::words;
 use crate::frontend::text::{between, bytes, one_line, span as time_span};
@@ -24,17 +26,30 @@ const ERROR_LINES: usize = 4;
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunPane) {
     let Some(stage) = pane.selected().filter(|_| area.height > 1) else { return };
     let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
-    put_lines(frame, area, lines(model, stage, usize::from(area.width)), 0);
+    put_most(frame, area, model, lines(model, stage, usize::from(area.width)));
+}
+
+/// As many as fit; where that is not all of them, the last line says so, and which key shows them.
+pub(super) fn put_most(frame: &mut Frame<'_>, area: Rect, model: &Model, mut lines: Vec<Line<'static>>) {
+    let high = usize::from(area.height);
+    if lines.len() > high && high > 1 {
+        let left_out = lines.len() - high + 1;
+        lines.truncate(high - 1);
+        let key =
+            model.keymap().key(Action::Zoom).map(|key| format!("   {key} shows all")).unwrap_or_default();
+        let text = format!(" {}{key}", more(model.theme(), 0, left_out));
+        lines.push(Line::from(span(model, Ink::Accent, text)));
+    }
+    put_lines(frame, area, lines, 0);
 }
 
 fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> {
     let theme = model.theme();
     let (sign, ink) = stage_sign(stage.status, stage.decision, theme);
-    let mut head = vec![
-        Span::raw(" "),
-        span(model, Ink::Strong, stage.name.to_string()),
-        span(model, ink, format!("   {sign} {}", stage_word(stage.status))),
-    ];
+    let status = format!("   {sign} {}", stage_word(stage.status));
+    // A long name leaves room for how it stands.
+    let name = fit(stage.name.as_str(), room.saturating_sub(width(&status) + 2), theme);
+    let mut head = vec![Span::raw(" "), span(model, Ink::Strong, name), span(model, ink, status)];
     let checkpoint = stage.checkpoint.as_ref().map(|one| format!("   {} {}", one.id, one.approval));
     let reason = stage.reason.map(|reason| format!("   {}: {reason}", stage.decision));
     let rest = [checkpoint, reason].into_iter().flatten().collect::<String>();
@@ -87,14 +102,14 @@ fn lines(model: &Model, stage: &StageRecord, room: usize) -> Vec<Line<'static>> 
 }
 
 /// `  2  12:40:51     41s  `, `exit 1: Replicate API: 503`, `  cpu 2.5s  mem 120M`
-struct Told {
-    start: String,
+pub(super) struct Told {
+    pub start: String,
     ink: Ink,
-    end: String,
-    figures: String,
+    pub end: String,
+    pub figures: String,
 }
 
-fn tell(model: &Model, attempt: &AttemptRecord) -> Told {
+pub(super) fn tell(model: &Model, attempt: &AttemptRecord) -> Told {
     let length = attempt
         .started_at
         .map(|from| time_span(between(from, attempt.ended_at.unwrap_or(model.now))))
@@ -128,6 +143,19 @@ pub(super) fn outputs_lines(model: &Model, outputs: &JsonMap, room: usize) -> Ve
         ])
     };
     outputs.iter().map(line).collect()
+}
+
+/// The same in full, over as many lines as that takes.
+pub(super) fn whole_outputs(model: &Model, outputs: &JsonMap, room: usize) -> Vec<Line<'static>> {
+    let lines = |(key, value): (&String, &crate::domain::json::Json)| {
+        let text = format!("{} = {}", one_line(key), start_of(value.text()));
+        let wrapped = wrap(&text, room.saturating_sub(2));
+        wrapped
+            .into_iter()
+            .map(|line| Line::from(span(model, Ink::Text, format!("  {line}"))))
+            .collect::<Vec<_>>()
+    };
+    outputs.iter().flat_map(lines).collect()
 }
 
 pub(super) fn artifact_lines(model: &Model, artifacts: &[Artifact], room: usize) -> Vec<Line<'static>> {

@@ -17,6 +17,8 @@ use crate::frontend::text::{between, one_line, span as time_span};
 
 /// Blank, so that the stages stand apart.
 const GAP: u16 = 1;
+/// Beside the name of a run: its status.
+const LEAST: usize = 20;
 
 pub(super) fn height(pane: &RunPane) -> u16 {
     let error = pane.run().is_some_and(|run| run.error.is_some()) || pane.problem.is_some();
@@ -53,7 +55,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
 /// ` video-13   ● running   retry #1 of video-12 from storyboard   main            4m10s of 1h`
 pub(super) fn draw_line(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunPane) {
     let theme = model.theme();
-    let mut left = vec![Span::raw(" "), span(model, Ink::Strong, pane.id.to_string())];
+    // A long name leaves room for how it stands.
+    let name = fit(pane.id.as_str(), usize::from(area.width).saturating_sub(LEAST).max(8), theme);
+    let mut left = vec![Span::raw(" "), span(model, Ink::Strong, name)];
     let Some(run) = pane.run() else {
         let text = if pane.problem.is_some() { "cannot be shown" } else { "is being looked up" };
         left.push(span(model, Ink::Quiet, format!("   {text}")));

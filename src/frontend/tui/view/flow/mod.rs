@@ -22,6 +22,7 @@ pub(super) mod rows;
 mod stages;
 pub(super) mod summary;
 mod tree;
+pub mod whole;
 
 /// From this width on the tree stands beside the stages.
 const BOTH: u16 = 120;

@@ -5,13 +5,14 @@ use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 
 use super::super::super::event::EditWhat;
-use super::super::super::flows::question::{Question, Typing, TypingWhat, editable};
+use super::super::super::flows::question::{Question, Typing, TypingWhat, Way, editable};
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
-use super::super::text::{fit, pad, width, wrap};
+use super::super::text::{fit, more, pad, width, wrap};
 use super::super::{message, on, open_box, put, put_lines};
-use super::attempts::{artifact_lines, outputs_lines, short};
-use crate::domain::flow::ask::{Plan, Planned};
+use super::attempts::{artifact_lines, short, whole_outputs};
+use crate::domain::flow::ask::{Plan, Planned, RetryWish};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::status::Decision;
 use crate::frontend::text::{between, bytes, one_line, span as time_span};
@@ -20,9 +21,9 @@ const WIDEST: u16 = 76;
 
 pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Question) {
     match question {
-        Question::Retry { plan, scroll, .. } => {
+        Question::Retry { wish, plan, is_another, scroll } => {
             let title = format!("Retry {} from {}?", plan.run, plan.from);
-            let lines = plan_lines(model, plan);
+            let lines = retry_lines(model, wish, plan, *is_another);
             draw_long(frame, model, &title, lines, *scroll, &[("Enter", "retry"), ("Esc", "cancel")]);
         }
         Question::Approve { checkpoint, scroll, .. } => {
@@ -41,10 +42,7 @@ pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Qu
                 &[("Enter", "cancel it"), ("Esc", "let it run")],
             );
         }
-        Question::Proceed { run, does, .. } => {
-            let keys = [("Enter", "continue"), ("Esc", "cancel")];
-            draw_short(frame, model, &format!("Continue {run}?"), &format!("This {does}."), &keys);
-        }
+        Question::Proceed { run, ways, selected } => draw_proceed(frame, model, run, ways, *selected),
         Question::Edit { checkpoint, selected, .. } => draw_edit(frame, model, checkpoint, *selected),
         Question::Type(typing) => draw_typing(frame, model, typing),
     }
@@ -55,12 +53,14 @@ fn room(model: &Model) -> (u16, u16) {
     (width.saturating_sub(8).min(WIDEST), height.saturating_sub(6).max(1))
 }
 
-/// The lines of a question that scrolls, and how many of them fit.
+/// The lines of a question that scrolls, or what there is to choose from, and how many of them fit.
 pub fn measure(model: &Model, question: &Question) -> (usize, usize) {
     let lines = match question {
-        Question::Retry { plan, .. } => plan_lines(model, plan).len(),
+        Question::Retry { wish, plan, is_another, .. } => retry_lines(model, wish, plan, *is_another).len(),
         Question::Approve { checkpoint, .. } => checkpoint_lines(model, checkpoint).len(),
-        Question::Cancel { .. } | Question::Proceed { .. } | Question::Edit { .. } | Question::Type(_) => 0,
+        Question::Edit { checkpoint, .. } => editable(checkpoint).len(),
+        Question::Proceed { ways, .. } => ways.len(),
+        Question::Cancel { .. } | Question::Type(_) => 0,
     };
     (lines, usize::from(room(model).1))
 }
@@ -89,7 +89,8 @@ fn draw_long(
     let mut hints = message::keys(theme, keys);
     if total > shown {
         let end = (scroll + shown).min(total);
-        let text = format!("   lines {}-{end} of {total}", scroll + 1);
+        hints.push_span(Span::styled("   j/k", on(theme.style(Ink::Key), ground)));
+        let text = format!(" lines {}-{end} of {total}", scroll + 1);
         hints.push_span(Span::styled(text, on(theme.style(Ink::Quiet), ground)));
     }
     put(frame, Rect { y: inner.bottom().saturating_sub(1), height: 1, ..inner }, hints);
@@ -105,6 +106,19 @@ fn draw_short(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str, key
     lines.push(message::keys(theme, keys));
     let inner = open_box(frame, theme, title, message::size(&lines, width));
     put_lines(frame, inner, lines, 0);
+}
+
+fn retry_lines(model: &Model, wish: &RetryWish, plan: &Plan, is_another: bool) -> Vec<Line<'static>> {
+    let style = on(model.theme().style(Ink::Waiting), model.theme().style(Ink::Dialog));
+    let news = "Nothing has begun: the plan is another by now. This is what it would do:";
+    let news = is_another.then(|| news.to_owned());
+    let forced = wish.from.as_ref().filter(|_| wish.force);
+    let forced = forced.map(|stage| format!("{stage} succeeded, and is executed once more."));
+    let told = news.into_iter().chain(forced);
+    let told = told.flat_map(|text| wrap(&text, usize::from(room(model).0)));
+    let mut lines: Vec<Line<'static>> = told.map(|line| Line::styled(line, style)).collect();
+    lines.extend(plan_lines(model, plan));
+    lines
 }
 
 /// `execute   render      failed: exit 1`, one a line; what is reused stands together.
@@ -160,12 +174,11 @@ fn checkpoint_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>
         (Some(who), Some(from)) => format!("edited by {who} from {from}, {age} ago"),
         _ => format!("made by {}, {age} ago", checkpoint.run_id),
     };
-    let mut lines = vec![
-        Line::raw(fit(&format!("{made}, on branch {}", checkpoint.branch), room, model.theme())),
-        Line::raw(format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()))),
-        Line::default(),
-    ];
-    lines.extend(outputs_lines(model, &checkpoint.outputs, room));
+    let made = wrap(&one_line(&format!("{made}, on branch {}", checkpoint.branch)), room);
+    let mut lines: Vec<Line<'static>> = made.into_iter().map(Line::raw).collect();
+    lines.push(Line::raw(format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()))));
+    lines.push(Line::default());
+    lines.extend(whole_outputs(model, &checkpoint.outputs, room));
     lines.extend(artifact_lines(model, &checkpoint.artifacts, room));
     if checkpoint.outputs.is_empty() && checkpoint.artifacts.is_empty() {
         lines.push(Line::raw("  It left neither outputs nor artifacts."));
@@ -173,26 +186,68 @@ fn checkpoint_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>
     lines
 }
 
-fn draw_edit(frame: &mut Frame<'_>, model: &Model, checkpoint: &Checkpoint, selected: usize) {
+fn draw_proceed(frame: &mut Frame<'_>, model: &Model, run: &RunId, ways: &[Way], selected: usize) {
+    let Some(way) = ways.get(selected) else { return };
+    let text = match &way.does {
+        Ok(does) => format!("This {does}."),
+        Err(why) => format!("Not there: {why}"),
+    };
+    if ways.len() == 1 {
+        let keys = [("Enter", "continue"), ("Esc", "cancel")];
+        return draw_short(frame, model, &format!("Continue {run}?"), &text, &keys);
+    }
     let theme = model.theme();
     let ground = theme.style(Ink::Dialog);
     let (room, high) = room(model);
     let room = usize::from(room).min(60);
-    let parts = editable(checkpoint);
-    let first = selected.saturating_sub(usize::from(high).saturating_sub(1));
-    let mut lines: Vec<Line<'static>> = Vec::new();
-    for (place, part) in parts.iter().enumerate().skip(first).take(usize::from(high)) {
-        let text = match part {
-            EditWhat::Outputs(outputs) => format!("its outputs, {} in one text", outputs.len()),
-            EditWhat::Artifact { name, .. } => {
-                let size =
-                    checkpoint.artifacts.iter().find(|one| one.name == *name).map_or(0, |one| one.size);
-                format!("{}  {}", one_line(name), bytes(size))
-            }
-        };
+    let told = wrap(&one_line(&text), room);
+    let names: Vec<String> =
+        ways.iter().map(|way| way.branch.as_ref().map(ToString::to_string).unwrap_or_default()).collect();
+    let mut lines = choices(model, &names, selected, room, usize::from(high).saturating_sub(told.len() + 1));
+    lines.push(Line::default());
+    lines.extend(told.into_iter().map(|line| Line::styled(line, ground)));
+    lines.push(Line::default());
+    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", "continue"), ("Esc", "cancel")]));
+    let title = format!("Continue {run} on which branch?");
+    let inner = open_box(frame, theme, &title, message::size(&lines, room));
+    put_lines(frame, inner, lines, 0);
+}
+
+/// A line each, around the selected one; what is not there is counted.
+fn choices(model: &Model, texts: &[String], selected: usize, room: usize, high: usize) -> Vec<Line<'static>> {
+    let theme = model.theme();
+    let ground = theme.style(Ink::Dialog);
+    let line = |(place, text): (usize, &String)| {
         let style = if place == selected { theme.style(Ink::Selection) } else { ground };
-        lines.push(Line::styled(pad(&text, room, theme), style));
+        Line::styled(pad(text, room, theme), style)
+    };
+    let high = high.max(2);
+    if texts.len() <= high {
+        return texts.iter().enumerate().map(line).collect();
     }
+    // The last line says how many are left out.
+    let high = high - 1;
+    let first = (selected + 1).saturating_sub(high);
+    let mut lines: Vec<Line<'static>> = texts.iter().enumerate().skip(first).take(high).map(line).collect();
+    let text = more(theme, first, texts.len().saturating_sub(first + high));
+    lines.push(Line::styled(text, on(theme.style(Ink::Quiet), ground)));
+    lines
+}
+
+fn draw_edit(frame: &mut Frame<'_>, model: &Model, checkpoint: &Checkpoint, selected: usize) {
+    let theme = model.theme();
+    let (room, high) = room(model);
+    let room = usize::from(room).min(60);
+    let parts = editable(checkpoint);
+    let text = |part: &EditWhat| match part {
+        EditWhat::Outputs(outputs) => format!("its outputs, {} in one text", outputs.len()),
+        EditWhat::Artifact { name, .. } => {
+            let size = checkpoint.artifacts.iter().find(|one| one.name == *name).map_or(0, |one| one.size);
+            format!("{}  {}", one_line(name), bytes(size))
+        }
+    };
+    let texts: Vec<String> = parts.iter().map(text).collect();
+    let mut lines = choices(model, &texts, selected, room, usize::from(high));
     lines.push(Line::default());
     lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", "edit it"), ("Esc", "cancel")]));
     let title = format!("Edit what of {}?", checkpoint.id);
@@ -238,8 +293,10 @@ fn draw_typing(frame: &mut Frame<'_>, model: &Model, typing: &Typing) {
     let column = typing.input.column();
     let shift = column.saturating_sub(room.saturating_sub(3));
     let shown: String = typing.input.text().chars().skip(shift).collect();
+    // What has left the line to the left is not gone.
+    let prompt = if shift > 0 { theme.glyph("… ", "~ ") } else { "> " };
     let line = Line::from(vec![
-        Span::styled("> ", on(theme.style(Ink::Key), ground)),
+        Span::styled(prompt, on(theme.style(Ink::Key), ground)),
         Span::styled(fit(&shown, room.saturating_sub(2), theme), on(theme.style(Ink::Strong), ground)),
     ]);
     put(frame, Rect { height: 1, ..inner }, line);

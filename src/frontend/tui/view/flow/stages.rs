@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use super::super::super::flows::pane::RunPane;
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
-use super::super::text::{pad, width};
+use super::super::text::{more, pad, width};
 use super::super::{put, put_lines, span};
 use super::bars::{Axis, Cell, cells};
 use super::{stage_sign, stage_word};
@@ -54,11 +54,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
     let room = usize::from(area.width);
     let columns = Columns::of(pane, room);
     let axis = axis(model, pane, columns.bar);
-    if let Some(axis) = &axis {
-        let before = " ".repeat(LEAD + columns.name + 1 + columns.words + 1 + TIME + 2);
-        let line = Line::from(span(model, Ink::Quiet, format!("{before}{}", axis.labels())));
-        put(frame, Rect { height: 1, ..area }, line);
-    }
+    // What is scrolled away stands in the line of the time axis, before it.
+    let below = pane.stages().len().saturating_sub(pane.offset + usize::from(area.height) - 1);
+    let more = format!("  {}", more(model.theme(), pane.offset, below));
+    let before = pad(&more, LEAD + columns.name + 1 + columns.words + 1 + TIME + 2, model.theme());
+    let labels = axis.as_ref().map(Axis::labels).unwrap_or_default();
+    let title = Line::from(span(model, Ink::Quiet, format!("{before}{labels}")));
+    put(frame, Rect { height: 1, ..area }, title);
     let visible = pane.stages().iter().enumerate().skip(pane.offset);
     for (y, (place, stage)) in (area.y + 1..area.bottom()).zip(visible) {
         let selected = place == pane.stage;

@@ -28,11 +28,12 @@ fn lines(model: &Model, run: &RunView, area: Rect) -> Vec<Line<'static>> {
     let theme = model.theme();
     let room = usize::from(area.width).saturating_sub(2);
     let (sign, ink) = run_sign(run.status, theme);
-    let left = vec![
-        Span::raw(" "),
-        span(model, Ink::Strong, run.run_id.to_string()),
-        span(model, ink, format!("   {sign} {}", words_of(run))),
-    ];
+    let status = format!("   {sign} {}", words_of(run));
+    // A long name leaves room for how it stands, at least for the word.
+    let least = width(&status).min(room / 2);
+    let name = fit(run.run_id.as_str(), room.saturating_sub(least), theme);
+    let status = fit(&status, room.saturating_sub(width(&name)), theme);
+    let left = vec![Span::raw(" "), span(model, Ink::Strong, name), span(model, ink, status)];
     let time = format!("{} ", elapsed(model, run));
     let mut lines = vec![spread(left, vec![span(model, Ink::Quiet, time)], area.width)];
     let from = run.retry_from_stage.as_ref().map(|stage| format!(" from {stage}")).unwrap_or_default();
@@ -82,10 +83,11 @@ pub(in super::super) fn draw_line(frame: &mut Frame<'_>, area: Rect, model: &Mod
     let Some(run) = model.selected_run().filter(|_| area.height > 0) else { return };
     let told = run.error.as_ref().map_or_else(|| words_of(run), |error| one_line(words::cause(error)));
     let text = format!("   {told}   {}", progress(run, model.theme()));
-    let room = usize::from(area.width).saturating_sub(run.run_id.as_str().len() + 1);
+    let name = fit(run.run_id.as_str(), usize::from(area.width / 2), model.theme());
+    let room = usize::from(area.width).saturating_sub(width(&name) + 1);
     let line = Line::from(vec![
         Span::raw(" "),
-        span(model, Ink::Strong, run.run_id.to_string()),
+        span(model, Ink::Strong, name),
         span(model, Ink::Text, fit(&text, room, model.theme())),
     ]);
     put(frame, area, line);

@@ -8,9 +8,9 @@ use ratatui::text::{Line, Span};
 use super::super::super::flows::pane::RunPane;
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
-use super::super::text::{fit, pad, width};
-use super::super::{put, put_lines, span};
-use super::attempts::{artifact_lines, outputs_lines, short};
+use super::super::text::{fit, more, pad, width};
+use super::super::{put, span};
+use super::attempts::{artifact_lines, outputs_lines, put_most, short};
 use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::record::Checkpoint;
 use crate::domain::flow::status::{Approval, StageStatus};
@@ -31,7 +31,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
     let heading = match &pane.tree {
         Some(tree) => {
             let s = if tree.branches.len() == 1 { "" } else { "es" };
-            format!(" Checkpoints of the lineage   {} on {} branch{s}", tree.rows.len(), tree.branches.len())
+            let below = tree.rows.len().saturating_sub(pane.tree_offset + usize::from(rows_height(area)));
+            let more = more(model.theme(), pane.tree_offset, below);
+            let (rows, branches) = (tree.rows.len(), tree.branches.len());
+            format!(" Checkpoints of the lineage   {rows} on {branches} branch{s}   {more}")
         }
         None => " Checkpoints are being looked up".to_owned(),
     };
@@ -57,7 +60,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
     let end = list.y + shown.min(height);
     let below = Rect { y: end, height: area.bottom() - end, ..area };
     if let Some(checkpoint) = pane.selected_row().and_then(|row| tree.get(&row.id)) {
-        put_lines(frame, below, details(model, checkpoint, room), 0);
+        put_most(frame, below, model, details(model, checkpoint, room));
     }
 }
 
