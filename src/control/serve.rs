@@ -80,6 +80,13 @@ impl Server {
         server
     }
 
+    /// Its place could not be written down: `moved` of [`Server::run`] hears of it with the next knock, until it can be.
+    #[must_use]
+    pub fn yet_to_be_announced(mut self) -> Self {
+        self.lock_id = None;
+        self
+    }
+
     /// Where clients find it now.
     pub fn path(&self) -> &Path {
         &self.bound.path
