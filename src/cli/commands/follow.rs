@@ -103,7 +103,8 @@ pub fn is_end(error: &ClientError) -> bool {
         ClientError::Refused(_)
         | ClientError::Nonsense(_)
         | ClientError::Connect { .. }
-        | ClientError::Silent(_) => false,
+        | ClientError::Silent(_)
+        | ClientError::TooLong { .. } => false,
     }
 }
 

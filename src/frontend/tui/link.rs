@@ -251,6 +251,7 @@ impl Task {
                     }
                     other @ (ClientError::Connect { .. }
                     | ClientError::Silent(_)
+                    | ClientError::TooLong { .. }
                     | ClientError::Refused(_)
                     | ClientError::Gone
                     | ClientError::Nonsense(_)

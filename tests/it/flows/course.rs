@@ -240,3 +240,20 @@ fn whoever_follows_is_told_of_every_stage_once_however_slowly_they_read() {
     let ends = told.iter().filter(|line| line["event"] == "run_ended").count();
     assert_eq!((ends, &told.last().unwrap()["event"]), (1, &json!("run_ended")));
 }
+
+#[test]
+fn large_inputs_reach_their_stages_and_larger_ones_are_refused_before_they_are_sent() {
+    let flows = Flows::new(&json!({ "big": {
+        "inputs": { "text": { "required": true } },
+        "stages": [stage("a", "wc -c < $RESTAGE_STATE > size", json!({}))],
+    } }));
+    let write = |name: &str, bytes: usize| {
+        flows.write(name, &json!({ "text": "y".repeat(bytes) }).to_string());
+    };
+    write("big.json", 20 << 20);
+    flows.ok(&["run", "big", "--inputs", "big.json"]);
+    assert!(flows.read("size").trim().parse::<usize>().unwrap() > 20 << 20);
+    write("huge.json", 64 << 20);
+    let told = flows.ends(2, &["run", "big", "--inputs", "huge.json"]);
+    assert!(told.contains("inputs may have 64 MiB") && told.contains("hint: "), "{told}");
+}
