@@ -192,15 +192,15 @@ pub fn set_going(
         if manner.output == Output::Human {
             output::print(&format!("{run}\n"))?;
         }
-        if follow.detach {
-            if manner.output == Output::Json {
-                output::print_json(&serde_json::json!({ "run_id": run, "existing": existing }))?;
-            }
-            return Ok(Some(Exit::Completed));
-        }
         let before = before.as_deref().filter(|before| before.run.run_id == run);
         // One that was there may have ended long ago, unless it has been seen before its end.
         let fresh = !existing || before.is_some_and(|before| !before.run.status.is_final());
+        if manner.output == Output::Json && (follow.detach || !fresh) {
+            output::print_json(&serde_json::json!({ "run_id": run, "existing": existing }))?;
+        }
+        if follow.detach {
+            return Ok(Some(Exit::Completed));
+        }
         follow::follow(&mut line, &run, Manner { fresh, ..manner }, before).await.map(Some)
     })
 }

@@ -123,6 +123,10 @@ pub async fn follow(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Op
         teller.ends.missed(&before.run);
     }
     teller.screen.begin(&shown);
+    if !manner.fresh && manner.output == Output::Json {
+        // For programs the end of one that ended long ago is told all the same: the last line is how it came out.
+        end_of(&shown.run).iter().for_each(|notice| teller.screen.news(notice));
+    }
     while !rests(&shown, manner) {
         match line.updates.next().await {
             Some(Incoming::Update(Update::Flow(update))) => match update.as_ref() {

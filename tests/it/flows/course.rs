@@ -257,3 +257,18 @@ fn large_inputs_reach_their_stages_and_larger_ones_are_refused_before_they_are_s
     let told = flows.ends(2, &["run", "big", "--inputs", "huge.json"]);
     assert!(told.contains("inputs may have 64 MiB") && told.contains("hint: "), "{told}");
 }
+
+#[test]
+fn for_programs_a_key_that_is_known_tells_the_run_and_how_it_ended() {
+    let flows = Flows::new(&json!({ "f": { "stages": [stage("a", "", json!({}))] } }));
+    flows.ok(&["run", "f", "--key", "k"]);
+    let told = flows.ok(&["run", "f", "--key", "k", "--json"]);
+    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    assert_eq!(lines[0], json!({ "run_id": "f-1", "existing": true }));
+    assert_eq!(
+        (&lines[1]["event"], &lines[1]["status"]),
+        (&json!("run_ended"), &json!("succeeded")),
+        "{told}"
+    );
+}
