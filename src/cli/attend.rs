@@ -95,13 +95,14 @@ pub async fn attend(
         }
         let holder = Holder { process: me, socket: socket.to_owned(), started_at, headless: is_headless };
         if let Err(error) = lock.announce(&holder) {
-            // A full disk: verbs do not find us until the next time. The runners do not depend on it.
+            // A full disk: the next verb that knocks has us try again. The runners do not depend on it.
             tracing::error!(%error, "write into the lock file where the socket is");
+            return false;
         }
         lock.is_there()
         // The lock lives as long as this closure, which the server keeps until its end.
     };
-    announce(server.path());
+    let server = if announce(server.path()) { server } else { server.yet_to_be_announced() };
 
     let (end, ended) = watch::channel(());
     let recording = tokio::spawn(record(handle.subscribe_to_notices(), over(ended.clone())));

@@ -76,6 +76,9 @@ impl Failure {
                 FailureKind::Config => (Exit::Usage, "`restage check` tells all that is wrong with it"),
                 FailureKind::Ending => (Exit::Nothing, "`restage up` starts it again once it has ended"),
             },
+            ClientError::TooLong { .. } => {
+                (Exit::Usage, "write large things to a file, and give its path or make it an artifact")
+            }
             ClientError::Declined(refusal) => return Self::of_refusal(act, refusal),
             ClientError::Refused(_) | ClientError::Nonsense(_) => {
                 (Exit::Failed, "use the restage that started the supervisor, or end it with `restage down`")

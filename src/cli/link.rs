@@ -63,12 +63,17 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
     let lock_file = workspace.lock_file();
     let watch = Watch::new();
     watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
-    let mut last = None;
+    let (mut last, mut knocked) = (None, false);
     loop {
         match who(workspace) {
             Found::Nobody => return Ok(None),
-            // It is starting and will say so, or it is ending and will let go.
-            Found::Somebody(None) => {}
+            // It is starting and will say so, or it is ending and will let go. One that had no room to say so tries again.
+            Found::Somebody(None) => {
+                if !knocked {
+                    lock::knock(&lock_file).ok();
+                    knocked = true;
+                }
+            }
             Found::Somebody(Some(holder)) => {
                 refuse_stopped(&holder)?;
                 let path = holder.socket.clone();
@@ -191,8 +196,13 @@ fn stopped_hint(pid: i32) -> String {
 fn nobody_says(workspace: &Workspace) -> Failure {
     let act = format!("find the supervisor of {}", workspace.root.display());
     let cause = format!("somebody holds {} and does not say who it is", workspace.lock_file().display());
-    Failure::new(Exit::Failed, act, cause)
-        .hint("it may be starting: try again; `fuser -v` on that file tells who")
+    let is_full = nix::sys::statvfs::statvfs(&workspace.data_dir())
+        .is_ok_and(|disk| disk.blocks() > 0 && disk.blocks_available() == 0);
+    Failure::new(Exit::Failed, act, cause).hint(if is_full {
+        "the disk is full, so that it cannot: make room and try again; `fuser -v` on that file tells who"
+    } else {
+        "it may be starting: try again; `fuser -v` on that file tells who"
+    })
 }
 
 /// The socket may come back into its folder, or its folder may.

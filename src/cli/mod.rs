@@ -82,7 +82,8 @@ fn fail(failure: &Failure, json: bool) -> ExitCode {
 
 /// Before the command line could be understood.
 fn json_was_typed() -> bool {
-    let words: Vec<String> = env::args().collect();
+    // What is no UTF-8 is none of these words.
+    let words: Vec<String> = env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     words.iter().any(|word| word == "--output=json" || word == "--json")
         || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
 }

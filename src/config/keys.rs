@@ -231,7 +231,7 @@ pub const KEYS: &[Key] = &[
     key("needs", STAGE, Kind::Texts, "none", "Stages that have to end well before this one starts."),
     key("optional_needs", STAGE, Kind::Texts, "none", "The same, but one of these that is skipped does not skip this stage."),
     key("validates", STAGE, Kind::Text, "none", "The stage that this one checks. It needs it, and whatever needs that stage waits for this one, too."),
-    key("requires", STAGE, Kind::Texts, "whatever is there", "Keys of the state that it reads; a change of others does not concern it."),
+    key("requires", STAGE, Kind::Texts, "whatever is there", "Keys of the state that it reads; a change of others does not concern it. An empty list: none of it."),
     key("outputs", STAGE, Kind::Texts, "none", "Keys of the state that it writes."),
     key("artifacts", STAGE, Kind::Texts, "none", "Files that it leaves behind, as patterns within its artifact folder."),
     key("when", STAGE, Kind::Text, "always", "A condition on the state; where it does not hold, the stage is skipped."),

@@ -15,7 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::lines::{Line, read_line};
 use super::socket;
-use super::wire::{self, Answer, ClientLine, Command, Failure, MAX_SERVER_LINE, ServerLine, Welcome};
+use super::wire::{
+    self, Answer, ClientLine, Command, Failure, MAX_CLIENT_LINE, MAX_SERVER_LINE, ServerLine, Welcome,
+};
 use crate::domain::flow::ask::{FlowReply, FlowRequest};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::ids::RunnerName;
@@ -34,6 +36,8 @@ pub enum ClientError {
     Refused(String),
     #[error("the connection to the supervisor ended")]
     Gone,
+    #[error("the request has {bytes} bytes, and {MAX_CLIENT_LINE} (65 MiB) is the limit")]
+    TooLong { bytes: usize },
     #[error("the supervisor sent something that is no answer: {0}")]
     Nonsense(String),
     #[error(transparent)]
@@ -123,6 +127,9 @@ impl Client {
     pub async fn ask(&self, what: Command) -> Result<Answer, ClientError> {
         let (id, answer) = self.pending.register().ok_or(ClientError::Gone)?;
         let line = wire::encode(&ClientLine::Ask { id, what });
+        if line.len() > MAX_CLIENT_LINE {
+            return Err(ClientError::TooLong { bytes: line.len() });
+        }
         // Where it cannot be written the connection ends, and what came before its end tells more.
         self.write.lock().await.write_all(&line).await.ok();
         match answer.await.map_err(|_| ClientError::Gone)? {

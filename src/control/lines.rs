@@ -11,7 +11,7 @@ pub enum Line {
     Complete,
     /// The stream ended; what followed the last newline is nobody's.
     End,
-    /// The line is longer than the cap. Reading on would only find its middle.
+    /// The line is longer than the cap. The buffer has its beginning; only with a higher cap it can be read on.
     TooLong,
 }
 
@@ -21,6 +21,14 @@ where
     R: AsyncBufRead + Unpin,
 {
     line.clear();
+    read_on(reader, line, cap).await
+}
+
+/// Goes on with a line that was too long for the cap before.
+pub async fn read_on<R>(reader: &mut R, line: &mut Vec<u8>, cap: usize) -> io::Result<Line>
+where
+    R: AsyncBufRead + Unpin,
+{
     loop {
         let chunk = reader.fill_buf().await?;
         if chunk.is_empty() {
@@ -57,6 +65,8 @@ mod tests {
         }
         assert_eq!(seen[..3].iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["one", "", "three"]);
         assert_eq!(seen[3].0, Line::TooLong);
+        assert_eq!(read_on(&mut reader, &mut line, 11).await.unwrap(), Line::Complete);
+        assert_eq!(line, b"long enough");
         let mut reader = &b"no newline"[..];
         assert_eq!(read_line(&mut reader, &mut line, 100).await.unwrap(), Line::End);
     }

@@ -19,6 +19,9 @@ use crate::domain::time::Timestamp;
 
 pub const LOCK_FILE: &str = "supervisor.lock";
 
+/// Whoever holds a lock says of itself less than this.
+const ROOM: usize = 4096;
+
 /// What the holder of the lock says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -80,6 +83,16 @@ impl WorkspaceLock {
     pub const fn of_no_supervisor(mut self) -> Self {
         self.of_no_supervisor = true;
         self
+    }
+
+    /// Takes the room that [`Self::announce`] will need. What cannot say who it is would keep everybody else away and be
+    /// found by nobody, so a disk without room for that is better known before anything begins.
+    pub fn make_room(&self) -> io::Result<()> {
+        if self.file.metadata()?.len() > 0 {
+            return Ok(());
+        }
+        // Blanks say nothing yet.
+        self.file.write_all_at(&[b' '; ROOM], 0)
     }
 
     /// Says who we are and where we are to be found.

@@ -10,15 +10,17 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
-use super::lines::{Line, read_line};
+use super::lines::{Line, read_line, read_on};
 use super::lock::file_id;
 use super::outbox::{Outbox, Waiting, outbox};
 use super::socket::Bound;
 use super::watch::{Of, Watch};
-use super::wire::{self, Answer, ClientLine, Command, MAX_CLIENT_LINE, ServerLine, Welcome};
+use super::wire::{
+    self, Answer, ClientLine, Command, MAX_CLIENT_LINE, ServerLine, USUAL_CLIENT_LINE, Welcome,
+};
 use crate::domain::flow::ask::FlowRequest;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::view::Update;
@@ -29,6 +31,10 @@ use crate::supervisor::handle::{Handle, Request, WordsOnly};
 const MAX_CLIENTS: usize = 128;
 /// Requests of one client that are on their way at once; the next is read when one is answered.
 const MAX_IN_FLIGHT: usize = 64;
+/// Longer lines than usual that are in memory at once, whoever sends them.
+const LONG_LINES: usize = 1;
+/// A long line comes in within this time, or the place is somebody else's.
+const LONG_LINE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What may wait for one client that does not read.
 const MAX_WAITING_BYTES: usize = 8 << 20;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +72,7 @@ struct About {
     welcome: Arc<Welcome>,
     handle: Handle,
     flows: FlowHandle,
+    long_lines: Arc<Semaphore>,
 }
 
 impl Server {
@@ -74,10 +81,18 @@ impl Server {
         let watch = Watch::new();
         watch.add(&place.lock_file, &[Of::Knocks]);
         let lock_id = file_id(&place.lock_file);
-        let about = About { welcome: Arc::new(welcome), handle, flows };
+        let long_lines = Arc::new(Semaphore::new(LONG_LINES));
+        let about = About { welcome: Arc::new(welcome), handle, flows, long_lines };
         let server = Self { bound, place, watch, lock_id, about };
         server.watch_folder();
         server
+    }
+
+    /// Its place could not be written down: `moved` of [`Server::run`] hears of it with the next knock, until it can be.
+    #[must_use]
+    pub fn yet_to_be_announced(mut self) -> Self {
+        self.lock_id = None;
+        self
     }
 
     /// Where clients find it now.
@@ -204,6 +219,7 @@ async fn receive(read: OwnedReadHalf, outbox: Outbox, about: About, mut closing:
     let mut conversation = Conversation {
         reader: BufReader::new(read),
         line: Vec::new(),
+        long: None,
         outbox,
         about,
         in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
@@ -235,6 +251,8 @@ enum End {
 struct Conversation {
     reader: BufReader<OwnedReadHalf>,
     line: Vec<u8>,
+    /// The place of the line that was read last, where it is a long one, until it is answered.
+    long: Option<OwnedSemaphorePermit>,
     outbox: Outbox,
     about: About,
     in_flight: Arc<Semaphore>,
@@ -245,7 +263,7 @@ struct Conversation {
 
 impl Conversation {
     async fn hold(&mut self) -> End {
-        match tokio::time::timeout(HELLO_TIMEOUT, self.next()).await {
+        match tokio::time::timeout(HELLO_TIMEOUT, self.next(USUAL_CLIENT_LINE)).await {
             Ok(Ok(ClientLine::Hello { version: wire::VERSION })) => {}
             Ok(Ok(ClientLine::Hello { version })) => {
                 return End::Refused(format!(
@@ -262,7 +280,7 @@ impl Conversation {
         }
         self.tell(&ServerLine::Welcome((*self.about.welcome).clone()));
         loop {
-            match self.next().await {
+            match self.next(MAX_CLIENT_LINE).await {
                 Ok(ClientLine::Ask { id, what }) => self.take(id, what).await,
                 Ok(ClientLine::Hello { .. }) => return End::Refused("one hello is enough".into()),
                 Err(end) => return end,
@@ -270,20 +288,34 @@ impl Conversation {
         }
     }
 
-    async fn next(&mut self) -> Result<ClientLine, End> {
-        match read_line(&mut self.reader, &mut self.line, MAX_CLIENT_LINE).await {
-            Ok(Line::Complete) => serde_json::from_slice(&self.line)
-                .map_err(|error| End::Refused(format!("this line is no request: {error}"))),
-            Ok(Line::TooLong) => {
-                Err(End::Refused(format!("a line may have {MAX_CLIENT_LINE} bytes at most")))
-            }
+    async fn next(&mut self, cap: usize) -> Result<ClientLine, End> {
+        self.long = None;
+        match read_line(&mut self.reader, &mut self.line, USUAL_CLIENT_LINE).await {
+            Ok(Line::Complete) => parse(&self.line),
+            Ok(Line::TooLong) if cap > USUAL_CLIENT_LINE => self.next_long(cap).await,
+            Ok(Line::TooLong) => Err(End::Refused(format!("a line may have {cap} bytes at most"))),
             Ok(Line::End) | Err(_) => Err(End::Quiet),
+        }
+    }
+
+    /// The rest of a line that is longer than usual. However many clients send one, memory is taken for few.
+    async fn next_long(&mut self, cap: usize) -> Result<ClientLine, End> {
+        self.long = Arc::clone(&self.about.long_lines).acquire_owned().await.ok();
+        let reading = read_on(&mut self.reader, &mut self.line, cap);
+        let read = tokio::time::timeout(LONG_LINE_TIMEOUT, reading).await;
+        let line = std::mem::take(&mut self.line);
+        match read {
+            Ok(Ok(Line::Complete)) => parse(&line),
+            Ok(Ok(Line::TooLong)) => Err(End::Refused(format!("a line may have {cap} bytes at most"))),
+            Ok(Ok(Line::End) | Err(_)) => Err(End::Quiet),
+            Err(_) => Err(End::Refused(format!("no end of a line within {}s", LONG_LINE_TIMEOUT.as_secs()))),
         }
     }
 
     async fn take(&mut self, id: u64, what: Command) {
         if let Command::Flow(request) = what {
             let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
+            let long = self.long.take();
             let (flows, outbox) = (self.about.flows.clone(), self.outbox.clone());
             let handle = self.about.handle.clone();
             tokio::spawn(async move {
@@ -300,7 +332,7 @@ impl Conversation {
                 }
                 let with = Answer::from(flows.ask(*request).await);
                 outbox.push(wire::encode(&ServerLine::Answer { id, with }));
-                drop(permit);
+                drop((permit, long));
             });
             return;
         }
@@ -333,6 +365,10 @@ impl Conversation {
     fn tell(&self, line: &ServerLine) {
         self.outbox.push(wire::encode(line));
     }
+}
+
+fn parse(line: &[u8]) -> Result<ClientLine, End> {
+    serde_json::from_slice(line).map_err(|error| End::Refused(format!("this line is no request: {error}")))
 }
 
 /// Lines for somebody who only reads are gathered for so long, so that neither side is woken for each.

@@ -230,6 +230,31 @@ async fn a_knock_on_the_lock_file_makes_it_look() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_announced_is_announced_with_the_first_knock_that_finds_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock_file = dir.path().join("supervisor.lock");
+    fs::write(&lock_file, "").unwrap();
+    let place = Place { folders: vec![dir.path().join("run")], lock_file: lock_file.clone() };
+    let welcome =
+        Welcome { version: wire::VERSION, supervisor_pid: 7, workspace: "/film".into(), headless: true };
+    let bound = Bound::bind(&place.folders).unwrap();
+    let handle = Handle::new(mpsc::channel(8).0, broadcast::channel(64).0);
+    let flows = crate::flow::handle::FlowHandle::default();
+    let server = Server::new(bound, place, welcome, handle, flows).yet_to_be_announced();
+    let (announce, mut announced) = mpsc::unbounded_channel();
+    let mut has_room = false;
+    let moved = move |_: &Path| {
+        announce.send(has_room).unwrap();
+        std::mem::replace(&mut has_room, true)
+    };
+    let serving = tokio::spawn(server.run(std::future::pending(), moved));
+    crate::control::lock::knock(&lock_file).unwrap();
+    let soon = async { (announced.recv().await, announced.recv().await) };
+    assert_eq!(tokio::time::timeout(SOON, soon).await.unwrap(), (Some(false), Some(true)));
+    serving.abort();
+}
+
+#[tokio::test]
 async fn the_last_words_arrive_before_the_end() {
     let mut bench = bench();
     let (client, mut updates) = Client::connect(&bench.path, SOON).await.unwrap();

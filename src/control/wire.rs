@@ -26,8 +26,12 @@ use crate::supervisor::handle::{Reply, Request, RequestError, Shutdown};
 /// Both sides must speak the same; another version is refused with a sentence that says so.
 pub const VERSION: u32 = 1;
 
-/// A client that sends a longer line is not one of ours.
-pub const MAX_CLIENT_LINE: usize = 1 << 20;
+/// Nearly every line of a client is much shorter. Longer ones are read one after the other.
+pub const USUAL_CLIENT_LINE: usize = 1 << 20;
+
+/// A client that sends a longer line is not one of ours: the inputs of a run may have 64 MiB, and there is something
+/// around them.
+pub const MAX_CLIENT_LINE: usize = 65 << 20;
 
 /// The longest line that a client takes: a snapshot of a few thousand runners with their attempts.
 pub const MAX_SERVER_LINE: usize = 64 << 20;

@@ -1,6 +1,6 @@
 //! Deletes what nobody names any more: objects, the private folders of attempts that nobody goes back to, and files
 //! that a killed process left half written. What a checkpoint names is never touched, nor anything young: whoever
-//! brought it in may be about to name it.
+//! brought it in may be about to name it. What a dead process was bringing in nobody will name.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -18,7 +18,7 @@ use nix::sys::stat::SFlag;
 use super::attempt_dir::{AttemptDirs, AttemptKey};
 use super::beneath::{self, FileError, during};
 use super::broom::DONE;
-use super::objects::{Objects, UNNAMED};
+use super::objects::{Objects, UNNAMED, is_torn};
 use crate::domain::flow::ask::Collected;
 use crate::domain::flow::ids::{Hash, RunId};
 use crate::domain::flow::record::{AttemptRecord, RunRecord, StageRecord};
@@ -94,16 +94,18 @@ impl Collector<'_> {
             }
         }
         for hash in free.iter().filter(|hash| !self.named.contains(*hash)) {
-            self.object(self.objects.path(hash), hash, &mut round);
+            self.remove(self.objects.path(hash), hash, |meta| self.is_old(meta), &mut round);
         }
         round.collected.paths.sort();
         round.first_error.map_or(Ok(round.collected), Err)
     }
 
-    fn object(&self, path: PathBuf, hash: &Hash, round: &mut Round) {
-        match self.objects.remove_if(&path, hash, |meta| self.is_old(meta), self.dry_run) {
+    fn remove(&self, path: PathBuf, hash: &Hash, may: impl FnOnce(&Metadata) -> bool, round: &mut Round) {
+        match self.objects.remove_if(&path, hash, may, self.dry_run) {
             Ok(Some(size)) => round.collected(path, Size { files: 1, bytes: size }),
             Ok(None) => {}
+            // Somebody else was quicker: it is not there any more, as it should be.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => round.failed(during("remove", &path)(error)),
         }
     }
@@ -121,7 +123,8 @@ impl Collector<'_> {
                 if !unnamed && self.named.contains(&hash) {
                     continue;
                 }
-                self.object(entry.path(), &hash, round);
+                let is_torn = unnamed && is_torn(hash.as_str());
+                self.remove(entry.path(), &hash, |meta| is_torn || self.is_old(meta), round);
             }
         }
     }

@@ -238,6 +238,9 @@ impl Objects {
     /// A file without a name that counts.
     fn unnamed(&self) -> Result<Unnamed, FileError> {
         let folder = self.root.join(UNNAMED);
+        if self.next.load(Ordering::Relaxed) == 0 {
+            remove_torn(&folder);
+        }
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let path = folder.join(format!("{}-{number}", std::process::id()));
@@ -440,6 +443,21 @@ pub(super) fn hash_of(file: &mut File) -> io::Result<blake3::Hash> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
+    }
+}
+
+/// Half of a file, left by a process that has gone. One that lives may still be writing.
+pub(super) fn is_torn(name: &str) -> bool {
+    let of = name.split_once('-').and_then(|(pid, _)| pid.parse::<u32>().ok());
+    of.is_some_and(|pid| pid != std::process::id() && !Path::new("/proc").join(pid.to_string()).exists())
+}
+
+/// What cannot be removed is collected later.
+fn remove_torn(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_torn) {
+            fs::remove_file(entry.path()).ok();
+        }
     }
 }
 

@@ -406,3 +406,19 @@ fn completions_are_printed() {
         assert!(workspace.ok(&["completions", shell]).contains("restage"));
     }
 }
+
+#[test]
+fn an_argument_that_is_no_text_is_told_and_panics_nothing() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let workspace = Workspace::new(&json!({}));
+    let bad = OsStr::from_bytes(b"x\xff");
+    for before in
+        [&["show"][..], &["run", "f", "--key"], &["logs"], &["retry", "f-1", "--set"], &["show", "--json"]]
+    {
+        let output = workspace.command(before).arg(bad).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{before:?}: {told}");
+        assert!(told.contains("UTF-8") && !told.contains("panicked"), "{told}");
+    }
+}

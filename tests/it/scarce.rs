@@ -93,3 +93,22 @@ fn files_cost_no_descriptor_and_too_few_are_told() {
     workspace.ok(&["down"]);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_disk_without_room_for_the_lock_is_told_and_wedges_nothing() {
+    let workspace = Workspace::new(&json!({}));
+    let flow = json!({ "stages": [{ "name": "a", "command": ["true"] }] });
+    std::fs::write(workspace.path("config.json"), json!({ "flows": { "v": flow } }).to_string()).unwrap();
+    std::fs::create_dir_all(workspace.path(".restage")).unwrap();
+    let lock = workspace.path(".restage/supervisor.lock");
+    std::os::unix::fs::symlink("/dev/full", &lock).unwrap();
+    for arguments in [&["run", "v", "--detach"][..], &["run", "v"], &["up", "--no-tui"]] {
+        let (code, _, told) = workspace.run(arguments);
+        assert_eq!(code, Some(1), "{arguments:?}: {told}");
+        assert!(told.contains("No space left on device") && told.contains("make room"), "{told}");
+    }
+    assert_eq!(workspace.run(&["status"]).0, Some(3), "nobody is left behind");
+    std::fs::remove_file(&lock).unwrap();
+    workspace.ok(&["run", "v"]);
+    workspace.ok(&["run", "v", "--detach"]);
+}

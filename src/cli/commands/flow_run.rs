@@ -1,5 +1,6 @@
 //! `run`, `retry`, `continue`, `cancel`: what sets runs going and what ends them.
 
+use std::fs::File;
 use std::io::Read;
 
 use super::follow::{self, Line, Manner};
@@ -22,6 +23,9 @@ use crate::domain::flow::status::RunStatus;
 use crate::domain::json::{Json, JsonMap};
 use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::flow::plan;
+
+/// Of all inputs together, as of an output.
+const MAX_INPUT_BYTES: u64 = 64 << 20;
 
 pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
     let spec = settings::load(workspace, Missing::Error)?;
@@ -189,15 +193,15 @@ pub fn set_going(
         if manner.output == Output::Human {
             output::print(&format!("{run}\n"))?;
         }
-        if follow.detach {
-            if manner.output == Output::Json {
-                output::print_json(&serde_json::json!({ "run_id": run, "existing": existing }))?;
-            }
-            return Ok(Some(Exit::Completed));
-        }
         let before = before.as_deref().filter(|before| before.run.run_id == run);
         // One that was there may have ended long ago, unless it has been seen before its end.
         let fresh = !existing || before.is_some_and(|before| !before.run.status.is_final());
+        if manner.output == Output::Json && (follow.detach || !fresh) {
+            output::print_json(&serde_json::json!({ "run_id": run, "existing": existing }))?;
+        }
+        if follow.detach {
+            return Ok(Some(Exit::Completed));
+        }
         follow::follow(&mut line, &run, Manner { fresh, ..manner }, before).await.map(Some)
     })
 }
@@ -234,14 +238,19 @@ fn pairs(flow: Option<&FlowSpec>, given: &[String]) -> Result<JsonMap, Failure> 
 fn read_inputs(path: &str) -> Result<JsonMap, Failure> {
     let act =
         if path == "-" { "read inputs from stdin".to_owned() } else { format!("read inputs from {path}") };
-    let mut text = String::new();
+    let mut text = Vec::new();
     let read = if path == "-" {
-        std::io::stdin().lock().read_to_string(&mut text).map(drop)
+        std::io::stdin().lock().take(MAX_INPUT_BYTES + 1).read_to_end(&mut text)
     } else {
-        std::fs::read_to_string(path).map(|read| text = read)
+        File::open(path).and_then(|file| file.take(MAX_INPUT_BYTES + 1).read_to_end(&mut text))
     };
-    read.map_err(|error| Failure::io(&act, &error))?;
-    serde_json::from_str(&text).map_err(|error| {
+    let read = read.map_err(|error| Failure::io(&act, &error))?;
+    if read as u64 > MAX_INPUT_BYTES {
+        let cause = "inputs may have 64 MiB together, and these have more";
+        return Err(Failure::new(Exit::Usage, act, cause)
+            .hint("write large things to a file, and give its path as an input"));
+    }
+    serde_json::from_slice(&text).map_err(|error| {
         Failure::new(Exit::Usage, act, error).hint("a JSON object with a value for each input")
     })
 }

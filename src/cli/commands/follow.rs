@@ -111,7 +111,8 @@ pub fn is_end(error: &ClientError) -> bool {
         ClientError::Refused(_)
         | ClientError::Nonsense(_)
         | ClientError::Connect { .. }
-        | ClientError::Silent(_) => false,
+        | ClientError::Silent(_)
+        | ClientError::TooLong { .. } => false,
     }
 }
 
@@ -130,6 +131,10 @@ pub async fn follow(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Op
         teller.ends.missed(&before.run);
     }
     teller.screen.begin(&shown);
+    if !manner.fresh && manner.output == Output::Json {
+        // For programs the end of one that ended long ago is told all the same: the last line is how it came out.
+        end_of(&shown.run).iter().for_each(|notice| teller.screen.news(notice));
+    }
     while !rests(&shown, manner) {
         let next = match line.updates.ready() {
             Some(next) => Some(next),

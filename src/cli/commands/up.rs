@@ -228,6 +228,13 @@ fn on_stage(
     private_dir(&data_dir).map_err(|error| Failure::io(format!("make {}", data_dir.display()), &error))?;
     let places = workspace.places(spec.cache_dir.as_deref());
     let lock = take_lock(workspace, &places)?;
+    if let Err(error) = lock.make_room()
+        && !apart(|| background::is_needed(workspace))
+    {
+        // What runs is looked after all the same; else nothing has begun that could be lost.
+        let act = format!("begin to supervise: write {}", workspace.lock_file().display());
+        return Err(Failure::io(act, &error));
+    }
     // Held to the end: what waits is written when it goes.
     let _log = open_log(workspace, role.debug);
     let mut folders = places.runtime_dirs.clone();

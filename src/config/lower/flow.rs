@@ -102,6 +102,7 @@ impl Lowering<'_> {
             optional_needs,
             validates: raw.validates.as_ref().map(|at| StageName::trusted(at.value.as_str())),
             requires: keys(&raw.requires),
+            reads_nothing: raw.reads_nothing,
             outputs: keys(&raw.outputs),
             artifacts: raw.artifacts.clone(),
             retry,

@@ -66,6 +66,8 @@ pub(in crate::config) struct RawStage {
     pub optional_needs: Vec<At<String>>,
     pub validates: Maybe<String>,
     pub requires: Vec<At<String>>,
+    /// `requires` is there, and empty.
+    pub reads_nothing: bool,
     pub outputs: Vec<At<String>>,
     pub artifacts: Vec<String>,
     pub when: Maybe<Expression>,
@@ -208,8 +210,10 @@ fn stage(reader: &mut Reader, item: &Item<'_>) -> Option<RawStage> {
         unique(reader, list)
     };
     let (needs, optional_needs) = (names("needs"), names("optional_needs"));
+    let mut reads_nothing = false;
     let mut keys = |key: &str| {
         let list = fields.take(key, |item, _| reader.list(item, state_key));
+        reads_nothing |= key == "requires" && list.as_ref().is_some_and(|list| list.value.is_empty());
         unique(reader, list)
     };
     let (requires, outputs) = (keys("requires"), keys("outputs"));
@@ -222,6 +226,7 @@ fn stage(reader: &mut Reader, item: &Item<'_>) -> Option<RawStage> {
         optional_needs,
         validates: fields.take("validates", |item, _| reader.filled(item, "the name of a stage as text")),
         requires,
+        reads_nothing,
         outputs,
         artifacts: fields
             .take("artifacts", |item, _| reader.list(item, artifact))

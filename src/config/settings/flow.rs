@@ -46,7 +46,10 @@ pub fn of_stage(stage: &StageSpec) -> Vec<(&'static str, String)> {
         ("needs", stages(&stage.needs)),
         ("optional_needs", stages(&stage.optional_needs)),
         ("validates", stage.validates.as_ref().map_or_else(none, ToString::to_string)),
-        ("requires", list(&stage.requires, "whatever is there")),
+        (
+            "requires",
+            list(&stage.requires, if stage.reads_nothing { "nothing" } else { "whatever is there" }),
+        ),
         ("outputs", list(&stage.outputs, "none")),
         ("artifacts", list(&stage.artifacts, "none")),
         ("when", stage.when.as_ref().map_or_else(|| "always".into(), ToString::to_string)),

@@ -66,6 +66,9 @@ pub enum Ended<'a> {
     Skipped,
 }
 
+/// A key of the state, and the hash of what is there.
+pub type Required<'a> = (&'a str, Option<Hash>);
+
 /// The hashes of one run, filled in topological order.
 #[derive(Debug, Clone)]
 pub struct Chain {
@@ -135,21 +138,22 @@ impl Chain {
         self.artifacts[stage] = None;
     }
 
-    /// What the stage is made from. One that requires nothing in particular may read any of the state, so all of it
-    /// counts; otherwise the required values do, in `required`, and the artifacts of its ancestors in any case.
+    /// What the stage is made from. One that does not say what it requires may read any of the state, so all of it
+    /// counts; otherwise the values in `required` do, and the artifacts of its ancestors in any case.
     /// `None`: something before it has not ended.
-    pub fn input(&self, graph: &Graph, stage: usize, required: &[(&str, Option<Hash>)]) -> Option<Hash> {
+    pub fn input(&self, graph: &Graph, stage: usize, required: Option<&[Required<'_>]>) -> Option<Hash> {
         let upstream = self.upstream(stage);
-        let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + 3 * upstream.len() + 2 * required.len());
-        if required.is_empty() {
-            parts.extend([b"any".as_slice(), &self.inputs]);
-            for before in upstream {
-                parts.push(self.data[*before].as_ref()?);
-            }
-        } else {
+        let keys = required.map_or(0, <[_]>::len);
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + 3 * upstream.len() + 2 * keys);
+        if let Some(required) = required {
             parts.push(b"required");
             for (key, value) in required {
                 parts.extend([key.as_bytes(), value.as_ref().map_or(b"absent".as_slice(), AsRef::as_ref)]);
+            }
+        } else {
+            parts.extend([b"any".as_slice(), &self.inputs]);
+            for before in upstream {
+                parts.push(self.data[*before].as_ref()?);
             }
         }
         for before in upstream {
@@ -230,7 +234,7 @@ mod tests {
             let mut left = left;
             left[at] = to;
             let other = chain(&graph, r#"{"q": 1}"#, &left);
-            let input = |chain: &Chain, stage| chain.input(&graph, stage, &[]).unwrap();
+            let input = |chain: &Chain, stage| chain.input(&graph, stage, None).unwrap();
             (0..4).filter(|stage| input(&base, *stage) != input(&other, *stage)).collect::<Vec<_>>()
         };
         assert_eq!(changed(0, Some((r#"{"x": 2}"#, "f"))), [1, 2, 3]);
@@ -239,7 +243,7 @@ mod tests {
         assert_eq!(changed(1, None), [2]);
         assert_eq!(changed(2, Some(("{}", "g"))), [] as [usize; 0]);
         let other = chain(&graph, r#"{"q": 2}"#, &left);
-        assert!((0..4).all(|stage| base.input(&graph, stage, &[]) != other.input(&graph, stage, &[])));
+        assert!((0..4).all(|stage| base.input(&graph, stage, None) != other.input(&graph, stage, None)));
     }
 
     #[test]
@@ -250,10 +254,14 @@ mod tests {
         let file = chain(&graph, r#"{"q": 1}"#, &[Some((r#"{"x": 1}"#, "g")), Some(("{}", "f"))]);
         let one = Some(value(&Json::of(&1)));
         let required = [("x", one.clone())];
-        assert_eq!(base.input(&graph, 1, &required), other.input(&graph, 1, &required));
-        assert_ne!(base.input(&graph, 1, &required), file.input(&graph, 1, &required));
+        assert_eq!(base.input(&graph, 1, Some(&required)), other.input(&graph, 1, Some(&required)));
+        assert_ne!(base.input(&graph, 1, Some(&required)), file.input(&graph, 1, Some(&required)));
+        // One that reads nothing is concerned by artifacts only.
+        assert_eq!(base.input(&graph, 1, Some(&[])), other.input(&graph, 1, Some(&[])));
+        assert_ne!(base.input(&graph, 1, Some(&[])), file.input(&graph, 1, Some(&[])));
+        assert_ne!(base.input(&graph, 1, Some(&[])), base.input(&graph, 1, None));
         for other in [("x", None), ("y", one), ("x", Some(value(&Json::of(&2))))] {
-            assert_ne!(base.input(&graph, 1, &required), base.input(&graph, 1, &[other]));
+            assert_ne!(base.input(&graph, 1, Some(&required)), base.input(&graph, 1, Some(&[other])));
         }
     }
 
@@ -263,7 +271,7 @@ mod tests {
         let input = |text: &str| {
             let graph = graph(&flow(text));
             let stage = graph.index(&StageName::trusted("c")).unwrap();
-            chain(&graph, "{}", &[left; 3]).input(&graph, stage, &[])
+            chain(&graph, "{}", &[left; 3]).input(&graph, stage, None)
         };
         assert_eq!(input("a:\n b:\n c: a b"), input("c: b a\n b:\n a:"));
     }
@@ -274,11 +282,11 @@ mod tests {
         let hash = Hash::of(["x"]);
         let mut chain = Chain::new(&graph, &JsonMap::new());
         assert!(!chain.fill(&graph, 1, Ended::Good { outputs: &hash, manifest: &hash }));
-        assert_eq!((chain.input(&graph, 1, &[]), chain.input(&graph, 2, &[])), (None, None));
-        assert_eq!(chain.input(&graph, 1, &[("x", None)]), None);
-        assert!(chain.fill(&graph, 0, Ended::Skipped) && chain.input(&graph, 1, &[]).is_some());
+        assert_eq!((chain.input(&graph, 1, None), chain.input(&graph, 2, None)), (None, None));
+        assert_eq!(chain.input(&graph, 1, Some(&[("x", None)])), None);
+        assert!(chain.fill(&graph, 0, Ended::Skipped) && chain.input(&graph, 1, None).is_some());
         chain.forget(0);
-        assert_eq!(chain.input(&graph, 1, &[]), None);
+        assert_eq!(chain.input(&graph, 1, None), None);
     }
 
     #[test]

@@ -117,8 +117,11 @@ pub struct StageSpec {
     pub optional_needs: Vec<StageName>,
     /// This stage checks that one; it needs it, too.
     pub validates: Option<StageName>,
-    /// State keys that it reads; empty: it may read any, so that any change of its ancestors concerns it.
+    /// State keys that it reads; none: it may read any, so that any change of its ancestors concerns it.
     pub requires: Vec<String>,
+    /// It says that it reads none of the state: an empty `requires` that is written down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reads_nothing: bool,
     /// State keys that it writes.
     pub outputs: Vec<String>,
     /// Globs within its artifact folder.
@@ -171,6 +174,11 @@ pub struct Foreach {
 }
 
 impl StageSpec {
+    /// It has not said which keys of the state it reads, so that each concerns it.
+    pub const fn reads_any(&self) -> bool {
+        self.requires.is_empty() && !self.reads_nothing
+    }
+
     /// Everything that has to end before it, in no order: what it needs, needs optionally, and validates.
     pub fn upstream(&self) -> impl Iterator<Item = &StageName> {
         self.needs.iter().chain(&self.optional_needs).chain(&self.validates)

@@ -66,6 +66,7 @@ fn stage(line: &str) -> StageSpec {
         optional_needs: with('?').map(name).collect(),
         validates: with('!').map(name).next(),
         requires: texts('<'),
+        reads_nothing: false,
         outputs: texts('>'),
         artifacts: texts('@'),
         retry: StageRetry {

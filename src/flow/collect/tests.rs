@@ -115,8 +115,9 @@ fn objects_that_nobody_names_go_once_they_are_old() {
     age(&path(&named), 30 * DAY);
     age(&path(&old), 3601);
     age(&path(&young), 3599);
-    let stale = place.write(".restage/objects/new/4711-0", "half");
-    let busy = place.write(".restage/objects/new/4711-1", "half");
+    // The first process there is lives; what it has is spared while it is young.
+    let stale = place.write(".restage/objects/new/1-0", "half");
+    let busy = place.write(".restage/objects/new/1-1", "half");
     let foreign = place.write(".restage/objects/ab/README", "mine");
     age(&stale, DAY);
     age(&busy, 10);
@@ -246,4 +247,18 @@ fn links_in_the_place_of_folders_are_not_gone_through() {
     let collector = Collector { objects, dirs, named: &named, now: ago(0), young: YOUNG, dry_run: false };
     assert_eq!(collector.collect(known).unwrap().paths, std::slice::from_ref(&bad));
     assert!(precious.exists() && bad.symlink_metadata().is_err());
+}
+
+#[test]
+fn what_a_dead_process_was_bringing_in_goes_however_young_it_is() {
+    let place = Place::new();
+    let folder = place.objects.root().join(UNNAMED);
+    fs::create_dir_all(&folder).unwrap();
+    for name in ["4294967295-1", "1-1"] {
+        fs::write(folder.join(name), "torn").unwrap();
+        age(&folder.join(name), 1);
+    }
+    let collected = collect(&place, &[], &[], false);
+    assert_eq!((collected.files, collected.paths), (1, vec![folder.join("4294967295-1")]));
+    assert!(folder.join("1-1").exists());
 }

@@ -183,7 +183,11 @@ impl<'a> Desk<'a> {
         let filter = RunFilter { root: Some(root.clone()), ..RunFilter::default() };
         let lineage = self.store.runs(&filter).map_err(|error| store(&error))?;
         let held = self.store.lock(&root, &parent.branch).map_err(|error| store(&error))?;
-        let holder = held.map(|held| held.run).filter(|holder| *holder != parent.run_id);
+        let is_other = |run: &RunId| *run != parent.run_id;
+        // One that waits for its turn beside other runs of the flow has the branch as much as one that is under way.
+        let waits = |run: &&RunRecord| run.status == RunStatus::Queued && run.branch == parent.branch;
+        let waiting = lineage.iter().filter(waits).map(|run| run.run_id.clone()).find(is_other);
+        let holder = held.map(|held| held.run).filter(is_other).or(waiting);
         let facts = Facts {
             flow: &flow,
             graph: &graph,

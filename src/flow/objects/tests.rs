@@ -284,3 +284,20 @@ fn at_a_glance_no_more_is_read_than_there_is_time_for() {
     assert!(place.objects.glance(&artifact, &mut left).is_err());
     assert_eq!(left, 2);
 }
+
+#[test]
+fn what_a_dead_process_left_half_written_goes_with_the_first_file_and_what_a_living_one_writes_stays() {
+    let place = Place::new();
+    let folder = place.objects.root().join(UNNAMED);
+    fs::create_dir_all(&folder).unwrap();
+    // More than any kernel counts processes to; and the first process there is.
+    for name in ["4294967295-3", "1-3", "mine"] {
+        fs::write(folder.join(name), "torn").unwrap();
+    }
+    let path = place.objects.root().with_file_name("new.txt");
+    fs::write(&path, "whole").unwrap();
+    place.objects.import_path("new.txt", &path).unwrap();
+    let mut left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["1-3", "mine"]);
+}

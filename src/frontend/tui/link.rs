@@ -250,6 +250,7 @@ impl Task {
                     ClientError::Declined(refusal) => Declined::from(*refusal),
                     other @ (ClientError::Connect { .. }
                     | ClientError::Silent(_)
+                    | ClientError::TooLong { .. }
                     | ClientError::Refused(_)
                     | ClientError::Gone
                     | ClientError::Nonsense(_)

@@ -240,3 +240,35 @@ fn whoever_follows_is_told_of_every_stage_once_however_slowly_they_read() {
     let ends = told.iter().filter(|line| line["event"] == "run_ended").count();
     assert_eq!((ends, &told.last().unwrap()["event"]), (1, &json!("run_ended")));
 }
+
+#[test]
+fn large_inputs_reach_their_stages_and_larger_ones_are_refused_before_they_are_sent() {
+    let flows = Flows::new(&json!({ "big": {
+        "inputs": { "text": { "required": true } },
+        "stages": [stage("a", "wc -c < $RESTAGE_STATE > size", json!({}))],
+    } }));
+    let write = |name: &str, bytes: usize| {
+        flows.write(name, &json!({ "text": "y".repeat(bytes) }).to_string());
+    };
+    write("big.json", 20 << 20);
+    flows.ok(&["run", "big", "--inputs", "big.json"]);
+    assert!(flows.read("size").trim().parse::<usize>().unwrap() > 20 << 20);
+    write("huge.json", 64 << 20);
+    let told = flows.ends(2, &["run", "big", "--inputs", "huge.json"]);
+    assert!(told.contains("inputs may have 64 MiB") && told.contains("hint: "), "{told}");
+}
+
+#[test]
+fn for_programs_a_key_that_is_known_tells_the_run_and_how_it_ended() {
+    let flows = Flows::new(&json!({ "f": { "stages": [stage("a", "", json!({}))] } }));
+    flows.ok(&["run", "f", "--key", "k"]);
+    let told = flows.ok(&["run", "f", "--key", "k", "--json"]);
+    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    assert_eq!(lines[0], json!({ "run_id": "f-1", "existing": true }));
+    assert_eq!(
+        (&lines[1]["event"], &lines[1]["status"]),
+        (&json!("run_ended"), &json!("succeeded")),
+        "{told}"
+    );
+}

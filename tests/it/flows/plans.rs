@@ -290,3 +290,22 @@ fn runs_are_deleted_with_their_files_unless_somebody_builds_on_them() {
     flows.ok(&["run", "f"]);
     assert_eq!(flows.show("f-3")["status"], "succeeded");
 }
+
+#[test]
+fn a_stage_that_reads_nothing_is_not_concerned_by_what_changes() {
+    let flows = Flows::new(&json!({ "f": {
+        "inputs": { "mode": { "default": "x" } },
+        "stages": [
+            stage("any", "", json!({})),
+            stage("none", "", json!({ "requires": [] })),
+            stage("last", "", json!({ "needs": ["any", "none"] })),
+        ]
+    } }));
+    flows.write("fail.last", "");
+    flows.ends(1, &["run", "f"]);
+    flows.remove("fail.last");
+    flows.ran();
+    flows.ok(&["retry", "f-1", "--set", "mode=z"]);
+    assert_eq!(flows.ran(), ["any", "last"]);
+    assert_eq!(flows.stage("f-2", "none")["decision"], "reuse");
+}

@@ -38,6 +38,32 @@ fn chain() -> Value {
 }
 
 #[test]
+fn a_retry_that_waits_for_other_runs_of_its_flow_has_the_branch() {
+    let flows = Flows::new(&json!({ "f": { "concurrency": "queue", "stages": [
+        stage("a", "", json!({})),
+        stage("b", &format!("[ ! -e slow ] || {{ {WAITS}; }}"), json!({ "needs": ["a"] })),
+    ] } }));
+    flows.write("fail.b", "");
+    flows.ends(1, &["run", "f"]);
+    flows.remove("fail.b");
+    flows.write("slow", "");
+    flows.ok(&["run", "f", "--detach"]);
+    flows.ok(&["retry", "f-1", "--detach"]);
+    assert_eq!(flows.show("f-3")["status"], "queued");
+    let told = flows.ends(11, &["retry", "f-1", "--detach"]);
+    assert!(told.contains("f-3"), "{told}");
+    assert_eq!(flows.count(), 1 + 3, "one that is refused makes no run");
+    // Somebody who wants to wait behind it may.
+    flows.ok(&["retry", "f-1", "--queue", "--detach"]);
+    flows.ok(&["cancel", "f-4"]);
+    flows.ok(&["cancel", "f-3"]);
+    flows.until("f-3", "cancelled");
+    flows.ok(&["retry", "f-1", "--detach"]);
+    flows.write("go", "");
+    flows.until("f-5", "succeeded");
+}
+
+#[test]
 fn of_32_retries_at_once_one_makes_a_run_and_the_others_are_told_its_name() {
     let flows = Flows::new(&json!({ "f": { "stages": [
         stage("a", "", json!({})),

@@ -31,5 +31,6 @@ pub fn input(facts: &Facts<'_>, stage: &StageName) -> Option<Hash> {
         .iter()
         .map(|key| (key.as_str(), state.get(stage, key).map(hashes::value)))
         .collect();
-    chain.input(graph, stage, &required)
+    let named = !facts.flow.stages[stage].reads_any();
+    chain.input(graph, stage, named.then_some(&required))
 }

@@ -318,17 +318,18 @@ impl<'a> Walk<'a> {
                 required.push((key.as_str(), hash));
             }
         }
-        self.chain.input(facts.graph, stage, &required)
+        let named = !facts.flow.stages[stage].reads_any();
+        self.chain.input(facts.graph, stage, named.then_some(&required))
     }
 
     fn what_changed(&self, stage: usize) -> String {
         let facts = self.known.facts;
-        let requires = &facts.flow.stages[stage].requires;
+        let spec = &facts.flow.stages[stage];
         let before = &facts.parent.inputs;
         let keys = before.keys().chain(facts.inputs.keys().filter(|key| !before.contains_key(*key)));
         let changed: Vec<&str> = keys
             .filter(|key| before.get(*key) != facts.inputs.get(*key))
-            .filter(|key| requires.is_empty() || requires.contains(*key))
+            .filter(|key| spec.reads_any() || spec.requires.contains(*key))
             .map(String::as_str)
             .collect();
         if changed.is_empty() {

@@ -326,7 +326,7 @@ impl Run {
         let requires = self.stage(index).requires.iter();
         let required: Vec<(&str, Option<Hash>)> =
             requires.map(|key| (key.as_str(), self.state.get(index, key).map(hashes::value))).collect();
-        self.chain.input(&self.graph, index, &required)
+        self.chain.input(&self.graph, index, (!self.stage(index).reads_any()).then_some(&required))
     }
 
     /// All artifacts that a stage may read, with the stage that left them, in topological order.

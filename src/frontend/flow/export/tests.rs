@@ -27,6 +27,7 @@ fn stage(name: &str, needs: &[&str], optional: &[&str], validates: Option<&str>)
         optional_needs: names(optional),
         validates: validates.map(StageName::trusted),
         requires: Vec::new(),
+        reads_nothing: false,
         outputs: Vec::new(),
         artifacts: Vec::new(),
         retry: StageRetry { count: 0, backoff },
