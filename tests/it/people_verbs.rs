@@ -458,3 +458,21 @@ fn what_is_recommended_can_be_done() {
     let view = keeps_its_promise(&studio, "film-3", "main");
     assert!(view["reason"].as_str().unwrap().starts_with("film-3 is 2 retries deep"), "{view}");
 }
+
+#[test]
+fn a_branch_at_what_was_rejected_elsewhere_goes_on_with_something_else() {
+    let studio = studio(&relay());
+    says(&studio, &["run", "film"], 75, "");
+    studio.ok(&["fork", "film-1", "--at", "b@1", "--branch", "x"]);
+    says(&studio, &["reject", "film-1", "b", "--feedback", "darker"], 75, "");
+    let way = ["edit", "film-1", "b", "--branch", "x", "--set", "KEY=VALUE"];
+    for verb in ["continue", "retry"] {
+        assert_eq!(way_out(&studio, &[verb, "film-1", "--branch", "x"], 17), way);
+    }
+    assert_eq!(keeps_its_promise(&studio, "film-1", "x")["can_continue"], false);
+    says(&studio, &["fork", "film-1", "--at", "b@1", "--branch", "y"], 17, "b@1 was rejected");
+    std::fs::write(studio.path("other"), "other\n").unwrap();
+    studio.ok(&["edit", "film-1", "b", "--branch", "x", "--artifact", "b.txt=other"]);
+    assert_eq!(keeps_its_promise(&studio, "film-1", "x")["can_continue"], true);
+    assert_eq!(read(&studio, "seen.b"), "other\n");
+}

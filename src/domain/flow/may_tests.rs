@@ -130,7 +130,7 @@ fn a_version_is_judged_where_it_stands() {
             0,
             "script@5",
             "17 script@5 is rejected, and nothing has run on branch gone yet | put something else in its place: restage edit \
-             f-12 script --branch gone --set KEY=VALUE",
+             f-12 script --branch gone --set KEY=VALUE; or leave from another: restage fork f-12 --at CP --branch NAME",
         ),
         (
             0,
@@ -371,7 +371,7 @@ fn a_fork_has_a_name_of_its_own_and_something_to_stand_on() {
         (
             "storyboard@1",
             "fresh",
-            "2 storyboard@1 was rejected, and nothing is built on it | execute it again: restage retry f-12 --from storyboard",
+            "17 storyboard@1 was rejected, and nothing is built on it | it is made anew: restage show f-12",
         ),
         (
             "script@2",

@@ -6,7 +6,7 @@
 
 use super::ask::BranchView;
 use super::ids::{BranchName, CheckpointId, Hash, RunId};
-use super::may::{elsewhere, find, rejected, replaced, row};
+use super::may::{elsewhere, find, replaced, row};
 use super::plan::Start;
 use super::record::{Branch, Checkpoint, RunRecord};
 use super::refusal::Refusal;
@@ -97,14 +97,23 @@ pub fn branch_of(
     }
 }
 
-/// What `retry RUN --branch NAME` retries.
-pub fn run_of(lineage: &Lineage<'_>, run: &RunRecord, branch: &BranchName) -> Result<RunId, Refusal> {
+/// What `retry RUN --branch NAME` retries. Where nothing has run, it is told how to begin, if that is possible.
+pub fn run_of(
+    lineage: &Lineage<'_>,
+    run: &RunRecord,
+    branch: &BranchName,
+    ahead: &mut dyn Ahead,
+) -> Result<RunId, Refusal> {
     if *branch == run.branch {
         return Ok(run.run_id.clone());
     }
     known(lineage, &run.run_id, branch)?;
-    let newest = lineage.newest_run(branch);
-    newest.map(|run| run.run_id.clone()).ok_or_else(|| nothing_ran(&run.run_id, branch))
+    if let Some(newest) = lineage.newest_run(branch) {
+        return Ok(newest.run_id.clone());
+    }
+    let from = From { branch: branch.clone(), checkpoint: None, force_retry: false };
+    may_continue(lineage, &from, ahead)?;
+    Err(nothing_ran(&run.run_id, branch))
 }
 
 pub(super) fn known(lineage: &Lineage<'_>, run: &RunId, branch: &BranchName) -> Result<(), Refusal> {
@@ -177,10 +186,8 @@ fn first_of_fork(lineage: &Lineage<'_>, from: &From, ahead: &mut dyn Ahead) -> R
         });
     }
     if head.approval == Approval::Rejected {
-        return Err(rejected(&run, head));
-    }
-    if from.force_retry {
-        return Err(nothing_ran(&run, &from.branch));
+        let (checkpoint, approval, branch) = (head.id.clone(), head.approval, from.branch.clone());
+        return Err(Refusal::Judged { run, checkpoint, approval, branch });
     }
     let again = Again {
         run: head.run_id.clone(),
@@ -200,6 +207,9 @@ fn first_of_fork(lineage: &Lineage<'_>, from: &From, ahead: &mut dyn Ahead) -> R
         looked_at(ahead, &run, Some(&from.branch), one)?;
     }
     ahead.plan(&again)?;
+    if from.force_retry {
+        return Err(nothing_ran(&run, &from.branch));
+    }
     Ok(Continuation::Again(again))
 }
 

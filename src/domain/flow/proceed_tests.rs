@@ -248,7 +248,8 @@ fn a_checkpoint_leads_to_a_branch() {
     let refused = branch_of(&lineage, &runs[0], Some(&nowhere), None).unwrap_err();
     assert_eq!(refused.to_string(), "the lineage of f-12 has no branch nowhere");
     let retried = |run: usize, branch: &str| {
-        run_of(&lineage, &runs[run], &BranchName::trusted(branch)).map(|run| run.to_string())
+        let ahead = &mut Told { gone: "", plan: &mut |_| Ok(()) };
+        run_of(&lineage, &runs[run], &BranchName::trusted(branch), ahead).map(|run| run.to_string())
     };
     assert_eq!(retried(0, "main").unwrap(), "f-12");
     assert_eq!(retried(0, "draft").unwrap(), "f-13");
@@ -292,4 +293,35 @@ fn what_is_gone_is_not_taken_on_and_what_a_person_made_is_not_lost() {
     // What a stage made can be made again.
     let made = case(STORY, failed).forked("main\n draft from storyboard@1", "draft").gone("storyboard@1");
     assert_eq!(made.told(), "starts a new run on branch draft behind storyboard (continue of f-12)");
+}
+
+#[test]
+fn a_branch_at_what_was_rejected_leads_to_what_can_be_done_there() {
+    let (checkpoints, branches, runs) = lists(
+        "script@1\n storyboard@1 rejected",
+        "main\n draft from storyboard@1",
+        "12 running script=succeeded@1 storyboard=running",
+    );
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    let told = |refusal: &Refusal| format!("{} {refusal} | {}", refusal.code(), refusal.hint());
+    let there = "17 storyboard@1 is rejected, and nothing has run on branch draft yet | put something else in its place: \
+                 restage edit f-12 storyboard --branch draft --set KEY=VALUE; or leave from another: restage fork f-12 --at CP \
+                 --branch NAME";
+    let draft = BranchName::trusted("draft");
+    let ahead = &mut Told { gone: "", plan: &mut |_| Ok(()) };
+    for force_retry in [false, true] {
+        for checkpoint in [None, CheckpointId::parse("storyboard@1").ok()] {
+            let from = From { branch: draft.clone(), checkpoint, force_retry };
+            assert_eq!(told(&may_continue(&lineage, &from, ahead).unwrap_err()), there);
+        }
+    }
+    assert_eq!(told(&run_of(&lineage, &runs[0], &draft, ahead).unwrap_err()), there);
+    // Nor is anything else recommended there that is refused.
+    let (checkpoints, ..) = lists("script@1\n storyboard@1", "", "");
+    let lineage = Lineage { checkpoints: &checkpoints, ..lineage };
+    let other = || Refusal::UnknownFlow { flow: "f".into(), known: Vec::new() };
+    let ahead = &mut Told { gone: "", plan: &mut |_| Err(other()) };
+    assert_eq!(run_of(&lineage, &runs[0], &draft, ahead), Err(other()));
+    let from = From { branch: draft, checkpoint: None, force_retry: true };
+    assert_eq!(may_continue(&lineage, &from, ahead), Err(other()));
 }

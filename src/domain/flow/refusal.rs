@@ -233,7 +233,8 @@ impl Refusal {
                 format!("go on there: restage continue {run} --branch {branch}")
             }
             Self::Judged { run, checkpoint, branch, .. } => format!(
-                "put something else in its place: restage edit {run} {} --branch {branch} --set KEY=VALUE",
+                "put something else in its place: restage edit {run} {} --branch {branch} --set KEY=VALUE; or leave from another: \
+                 restage fork {run} --at CP --branch NAME",
                 checkpoint.stage
             ),
             Self::Ended { run, .. } | Self::Elsewhere { run, .. } => {
