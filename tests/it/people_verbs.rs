@@ -78,6 +78,9 @@ fn an_edit_of_what_a_waiting_run_has_built_on_sends_the_run_back_to_it() {
     says(&studio, &["continue", "film-1", "--checkpoint", "b@1"], 17, "film-1 waits at s@3");
     says(&studio, &["approve", "film-1", "b"], 1, "b of film-1 is pending");
     says(&studio, &["approve", "film-1", "s@2"], 18, "s@3 (pending) stands in the place of s@2");
+    // The run cannot be retried while it waits.
+    assert_eq!(way_out(&studio, &["approve", "film-1", "s@2"], 18), ["approve", "film-1", "s@3"]);
+    assert!(!studio.run(&["approve", "film-1", "s@2"]).2.contains("restage retry"));
     // Rejected, it is made anew; edited again and taken on, what follows is executed with it.
     says(&studio, &["reject", "film-1", "s@3", "--feedback", "louder"], 75, "rejected s@3 (");
     assert_eq!(
@@ -215,7 +218,7 @@ fn what_is_approved_is_told_and_is_there() {
     let tree: Value = serde_json::from_str(&tree).unwrap();
     let hash = tree["checkpoints"][1]["hash"].as_str().unwrap().to_owned();
     says(&studio, &["approve", "film-1", "--hash", &hash[..5]], 2, "too short");
-    says(&studio, &["approve", "film-1", "--hash", "0123456789abcdef"], 18, "restage state film-1 b@1");
+    says(&studio, &["approve", "film-1", "--hash", "0123456789abcdef"], 18, "restage artifacts film-1 b@1");
     // Somebody has written over the file.
     let object = studio.path(listed[0]["path"].as_str().unwrap());
     let good = std::fs::read(&object).unwrap();
@@ -450,6 +453,17 @@ fn what_is_recommended_can_be_done() {
         14,
         "nothing can go on behind z, which left no usable checkpoint: it is failed",
     );
+    // A branch behind which nothing comes.
+    let told = "nothing comes after z; edit what the branch stands on: restage edit film-1 z --branch end";
+    says(&studio, &["fork", "film-1", "--at", "z@1", "--branch", "end"], 0, told);
+    says(&studio, &["continue", "film-1", "--branch", "end"], 2, "restage edit film-1 z --branch end");
+    says(
+        &studio,
+        &["fork", "film-1", "--at", "a@1", "--branch", "mid"],
+        0,
+        "restage continue film-1 --branch mid",
+    );
+    assert_eq!(way_out(&studio, &["unlock", "film-1"], 1), ["show", "film-1"]);
     // As deep as may be: neither is possible, and that is what is told.
     says(&studio, &["retry", "film-2"], 1, "");
     for verb in [&["continue", "film-3"][..], &["retry", "film-3"], &["approve", "film-3", "a"]] {

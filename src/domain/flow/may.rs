@@ -112,6 +112,7 @@ pub(super) fn replaced(run: &RunRecord, branch: &BranchName, named: &Checkpoint,
         by: by.id.clone(),
         approval: by.approval,
         branch: branch.clone(),
+        ended: run.status.is_final() && run.branch == *branch,
     }
 }
 

@@ -136,7 +136,7 @@ fn a_version_is_judged_where_it_stands() {
             0,
             "script@6",
             "18 script@7 (pending) stands in the place of script@6 on branch twice | approve it: restage approve f-12 script@7; \
-             go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at script@6 \
+             or go another way from what you named: restage fork f-12 --at script@6 \
              --branch NAME",
         ),
         (0, "script@7", "script@7 in f-12 on twice"),
@@ -190,7 +190,7 @@ fn an_approval_is_bound_to_what_was_looked_at() {
     let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
     let seen = checkpoint("storyboard@1").hash;
     assert_eq!(may_approve(&lineage, &runs[0], None, Some(&seen)).unwrap().hash, seen);
-    let stale = "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard@1";
+    let stale = "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard@1, and restage artifacts f-12 storyboard@1";
     let other = checkpoint("storyboard@2").hash;
     assert_eq!(told(may_approve(&lineage, &runs[0], None, Some(&other)), |_| String::new()), stale);
     assert_eq!(

@@ -104,7 +104,7 @@ fn what_continuing_does_in_each_case() {
         (case(STORY, "12 interrupted script=succeeded@1 storyboard=running"), "f-12 goes on where it was interrupted"),
         // An edit has taken the place of what was looked at.
         (case("script@1\n storyboard@1 pending\n storyboard@2 pending edits=storyboard@1", "12 waiting script=succeeded@1 storyboard=waiting@2").at("storyboard@1"),
-            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         // The run was sent back to before it.
         (case("script@1\n storyboard@1 pending\n script@2 pending edits=script@1", "12 waiting script=waiting@2 storyboard=pending").at("storyboard@1"),
             "17 storyboard@1 is pending, and f-12 waits at script@2 | that is what can be judged: restage approve f-12 script"),
@@ -113,9 +113,9 @@ fn what_continuing_does_in_each_case() {
         (case("script@1\n storyboard@1 rejected", "12 running script=succeeded@1 storyboard=running"), "10 f-12 is still running | wait for it, or end it: restage cancel f-12"),
         // Insisting on a version does not take another one on.
         (case(edited, failed).at("storyboard@1"),
-            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; or go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         (case(edited, failed).at("storyboard@1").forced(),
-            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; or go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         // What was left last on the branch waits yet, though the newest run was built on an earlier one.
         (case("script@1\n script@2 pending", "12 cancelled script=cancelled@2\n 13 failed script=succeeded@1 storyboard=failed").at("script@2"),
             "approves script@2, and starts a new run on branch main behind script (continue of f-13)"),

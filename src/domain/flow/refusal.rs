@@ -86,6 +86,8 @@ pub enum Refusal {
         by: CheckpointId,
         approval: Approval,
         branch: BranchName,
+        /// The run has ended, and is that of the branch, so that it can be retried.
+        ended: bool,
     },
     #[error("{checkpoint} is not what it was: {why}")]
     Damaged {
@@ -221,7 +223,9 @@ impl Refusal {
             }
             Self::Unusable { hint, .. } => hint.clone().unwrap_or_default(),
             Self::Stale { run, checkpoint } => {
-                format!("look at it again: restage state {run} {checkpoint}")
+                format!(
+                    "look at it again: restage state {run} {checkpoint}, and restage artifacts {run} {checkpoint}"
+                )
             }
             Self::Elsewhere { run, waits: Some(at), .. } => {
                 format!("that is what can be judged: restage approve {run} {}", at.stage)
@@ -240,14 +244,18 @@ impl Refusal {
             Self::Ended { run, .. } | Self::Elsewhere { run, .. } => {
                 format!("what it did: restage show {run}")
             }
-            Self::Replaced { run, checkpoint, by, approval, .. } => {
+            Self::Replaced { run, checkpoint, by, approval, ended, .. } => {
                 let approve = match approval {
-                    Approval::Pending => format!("approve it: restage approve {run} {by}; "),
+                    Approval::Pending => format!("approve it: restage approve {run} {by}; or "),
                     Approval::Approved | Approval::Rejected => String::new(),
                 };
+                let retry = if *ended {
+                    format!("go on as it is now: restage retry {run}; or ")
+                } else {
+                    String::new()
+                };
                 format!(
-                    "{approve}go on as it is now: restage retry {run}; or go another way from what you named: \
-                     restage fork {run} --at {checkpoint} --branch NAME"
+                    "{approve}{retry}go another way from what you named: restage fork {run} --at {checkpoint} --branch NAME"
                 )
             }
             Self::Damaged { run, checkpoint, branch: Some(branch), .. } => format!(
@@ -276,12 +284,12 @@ impl Refusal {
             Self::NotWaiting { run, .. } | Self::NotFailed { run, .. } => {
                 format!("what it does: restage show {run}")
             }
+            Self::NotLocked { run } => format!("how it stands: restage show {run}"),
             Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
             Self::Reused { run, .. } => {
                 format!("delete these first, or all at once: restage delete {run} --cascade")
             }
-            Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
             Self::NotYet(_) => {
                 "it is done as soon as there is room, unless the supervisor ends before; `restage runs` tells"
