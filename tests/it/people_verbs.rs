@@ -176,7 +176,8 @@ fn a_branch_can_differ_before_it_has_run_and_has_retries_of_its_own() {
     assert_eq!(says(&studio, &edit, 0, "--branch alt"), "b@2\n");
     // On main nothing is another than before.
     says(&studio, &["continue", "film-1", "--checkpoint", "b@1"], 17, "restage retry film-3");
-    says(&studio, &["continue", "film-1", "--checkpoint", "b@1", "--force-retry"], 16, "");
+    let insisting = ["continue", "film-1", "--checkpoint", "b@1", "--force-retry"];
+    says(&studio, &insisting, 16, "or retry the last one of the chain: restage retry film-3");
     says(&studio, &["continue", "film-1", "--checkpoint", "b@2"], 1, "");
     assert_eq!(read(&studio, "seen.b"), "");
     for _ in 0..2 {

@@ -163,9 +163,28 @@ pub fn may_continue(
         },
         RunStatus::Succeeded | RunStatus::Degraded | RunStatus::Failed | RunStatus::Cancelled => {
             let again = ended(lineage, run, named, from, ahead)?;
-            ahead.plan(&again)?;
-            Ok(Continuation::Again(again))
+            match ahead.plan(&again) {
+                Ok(()) => Ok(Continuation::Again(again)),
+                Err(Refusal::TooManyRetries { run: id, checkpoint, count, max, .. }) => {
+                    let retry = ahead.plan(&retry_of(run)).is_ok();
+                    Err(Refusal::TooManyRetries { run: id, checkpoint, count, max, retry })
+                }
+                Err(refusal) => Err(refusal),
+            }
         }
+    }
+}
+
+/// As `retry RUN` does it.
+fn retry_of(run: &RunRecord) -> Again {
+    Again {
+        run: run.run_id.clone(),
+        start: Start::FirstFailure,
+        branch: run.branch.clone(),
+        instead: None,
+        approve: None,
+        trigger: Trigger::Retry,
+        also: Vec::new(),
     }
 }
 
@@ -334,15 +353,7 @@ fn already_approved(
     let from =
         From { branch: run.branch.clone(), checkpoint: Some(checkpoint.id.clone()), force_retry: true };
     let again = may_continue(lineage, &from, ahead).is_ok();
-    let retry = ahead.plan(&Again {
-        run: run.run_id.clone(),
-        start: Start::FirstFailure,
-        branch: run.branch.clone(),
-        instead: None,
-        approve: None,
-        trigger: Trigger::Retry,
-        also: Vec::new(),
-    });
+    let retry = ahead.plan(&retry_of(run));
     match (again, retry) {
         (false, Err(refusal)) => refusal,
         (again, retry) => Refusal::AlreadyApproved {

@@ -181,6 +181,7 @@ fn at_the_limit_no_retry_is_recommended() {
         checkpoint: CheckpointId::parse("storyboard@1").unwrap(),
         count: 5,
         max: 5,
+        retry: false,
     };
     assert_eq!(failed.ask(|_| Err(often())), Err(often()));
     let other = || Refusal::UnknownFlow { flow: "f".into(), known: Vec::new() };
@@ -190,7 +191,9 @@ fn at_the_limit_no_retry_is_recommended() {
         let plan = |again: &Again| match again.start {
             Start::After(_) if !behind => Err(often()),
             Start::FirstFailure if behind => Err(often()),
-            _ => Ok(()),
+            Start::FirstFailure | Start::At(_) | Start::Rejected(_) | Start::After(_) | Start::Fork(_) => {
+                Ok(())
+            }
         };
         failed.ask(plan).unwrap_err().hint()
     };
@@ -199,6 +202,13 @@ fn at_the_limit_no_retry_is_recommended() {
         "to run again from here: restage continue f-12 --checkpoint storyboard@1 --force-retry"
     );
     assert_eq!(hint(false), "to run again what failed: restage retry f-12");
+    // Who insists is told of it, too.
+    let insists = case(STORY, failed.runs).at("storyboard@1").forced();
+    let behind_only = |again: &Again| match again.start {
+        Start::After(_) => Err(often()),
+        Start::FirstFailure | Start::At(_) | Start::Rejected(_) | Start::Fork(_) => Ok(()),
+    };
+    assert!(insists.ask(behind_only).unwrap_err().hint().contains("restage retry f-12; or raise"));
 }
 
 #[test]

@@ -33,7 +33,14 @@ pub enum Refusal {
     #[error("{run} is {depth} retries deep, and {max} is the limit")]
     TooDeep { run: RunId, depth: u32, max: u32 },
     #[error("{checkpoint} was retried {count} times, and {max} is the limit")]
-    TooManyRetries { run: RunId, checkpoint: CheckpointId, count: u32, max: u32 },
+    TooManyRetries {
+        run: RunId,
+        checkpoint: CheckpointId,
+        count: u32,
+        max: u32,
+        /// The run itself may be retried: of a chain of retries, each of the one before, only the length counts.
+        retry: bool,
+    },
 
     #[error("no run is called {run}")]
     UnknownRun { run: String, near: Vec<RunId> },
@@ -201,10 +208,17 @@ impl Refusal {
             Self::TooDeep { run, .. } => format!(
                 "start anew: restage run, with the inputs that `restage show {run}` lists; or raise max_retry_depth"
             ),
-            Self::TooManyRetries { run, checkpoint, .. } => format!(
-                "edit what it is built on: restage edit {run} {}; or raise max_retries_per_checkpoint",
-                checkpoint.stage
-            ),
+            Self::TooManyRetries { run, checkpoint, retry, .. } => {
+                let chain = if *retry {
+                    format!("; or retry the last one of the chain: restage retry {run}")
+                } else {
+                    String::new()
+                };
+                format!(
+                    "edit what it is built on: restage edit {run} {}{chain}; or raise max_retries_per_checkpoint",
+                    checkpoint.stage
+                )
+            }
             Self::UnknownRun { near, .. } if near.is_empty() => "`restage runs` lists them".into(),
             Self::UnknownRun { near, .. } => format!("there are: {}; `restage runs` lists all", join(near)),
             Self::UnknownStage { known, .. } => format!("there are: {}", join(known)),
