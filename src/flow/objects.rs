@@ -216,14 +216,12 @@ impl Objects {
             return Ok(Some(format!("it is damaged: {} bytes instead of {size}", meta.size())));
         }
         let stamp = Stamp::of(&meta);
-        let seen = || lock(&self.seen).get(hash) == Some(&stamp);
+        let seen = lock(&self.seen).get(hash) == Some(&stamp);
         match looked {
-            Looked::Whole => {}
-            Looked::Once if seen() => return Ok(None),
-            Looked::Once => {}
-            Looked::AtMost(_) if seen() => return Ok(None),
+            Looked::Once | Looked::AtMost(_) if seen => return Ok(None),
             Looked::AtMost(left) if size > *left => return Ok(None),
             Looked::AtMost(left) => *left -= size,
+            Looked::Whole | Looked::Once => {}
         }
         let found = hash_of(file)?;
         io::Seek::rewind(file)?;

@@ -78,6 +78,9 @@ fn an_edit_of_what_a_waiting_run_has_built_on_sends_the_run_back_to_it() {
     says(&studio, &["continue", "film-1", "--checkpoint", "b@1"], 17, "film-1 waits at s@3");
     says(&studio, &["approve", "film-1", "b"], 1, "b of film-1 is pending");
     says(&studio, &["approve", "film-1", "s@2"], 18, "s@3 (pending) stands in the place of s@2");
+    // The run cannot be retried while it waits.
+    assert_eq!(way_out(&studio, &["approve", "film-1", "s@2"], 18), ["approve", "film-1", "s@3"]);
+    assert!(!studio.run(&["approve", "film-1", "s@2"]).2.contains("restage retry"));
     // Rejected, it is made anew; edited again and taken on, what follows is executed with it.
     says(&studio, &["reject", "film-1", "s@3", "--feedback", "louder"], 75, "rejected s@3 (");
     assert_eq!(
@@ -173,7 +176,8 @@ fn a_branch_can_differ_before_it_has_run_and_has_retries_of_its_own() {
     assert_eq!(says(&studio, &edit, 0, "--branch alt"), "b@2\n");
     // On main nothing is another than before.
     says(&studio, &["continue", "film-1", "--checkpoint", "b@1"], 17, "restage retry film-3");
-    says(&studio, &["continue", "film-1", "--checkpoint", "b@1", "--force-retry"], 16, "");
+    let insisting = ["continue", "film-1", "--checkpoint", "b@1", "--force-retry"];
+    says(&studio, &insisting, 16, "or retry the last one of the chain: restage retry film-3");
     says(&studio, &["continue", "film-1", "--checkpoint", "b@2"], 1, "");
     assert_eq!(read(&studio, "seen.b"), "");
     for _ in 0..2 {
@@ -277,7 +281,7 @@ fn what_is_approved_is_told_and_is_there() {
     let tree: Value = serde_json::from_str(&tree).unwrap();
     let hash = tree["checkpoints"][1]["hash"].as_str().unwrap().to_owned();
     says(&studio, &["approve", "film-1", "--hash", &hash[..5]], 2, "too short");
-    says(&studio, &["approve", "film-1", "--hash", "0123456789abcdef"], 18, "restage state film-1 b@1");
+    says(&studio, &["approve", "film-1", "--hash", "0123456789abcdef"], 18, "restage artifacts film-1 b@1");
     // Somebody has written over the file.
     let object = studio.path(listed[0]["path"].as_str().unwrap());
     let good = std::fs::read(&object).unwrap();
@@ -512,6 +516,17 @@ fn what_is_recommended_can_be_done() {
         14,
         "nothing can go on behind z, which left no usable checkpoint: it is failed",
     );
+    // A branch behind which nothing comes.
+    let told = "nothing comes after z; edit what the branch stands on: restage edit film-1 z --branch end";
+    says(&studio, &["fork", "film-1", "--at", "z@1", "--branch", "end"], 0, told);
+    says(&studio, &["continue", "film-1", "--branch", "end"], 2, "restage edit film-1 z --branch end");
+    says(
+        &studio,
+        &["fork", "film-1", "--at", "a@1", "--branch", "mid"],
+        0,
+        "restage continue film-1 --branch mid",
+    );
+    assert_eq!(way_out(&studio, &["unlock", "film-1"], 1), ["show", "film-1"]);
     // As deep as may be: neither is possible, and that is what is told.
     says(&studio, &["retry", "film-2"], 1, "");
     for verb in [&["continue", "film-3"][..], &["retry", "film-3"], &["approve", "film-3", "a"]] {
@@ -519,4 +534,22 @@ fn what_is_recommended_can_be_done() {
     }
     let view = keeps_its_promise(&studio, "film-3", "main");
     assert!(view["reason"].as_str().unwrap().starts_with("film-3 is 2 retries deep"), "{view}");
+}
+
+#[test]
+fn a_branch_at_what_was_rejected_elsewhere_goes_on_with_something_else() {
+    let studio = studio(&relay());
+    says(&studio, &["run", "film"], 75, "");
+    studio.ok(&["fork", "film-1", "--at", "b@1", "--branch", "x"]);
+    says(&studio, &["reject", "film-1", "b", "--feedback", "darker"], 75, "");
+    let way = ["edit", "film-1", "b", "--branch", "x", "--set", "KEY=VALUE"];
+    for verb in ["continue", "retry"] {
+        assert_eq!(way_out(&studio, &[verb, "film-1", "--branch", "x"], 17), way);
+    }
+    assert_eq!(keeps_its_promise(&studio, "film-1", "x")["can_continue"], false);
+    says(&studio, &["fork", "film-1", "--at", "b@1", "--branch", "y"], 17, "b@1 was rejected");
+    std::fs::write(studio.path("other"), "other\n").unwrap();
+    studio.ok(&["edit", "film-1", "b", "--branch", "x", "--artifact", "b.txt=other"]);
+    assert_eq!(keeps_its_promise(&studio, "film-1", "x")["can_continue"], true);
+    assert_eq!(read(&studio, "seen.b"), "other\n");
 }

@@ -192,7 +192,7 @@ pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome 
         .map_err(|why| Failure::new(Exit::Usage, &act, format!("a branch cannot be called so: {why}")))
         .map_err(|failure| failure.hint("as in --branch darker"))?;
     let run = RunId::trusted(args.run.as_str());
-    drop(History::open(workspace)?);
+    let mut history = History::open(workspace)?;
     let wish = ForkWish { run: run.clone(), at: at.clone(), branch: branch.clone(), who: engine::who() };
     let reply = engine::ask(global, workspace, &act, &FlowRequest::Fork(wish))?;
     if reply != FlowReply::Done {
@@ -202,9 +202,15 @@ pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome 
         output::print_json(&serde_json::json!({ "branch_name": branch, "forked_from": at }))?;
     } else {
         output::print(&format!("{branch}\n"))?;
-        output::remark(&format!(
-            "it leaves at {at}; edit what it stands on, or go on there: restage continue {run} --branch {branch}"
-        ));
+        // What can be done there is told by whoever decides it.
+        let branches = history.show(&run)?.what.branches;
+        let there = branches.into_iter().find(|view| view.branch.branch_name == branch);
+        output::remark(&match there.filter(|view| !view.can_continue) {
+            Some(view) => format!("it leaves at {at}; {}", view.reason),
+            None => format!(
+                "it leaves at {at}; edit what it stands on, or go on there: restage continue {run} --branch {branch}"
+            ),
+        });
     }
     Ok(Exit::Completed)
 }

@@ -64,6 +64,7 @@ pub fn may_judge(
     };
     let newest = newest.unwrap_or(run);
     Err(match there {
+        _ if named.approval == Approval::Rejected => rejected(newest, named),
         Some(there) => replaced(newest, &named.branch, named, there),
         None => elsewhere(newest, named),
     })
@@ -111,6 +112,7 @@ pub(super) fn replaced(run: &RunRecord, branch: &BranchName, named: &Checkpoint,
         by: by.id.clone(),
         approval: by.approval,
         branch: branch.clone(),
+        ended: run.status.is_final() && run.branch == *branch,
     }
 }
 
@@ -349,7 +351,7 @@ pub fn may_fork<'a>(
         return Err(Refusal::BranchExists { run: run.run_id.clone(), branch: branch.clone() });
     }
     if found.approval == Approval::Rejected {
-        return Err(rejected(&run.run_id, found));
+        return Err(rejected(run, found));
     }
     Ok(found)
 }
@@ -382,11 +384,9 @@ fn unknown_stage(run: &RunRecord, stage: &StageName) -> Refusal {
     }
 }
 
-pub(super) fn rejected(run: &RunId, checkpoint: &Checkpoint) -> Refusal {
-    Refusal::Unusable {
-        message: format!("{} was rejected, and nothing is built on it", checkpoint.id),
-        hint: Some(format!("execute it again: restage retry {run} --from {}", checkpoint.id.stage)),
-    }
+fn rejected(run: &RunRecord, checkpoint: &Checkpoint) -> Refusal {
+    let (run, status) = (run.run_id.clone(), run.status);
+    Refusal::Rejected { run, checkpoint: checkpoint.id.clone(), status }
 }
 
 #[cfg(test)]

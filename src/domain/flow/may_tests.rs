@@ -130,13 +130,13 @@ fn a_version_is_judged_where_it_stands() {
             0,
             "script@5",
             "17 script@5 is rejected, and nothing has run on branch gone yet | put something else in its place: restage edit \
-             f-12 script --branch gone --set KEY=VALUE",
+             f-12 script --branch gone --set KEY=VALUE; or leave from another: restage fork f-12 --at CP --branch NAME",
         ),
         (
             0,
             "script@6",
             "18 script@7 (pending) stands in the place of script@6 on branch twice | approve it: restage approve f-12 script@7; \
-             go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at script@6 \
+             or go another way from what you named: restage fork f-12 --at script@6 \
              --branch NAME",
         ),
         (0, "script@7", "script@7 in f-12 on twice"),
@@ -190,7 +190,7 @@ fn an_approval_is_bound_to_what_was_looked_at() {
     let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
     let seen = checkpoint("storyboard@1").hash;
     assert_eq!(may_approve(&lineage, &runs[0], None, Some(&seen)).unwrap().hash, seen);
-    let stale = "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard@1";
+    let stale = "18 storyboard@1 is not what was looked at: it has changed since | look at it again: restage state f-12 storyboard@1, and restage artifacts f-12 storyboard@1";
     let other = checkpoint("storyboard@2").hash;
     assert_eq!(told(may_approve(&lineage, &runs[0], None, Some(&other)), |_| String::new()), stale);
     assert_eq!(
@@ -371,7 +371,7 @@ fn a_fork_has_a_name_of_its_own_and_something_to_stand_on() {
         (
             "storyboard@1",
             "fresh",
-            "2 storyboard@1 was rejected, and nothing is built on it | execute it again: restage retry f-12 --from storyboard",
+            "17 storyboard@1 was rejected, and nothing is built on it | it is made anew: restage show f-12",
         ),
         (
             "script@2",

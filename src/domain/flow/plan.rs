@@ -150,7 +150,7 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
         let count = known.retries_from(&checkpoint, &target, &oracle.retries(&checkpoint));
         let max = facts.flow.max_retries_per_checkpoint;
         if count >= max {
-            return Err(Refusal::TooManyRetries { run, checkpoint, count, max });
+            return Err(Refusal::TooManyRetries { run, checkpoint, count, max, retry: false });
         }
     }
     // Where nothing is executed, it begins with what a person has to judge.

@@ -6,7 +6,7 @@
 
 use super::ask::BranchView;
 use super::ids::{BranchName, CheckpointId, Hash, RunId};
-use super::may::{elsewhere, find, rejected, replaced, row};
+use super::may::{elsewhere, find, replaced, row};
 use super::plan::Start;
 use super::record::{Branch, Checkpoint, RunRecord};
 use super::refusal::Refusal;
@@ -97,14 +97,23 @@ pub fn branch_of(
     }
 }
 
-/// What `retry RUN --branch NAME` retries.
-pub fn run_of(lineage: &Lineage<'_>, run: &RunRecord, branch: &BranchName) -> Result<RunId, Refusal> {
+/// What `retry RUN --branch NAME` retries. Where nothing has run, it is told how to begin, if that is possible.
+pub fn run_of(
+    lineage: &Lineage<'_>,
+    run: &RunRecord,
+    branch: &BranchName,
+    ahead: &mut dyn Ahead,
+) -> Result<RunId, Refusal> {
     if *branch == run.branch {
         return Ok(run.run_id.clone());
     }
     known(lineage, &run.run_id, branch)?;
-    let newest = lineage.newest_run(branch);
-    newest.map(|run| run.run_id.clone()).ok_or_else(|| nothing_ran(&run.run_id, branch))
+    if let Some(newest) = lineage.newest_run(branch) {
+        return Ok(newest.run_id.clone());
+    }
+    let from = From { branch: branch.clone(), checkpoint: None, force_retry: false };
+    may_continue(lineage, &from, ahead)?;
+    Err(nothing_ran(&run.run_id, branch))
 }
 
 pub(super) fn known(lineage: &Lineage<'_>, run: &RunId, branch: &BranchName) -> Result<(), Refusal> {
@@ -154,9 +163,28 @@ pub fn may_continue(
         },
         RunStatus::Succeeded | RunStatus::Degraded | RunStatus::Failed | RunStatus::Cancelled => {
             let again = ended(lineage, run, named, from, ahead)?;
-            ahead.plan(&again)?;
-            Ok(Continuation::Again(again))
+            match ahead.plan(&again) {
+                Ok(()) => Ok(Continuation::Again(again)),
+                Err(Refusal::TooManyRetries { run: id, checkpoint, count, max, .. }) => {
+                    let retry = ahead.plan(&retry_of(run)).is_ok();
+                    Err(Refusal::TooManyRetries { run: id, checkpoint, count, max, retry })
+                }
+                Err(refusal) => Err(refusal),
+            }
         }
+    }
+}
+
+/// As `retry RUN` does it.
+fn retry_of(run: &RunRecord) -> Again {
+    Again {
+        run: run.run_id.clone(),
+        start: Start::FirstFailure,
+        branch: run.branch.clone(),
+        instead: None,
+        approve: None,
+        trigger: Trigger::Retry,
+        also: Vec::new(),
     }
 }
 
@@ -177,10 +205,8 @@ fn first_of_fork(lineage: &Lineage<'_>, from: &From, ahead: &mut dyn Ahead) -> R
         });
     }
     if head.approval == Approval::Rejected {
-        return Err(rejected(&run, head));
-    }
-    if from.force_retry {
-        return Err(nothing_ran(&run, &from.branch));
+        let (checkpoint, approval, branch) = (head.id.clone(), head.approval, from.branch.clone());
+        return Err(Refusal::Judged { run, checkpoint, approval, branch });
     }
     let again = Again {
         run: head.run_id.clone(),
@@ -200,6 +226,9 @@ fn first_of_fork(lineage: &Lineage<'_>, from: &From, ahead: &mut dyn Ahead) -> R
         looked_at(ahead, &run, Some(&from.branch), one)?;
     }
     ahead.plan(&again)?;
+    if from.force_retry {
+        return Err(nothing_ran(&run, &from.branch));
+    }
     Ok(Continuation::Again(again))
 }
 
@@ -324,15 +353,7 @@ fn already_approved(
     let from =
         From { branch: run.branch.clone(), checkpoint: Some(checkpoint.id.clone()), force_retry: true };
     let again = may_continue(lineage, &from, ahead).is_ok();
-    let retry = ahead.plan(&Again {
-        run: run.run_id.clone(),
-        start: Start::FirstFailure,
-        branch: run.branch.clone(),
-        instead: None,
-        approve: None,
-        trigger: Trigger::Retry,
-        also: Vec::new(),
-    });
+    let retry = ahead.plan(&retry_of(run));
     match (again, retry) {
         (false, Err(refusal)) => refusal,
         (again, retry) => Refusal::AlreadyApproved {

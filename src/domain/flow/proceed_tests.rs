@@ -104,7 +104,7 @@ fn what_continuing_does_in_each_case() {
         (case(STORY, "12 interrupted script=succeeded@1 storyboard=running"), "f-12 goes on where it was interrupted"),
         // An edit has taken the place of what was looked at.
         (case("script@1\n storyboard@1 pending\n storyboard@2 pending edits=storyboard@1", "12 waiting script=succeeded@1 storyboard=waiting@2").at("storyboard@1"),
-            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         // The run was sent back to before it.
         (case("script@1\n storyboard@1 pending\n script@2 pending edits=script@1", "12 waiting script=waiting@2 storyboard=pending").at("storyboard@1"),
             "17 storyboard@1 is pending, and f-12 waits at script@2 | that is what can be judged: restage approve f-12 script"),
@@ -113,9 +113,9 @@ fn what_continuing_does_in_each_case() {
         (case("script@1\n storyboard@1 rejected", "12 running script=succeeded@1 storyboard=running"), "10 f-12 is still running | wait for it, or end it: restage cancel f-12"),
         // Insisting on a version does not take another one on.
         (case(edited, failed).at("storyboard@1"),
-            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; or go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         (case(edited, failed).at("storyboard@1").forced(),
-            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
+            "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; or go on as it is now: restage retry f-12; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),
         // What was left last on the branch waits yet, though the newest run was built on an earlier one.
         (case("script@1\n script@2 pending", "12 cancelled script=cancelled@2\n 13 failed script=succeeded@1 storyboard=failed").at("script@2"),
             "approves script@2, and starts a new run on branch main behind script (continue of f-13)"),
@@ -181,6 +181,7 @@ fn at_the_limit_no_retry_is_recommended() {
         checkpoint: CheckpointId::parse("storyboard@1").unwrap(),
         count: 5,
         max: 5,
+        retry: false,
     };
     assert_eq!(failed.ask(|_| Err(often())), Err(often()));
     let other = || Refusal::UnknownFlow { flow: "f".into(), known: Vec::new() };
@@ -190,7 +191,9 @@ fn at_the_limit_no_retry_is_recommended() {
         let plan = |again: &Again| match again.start {
             Start::After(_) if !behind => Err(often()),
             Start::FirstFailure if behind => Err(often()),
-            _ => Ok(()),
+            Start::FirstFailure | Start::At(_) | Start::Rejected(_) | Start::After(_) | Start::Fork(_) => {
+                Ok(())
+            }
         };
         failed.ask(plan).unwrap_err().hint()
     };
@@ -199,6 +202,13 @@ fn at_the_limit_no_retry_is_recommended() {
         "to run again from here: restage continue f-12 --checkpoint storyboard@1 --force-retry"
     );
     assert_eq!(hint(false), "to run again what failed: restage retry f-12");
+    // Who insists is told of it, too.
+    let insists = case(STORY, failed.runs).at("storyboard@1").forced();
+    let behind_only = |again: &Again| match again.start {
+        Start::After(_) => Err(often()),
+        Start::FirstFailure | Start::At(_) | Start::Rejected(_) | Start::Fork(_) => Ok(()),
+    };
+    assert!(insists.ask(behind_only).unwrap_err().hint().contains("restage retry f-12; or raise"));
 }
 
 #[test]
@@ -248,7 +258,8 @@ fn a_checkpoint_leads_to_a_branch() {
     let refused = branch_of(&lineage, &runs[0], Some(&nowhere), None).unwrap_err();
     assert_eq!(refused.to_string(), "the lineage of f-12 has no branch nowhere");
     let retried = |run: usize, branch: &str| {
-        run_of(&lineage, &runs[run], &BranchName::trusted(branch)).map(|run| run.to_string())
+        let ahead = &mut Told { gone: "", plan: &mut |_| Ok(()) };
+        run_of(&lineage, &runs[run], &BranchName::trusted(branch), ahead).map(|run| run.to_string())
     };
     assert_eq!(retried(0, "main").unwrap(), "f-12");
     assert_eq!(retried(0, "draft").unwrap(), "f-13");
@@ -292,4 +303,35 @@ fn what_is_gone_is_not_taken_on_and_what_a_person_made_is_not_lost() {
     // What a stage made can be made again.
     let made = case(STORY, failed).forked("main\n draft from storyboard@1", "draft").gone("storyboard@1");
     assert_eq!(made.told(), "starts a new run on branch draft behind storyboard (continue of f-12)");
+}
+
+#[test]
+fn a_branch_at_what_was_rejected_leads_to_what_can_be_done_there() {
+    let (checkpoints, branches, runs) = lists(
+        "script@1\n storyboard@1 rejected",
+        "main\n draft from storyboard@1",
+        "12 running script=succeeded@1 storyboard=running",
+    );
+    let lineage = Lineage { checkpoints: &checkpoints, branches: &branches, runs: &runs };
+    let told = |refusal: &Refusal| format!("{} {refusal} | {}", refusal.code(), refusal.hint());
+    let there = "17 storyboard@1 is rejected, and nothing has run on branch draft yet | put something else in its place: \
+                 restage edit f-12 storyboard --branch draft --set KEY=VALUE; or leave from another: restage fork f-12 --at CP \
+                 --branch NAME";
+    let draft = BranchName::trusted("draft");
+    let ahead = &mut Told { gone: "", plan: &mut |_| Ok(()) };
+    for force_retry in [false, true] {
+        for checkpoint in [None, CheckpointId::parse("storyboard@1").ok()] {
+            let from = From { branch: draft.clone(), checkpoint, force_retry };
+            assert_eq!(told(&may_continue(&lineage, &from, ahead).unwrap_err()), there);
+        }
+    }
+    assert_eq!(told(&run_of(&lineage, &runs[0], &draft, ahead).unwrap_err()), there);
+    // Nor is anything else recommended there that is refused.
+    let (checkpoints, ..) = lists("script@1\n storyboard@1", "", "");
+    let lineage = Lineage { checkpoints: &checkpoints, ..lineage };
+    let other = || Refusal::UnknownFlow { flow: "f".into(), known: Vec::new() };
+    let ahead = &mut Told { gone: "", plan: &mut |_| Err(other()) };
+    assert_eq!(run_of(&lineage, &runs[0], &draft, ahead), Err(other()));
+    let from = From { branch: draft, checkpoint: None, force_retry: true };
+    assert_eq!(may_continue(&lineage, &from, ahead), Err(other()));
 }

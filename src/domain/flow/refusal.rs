@@ -42,7 +42,14 @@ pub enum Refusal {
     #[error("{run} is {depth} retries deep, and {max} is the limit")]
     TooDeep { run: RunId, depth: u32, max: u32 },
     #[error("{checkpoint} was retried {count} times, and {max} is the limit")]
-    TooManyRetries { run: RunId, checkpoint: CheckpointId, count: u32, max: u32 },
+    TooManyRetries {
+        run: RunId,
+        checkpoint: CheckpointId,
+        count: u32,
+        max: u32,
+        /// The run itself may be retried: of a chain of retries, each of the one before, only the length counts.
+        retry: bool,
+    },
 
     #[error("no run is called {run}")]
     UnknownRun { run: String, near: Vec<RunId> },
@@ -95,6 +102,8 @@ pub enum Refusal {
         by: CheckpointId,
         approval: Approval,
         branch: BranchName,
+        /// The run has ended, and is that of the branch, so that it can be retried.
+        ended: bool,
     },
     #[error("{checkpoint} is not what it was: {why}")]
     Damaged {
@@ -224,10 +233,17 @@ impl Refusal {
             Self::TooDeep { run, .. } => format!(
                 "start anew: restage run, with the inputs that `restage show {run}` lists; or raise max_retry_depth"
             ),
-            Self::TooManyRetries { run, checkpoint, .. } => format!(
-                "edit what it is built on: restage edit {run} {}; or raise max_retries_per_checkpoint",
-                checkpoint.stage
-            ),
+            Self::TooManyRetries { run, checkpoint, retry, .. } => {
+                let chain = if *retry {
+                    format!("; or retry the last one of the chain: restage retry {run}")
+                } else {
+                    String::new()
+                };
+                format!(
+                    "edit what it is built on: restage edit {run} {}{chain}; or raise max_retries_per_checkpoint",
+                    checkpoint.stage
+                )
+            }
             Self::UnknownRun { near, .. } if near.is_empty() => "`restage runs` lists them".into(),
             Self::UnknownRun { near, .. } => format!("there are: {}; `restage runs` lists all", join(near)),
             Self::UnknownStage { known, .. } => format!("there are: {}", join(known)),
@@ -246,7 +262,9 @@ impl Refusal {
             }
             Self::Unusable { hint, .. } => hint.clone().unwrap_or_default(),
             Self::Stale { run, checkpoint } => {
-                format!("look at it again: restage state {run} {checkpoint}")
+                format!(
+                    "look at it again: restage state {run} {checkpoint}, and restage artifacts {run} {checkpoint}"
+                )
             }
             Self::Elsewhere { run, waits: Some(at), .. } => {
                 format!("that is what can be judged: restage approve {run} {}", at.stage)
@@ -258,20 +276,25 @@ impl Refusal {
                 format!("go on there: restage continue {run} --branch {branch}")
             }
             Self::Judged { run, checkpoint, branch, .. } => format!(
-                "put something else in its place: restage edit {run} {} --branch {branch} --set KEY=VALUE",
+                "put something else in its place: restage edit {run} {} --branch {branch} --set KEY=VALUE; or leave from another: \
+                 restage fork {run} --at CP --branch NAME",
                 checkpoint.stage
             ),
             Self::Ended { run, .. } | Self::Elsewhere { run, .. } => {
                 format!("what it did: restage show {run}")
             }
-            Self::Replaced { run, checkpoint, by, approval, .. } => {
+            Self::Replaced { run, checkpoint, by, approval, ended, .. } => {
                 let approve = match approval {
-                    Approval::Pending => format!("approve it: restage approve {run} {by}; "),
+                    Approval::Pending => format!("approve it: restage approve {run} {by}; or "),
                     Approval::Approved | Approval::Rejected => String::new(),
                 };
+                let retry = if *ended {
+                    format!("go on as it is now: restage retry {run}; or ")
+                } else {
+                    String::new()
+                };
                 format!(
-                    "{approve}go on as it is now: restage retry {run}; or go another way from what you named: \
-                     restage fork {run} --at {checkpoint} --branch NAME"
+                    "{approve}{retry}go another way from what you named: restage fork {run} --at {checkpoint} --branch NAME"
                 )
             }
             Self::Damaged { run, checkpoint, branch: Some(branch), .. } => format!(
@@ -300,12 +323,12 @@ impl Refusal {
             Self::NotWaiting { run, .. } | Self::NotFailed { run, .. } => {
                 format!("what it does: restage show {run}")
             }
+            Self::NotLocked { run } => format!("how it stands: restage show {run}"),
             Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
             Self::Reused { run, .. } => {
                 format!("delete these first, or all at once: restage delete {run} --cascade")
             }
-            Self::NotLocked { run } => format!("retry it: restage retry {run}"),
             Self::Store(_) => "`restage doctor` looks at the folder".into(),
             Self::NotYet(_) => {
                 "it is done as soon as there is room, unless the supervisor ends before; `restage runs` tells"

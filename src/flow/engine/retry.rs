@@ -83,7 +83,8 @@ impl Desk<'_> {
         let run = match &wish.branch {
             Some(branch) => {
                 let record = self.now(&wish.run)?;
-                proceed::run_of(&self.whole(&record)?.lineage(), &record, branch)?
+                let whole = self.whole(&record)?;
+                proceed::run_of(&whole.lineage(), &record, branch, &mut self.ahead(false))?
             }
             None => wish.run,
         };
