@@ -120,6 +120,13 @@ fn press_one(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
     }
     match model.keymap().action(pressed.key, model.place()) {
         Some(action) => act::act(model, action),
+        None if model.place() == Place::RunRow => {
+            // Of a runner; a run has no such thing.
+            if let Some(action) = model.keymap().action(pressed.key, Place::List) {
+                act::say_why_not(model, action);
+            }
+            Vec::new()
+        }
         None => Vec::new(),
     }
 }
