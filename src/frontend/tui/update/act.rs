@@ -27,8 +27,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         return cmds;
     }
     if !model.can(action) {
-        say_why_not(model, action);
-        return Vec::new();
+        return say_why_not(model, action);
     }
     match action {
         Action::Up => scroll(model, Scroll::Lines(-1)),
@@ -123,20 +122,23 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
 }
 
 /// A key that does nothing says so, where somebody may wait for what it does.
-pub(super) fn say_why_not(model: &mut Model, action: Action) {
+pub(super) fn say_why_not(model: &mut Model, action: Action) -> Vec<Cmd> {
     let (Action::Start | Action::Stop | Action::Restart | Action::Kill | Action::Attach) = action else {
-        return;
+        return Vec::new();
     };
-    let Some(binding) = action.binding() else { return };
+    let Some(binding) = action.binding() else {
+        return Vec::new();
+    };
     let text = match model.selected() {
         None => format!("Nothing is selected here to {}", binding.short),
         // What was asked for is under way, or nobody is there to be asked; both are on the screen.
-        Some(view) if model.pending.contains_key(&view.name) || !model.is_connected() => return,
+        Some(view) if model.pending.contains_key(&view.name) || !model.is_connected() => return Vec::new(),
         Some(view) if action == Action::Attach => format!("{} has no terminal to attach to", view.name),
         Some(view) => format!("{} is {}: there is nothing to {}", view.name, word(view), binding.short),
     };
     model.toasts.push(Ink::Text, text, model.now);
     model.dirty = true;
+    Vec::new()
 }
 
 /// Leaves at once where nothing lives: there is nothing to decide, and a supervisor without work ends by itself.

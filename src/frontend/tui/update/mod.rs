@@ -122,10 +122,8 @@ fn press_one(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
         Some(action) => act::act(model, action),
         None if model.place() == Place::RunRow => {
             // Of a runner; a run has no such thing.
-            if let Some(action) = model.keymap().action(pressed.key, Place::List) {
-                act::say_why_not(model, action);
-            }
-            Vec::new()
+            let of_runner = model.keymap().action(pressed.key, Place::List);
+            of_runner.map(|action| act::say_why_not(model, action)).unwrap_or_default()
         }
         None => Vec::new(),
     }
