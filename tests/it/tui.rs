@@ -603,7 +603,7 @@ fn a_branch_goes_on_beside_the_run_that_it_left() {
         screen.contains("▌ script@1  ✔ approved") && screen.contains("◄ warmer")
     });
     terminal.press("C");
-    terminal.expect("Continue film-1?");
+    terminal.expect("Continue film-1 on which branch?");
     terminal.expect("starts a new run on branch warmer behind script");
     terminal.press("\r\r");
     terminal.expect("film-2 goes on");

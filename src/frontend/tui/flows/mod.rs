@@ -101,6 +101,11 @@ impl Flows {
         self.listed_known().map(|known| &known.view)
     }
 
+    /// There are others, which only the history lists.
+    pub fn has_older(&self) -> bool {
+        self.runs.iter().filter(|known| known.view.status.is_final()).nth(LISTED_ENDED).is_some()
+    }
+
     fn listed_known(&self) -> impl Iterator<Item = &Known> {
         let unfinished = self.runs.iter().filter(|known| !known.view.status.is_final());
         let ended = self.runs.iter().filter(|known| known.view.status.is_final()).take(LISTED_ENDED);

@@ -8,11 +8,13 @@ use super::super::layout::Layout;
 use super::super::model::{Focus, Model, Screen};
 use super::super::palette::Palette;
 use super::super::rows::Row;
+use super::super::theme::Ink;
 use super::super::view;
 use super::{ask_or_do, flow, stop_all};
 use crate::domain::flow::ids::FlowName;
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Action;
+use crate::frontend::text::word;
 
 pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
     // The log hears its own keys first, so that Back can end a search before it leaves the pane.
@@ -25,7 +27,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         return cmds;
     }
     if !model.can(action) {
-        return Vec::new();
+        return say_why_not(model, action);
     }
     match action {
         Action::Up => scroll(model, Scroll::Lines(-1)),
@@ -116,6 +118,26 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         | Action::PrevRun
         | Action::NextRun => {}
     }
+    Vec::new()
+}
+
+/// A key that does nothing says so, where somebody may wait for what it does.
+pub(super) fn say_why_not(model: &mut Model, action: Action) -> Vec<Cmd> {
+    let (Action::Start | Action::Stop | Action::Restart | Action::Kill | Action::Attach) = action else {
+        return Vec::new();
+    };
+    let Some(binding) = action.binding() else {
+        return Vec::new();
+    };
+    let text = match model.selected() {
+        None => format!("Nothing is selected here to {}", binding.short),
+        // What was asked for is under way, or nobody is there to be asked; both are on the screen.
+        Some(view) if model.pending.contains_key(&view.name) || !model.is_connected() => return Vec::new(),
+        Some(view) if action == Action::Attach => format!("{} has no terminal to attach to", view.name),
+        Some(view) => format!("{} is {}: there is nothing to {}", view.name, word(view), binding.short),
+    };
+    model.toasts.push(Ink::Text, text, model.now);
+    model.dirty = true;
     Vec::new()
 }
 

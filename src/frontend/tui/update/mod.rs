@@ -120,6 +120,11 @@ fn press_one(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
     }
     match model.keymap().action(pressed.key, model.place()) {
         Some(action) => act::act(model, action),
+        None if model.place() == Place::RunRow => {
+            // Of a runner; a run has no such thing.
+            let of_runner = model.keymap().action(pressed.key, Place::List);
+            of_runner.map(|action| act::say_why_not(model, action)).unwrap_or_default()
+        }
         None => Vec::new(),
     }
 }

@@ -13,6 +13,7 @@ use super::super::rows::Row;
 use super::super::theme::{Ink, Theme};
 use super::text::{fit, pad, right, width};
 use super::{put, span};
+use crate::domain::keys::Action;
 use crate::domain::verdict::{Outcome, Verdict};
 use crate::domain::view::{RunnerStatus, RunnerView};
 use crate::frontend::text::{between, bytes, countdown, glyph, one_line, span as time_span, word};
@@ -99,13 +100,21 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     if !model.fleet.runners().is_empty() {
         put(frame, Rect { height: 1, ..area }, titles(model, columns));
     }
-    let visible = model.list.rows.iter().skip(model.list.offset);
-    for (y, row) in (area.y + 1..area.bottom()).zip(visible) {
+    let visible = model.list.rows.iter().enumerate().skip(model.list.offset);
+    for (y, (place, row)) in (area.y + 1..area.bottom()).zip(visible) {
         let line = match row {
             Row::Gap => Line::default(),
             Row::Group(name) => {
                 let name = fit(&one_line(name), usize::from(area.width.saturating_sub(4)), model.theme());
-                Line::from(span(model, Ink::Accent, format!("  {name}")))
+                let mut line = Line::from(span(model, Ink::Accent, format!("  {name}")));
+                let of_runs = matches!(model.list.rows.get(place + 1), Some(Row::Run(_)));
+                if of_runs
+                    && model.flows.has_older()
+                    && let Some(key) = model.keymap().key(Action::History)
+                {
+                    line.push_span(span(model, Ink::Quiet, format!("   {key} lists older ones")));
+                }
+                line
             }
             Row::Runner(at) => match model.fleet.runners().get(*at) {
                 Some(view) => runner_line(model, view, columns, usize::from(area.width)),

@@ -319,11 +319,11 @@ fn a_run_that_was_cancelled_stays_where_it_was() {
     let mut cancelled = running();
     cancelled.status = RunStatus::Cancelled;
     for stage in cancelled.stages.iter_mut().flatten() {
-        stage.status = match stage.status {
-            StageStatus::Running => StageStatus::Cancelled,
-            StageStatus::Pending => StageStatus::NotRun,
-            other => other,
-        };
+        if stage.status == StageStatus::Running {
+            stage.status = StageStatus::Cancelled;
+        } else if stage.status == StageStatus::Pending {
+            stage.status = StageStatus::NotRun;
+        }
     }
     runs[2] = cancelled;
     let mut model = with_runs(&runs, (120, 36));
@@ -418,6 +418,19 @@ fn a_key_that_leads_nowhere_says_so() {
     press(&mut model, "]", &runs);
     assert!(model.toasts.shown().iter().any(|toast| toast.text == "video-13 has not been retried"));
     assert_eq!(shown(&model), Some(&id(13)));
+    // A run is not started as a runner is.
+    let mut model = with_runs(&runs, (120, 36));
+    press(&mut model, "G s", &runs);
+    assert!(model.toasts.shown().iter().any(|toast| toast.text == "Nothing is selected here to start"));
+}
+
+#[test]
+fn older_runs_are_pointed_at() {
+    let screen = |runs: &[RunRecord]| super::super::super::view::tests::screen(&with_runs(runs, (120, 36)));
+    assert!(!screen(&all()).contains("lists older ones"));
+    let mut runs = all();
+    runs.extend(forty_more());
+    assert!(screen(&runs).contains("H lists older ones"), "{}", screen(&runs));
 }
 
 #[test]

@@ -17,6 +17,8 @@ const TIME: usize = 8;
 /// Cells of a bar at most; the count stands behind it.
 const BAR: usize = 8;
 const COUNT: usize = 9;
+/// So many runs are looked at to find the longest name.
+const MEASURED: usize = 100;
 /// Longer ones are cut before a name is.
 const WORDS: usize = 28;
 
@@ -34,8 +36,9 @@ pub(in super::super) fn line(model: &Model, run: &RunView, full: usize) -> Line<
     let marker = if selected { theme.glyph("▌", ">") } else { " " };
     let progress = progress(run, theme);
     let bar_room = if progress.is_empty() || full < 60 { 0 } else { BAR + COUNT };
-    let names = model.flows.listed().map(|run| width(run.run_id.as_str())).max().unwrap_or(0);
-    let needed = model.flows.listed().map(|run| width(&words_of(run))).max().unwrap_or(0).min(WORDS);
+    let measured = || model.flows.listed().take(MEASURED);
+    let names = measured().map(|run| width(run.run_id.as_str())).max().unwrap_or(0);
+    let needed = measured().map(|run| width(&words_of(run))).max().unwrap_or(0).min(WORDS);
     // What a run does matters more than the end of a long name.
     let bar = if full < 60 { 0 } else { BAR + COUNT };
     let both = full.saturating_sub(LEAD + 1 + TIME + 2 + bar + 1);
