@@ -133,16 +133,16 @@ pub async fn follow(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Op
     teller.screen.begin(&shown);
     if !manner.fresh && manner.output == Output::Json {
         // For programs the end of one that ended long ago is told all the same: the last line is how it came out.
-        end_of(&shown.run).iter().for_each(|notice| teller.screen.news(notice));
+        if let Some(notice) = end_of(&shown.run) {
+            teller.screen.news(&notice);
+        }
     }
     while !rests(&shown, manner) {
-        let next = match line.updates.ready() {
-            Some(next) => Some(next),
-            None => {
-                teller.screen.flush();
-                line.updates.next().await
-            }
-        };
+        let mut next = line.updates.ready();
+        if next.is_none() {
+            teller.screen.flush();
+            next = line.updates.next().await;
+        }
         match next {
             Some(Incoming::Update(Update::Flow(update))) => match update.as_ref() {
                 FlowUpdate::Run(view) if view.run_id == *run => {
