@@ -157,7 +157,7 @@ fn judge(
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
             Ok(other) => return Err(unexpected(act, &other)),
             Err(error) if engine::is_ending(&error) => return Ok(None),
-            Err(error) => return Err(Failure::of_client(act, &error)),
+            Err(error) => return Err(Failure::of_request(act, request, &error)),
         }
         let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&line.client));
         if !json {
@@ -212,7 +212,7 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
     let there = async |client: Client, _: Updates| match client.flow(request.clone()).await {
         Ok(reply) => Ok(Some(reply)),
         Err(error) if engine::is_ending(&error) => Ok(None),
-        Err(error) => Err(Failure::of_client(&act, &error)),
+        Err(error) => Err(Failure::of_request(&act, &request, &error)),
     };
     let (Answered::There(reply) | Answered::OnRecord(reply)) =
         engine::settle(global, workspace, &act, &request, there)?;
