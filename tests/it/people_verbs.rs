@@ -249,3 +249,15 @@ fn a_text_that_came_too_late_is_kept() {
     let kept = stderr.lines().find_map(|line| line.strip_prefix("restage: what was edited is in ")).unwrap();
     assert!(std::fs::read_to_string(kept).unwrap().contains("typed"), "{stderr}");
 }
+
+#[test]
+fn who_follows_on_a_terminal_is_told_how_to_judge() {
+    use crate::support::terminal::Terminal;
+    let workspace = Workspace::new(&json!({}));
+    let flow = json!({ "stages": [{ "name": "phase1", "command": ["true"], "approve": "manual" }] });
+    std::fs::write(workspace.path("config.json"), json!({ "flows": { "f": flow } }).to_string()).unwrap();
+    let mut terminal = Terminal::start(workspace.command(&["run", "f"]), (120, 30));
+    terminal.expect("restage approve f-1 phase1");
+    workspace.ok(&["approve", "f-1", "phase1"]);
+    assert!(terminal.ended().success());
+}

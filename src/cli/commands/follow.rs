@@ -125,7 +125,9 @@ pub async fn follow(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Op
     teller.screen.begin(&shown);
     if !manner.fresh && manner.output == Output::Json {
         // For programs the end of one that ended long ago is told all the same: the last line is how it came out.
-        end_of(&shown.run).iter().for_each(|notice| teller.screen.news(notice));
+        if let Some(notice) = end_of(&shown.run) {
+            teller.screen.news(&notice);
+        }
     }
     while !rests(&shown, manner) {
         match line.updates.next().await {
@@ -359,7 +361,21 @@ enum Screen {
     /// Lines on stderr.
     Lines,
     /// A tree that is drawn anew, on stderr.
-    Tree(Live),
+    Tree(Live, Asking),
+}
+
+/// What the tree has no room for: how to judge what waits. Who does not wait for people is told at the end.
+struct Asking {
+    waits: bool,
+    told: BTreeSet<StageName>,
+}
+
+impl Asking {
+    fn ask(&mut self, live: &mut Live, run: &RunId, stage: &StageName) {
+        if self.waits && self.told.insert(stage.clone()) {
+            output::draw(&live.above(&asks(run, stage)));
+        }
+    }
 }
 
 impl Screen {
@@ -368,26 +384,32 @@ impl Screen {
             Output::Json => Self::Json,
             Output::Human if std::io::stderr().is_terminal() => {
                 let colour = output::colours(&std::io::stderr(), manner.no_color);
-                Self::Tree(Live::new(output::look(manner.no_color).width, colour))
+                let asking = Asking { waits: manner.wait_for_people, told: BTreeSet::new() };
+                Self::Tree(Live::new(output::look(manner.no_color).width, colour), asking)
             }
             Output::Human => Self::Lines,
         }
     }
 
     fn begin(&mut self, shown: &Shown) {
-        if let Self::Tree(live) = self {
+        if let Self::Tree(live, asking) = self {
             output::draw(&live.begin(&shown.run));
+            for stage in shown.run.stages.iter().flatten() {
+                if stage.status == StageStatus::Waiting {
+                    asking.ask(live, &shown.run.run_id, &stage.name);
+                }
+            }
         }
     }
 
     fn run(&mut self, view: &crate::domain::flow::view::RunView) {
-        if let Self::Tree(live) = self {
+        if let Self::Tree(live, _) = self {
             output::draw(&live.run(view));
         }
     }
 
     fn stage(&mut self, view: &crate::domain::flow::view::StageView) {
-        if let Self::Tree(live) = self {
+        if let Self::Tree(live, _) = self {
             output::draw(&live.stage(view));
         }
     }
@@ -397,9 +419,15 @@ impl Screen {
             // A reader that is gone does not end the run.
             Self::Json => drop(output::print_json(notice)),
             Self::Lines => output::remark(&one_line(&notice.what.to_string())),
-            Self::Tree(live) => {
-                if matches!(notice.what, News::Held { .. }) {
-                    output::draw(&live.above(&one_line(&notice.what.to_string())));
+            Self::Tree(live, asking) => {
+                match &notice.what {
+                    News::Held { .. } => output::draw(&live.above(&one_line(&notice.what.to_string()))),
+                    News::Asks { run, checkpoint } => asking.ask(live, run, &checkpoint.stage),
+                    // Should it ask once more, that is told again.
+                    News::StageStarted { stage, .. } | News::StageEnded { stage, .. } => {
+                        asking.told.remove(stage);
+                    }
+                    News::RunStarted { .. } | News::StageRetrying { .. } | News::RunEnded { .. } => {}
                 }
             }
         }
@@ -408,8 +436,8 @@ impl Screen {
     fn end(&mut self, shown: &Shown) {
         match self {
             Self::Json => {}
-            Self::Lines | Self::Tree(_) => {
-                if let Self::Tree(live) = self {
+            Self::Lines | Self::Tree(..) => {
+                if let Self::Tree(live, _) = self {
                     output::draw(&live.begin(&shown.run));
                 }
                 let run = &shown.run.run_id;
@@ -421,15 +449,19 @@ impl Screen {
                 if shown.run.status == RunStatus::Waiting {
                     let stages = shown.run.stages.iter().flatten();
                     for stage in stages.filter(|stage| stage.status == StageStatus::Waiting) {
-                        output::remark(&format!(
-                            "{run} waits for you at {name}: restage approve {run} {name}, or restage reject {run} {name} --feedback TEXT",
-                            name = stage.name
-                        ));
+                        output::remark(&asks(run, &stage.name));
                     }
                 }
             }
         }
     }
+}
+
+/// What somebody can do who is waited for.
+fn asks(run: &RunId, stage: &StageName) -> String {
+    format!(
+        "{run} waits for you at {stage}: restage approve {run} {stage}, or restage reject {run} {stage} --feedback TEXT"
+    )
 }
 
 /// It is under way.
