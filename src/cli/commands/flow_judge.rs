@@ -77,7 +77,7 @@ fn looked_at(
             .hint(format!("its first {DIGITS} digits are enough")));
     }
     let mut history = History::open(workspace)?;
-    let record = history.show(run)?.what.run;
+    let record = history.show_for(run, act)?.what.run;
     let look = |desk: &mut crate::flow::engine::desk::Desk<'_>| {
         let whole = desk.whole(&record)?;
         let lineage = whole.lineage();
@@ -183,8 +183,13 @@ pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome 
     let at = CheckpointId::parse(&args.at).map_err(|why| {
         Failure::new(Exit::Usage, &act, why).hint(format!("the tree: restage checkpoints {}", args.run))
     })?;
-    let branch = BranchName::parse(&args.branch)
-        .map_err(|why| Failure::new(Exit::Usage, &act, format!("a branch cannot be called so: {why}")))
+    let named = |cause: String| Failure::new(Exit::Usage, &act, cause);
+    let branch =
+        if args.branch.is_empty() { Err(named("a branch needs a name".into())) } else { Ok(&args.branch) };
+    let branch = branch
+        .and_then(|branch| {
+            BranchName::parse(branch).map_err(|why| named(format!("a branch cannot be called so: {why}")))
+        })
         .map_err(|failure| failure.hint("as in --branch darker"))?;
     let run = RunId::trusted(args.run.as_str());
     drop(History::open(workspace)?);
