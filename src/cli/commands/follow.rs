@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 
+use super::asking::{Asking, asks};
 use crate::cli::args::Output;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
@@ -364,27 +365,13 @@ enum Screen {
     Tree(Live, Asking),
 }
 
-/// What the tree has no room for: how to judge what waits. Who does not wait for people is told at the end.
-struct Asking {
-    waits: bool,
-    told: BTreeSet<StageName>,
-}
-
-impl Asking {
-    fn ask(&mut self, live: &mut Live, run: &RunId, stage: &StageName) {
-        if self.waits && self.told.insert(stage.clone()) {
-            output::draw(&live.above(&asks(run, stage)));
-        }
-    }
-}
-
 impl Screen {
     fn new(manner: Manner) -> Self {
         match manner.output {
             Output::Json => Self::Json,
             Output::Human if std::io::stderr().is_terminal() => {
                 let colour = output::colours(&std::io::stderr(), manner.no_color);
-                let asking = Asking { waits: manner.wait_for_people, told: BTreeSet::new() };
+                let asking = Asking::new(manner.wait_for_people);
                 Self::Tree(Live::new(output::look(manner.no_color).width, colour), asking)
             }
             Output::Human => Self::Lines,
@@ -419,17 +406,14 @@ impl Screen {
             // A reader that is gone does not end the run.
             Self::Json => drop(output::print_json(notice)),
             Self::Lines => output::remark(&one_line(&notice.what.to_string())),
-            Self::Tree(live, asking) => {
-                match &notice.what {
-                    News::Held { .. } => output::draw(&live.above(&one_line(&notice.what.to_string()))),
-                    News::Asks { run, checkpoint } => asking.ask(live, run, &checkpoint.stage),
-                    // Should it ask once more, that is told again.
-                    News::StageStarted { stage, .. } | News::StageEnded { stage, .. } => {
-                        asking.told.remove(stage);
-                    }
-                    News::RunStarted { .. } | News::StageRetrying { .. } | News::RunEnded { .. } => {}
+            Self::Tree(live, asking) => match &notice.what {
+                News::Held { .. } => output::draw(&live.above(&one_line(&notice.what.to_string()))),
+                News::Asks { run, checkpoint } => asking.ask(live, run, &checkpoint.stage),
+                News::StageStarted { stage, .. } | News::StageEnded { stage, .. } => {
+                    asking.forget(stage);
                 }
-            }
+                News::RunStarted { .. } | News::StageRetrying { .. } | News::RunEnded { .. } => {}
+            },
         }
     }
 
@@ -455,13 +439,6 @@ impl Screen {
             }
         }
     }
-}
-
-/// What somebody can do who is waited for.
-fn asks(run: &RunId, stage: &StageName) -> String {
-    format!(
-        "{run} waits for you at {stage}: restage approve {run} {stage}, or restage reject {run} {stage} --feedback TEXT"
-    )
 }
 
 /// It is under way.
