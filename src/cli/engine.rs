@@ -106,11 +106,11 @@ pub fn ask(
         match client.flow(request.clone()).await {
             Ok(answer) => reply = Some(answer),
             Err(error) if is_ending(&error) => return Ok(None),
-            Err(error) => return Err(Failure::of_client(act, &error)),
+            Err(error) => return Err(Failure::of_request(act, request, &error)),
         }
         Ok(Some(Exit::Completed))
     })?;
-    reply.ok_or_else(|| Failure::of_client(act, &ClientError::Gone))
+    reply.ok_or_else(|| Failure::of_request(act, request, &ClientError::Gone))
 }
 
 /// Nothing was done, and the next one can be asked: it was somebody's who has got what he wanted.

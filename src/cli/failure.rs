@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::exit::Exit;
 use crate::control::client::ClientError;
 use crate::control::wire::FailureKind;
+use crate::domain::flow::ask::{EditWish, FlowRequest, ForkWish, RetryWish};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::refusal::Refusal;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,18 @@ impl Failure {
         if hint.is_empty() { failure } else { failure.hint(hint) }
     }
 
+    /// What came of a request about runs. A connection that ends before the answer leaves open whether it was carried out.
+    pub fn of_request(act: impl fmt::Display, request: &FlowRequest, error: &ClientError) -> Self {
+        match (error, seen_by(request)) {
+            (ClientError::Gone, Some(verb)) => {
+                let cause = "the connection to the supervisor ended before it answered, so that it may or may not \
+                             have been done";
+                Self::new(Exit::Failed, act, cause).hint(format!("look before you try again: {verb}"))
+            }
+            (error, _) => Self::of_client(act, error),
+        }
+    }
+
     /// What the supervisor, or the way to it, has said to a request.
     pub fn of_client(act: impl fmt::Display, error: &ClientError) -> Self {
         let (exit, hint) = match error {
@@ -92,6 +106,31 @@ impl Failure {
     }
 }
 
+/// Where it can be seen whether a request has been carried out; `None` for one that only looks.
+fn seen_by(request: &FlowRequest) -> Option<String> {
+    let shown = |run: &RunId| format!("restage show {run}");
+    Some(match request {
+        FlowRequest::Run(wish) => format!("restage runs {}", wish.flow),
+        FlowRequest::Retry(RetryWish { run, dry_run: false, .. }) => format!("restage lineage {run}"),
+        FlowRequest::Continue(wish) => format!("restage show {run}; restage lineage {run}", run = wish.run),
+        FlowRequest::Cancel { run } | FlowRequest::Unlock { run } => shown(run),
+        FlowRequest::Approve(wish) => shown(&wish.run),
+        FlowRequest::Reject(wish) => shown(&wish.run),
+        FlowRequest::Edit(EditWish { run, .. }) | FlowRequest::Fork(ForkWish { run, .. }) => {
+            format!("restage checkpoints {run}")
+        }
+        FlowRequest::Delete { .. } => "restage runs".into(),
+        FlowRequest::Retry(RetryWish { dry_run: true, .. })
+        | FlowRequest::Show { .. }
+        | FlowRequest::Glance { .. }
+        | FlowRequest::Runs(_)
+        | FlowRequest::Links { .. }
+        | FlowRequest::Checkpoints { .. }
+        | FlowRequest::Can { .. }
+        | FlowRequest::Gc { .. } => return None,
+    })
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "restage: {}", self.message())?;
@@ -104,3 +143,20 @@ impl fmt::Display for Failure {
 
 /// What a verb comes to.
 pub type Outcome = Result<Exit, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_ends_before_the_answer_leaves_open_what_was_done() {
+        let told =
+            |request: &FlowRequest| Failure::of_request("act", request, &ClientError::Gone).to_string();
+        let run = RunId::trusted("v-1");
+        let cancel = told(&FlowRequest::Cancel { run: run.clone() });
+        assert!(cancel.contains("may or may not have been done"), "{cancel}");
+        assert!(cancel.contains("hint: look before you try again: restage show v-1"), "{cancel}");
+        let look = told(&FlowRequest::Show { run });
+        assert!(look.contains("restage status") && !look.contains("may not"), "{look}");
+    }
+}

@@ -38,24 +38,26 @@ pub struct Seen<T> {
 impl<'w> History<'w> {
     pub fn open(workspace: &'w Workspace) -> Result<Self, Failure> {
         let path = flows::history(workspace);
-        let act = format!("read the history of {}", workspace.root.display());
         match SqliteStore::open_read(&path) {
             Ok(Some(store)) => {
                 let objects = Objects::new(workspace.data_dir().join("objects"));
                 Ok(Self { store, objects, workspace, flows: None })
             }
-            Ok(None) => Err(Failure::new(Exit::Nothing, act, "there are no runs yet")
-                .hint("`restage run FLOW` begins one")),
-            Err(error) => Err(failed(&act, &error)),
+            Ok(None) => Err(none_yet(workspace)),
+            Err(error) => Err(failed(&act(workspace), &error)),
         }
     }
 
     pub fn show(&mut self, run: &RunId) -> Result<Seen<Shown>, Failure> {
-        let act = format!("show {run}");
-        match self.ask(&act, FlowRequest::Show { run: run.clone() })? {
+        self.show_for(run, &format!("show {run}"))
+    }
+
+    /// The same for a verb that looks before it does something.
+    pub fn show_for(&mut self, run: &RunId, act: &str) -> Result<Seen<Shown>, Failure> {
+        match self.ask(act, FlowRequest::Show { run: run.clone() })? {
             Some(FlowReply::Shown(shown)) => Ok(Seen { what: *shown, supervised: true }),
-            Some(other) => Err(unexpected(&act, &other)),
-            None => Ok(Seen { what: self.desk(|desk| desk.show(run), &act)?, supervised: false }),
+            Some(other) => Err(unexpected(act, &other)),
+            None => Ok(Seen { what: self.desk(|desk| desk.show(run), act)?, supervised: false }),
         }
     }
 
@@ -116,6 +118,15 @@ impl<'w> History<'w> {
     pub fn is_supervised(&self) -> bool {
         link::who(self.workspace) != link::Found::Nobody
     }
+}
+
+fn act(workspace: &Workspace) -> String {
+    format!("read the history of {}", workspace.root.display())
+}
+
+/// Where nothing ever ran, and where all of it was deleted.
+pub fn none_yet(workspace: &Workspace) -> Failure {
+    Failure::new(Exit::Nothing, act(workspace), "there are no runs yet").hint("`restage run FLOW` begins one")
 }
 
 /// None where the config cannot be read: then nothing can be retried, and that is told.

@@ -140,8 +140,14 @@ fn perform(global: &Global, verb: Verb) -> Outcome {
             let (log, known) = settings::log_of(&workspace, &name);
             let json = json.then(|| name.to_string());
             let of = logs::Whose::Runner;
+            let typed = name.clone();
             let options = logs::Options { name, known, of, attempt, lines, follow, no_color, json };
-            block_on(logs::run(&workspace, log, options))?
+            let outcome = block_on(logs::run(&workspace, log, options))?;
+            outcome.map_err(|failure| {
+                let may_be_run = failure.exit == Exit::Nothing && !known;
+                let of_run = may_be_run.then(|| stage_logs::of_whole_run(&workspace, typed.as_str()));
+                of_run.flatten().unwrap_or(failure)
+            })
         }
         Verb::Down { kill } => {
             let options = down::Options { kill, json };

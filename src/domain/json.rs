@@ -9,6 +9,10 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+/// How deep a value may be that comes from outside. Many a reader of JSON takes 128 levels, and there is something around
+/// a value where it is shown.
+pub const MAX_DEPTH: usize = 100;
+
 /// Cheap to clone. Equal when the texts are.
 #[derive(Clone)]
 pub struct Json(Arc<RawValue>);
@@ -46,6 +50,28 @@ impl Json {
 
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.text())
+    }
+
+    /// How many objects and lists lie in one another.
+    pub fn depth(&self) -> usize {
+        let (mut depth, mut deepest, mut inside, mut escaped) = (0_usize, 0, false, false);
+        for byte in self.text().bytes() {
+            if inside {
+                inside = escaped || byte != b'"';
+                escaped = byte == b'\\' && !escaped;
+                continue;
+            }
+            match byte {
+                b'"' => inside = true,
+                b'{' | b'[' => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        deepest
     }
 
     /// The text itself where this is a text.
@@ -123,5 +149,12 @@ mod tests {
         assert_eq!(Json::string("a\nb").as_string().as_deref(), Some("a\nb"));
         assert_eq!(Json::of(&1).as_string(), None);
         assert!(Json::parse("{").is_err());
+    }
+
+    #[test]
+    fn depth_counts_what_lies_in_one_another() {
+        for (text, depth) in [("1", 0), ("[]", 1), (r#"[[1],{"a":[2]}]"#, 3), (r#"{"a[[":"\\\"{{[["}"#, 1)] {
+            assert_eq!(Json::parse(text).unwrap().depth(), depth, "{text}");
+        }
     }
 }

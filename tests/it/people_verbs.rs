@@ -553,3 +553,15 @@ fn a_branch_at_what_was_rejected_elsewhere_goes_on_with_something_else() {
     assert_eq!(keeps_its_promise(&studio, "film-1", "x")["can_continue"], true);
     assert_eq!(read(&studio, "seen.b"), "other\n");
 }
+
+#[test]
+fn who_follows_on_a_terminal_is_told_how_to_judge() {
+    use crate::support::terminal::Terminal;
+    let workspace = Workspace::new(&json!({}));
+    let flow = json!({ "stages": [{ "name": "phase1", "command": ["true"], "approve": "manual" }] });
+    std::fs::write(workspace.path("config.json"), json!({ "flows": { "f": flow } }).to_string()).unwrap();
+    let mut terminal = Terminal::start(workspace.command(&["run", "f"]), (120, 30));
+    terminal.expect("restage approve f-1 phase1");
+    workspace.ok(&["approve", "f-1", "phase1"]);
+    assert!(terminal.ended().success());
+}

@@ -77,7 +77,7 @@ fn standing(
     stage: &StageName,
     act: &str,
 ) -> Result<Checkpoint, Failure> {
-    let record = history.show(run)?.what.run;
+    let record = history.show_for(run, act)?.what.run;
     let look = |desk: &mut crate::flow::engine::desk::Desk<'_>| {
         let whole = desk.whole(&record)?;
         let standing = may::may_edit_on(&whole.lineage(), &record, branch, stage, None)?;
@@ -94,6 +94,9 @@ fn pairs(before: &Checkpoint, given: &[String], act: &str) -> Result<JsonMap, Fa
         let Some((key, text)) = pair.split_once('=') else {
             return Err(usage(format!("{pair:?} is no KEY=VALUE"), "as in --set title=\"Night\""));
         };
+        if key.is_empty() {
+            return Err(usage(format!("{pair:?} names no output"), "as in --set title=\"Night\""));
+        }
         if !before.outputs.contains_key(key) {
             let stage = &before.id.stage;
             let known: Vec<&str> = before.outputs.keys().map(String::as_str).collect();
@@ -140,7 +143,13 @@ fn in_editor(workspace: &Workspace, before: &Checkpoint, act: &str) -> Result<(J
     write().map_err(|error| Failure::io(format!("write {}", path.display()), &error))?;
     let read = open(&path, act).and_then(|()| read(&path, before, act));
     if read.is_err() {
-        kept(&path);
+        let before = format!("{}\n", pretty(&before.outputs));
+        if fs::read(&path).is_ok_and(|text| text == before.as_bytes()) {
+            // Nothing was typed that could be lost.
+            fs::remove_file(&path).ok();
+        } else {
+            kept(&path);
+        }
     }
     Ok((read?, path))
 }

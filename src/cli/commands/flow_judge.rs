@@ -79,7 +79,7 @@ fn looked_at(
             .hint(format!("its first {DIGITS} digits are enough")));
     }
     let mut history = History::open(workspace)?;
-    let record = history.show(run)?.what.run;
+    let record = history.show_for(run, act)?.what.run;
     let look = |desk: &mut crate::flow::engine::desk::Desk<'_>| {
         let whole = desk.whole(&record)?;
         let lineage = whole.lineage();
@@ -162,7 +162,7 @@ fn judge(
             Ok(FlowReply::Run { .. } | FlowReply::Done) => {}
             Ok(other) => return Err(unexpected(act, &other)),
             Err(error) if engine::is_ending(&error) => return Ok(None),
-            Err(error) => return Err(Failure::of_client(act, &error)),
+            Err(error) => return Err(Failure::of_request(act, request, &error)),
         }
         let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&line.client));
         if !json {
@@ -188,8 +188,13 @@ pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome 
     let at = CheckpointId::parse(&args.at).map_err(|why| {
         Failure::new(Exit::Usage, &act, why).hint(format!("the tree: restage checkpoints {}", args.run))
     })?;
-    let branch = BranchName::parse(&args.branch)
-        .map_err(|why| Failure::new(Exit::Usage, &act, format!("a branch cannot be called so: {why}")))
+    let named = |cause: String| Failure::new(Exit::Usage, &act, cause);
+    let branch =
+        if args.branch.is_empty() { Err(named("a branch needs a name".into())) } else { Ok(&args.branch) };
+    let branch = branch
+        .and_then(|branch| {
+            BranchName::parse(branch).map_err(|why| named(format!("a branch cannot be called so: {why}")))
+        })
         .map_err(|failure| failure.hint("as in --branch darker"))?;
     let run = RunId::trusted(args.run.as_str());
     let mut history = History::open(workspace)?;
@@ -223,7 +228,7 @@ pub fn unlock(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome 
     let there = async |client: Client, _: Updates| match client.flow(request.clone()).await {
         Ok(reply) => Ok(Some(reply)),
         Err(error) if engine::is_ending(&error) => Ok(None),
-        Err(error) => Err(Failure::of_client(&act, &error)),
+        Err(error) => Err(Failure::of_request(&act, &request, &error)),
     };
     let (Answered::There(reply) | Answered::OnRecord(reply)) =
         engine::settle(global, workspace, &act, &request, there)?;

@@ -12,7 +12,7 @@ use crate::cli::args::{Global, Output};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::flow_args::{ArtifactsArgs, GraphArgs, RunArg, RunsArgs, StateArgs, StatsArgs};
-use crate::cli::history::{History, failed};
+use crate::cli::history::{History, failed, none_yet};
 use crate::cli::workspace::Workspace;
 use crate::cli::{output, settings};
 use crate::config::Missing;
@@ -63,10 +63,14 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
     };
     let runs = history.store.runs(&filter).map_err(|error| failed("list runs", &error))?;
     if let Some(flow) = filter.flow.as_ref().filter(|_| runs.is_empty()) {
-        refuse_unknown(&mut history, workspace, flow)?;
+        refuse_unknown(&mut history, workspace, flow, "list the runs of")?;
     }
     if json {
         return done(output::print_json(&runs));
+    }
+    let all = RunFilter { limit: filter.limit, ..RunFilter::default() };
+    if runs.is_empty() && filter == all && args.limit != Some(0) {
+        return Err(none_yet(workspace));
     }
     if runs.is_empty() {
         output::remark("restage: no run is like that; `restage runs` lists all");
@@ -80,7 +84,12 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
 }
 
 /// A flow that neither the config nor the history knows.
-fn refuse_unknown(history: &mut History<'_>, workspace: &Workspace, flow: &FlowName) -> Result<(), Failure> {
+fn refuse_unknown(
+    history: &mut History<'_>,
+    workspace: &Workspace,
+    flow: &FlowName,
+    act: &str,
+) -> Result<(), Failure> {
     let any = RunFilter { flow: Some(flow.clone()), limit: Some(1), ..RunFilter::default() };
     let ran = history.store.runs(&any).map_err(|error| failed("list runs", &error))?;
     // What a config would say that cannot be read is not known.
@@ -90,7 +99,7 @@ fn refuse_unknown(history: &mut History<'_>, workspace: &Workspace, flow: &FlowN
         return Ok(());
     }
     let refusal = Refusal::UnknownFlow { flow: flow.to_string(), known };
-    Err(Failure::of_refusal(format!("list the runs of {flow}"), &refusal))
+    Err(Failure::of_refusal(format!("{act} {flow}"), &refusal))
 }
 
 fn status(word: &str) -> Result<RunStatus, Failure> {
@@ -322,7 +331,7 @@ fn get(history: &History<'_>, rows: &[&StageRecord], run: &RunId, name: &str, to
     let of = |row: &&StageRecord| row.artifacts.iter().find(|artifact| artifact.name == name).cloned();
     let found: Vec<(StageName, Artifact)> =
         rows.iter().filter_map(|row| Some((row.name.clone(), of(row)?))).collect();
-    let [(_, artifact)] = found.as_slice() else {
+    let [(stage, artifact)] = found.as_slice() else {
         if found.is_empty() {
             return Err(Failure::new(Exit::Nothing, act, "no stage left a file of that name")
                 .hint(format!("`restage artifacts {run}` lists them")));
@@ -336,7 +345,8 @@ fn get(history: &History<'_>, rows: &[&StageRecord], run: &RunId, name: &str, to
         .hint(format!("name the stage: restage artifacts {run} {} --get {name} …", stages[0])));
     };
     let broken = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Failed, &act, error).hint(format!("execute its stage again: restage retry {run}"))
+        Failure::new(Exit::Failed, &act, error)
+            .hint(format!("execute its stage again: restage retry {run} --from {stage} --force"))
     };
     history.objects.verify(artifact).map_err(|error| broken(&error))?;
     let mut from = File::open(history.objects.path(&artifact.hash)).map_err(|error| broken(&error))?;
@@ -406,6 +416,9 @@ pub fn graph(global: &Global, workspace: &Workspace, args: &GraphArgs) -> Outcom
 pub fn stats(global: &Global, workspace: &Workspace, args: &StatsArgs) -> Outcome {
     let mut history = History::open(workspace)?;
     let flow = args.flow.as_deref().map(FlowName::trusted);
+    if let Some(flow) = &flow {
+        refuse_unknown(&mut history, workspace, flow, "count the runs of")?;
+    }
     let stats = history.store.stats(flow.as_ref()).map_err(|error| failed("count runs", &error))?;
     if args.json || global.output == Output::Json {
         return done(output::print_json(&stats));

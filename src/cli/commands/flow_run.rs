@@ -135,7 +135,7 @@ async fn cancel_there(
     match line.client.flow(request.clone()).await {
         Ok(_) => {}
         Err(error) if engine::is_ending(&error) => return Ok(None),
-        Err(error) => return Err(Failure::of_client(act, &error)),
+        Err(error) => return Err(Failure::of_request(act, request, &error)),
     }
     let manner = Manner {
         output: global.output,
@@ -188,7 +188,7 @@ pub fn set_going(
                 return Err(Failure::of_client(act, &ClientError::Nonsense(format!("{other:?}"))));
             }
             Err(error) if engine::is_ending(&error) => return Ok(None),
-            Err(error) => return Err(Failure::of_client(act, &error)),
+            Err(error) => return Err(Failure::of_request(act, request, &error)),
         };
         if manner.output == Output::Human {
             output::print(&format!("{run}\n"))?;

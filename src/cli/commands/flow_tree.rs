@@ -74,7 +74,11 @@ pub fn diff(global: &Global, workspace: &Workspace, args: &DiffArgs) -> Outcome 
     let (run, before, after) = match (args.run.as_deref(), args.what.as_slice()) {
         (None, [run, before, after]) => (run.as_str(), before, after),
         (Some(run), [before, after]) => (run, before, after),
-        (None, _) => return Err(usage("two checkpoints were named, and no run".into())),
+        (None, named) => {
+            let cause =
+                format!("a run and two checkpoints of it are to be named, and not only {}", named.join(" "));
+            return Err(usage(cause));
+        }
         (Some(_), _) => return Err(usage("the run was named twice".into())),
     };
     let run = RunId::trusted(run);

@@ -1,8 +1,9 @@
 //! Follows a run to its end: lines for people, a live tree on a terminal, or JSON lines.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 
+use super::asking::{Asking, asks};
+use super::ends::{Ends, end_of};
 use crate::cli::args::Output;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
@@ -12,11 +13,11 @@ use crate::cli::{link, output};
 use crate::control::client::{Client, ClientError, Incoming, Updates};
 use crate::control::wire::FailureKind;
 use crate::domain::flow::ask::{FlowReply, FlowRequest, Shown};
-use crate::domain::flow::ids::{RunId, StageName};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::{RunRecord, StageRecord};
+use crate::domain::flow::record::RunRecord;
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
+use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
 use crate::domain::view::Update;
 use crate::frontend::flow::live::Live;
@@ -255,82 +256,6 @@ impl Teller {
     }
 }
 
-/// Which ends of stages have been told: those that were missed are told from the record.
-#[derive(Debug, Default)]
-struct Ends {
-    told: BTreeMap<StageName, News>,
-    /// Of these it was the record that told, and the news may come after all.
-    from_record: BTreeSet<StageName>,
-}
-
-impl Ends {
-    fn is_new(&mut self, news: &News) -> bool {
-        let News::StageEnded { stage, .. } = news else { return true };
-        let again =
-            self.from_record.remove(stage) && self.told.get(stage).is_some_and(|told| is_same(told, news));
-        self.told.insert(stage.clone(), news.clone());
-        !again
-    }
-
-    /// What has not been told of what the record says, the oldest first.
-    fn missed(&mut self, run: &RunRecord) -> Vec<FlowNotice> {
-        let mut missed = Vec::new();
-        for row in run.stages.iter().flatten() {
-            let Some(what) = end_of_stage(run, row) else { continue };
-            if !self.told.get(&row.name).is_some_and(|told| is_same(told, &what)) {
-                self.told.insert(row.name.clone(), what.clone());
-                self.from_record.insert(row.name.clone());
-                let at = row.ended_at.or(run.ended_at).or(run.started_at).unwrap_or(run.created_at);
-                missed.push(FlowNotice { at, what });
-            }
-        }
-        missed.sort_by_key(|notice| notice.at);
-        missed
-    }
-}
-
-/// The same end, whether it comes from the record or was told: how long it took may differ in its last digit.
-fn is_same(one: &News, other: &News) -> bool {
-    let end = |news: &News| match news {
-        News::StageEnded { status, seconds, error, .. } => {
-            Some((*status, seconds.map(|seconds| format!("{seconds:.6}")), error.clone()))
-        }
-        News::RunStarted { .. }
-        | News::StageStarted { .. }
-        | News::StageRetrying { .. }
-        | News::Asks { .. }
-        | News::RunEnded { .. }
-        | News::Held { .. } => None,
-    };
-    end(one) == end(other)
-}
-
-/// What was told of the end of a stage; nothing was of one that is reused.
-fn end_of_stage(run: &RunRecord, row: &StageRecord) -> Option<News> {
-    (row.status.is_final() && row.decision == Decision::Execute).then(|| News::StageEnded {
-        run: run.run_id.clone(),
-        stage: row.name.clone(),
-        status: row.status,
-        seconds: row
-            .started_at
-            .zip(row.ended_at)
-            .map(|(from, to)| to.duration_since(from).as_secs_f64().max(0.0)),
-        error: row.error.clone(),
-    })
-}
-
-/// What was told of the end, from the record.
-fn end_of(run: &RunRecord) -> Option<FlowNotice> {
-    let what = News::RunEnded {
-        run: run.run_id.clone(),
-        status: run.status,
-        seconds: run.duration_seconds,
-        error: run.error.clone(),
-    };
-    let ended = run.status.is_final() || run.status == RunStatus::Interrupted;
-    Some(FlowNotice { at: run.ended_at.filter(|_| ended)?, what })
-}
-
 /// Nothing follows it before somebody does something.
 fn is_last(news: &News) -> bool {
     matches!(news, News::RunEnded { .. } | News::Asks { .. })
@@ -372,7 +297,7 @@ enum Screen {
     /// Lines on stderr.
     Lines(String),
     /// A tree that is drawn anew, on stderr.
-    Tree(Live),
+    Tree(Live, Asking),
 }
 
 impl Screen {
@@ -381,26 +306,32 @@ impl Screen {
             Output::Json => Self::Json(String::new()),
             Output::Human if manner.draws() => {
                 let colour = output::colours(&std::io::stderr(), manner.no_color);
-                Self::Tree(Live::new(output::look(manner.no_color).width, colour))
+                let asking = Asking::new(manner.wait_for_people);
+                Self::Tree(Live::new(output::look(manner.no_color).width, colour), asking)
             }
             Output::Human => Self::Lines(String::new()),
         }
     }
 
     fn begin(&mut self, shown: &Shown) {
-        if let Self::Tree(live) = self {
+        if let Self::Tree(live, asking) = self {
             output::draw(&live.begin(&shown.run));
+            for stage in shown.run.stages.iter().flatten() {
+                if stage.status == StageStatus::Waiting {
+                    asking.ask(live, &shown.run.run_id, &stage.name);
+                }
+            }
         }
     }
 
     fn run(&mut self, view: &crate::domain::flow::view::RunView) {
-        if let Self::Tree(live) = self {
+        if let Self::Tree(live, _) = self {
             output::draw(&live.run(view));
         }
     }
 
     fn stage(&mut self, view: &crate::domain::flow::view::StageView) {
-        if let Self::Tree(live) = self {
+        if let Self::Tree(live, _) = self {
             output::draw(&live.stage(view));
         }
     }
@@ -412,11 +343,14 @@ impl Screen {
                 lines.push_str(&one_line(&notice.what.to_string()));
                 lines.push('\n');
             }
-            Self::Tree(live) => {
-                if matches!(notice.what, News::Held { .. }) {
-                    output::draw(&live.above(&one_line(&notice.what.to_string())));
+            Self::Tree(live, asking) => match &notice.what {
+                News::Held { .. } => output::draw(&live.above(&one_line(&notice.what.to_string()))),
+                News::Asks { run, checkpoint } => asking.ask(live, run, &checkpoint.stage),
+                News::StageStarted { stage, .. } | News::StageEnded { stage, .. } => {
+                    asking.forget(stage);
                 }
-            }
+                News::RunStarted { .. } | News::StageRetrying { .. } | News::RunEnded { .. } => {}
+            },
         }
     }
 
@@ -425,7 +359,7 @@ impl Screen {
             // A reader that is gone does not end the run.
             Self::Json(lines) => drop(output::print(&std::mem::take(lines))),
             Self::Lines(lines) => output::draw(&std::mem::take(lines)),
-            Self::Tree(_) => {}
+            Self::Tree(..) => {}
         }
     }
 
@@ -433,8 +367,8 @@ impl Screen {
         self.flush();
         match self {
             Self::Json(_) => {}
-            Self::Lines(_) | Self::Tree(_) => {
-                if let Self::Tree(live) = self {
+            Self::Lines(_) | Self::Tree(..) => {
+                if let Self::Tree(live, _) = self {
                     output::draw(&live.begin(&shown.run));
                 }
                 let run = &shown.run.run_id;
@@ -446,10 +380,7 @@ impl Screen {
                 if shown.run.status == RunStatus::Waiting {
                     let stages = shown.run.stages.iter().flatten();
                     for stage in stages.filter(|stage| stage.status == StageStatus::Waiting) {
-                        output::remark(&format!(
-                            "{run} waits for you at {name}: restage approve {run} {name}, or restage reject {run} {name} --feedback TEXT",
-                            name = stage.name
-                        ));
+                        output::remark(&asks(run, &stage.name));
                     }
                 }
             }
@@ -459,49 +390,3 @@ impl Screen {
 
 /// It is under way.
 const LAST_NEWS: std::time::Duration = std::time::Duration::from_millis(200);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frontend::flow::fixture::{at, run, stage};
-
-    fn row(name: &str, status: StageStatus, took: Option<i64>) -> StageRecord {
-        StageRecord {
-            started_at: took.map(|_| at(1000)),
-            ended_at: took.map(|took| at(1000 + took)),
-            ..stage(name, 0, status)
-        }
-    }
-
-    fn ended(name: &str, status: StageStatus, seconds: Option<f64>) -> News {
-        let stage = StageName::trusted(name);
-        News::StageEnded { run: run(12, RunStatus::Running).run_id, stage, status, seconds, error: None }
-    }
-
-    fn names(missed: &[FlowNotice]) -> Vec<String> {
-        missed.iter().map(|notice| notice.what.to_string()).collect()
-    }
-
-    #[test]
-    fn each_end_is_told_once_from_the_news_or_from_the_record() {
-        let rows = vec![
-            row("late", StageStatus::Succeeded, Some(9)),
-            row("early", StageStatus::Failed, Some(3)),
-            row("never", StageStatus::NotRun, None),
-            row("live", StageStatus::Running, None),
-            StageRecord { decision: Decision::Reuse, ..row("reused", StageStatus::Succeeded, Some(1)) },
-        ];
-        let record = RunRecord { stages: Some(rows), ..run(12, RunStatus::Failed) };
-        let mut ends = Ends::default();
-        assert!(ends.is_new(&ended("late", StageStatus::Succeeded, Some(9.000_000_01))));
-        assert_eq!(
-            names(&ends.missed(&record)),
-            ["Failed: video-12/early after 3s", "Not run: video-12/never"].map(str::to_owned)
-        );
-        assert_eq!(names(&ends.missed(&record)), Vec::<String>::new());
-        // The news come after all; and then it runs once more.
-        assert!(!ends.is_new(&ended("early", StageStatus::Failed, Some(3.0))));
-        assert!(ends.is_new(&ended("early", StageStatus::Failed, Some(3.0))));
-        assert!(ends.is_new(&ended("never", StageStatus::Succeeded, Some(1.0))));
-    }
-}

@@ -1,10 +1,12 @@
 //! One file a verb.
 
+pub mod asking;
 pub mod check;
 pub mod completions;
 pub mod dashboard;
 pub mod doctor;
 pub mod down;
+pub mod ends;
 pub mod flow_edit;
 pub mod flow_judge;
 pub mod flow_read;

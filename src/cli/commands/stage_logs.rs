@@ -19,6 +19,9 @@ use crate::domain::ids::RunnerName;
 use crate::domain::spec::LogSpec;
 use crate::domain::view::Update;
 
+/// Of many stages the first are enough to see what is meant.
+const MOST_NAMED: usize = 5;
+
 /// What was typed.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -79,6 +82,16 @@ pub fn run(global: &Global, workspace: &Workspace, wanted: Wanted<'_>) -> Outcom
         no_color: global.no_color,
     };
     block_on(logs::run(workspace, log, options))?
+}
+
+/// For who typed the name of a run where that of a runner belongs.
+pub fn of_whole_run(workspace: &Workspace, name: &str) -> Option<Failure> {
+    let run = History::open(workspace).ok()?.recorded(&RunId::trusted(name)).ok()?.run;
+    let stages: Vec<&str> =
+        run.stages.iter().flatten().map(|row| row.name.as_str()).take(MOST_NAMED).collect();
+    let cause = "it is a run, and each of its stages has a log of its own";
+    let hint = format!("name one: restage logs {name}/STAGE, as in {}", stages.join(", "));
+    Some(Failure::new(Exit::Nothing, format!("read the log of {name}"), cause).hint(hint))
 }
 
 /// What is wrong with that, and the way out.

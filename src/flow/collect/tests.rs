@@ -262,3 +262,19 @@ fn what_a_dead_process_was_bringing_in_goes_however_young_it_is() {
     assert_eq!((collected.files, collected.paths), (1, vec![folder.join("4294967295-1")]));
     assert!(folder.join("1-1").exists());
 }
+
+#[test]
+fn what_is_gone_already_is_deleted() {
+    let place = Place::new();
+    let one = place.import("x", "one");
+    fs::remove_file(place.objects.path(&one.hash)).unwrap();
+    let collector = Collector {
+        objects: &place.objects,
+        dirs: &place.dirs,
+        named: &HashSet::new(),
+        now: ago(0),
+        young: YOUNG,
+        dry_run: false,
+    };
+    assert_eq!(collector.deleted(&[], &[one.hash]).unwrap().files, 0);
+}

@@ -366,3 +366,36 @@ fn a_supervisor_whose_state_lies_elsewhere_today_is_served_all_the_same() {
     assert!(elsewhere.status.success(), "{}", String::from_utf8_lossy(&elsewhere.stderr));
     assert_eq!(flows.show("a-6")["status"], "succeeded");
 }
+
+#[test]
+fn what_names_a_run_or_a_flow_in_the_wrong_place_is_told_what_belongs_there() {
+    let flows = Flows::new(&json!({ "f": { "stages": [stage("a", "", json!({}))] } }));
+    flows.ok(&["run", "f"]);
+    let told = flows.ends(3, &["logs", "f-1"]);
+    assert!(told.contains("it is a run") && told.contains("restage logs f-1/STAGE, as in a"), "{told}");
+    assert!(flows.ends(3, &["logs", "f-9"]).contains("no runner is called f-9"));
+    assert!(flows.ends(3, &["stats", "nope"]).contains("no flow is called nope"));
+    for verb in [&["approve", "f-9"][..], &["reject", "f-9", "a", "--feedback", "x"]] {
+        let told = flows.ends(3, verb);
+        assert!(told.starts_with(&format!("restage: {}", verb[0])), "{told}");
+    }
+    assert!(flows.ends(2, &["fork", "f-1", "--at", "a@1", "--branch", ""]).contains("a branch needs a name"));
+    flows.ok(&["delete", "f-1"]);
+    flows.ok(&["delete", "warm-1"]);
+    assert!(flows.ends(3, &["runs"]).contains("there are no runs yet"));
+}
+
+#[test]
+fn of_bytes_that_are_gone_the_way_out_works() {
+    let flows = Flows::new(&json!({ "f": { "stages": [
+        stage("a", "echo x > $RESTAGE_ARTIFACTS/a.txt", json!({ "artifacts": ["*"] })),
+    ] } }));
+    flows.ok(&["run", "f"]);
+    std::fs::remove_file(flows.object(&flows.stage("f-1", "a")["artifacts"][0]["hash"])).unwrap();
+    let told = flows.ends(1, &["artifacts", "f-1", "--get", "a.txt", "--to", "-"]);
+    assert!(told.contains("restage retry f-1 --from a --force"), "{told}");
+    flows.ok(&["retry", "f-1", "--from", "a", "--force"]);
+    // Deleting what has gone already is done.
+    std::fs::remove_file(flows.object(&flows.stage("f-2", "a")["artifacts"][0]["hash"])).unwrap();
+    flows.ok(&["delete", "f-1", "--cascade"]);
+}

@@ -53,8 +53,8 @@ fn a_retry_that_waits_for_other_runs_of_its_flow_has_the_branch() {
     let told = flows.ends(11, &["retry", "f-1", "--detach"]);
     assert!(told.contains("f-3"), "{told}");
     assert_eq!(flows.count(), 1 + 3, "one that is refused makes no run");
-    // Somebody who wants to wait behind it may.
-    flows.ok(&["retry", "f-1", "--queue", "--detach"]);
+    // Somebody who wants something else and to wait behind it may.
+    flows.ok(&["retry", "f-1", "--from", "a", "--force", "--queue", "--detach"]);
     flows.ok(&["cancel", "f-4"]);
     flows.ok(&["cancel", "f-3"]);
     flows.until("f-3", "cancelled");
