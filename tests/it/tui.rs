@@ -521,18 +521,18 @@ fn only_what_is_on_the_screen_is_judged_and_only_once() {
     terminal.expect("text = \"one\"");
     edit("two");
     terminal.press("\r");
-    terminal.expect("script@2 is not what was looked at");
+    terminal.expect("script@2 (pending) stands in the place of script@1");
     terminal.press("\x1b");
-    terminal.expect_gone("is not what was looked at");
+    terminal.expect_gone("stands in the place of");
     // On its own line, not only as news.
     terminal.expect("script@2 pending");
     terminal.press("R");
     terminal.expect("Reject script@2: what should be better?");
     edit("three");
     terminal.press("darker\r");
-    terminal.expect("script@3 is not what was looked at");
+    terminal.expect("script@3 (pending) stands in the place of script@2");
     terminal.press("\x1b");
-    terminal.expect_gone("is not what was looked at");
+    terminal.expect_gone("stands in the place of");
     terminal.expect("script@3 pending");
     assert_eq!(std::fs::read_to_string(workspace.path("script.ran")).unwrap(), "x\n");
     terminal.press("R");
