@@ -208,8 +208,7 @@ impl Keeper {
             let now = proc::monotonic();
             self.on_time(now);
             self.write_typed(now);
-            // It may take as long as a spawn: what happens meanwhile goes first.
-            if self.tidies_at.is_some_and(|at| at <= now) && !self.is_woken(&mut events) {
+            if self.tidies_at.is_some_and(|at| at <= now) {
                 self.tidy();
             }
             self.flush();
@@ -224,11 +223,6 @@ impl Keeper {
                 return Ok(());
             }
         }
-    }
-
-    /// Whether there is something to be done; it is told once more.
-    fn is_woken(&self, events: &mut [EpollEvent]) -> bool {
-        self.epoll.wait(events, EpollTimeout::ZERO).is_ok_and(|count| count > 0)
     }
 
     fn on_event(&mut self, event: &EpollEvent) {
