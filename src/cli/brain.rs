@@ -80,7 +80,7 @@ pub fn assemble(
     let (tell, exec_events) = mpsc::unbounded_channel();
     let (executor, line) = LocalExecutor::start(keeper, introduction, tell);
     let (touch, touched) = mpsc::unbounded_channel();
-    let config_watch = watch::watch(&workspace.config, touch).map_err(|why| tracing::warn!("{why}")).ok();
+    let config_watch = watch::watch(&workspace.config, touch);
     let flows::Line { flows, guests, orders } = flows::line();
     let parts = Parts {
         clock: Arc::clone(&clock),
@@ -89,7 +89,7 @@ pub fn assemble(
         store: Box::new(store),
         state_dir: places.state_dir.clone(),
         config: Box::new(ConfigFile { workspace: workspace.clone(), flows: flows.clone() }),
-        config_touched: config_watch.is_some().then_some(touched),
+        config_touched: touched,
         probe: Arc::new(SystemProbe),
         helpers: Arc::new(SystemHelpers),
         guests: Some(guests),

@@ -207,7 +207,7 @@ fn play(
     let mut failures = 0;
     loop {
         let asked = block_on(async {
-            match link::connect_at_once(workspace).await? {
+            match link::connect(workspace).await? {
                 Some((client, updates)) => verb(client, updates).await.map(Some),
                 None => Ok(None),
             }

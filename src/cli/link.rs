@@ -57,12 +57,12 @@ fn lock_that_tells(workspace: &Workspace) -> PathBuf {
     workspace.places(settings::state_dir(workspace).as_deref()).state_dir.join(LOCK_FILE)
 }
 
-/// A connection, or `None` where nobody supervises.
+/// A connection, or `None` where nobody supervises. Who finds neither the one nor the other at once begins to watch; to
+/// give up a watch takes the kernel longer than everything else takes here.
 pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>, Failure> {
     let deadline = Instant::now() + PATIENCE;
     let lock_file = workspace.lock_file();
-    let watch = Watch::new();
-    watch.add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
+    let mut watch = None;
     let (mut last, mut knocked) = (None, false);
     loop {
         match who(workspace) {
@@ -77,7 +77,9 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
             Found::Somebody(Some(holder)) => {
                 refuse_stopped(&holder)?;
                 let path = holder.socket.clone();
-                watch_for(&watch, &path);
+                if let Some(watch) = &watch {
+                    watch_for(watch, &path);
+                }
                 match Client::connect(&path, PATIENCE).await {
                     Ok(connected) => return Ok(Some(connected)),
                     // It may die between the one and the other.
@@ -99,6 +101,11 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
                 None => Err(nobody_says(workspace)),
             };
         }
+        let Some(watch) = &watch else {
+            watch.insert(Watch::new()).add(&workspace.data_dir(), &[Of::Arrivals, Of::Writes]);
+            // What has come in between is not told by it.
+            continue;
+        };
         let held = lock_that_tells(workspace);
         tokio::select! {
             () = watch.changed() => {}
@@ -108,18 +115,6 @@ pub async fn connect(workspace: &Workspace) -> Result<Option<(Client, Updates)>,
             () = tokio::time::sleep_until(deadline) => {}
         }
     }
-}
-
-/// The same for one question, or one run: a supervisor that is there and answers needs no watch, and to give one up
-/// takes the kernel longer than everything else takes here.
-pub async fn connect_at_once(workspace: &Workspace) -> Result<Option<(Client, Updates)>, Failure> {
-    if let Found::Somebody(Some(holder)) = who(workspace) {
-        refuse_stopped(&holder)?;
-        if let Ok(connected) = Client::connect(&holder.socket, PATIENCE).await {
-            return Ok(Some(connected));
-        }
-    }
-    connect(workspace).await
 }
 
 /// A connection, or the failure that nothing runs here.

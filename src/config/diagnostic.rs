@@ -149,9 +149,14 @@ impl<'a> Source<'a> {
         Self { name, text, line_starts }
     }
 
+    /// Counting the columns costs as much as the line is long, and a file may be one line.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= offset)
+    }
+
     pub(super) fn position(&self, offset: usize) -> Position {
         let offset = self.floor(offset);
-        let line = self.line_starts.partition_point(|start| *start <= offset);
+        let line = self.line(offset);
         let start = self.line_starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
         let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
         Position { line, column }

@@ -62,7 +62,7 @@ struct OfFlow {
 impl Origins {
     pub(super) fn new(file: &RawFile, source: &Source<'_>) -> Self {
         let lines = |set: &Keys| {
-            let line = |offset| u32::try_from(source.position(offset).line).unwrap_or(u32::MAX);
+            let line = |offset| u32::try_from(source.line(offset)).unwrap_or(u32::MAX);
             set.iter().map(|(key, offset)| (*key, line(*offset))).collect()
         };
         let set = &file.set;

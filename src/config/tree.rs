@@ -147,7 +147,7 @@ impl Builder<'_> {
             }
             let value = self.node(&property.value, &path);
             if let Some(first) = seen.get(&key) {
-                let line = self.source.position(*first).line;
+                let line = self.source.line(*first);
                 let what = match path.strip_suffix(&key) {
                     Some("runners.") => "runner",
                     Some("flows.") => "flow",

@@ -26,6 +26,7 @@ use crate::domain::flow::refusal::Refusal;
 use crate::domain::view::Update;
 use crate::flow::handle::FlowHandle;
 use crate::supervisor::handle::{Handle, Request, WordsOnly};
+use crate::supervisor::watch::YOUTH;
 
 /// More at once are refused; ten are usual.
 const MAX_CLIENTS: usize = 128;
@@ -60,7 +61,8 @@ pub struct Place {
 pub struct Server {
     bound: Bound,
     place: Place,
-    watch: Watch,
+    /// Not before [`YOUTH`] is over.
+    watch: Option<Watch>,
     /// The lock file that is watched.
     lock_id: Option<(u64, u64)>,
     about: About,
@@ -78,14 +80,10 @@ struct About {
 impl Server {
     /// On a socket that was bound in one of the folders of the place.
     pub fn new(bound: Bound, place: Place, welcome: Welcome, handle: Handle, flows: FlowHandle) -> Self {
-        let watch = Watch::new();
-        watch.add(&place.lock_file, &[Of::Knocks]);
         let lock_id = file_id(&place.lock_file);
         let long_lines = Arc::new(Semaphore::new(LONG_LINES));
         let about = About { welcome: Arc::new(welcome), handle, flows, long_lines };
-        let server = Self { bound, place, watch, lock_id, about };
-        server.watch_folder();
-        server
+        Self { bound, place, watch: None, lock_id, about }
     }
 
     /// Its place could not be written down: `moved` of [`Server::run`] hears of it with the next knock, until it can be.
@@ -105,7 +103,8 @@ impl Server {
     pub async fn run(mut self, ending: impl Future<Output = ()>, mut moved: impl FnMut(&Path) -> bool) {
         let (last_call, closing) = watch::channel(());
         let mut clients = JoinSet::new();
-        tokio::pin!(ending);
+        let youth = tokio::time::sleep(YOUTH);
+        tokio::pin!(ending, youth);
         loop {
             tokio::select! {
                 () = &mut ending => break,
@@ -119,7 +118,14 @@ impl Server {
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
-                () = self.watch.changed() => self.stay_findable(&mut moved).await,
+                () = &mut youth, if self.watch.is_none() => {
+                    let watch = self.watch.insert(Watch::new());
+                    watch.add(&self.place.lock_file, &[Of::Knocks]);
+                    self.watch_folder();
+                    // Whatever has happened before.
+                    self.stay_findable(&mut moved).await;
+                }
+                () = changed(self.watch.as_ref()) => self.stay_findable(&mut moved).await,
                 Some(_) = clients.join_next() => {}
             }
         }
@@ -137,7 +143,9 @@ impl Server {
                 // Whoever deletes it is perhaps still deleting what lies around it.
                 tokio::time::sleep(SETTLED).await;
                 let ours = moved(&self.bound.path);
-                self.watch.add(&self.place.lock_file, &[Of::Knocks]);
+                if let Some(watch) = &self.watch {
+                    watch.add(&self.place.lock_file, &[Of::Knocks]);
+                }
                 self.lock_id = file_id(&self.place.lock_file).filter(|_| ours);
             }
             if !self.bound.is_there() {
@@ -164,10 +172,17 @@ impl Server {
     }
 
     fn watch_folder(&self) {
-        if let Some(folder) = self.bound.path.parent() {
-            self.watch.add(folder, &[Of::Removals]);
+        if let (Some(watch), Some(folder)) = (&self.watch, self.bound.path.parent()) {
+            watch.add(folder, &[Of::Removals]);
         }
         // It may have been deleted between the bind and the watch; the next knock finds that out.
+    }
+}
+
+async fn changed(watch: Option<&Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,11 +7,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use notify::event::ModifyKind;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+/// A supervisor watches nothing before it is this old. To give up a watch takes the kernel some ten milliseconds, which
+/// is more than the whole rest of what a supervisor of one short run does.
+pub const YOUTH: Duration = Duration::from_secs(1);
 
 /// Watches as long as it is kept.
 #[derive(Debug)]
@@ -23,33 +28,21 @@ impl Drop for ConfigWatch {
     }
 }
 
-/// Sends a token whenever the file may have changed. The error says that edits will not be seen by themselves. To be
+/// Sends a token whenever the file may have changed, and one when it begins to look, for what has changed before. To be
 /// called inside the runtime.
-pub fn watch(config: &Path, changed: mpsc::UnboundedSender<()>) -> Result<ConfigWatch, String> {
-    let failed = |error: &dyn std::fmt::Display| {
-        format!("watch {} for edits: {error}; a restart of restage applies them", config.display())
-    };
-    let Some(name) = config.file_name().map(ToOwned::to_owned) else {
-        return Err(failed(&"it names no file"));
-    };
-    let folder = config.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (tell, heard) = mpsc::unbounded_channel();
-    let handler = move |event: notify::Result<Event>| {
-        let change = match event {
-            Ok(event) if event.need_rescan() => Some(Change::Replaced),
-            Ok(event) if event.paths.iter().any(|path| path.file_name() == Some(&name)) => change(event.kind),
-            Ok(_) => None,
-            Err(_) => Some(Change::Replaced),
-        };
-        if let Some(change) = change {
-            // The receiver is gone only during shutdown.
-            tell.send(change).ok();
+pub fn watch(config: &Path, changed: mpsc::UnboundedSender<()>) -> ConfigWatch {
+    let config = config.to_owned();
+    ConfigWatch(tokio::spawn(async move {
+        tokio::time::sleep(YOUTH).await;
+        match Sight::of(&config) {
+            Ok((sight, heard)) if changed.send(()).is_ok() => keep(sight, heard, changed).await,
+            Ok(_) => {}
+            Err(why) => {
+                let config = config.display();
+                tracing::warn!("watch {config} for edits: {why}; a restart of restage applies them");
+            }
         }
-    };
-    let watcher = notify::recommended_watcher(handler).map_err(|error| failed(&error))?;
-    let mut sight = Sight { watcher, config: config.to_owned(), folder: folder.to_owned() };
-    sight.set().map_err(|error| failed(&error))?;
-    Ok(ConfigWatch(tokio::spawn(keep(sight, heard, changed))))
+    }))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +95,33 @@ struct Sight {
 }
 
 impl Sight {
+    fn of(config: &Path) -> notify::Result<(Self, mpsc::UnboundedReceiver<Change>)> {
+        let Some(name) = config.file_name().map(ToOwned::to_owned) else {
+            return Err(notify::Error::generic("it names no file"));
+        };
+        let folder =
+            config.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let (tell, heard) = mpsc::unbounded_channel();
+        let handler = move |event: notify::Result<Event>| {
+            let change = match event {
+                Ok(event) if event.need_rescan() => Some(Change::Replaced),
+                Ok(event) if event.paths.iter().any(|path| path.file_name() == Some(&name)) => {
+                    change(event.kind)
+                }
+                Ok(_) => None,
+                Err(_) => Some(Change::Replaced),
+            };
+            if let Some(change) = change {
+                // The receiver is gone only during shutdown.
+                tell.send(change).ok();
+            }
+        };
+        let watcher = notify::recommended_watcher(handler)?;
+        let mut sight = Self { watcher, config: config.to_owned(), folder: folder.to_owned() };
+        sight.set()?;
+        Ok((sight, heard))
+    }
+
     /// Watches what has to be watched for the file that is there now, and nothing else.
     fn set(&mut self) -> notify::Result<()> {
         for path in [&self.config, &self.folder] {
@@ -159,7 +179,8 @@ mod tests {
             prepare(dir.path());
             let config = dir.path().join("config.json");
             let (changed, seen) = mpsc::unbounded_channel();
-            let watch = watch(&config, changed).unwrap();
+            let (sight, heard) = Sight::of(&config).unwrap();
+            let watch = ConfigWatch(tokio::spawn(keep(sight, heard, changed)));
             Self { dir, config, seen, _watch: watch }
         }
 
@@ -273,10 +294,22 @@ mod tests {
         assert_eq!(change(EventKind::Create(CreateKind::File)), Some(Change::Replaced));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_edit_before_the_first_look_is_found_by_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config.json");
+        write_config(dir.path());
+        let (changed, mut seen) = mpsc::unbounded_channel();
+        let watch = watch(&config, changed);
+        let none = tokio::time::timeout(YOUTH / 2, seen.recv()).await;
+        assert!(none.is_err() && !is_watched(&config), "nothing short pays for a watch");
+        seen.recv().await.unwrap();
+        assert!(is_watched(&config));
+        drop(watch);
+    }
+
     #[test]
-    fn a_folder_that_is_not_there_is_an_error_with_a_way_out() {
-        let (changed, _seen) = mpsc::unbounded_channel();
-        let error = watch(Path::new("/nowhere/config.json"), changed).unwrap_err();
-        assert!(error.contains("/nowhere/config.json") && error.contains("a restart of restage"), "{error}");
+    fn a_folder_that_is_not_there_is_an_error() {
+        assert!(Sight::of(Path::new("/nowhere/config.json")).is_err());
     }
 }

@@ -99,7 +99,7 @@ impl Folder {
             store: Box::new(store),
             state_dir: self.path("state"),
             config: Box::new(NoConfig),
-            config_touched: None,
+            config_touched: mpsc::unbounded_channel().1,
             probe: Arc::new(SystemProbe),
             helpers: Arc::new(SystemHelpers),
             guests: Some(GuestLine {

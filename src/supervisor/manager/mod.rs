@@ -228,7 +228,7 @@ struct Inputs {
     asks: mpsc::Receiver<Ask>,
     exec: ExecEvents,
     own: mpsc::UnboundedReceiver<Input>,
-    config: Option<mpsc::UnboundedReceiver<()>>,
+    config: mpsc::UnboundedReceiver<()>,
     orders: Option<mpsc::UnboundedReceiver<GuestOrder>>,
     attached: watch::Receiver<usize>,
     work: Work,
@@ -346,20 +346,11 @@ impl RunnerManager {
                 None => std::future::pending().await,
             }
         };
-        let touched = async {
-            match &mut inputs.config {
-                Some(touched) => match touched.recv().await {
-                    Some(()) => {}
-                    None => std::future::pending().await,
-                },
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Some(event) = inputs.exec.recv() => Input::Exec(event),
             Some(input) = inputs.own.recv() => input,
             Some(ask) = inputs.asks.recv() => Input::Ask(ask),
-            () = touched => Input::ConfigTouched,
+            Some(()) = inputs.config.recv() => Input::ConfigTouched,
             Some(order) = next_order(&mut inputs.orders) => Input::Order(order),
             Ok(()) = inputs.attached.changed() => Input::Attached,
             () = inputs.work.changed() => Input::Attached,

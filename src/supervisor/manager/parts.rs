@@ -25,8 +25,8 @@ pub struct Parts {
     /// Where the store lies: with no room there, nothing new is started.
     pub state_dir: PathBuf,
     pub config: Box<dyn ConfigSource>,
-    /// A token for each time that the config file may have changed; `None`: nobody watches it.
-    pub config_touched: Option<mpsc::UnboundedReceiver<()>>,
+    /// A token for each time that the config file may have changed; closed: nobody watches it.
+    pub config_touched: mpsc::UnboundedReceiver<()>,
     pub probe: Arc<dyn Probe>,
     pub helpers: Arc<dyn Helpers>,
     /// `None`: there are no flows. Guests of an earlier time are kept all the same.

@@ -262,7 +262,7 @@ impl Setup {
             exec_events,
             store: Box::new(FakeStore(Arc::clone(&shared))),
             config: Box::new(FakeConfig(Arc::clone(&shared))),
-            config_touched: Some(touched),
+            config_touched: touched,
             probe: Arc::new(FakeProbe(Arc::clone(&shared))),
             helpers: Arc::new(FakeHelpers(Arc::clone(&shared))),
         };
