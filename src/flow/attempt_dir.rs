@@ -202,10 +202,13 @@ impl AttemptDirs {
                 Err(_) => self.broom.sweep(vec![spare.0, spare.1]),
             }
         }
-        if mkdirat(&run, name.as_c_str(), Mode::S_IRWXU) == Err(Errno::EEXIST) {
+        match mkdirat(&run, name.as_c_str(), Mode::S_IRWXU) {
             // Of a supervisor that died before the attempt started.
-            beneath::remove(&run, &name)?;
-            mkdirat(&run, name.as_c_str(), Mode::S_IRWXU)?;
+            Err(Errno::EEXIST) => {
+                beneath::remove(&run, &name)?;
+                mkdirat(&run, name.as_c_str(), Mode::S_IRWXU)?;
+            }
+            made => made?,
         }
         let folder = enter(&run, name.as_c_str())?;
         Ok(Made { parent: run, folder, is_spare: false })

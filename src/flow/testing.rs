@@ -23,10 +23,10 @@ impl Place {
         Self::on(tempfile::tempdir().unwrap(), false)
     }
 
-    /// So many bytes of room; `None` where nothing may be mounted.
-    pub(super) fn small(size: u32) -> Option<Self> {
+    /// So much room (`size=1m`, or `nr_inodes=20`); `None` where nothing may be mounted.
+    pub(super) fn small(room: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let options = format!("size={size},mode=0700");
+        let options = format!("{room},mode=0700");
         let flags = nix::mount::MsFlags::empty();
         nix::mount::mount(Some("none"), dir.path(), Some("tmpfs"), flags, Some(options.as_str())).ok()?;
         Some(Self::on(dir, true))

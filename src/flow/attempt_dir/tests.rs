@@ -172,7 +172,7 @@ fn one_that_cannot_be_prepared_leaves_no_folder() {
 
 #[test]
 fn on_a_full_disk_it_waits_and_leaves_nothing() {
-    let Some(place) = Place::small(256 << 10) else { return };
+    let Some(place) = Place::small("size=256k") else { return };
     place.prepare(&key("draw", 1));
     let before = tree(place.dir.path());
     let state = vec![b' '; 300 << 10];
@@ -182,6 +182,30 @@ fn on_a_full_disk_it_waits_and_leaves_nothing() {
     assert!(error.is_later() && error.to_string().contains("state.json: No space left"), "{error}");
     assert_eq!(tree(place.dir.path()), before);
     place.prepare(&key);
+}
+
+#[test]
+fn where_no_file_can_be_made_any_more_it_waits_whatever_was_to_be_made() {
+    let Some(place) = Place::small("nr_inodes=40") else { return };
+    let mut fillers = Vec::new();
+    while let Ok(file) = fs::File::create(place.path(&format!("filler-{}", fillers.len()))) {
+        drop(file);
+        fillers.push(place.path(&format!("filler-{}", fillers.len())));
+    }
+    let key = key("render", 1);
+    let mut waited = 0;
+    // With room for one file more each time.
+    while let Err(error) = place.dirs.prepare(&place.objects, &given(&key)) {
+        let AttemptError::Files(error) = error else { panic!("{error}") };
+        assert!(error.is_later() && error.to_string().contains("No space left"), "{error}");
+        assert!(place.dirs.open(&key).is_err(), "what was begun is removed");
+        fs::remove_file(fillers.pop().unwrap()).unwrap();
+        waited += 1;
+    }
+    assert!(
+        waited >= 6,
+        "{waited} of them: two folders, that of the run, that of the attempt, and what is in it"
+    );
 }
 
 #[test]

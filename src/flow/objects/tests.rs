@@ -236,7 +236,7 @@ fn a_copy_replaces_nothing() {
 
 #[test]
 fn on_a_full_disk_nothing_is_half_left_and_it_is_tried_again() {
-    let Some(place) = Place::small(1 << 20) else { return };
+    let Some(place) = Place::small("size=1m") else { return };
     let artifact = place.import("clip", vec![1; 300 << 10]);
     fs::remove_file(place.path("original")).unwrap();
     let before = tree(place.dir.path());

@@ -229,7 +229,7 @@ fn what_must_not_be_read_is_named() {
 
 #[test]
 fn a_full_disk_is_nobodys_fault_and_passes() {
-    let Some(place) = Place::small(1 << 20) else { return };
+    let Some(place) = Place::small("size=1m") else { return };
     let error = settle_after(&place, "@**", |at| {
         fs::write(at.join("artifacts/a"), vec![1; 100 << 10]).unwrap();
         fs::write(at.join("artifacts/b"), vec![2; 500 << 10]).unwrap();
