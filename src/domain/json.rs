@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 /// How deep a value may be that comes from outside. Many a reader of JSON takes 128 levels, and there is something around
 /// a value where it is shown.
-pub const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 100;
 
 /// Cheap to clone. Equal when the texts are.
 #[derive(Clone)]
@@ -52,8 +52,17 @@ impl Json {
         serde_json::from_str(self.text())
     }
 
+    /// Why a value that comes from outside cannot be passed on: others could not read it.
+    pub fn unreadable(&self) -> Option<String> {
+        if self.depth() > MAX_DEPTH {
+            return Some(format!("is nested deeper than {MAX_DEPTH} levels"));
+        }
+        let half = lone_surrogate(self.text())?;
+        Some(format!("has {half}, which is half a character"))
+    }
+
     /// How many objects and lists lie in one another.
-    pub fn depth(&self) -> usize {
+    fn depth(&self) -> usize {
         let (mut depth, mut deepest, mut inside, mut escaped) = (0_usize, 0, false, false);
         for byte in self.text().bytes() {
             if inside {
@@ -77,6 +86,30 @@ impl Json {
     /// The text itself where this is a text.
     pub fn as_string(&self) -> Option<String> {
         self.text().starts_with('"').then(|| self.read().ok()).flatten()
+    }
+}
+
+/// The first escape of one half of a character whose other half is not beside it.
+fn lone_surrogate(text: &str) -> Option<&str> {
+    let (mut at, mut open) = (0, None);
+    loop {
+        let next = text[at..].find('\\').map(|found| at + found);
+        if let Some((half, end)) = open
+            && next != Some(end)
+        {
+            return Some(half);
+        }
+        let start = next?;
+        let escape = text.get(start..start + 6).filter(|escape| escape.as_bytes()[1] == b'u');
+        let unit = escape.and_then(|escape| u16::from_str_radix(&escape[2..], 16).ok()).unwrap_or(0);
+        match (open.take(), unit) {
+            (Some(_), 0xdc00..=0xdfff) => {}
+            (Some((half, _)), _) => return Some(half),
+            (None, 0xdc00..=0xdfff) => return escape,
+            (None, 0xd800..=0xdbff) => open = escape.map(|escape| (escape, start + 6)),
+            (None, _) => {}
+        }
+        at = start + if escape.is_some() { 6 } else { 2 };
     }
 }
 
@@ -155,6 +188,31 @@ mod tests {
     fn depth_counts_what_lies_in_one_another() {
         for (text, depth) in [("1", 0), ("[]", 1), (r#"[[1],{"a":[2]}]"#, 3), (r#"{"a[[":"\\\"{{[["}"#, 1)] {
             assert_eq!(Json::parse(text).unwrap().depth(), depth, "{text}");
+        }
+    }
+
+    #[test]
+    fn halves_of_characters_are_not_passed_on() {
+        for text in
+            [r#""\ud800""#, r#""\ud83d\ude00 \ud83d\udE00""#, r#""\\ud800""#, r#"["\n\u00e9\"é","\\"]"#]
+        {
+            let json = Json::parse(text).unwrap();
+            let reads = json.read::<serde_json::Value>().is_ok();
+            assert_eq!(json.unreadable().is_none(), reads, "{text}");
+        }
+        let bad = [
+            r"\ud800",
+            r"\uDC00",
+            r"\ud83d\ud83d",
+            r"\ud83dx\ude00",
+            r"\ud83d\n",
+            r"\ud83d\ude00\ude00",
+            r"\ud83d\\ude00",
+        ];
+        for text in bad {
+            let json = Json::parse(&format!("{{\"k\":[\"a{text}b\"]}}")).unwrap();
+            assert!(json.read::<serde_json::Value>().is_err(), "{text}");
+            assert!(json.unreadable().unwrap().contains("half a character"), "{text}");
         }
     }
 }

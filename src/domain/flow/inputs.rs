@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::ids::{FlowName, RunId};
 use super::refusal::Refusal;
 use super::spec::{FlowSpec, InputKind, InputSpec};
-use crate::domain::json::{Json, JsonMap, MAX_DEPTH};
+use crate::domain::json::{Json, JsonMap};
 
 impl InputKind {
     pub const fn word(self) -> &'static str {
@@ -135,9 +135,9 @@ fn with_defaults(specs: &BTreeMap<String, InputSpec>, given: &JsonMap) -> JsonMa
 
 fn check_kinds(flow: &FlowSpec, given: &JsonMap) -> Result<(), Refusal> {
     for (key, value) in given {
-        if value.depth() > MAX_DEPTH {
+        if let Some(why) = value.unreadable() {
             return Err(Refusal::Unusable {
-                message: format!("{key} is nested deeper than {MAX_DEPTH} levels"),
+                message: format!("{key} {why}"),
                 hint: Some("write it to a file, and give its path as the input".into()),
             });
         }

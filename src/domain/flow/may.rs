@@ -326,6 +326,10 @@ pub fn edited(
         let Some(old) = outputs.get_mut(key) else {
             return Err(refuse("output", key, checkpoint.outputs.keys().map(String::as_str).collect()));
         };
+        if let Some(why) = value.unreadable() {
+            let hint = Some("write it to a file, and edit that as an artifact".into());
+            return Err(Refusal::Unusable { message: format!("{key} {why}"), hint });
+        }
         *old = value.clone();
     }
     let mut artifacts = checkpoint.artifacts.clone();

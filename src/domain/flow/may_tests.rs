@@ -341,6 +341,9 @@ fn an_edit_is_a_new_version_only_if_something_differs() {
         assert_eq!((new.outputs.len(), new.artifacts.len()), (1, 1));
     }
     let wrong = |answer: Result<Option<Edited>, Refusal>| told(answer, |_| String::new());
+    let deep = Json::parse(&format!("{}{}", "[".repeat(101), "]".repeat(101))).unwrap();
+    let deep = wrong(edited(&one, &JsonMap::from([("key".to_owned(), deep)]), &[]));
+    assert!(deep.contains("key is nested deeper than 100 levels"), "{deep}");
     assert_eq!(
         wrong(edited(&one, &set("kez", "x"), &[])),
         "2 kez is no output of storyboard: storyboard@1 has none of that name | there are: key"

@@ -17,7 +17,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, Visitor};
 
-use crate::domain::json::{Json, JsonMap, MAX_DEPTH};
+use crate::domain::json::{Json, JsonMap};
 
 /// What one output may have. Larger things are artifacts.
 pub const MAX_OUTPUT_BYTES: u64 = 64 << 20;
@@ -173,8 +173,8 @@ impl<'de> Visitor<'de> for Entries<'_> {
             }
             self.at.replace(Some(key.clone()));
             let value = access.next_value_seed(Raw)?;
-            if value.depth() > MAX_DEPTH {
-                return Err(A::Error::custom(format!("it is nested deeper than {MAX_DEPTH} levels")));
+            if let Some(why) = value.unreadable() {
+                return Err(A::Error::custom(format!("it {why}")));
             }
             self.at.replace(None);
             map.insert(key, value);

@@ -145,6 +145,12 @@ fn what_is_too_large_is_not_looked_at() {
 }
 
 #[test]
+fn half_a_character_is_passed_on_to_nobody() {
+    let half = told(r#"{"a": {"k": ["x\ud800y"]}}"#, "a");
+    assert!(half.contains(r"it has \ud800, which is half a character"), "{half}");
+}
+
+#[test]
 fn depth_costs_no_stack() {
     let deep = format!("{{\"a\": {}{}}}", "[".repeat(200_000), "]".repeat(200_000));
     assert!(told(&deep, "a").contains("nested deeper than 100 levels"), "{}", told(&deep, "a"));

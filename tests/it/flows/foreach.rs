@@ -113,4 +113,15 @@ fn what_needs_a_skipped_stage_is_skipped_unless_it_can_do_without() {
     flows.write("fail.maybe", "");
     flows.ends(1, &["run", "f", "--input", "mode=final"]);
     assert_eq!(flows.status("f-3", "any"), "not_run");
+    // What could not even begin failed before what ran for a while.
+    let error = flows.show("f-3")["error"].as_str().unwrap().to_owned();
+    assert!(error.starts_with("odd: when: mode > 3: "), "{error}");
+    let plan: Value =
+        serde_json::from_str(&flows.ok(&["retry", "f-3", "--dry-run", "--output", "json"])).unwrap();
+    assert_eq!(plan["from"], "odd");
+    let reasons = ["odd", "maybe"].map(|name| {
+        let stages = plan["stages"].as_array().unwrap();
+        stages.iter().find(|stage| stage["stage"] == name).unwrap()["reason"].clone()
+    });
+    assert_eq!(reasons, ["failed", "failed"]);
 }

@@ -143,6 +143,7 @@ impl<'a> Walk<'a> {
         };
         let ruled_out = match self.ruled_out(stage) {
             Ok(ruled_out) => ruled_out,
+            Err(_) if row.status == StageStatus::Failed => false,
             Err(error) => return Ok(execute(Reason::InputChanged, &error)),
         };
         Ok(match (row.status, ruled_out) {

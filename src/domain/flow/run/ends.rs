@@ -284,7 +284,8 @@ impl Run {
         stage.status = status;
         stage.error = error;
         let began = stage.started_at;
-        stage.ended_at = began.map(|_| at.now.wall);
+        // One may fail before it begins, and that may be what failed first.
+        stage.ended_at = (began.is_some() || status == StageStatus::Failed).then_some(at.now.wall);
         turn.changes.push(stage.change(&name, None));
         turn.touched.push(index);
         turn.news.push(News::StageEnded {
