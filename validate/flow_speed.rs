@@ -67,6 +67,17 @@ fn durable_write(path: &Path) -> Result<f64, String> {
     Ok(quantile(&mut times, 0.5))
 }
 
+/// Microseconds that a new file in this folder takes.
+#[expect(clippy::cast_precision_loss, reason = "figures")]
+fn new_file(folder: &Path) -> Result<f64, String> {
+    let dir = tempfile::tempdir_in(folder).map_err(|error| error.to_string())?;
+    let begin = Instant::now();
+    for index in 0..CHAIN {
+        std::fs::File::create(dir.path().join(index.to_string())).map_err(|error| error.to_string())?;
+    }
+    Ok(begin.elapsed().as_secs_f64() * 1e6 / CHAIN as f64)
+}
+
 /// A chain and a fan of `true`, beside the same in `make` and a loop of a shell, turn by turn.
 #[expect(clippy::cast_precision_loss, reason = "figures")]
 pub(crate) fn overhead(slack: f64) -> Outcome {
@@ -75,7 +86,7 @@ pub(crate) fn overhead(slack: f64) -> Outcome {
         (0..FAN).map(|index| json!({ "name": format!("s{index:05}"), "command": ["true"] })).collect();
     // It fails at its stage 190 until somebody has mended that.
     let broken = |index| if index == 190 { json!("test -e mended") } else { json!(["true"]) };
-    let workspace = Workspace::new(&json!({ "flows": {
+    let workspace = Workspace::apart(&json!({ "flows": {
         "chain": chain(CHAIN, always), "broken": chain(CHAIN, broken),
         "fan": { "max_parallel": 2, "stages": fan } } }));
     makefile(&workspace.path(""), "chain.mk", CHAIN, true)?;
@@ -137,6 +148,13 @@ pub(crate) fn overhead(slack: f64) -> Outcome {
             ],
         ),
         figures("a fan of 500, two at a time, s:", &[("restage", fan), ("aim", 0.5), ("make -j2", make_fan)]),
+        figures(
+            "a new file, us:",
+            &[
+                ("here", new_file(&workspace.path(""))?),
+                ("among temporary ones", new_file(&std::env::temp_dir())?),
+            ],
+        ),
         figures(
             "retry at 190 of 200, ms:",
             &[

@@ -35,8 +35,18 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) fn new(config: &Value) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let workspace = Self { dir };
+        Self::within(tempfile::tempdir(), config)
+    }
+
+    /// Not among temporary files, but where the program lies. Where much was deleted a moment ago, some file systems take
+    /// many times as long to make a file; what is measured here is not that.
+    pub(crate) fn apart(config: &Value) -> Self {
+        let folder = beside("");
+        Self::within(tempfile::tempdir_in(folder), config)
+    }
+
+    fn within(dir: std::io::Result<tempfile::TempDir>, config: &Value) -> Self {
+        let workspace = Self { dir: dir.expect("a temporary folder") };
         for folder in ["cache", "run"] {
             std::fs::create_dir(workspace.path(folder)).expect("a folder");
         }

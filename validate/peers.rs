@@ -315,7 +315,7 @@ pub(crate) fn compare(install_missing: bool) -> Outcome {
         install(&missing)?;
     }
     let workspace =
-        Workspace::new(&json!({ "flows": { "chain": flow(Shape::Chain), "fan": flow(Shape::Fan) } }));
+        Workspace::apart(&json!({ "flows": { "chain": flow(Shape::Chain), "fan": flow(Shape::Fan) } }));
     let mut own = Row::new("restage".into(), "a durable checkpoint");
     let (mut found, mut absent) = (Vec::new(), Vec::new());
     for tool in TOOLS {
