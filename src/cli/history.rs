@@ -10,14 +10,15 @@ use super::workspace::Workspace;
 use super::{block_on, flows, link, settings};
 use crate::config::Missing;
 use crate::control::client::ClientError;
-use crate::domain::flow::ask::{BranchView, FlowReply, FlowRequest, Plan, RetryWish, Shown};
+use crate::domain::flow::ask::{BranchView, ContinueWish, FlowReply, FlowRequest, Plan, RetryWish, Shown};
 use crate::domain::flow::ids::{FlowName, RunId};
-use crate::domain::flow::record::Checkpoint;
+use crate::domain::flow::proceed::Continuation;
+use crate::domain::flow::record::{Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
 use crate::flow::engine::desk::Desk;
 use crate::flow::objects::Objects;
-use crate::ports::store::StoreError;
+use crate::ports::store::{Store, StoreError};
 use crate::store::sqlite::SqliteStore;
 
 #[derive(Debug)]
@@ -61,10 +62,31 @@ impl<'w> History<'w> {
         }
     }
 
+    /// Without stages, the newest first.
+    pub fn runs(&mut self, filter: &RunFilter, act: &str) -> Result<Vec<RunRecord>, Failure> {
+        let mut runs = self.store.runs(filter).map_err(|error| failed(act, &error))?;
+        let supervised = self.is_supervised();
+        for run in &mut runs {
+            run.left = !supervised && run.status.is_under_way();
+        }
+        Ok(runs)
+    }
+
     /// As it stands in the store.
     pub fn recorded(&mut self, run: &RunId) -> Result<Shown, Failure> {
         let run = self.desk(|desk| desk.now(run), &format!("read {run}"))?;
         Ok(Shown { run, branches: Vec::new() })
+    }
+
+    /// The run that a continuation only has to take up again, as it is before that; `None` where somebody supervises, or
+    /// where it is to do something else.
+    pub fn lies(&mut self, wish: &ContinueWish) -> Option<Shown> {
+        if self.is_supervised() {
+            return None;
+        }
+        let continuation = self.desk(|desk| desk.continuation(wish, false), "").ok()?;
+        let Continuation::Resume { run } = continuation else { return None };
+        self.recorded(&run).ok().filter(|shown| shown.run.left)
     }
 
     /// What a retry would do.
@@ -96,9 +118,9 @@ impl<'w> History<'w> {
         look: impl FnOnce(&mut Desk<'_>) -> Result<T, Refusal>,
         act: &str,
     ) -> Result<T, Failure> {
-        let workspace = self.workspace;
+        let (workspace, lies) = (self.workspace, !self.is_supervised());
         let flows = self.flows.get_or_insert_with(|| todays(workspace));
-        let mut desk = Desk::alone(&mut self.store, &self.objects, &workspace.root, flows);
+        let mut desk = Desk::alone(&mut self.store, &self.objects, &workspace.root, flows, lies);
         look(&mut desk).map_err(|refusal| Failure::of_refusal(act, &refusal))
     }
 

@@ -159,6 +159,7 @@ fn fork(run: &str, from: &str, branch: &str) -> FlowRequest {
 
 fn proceed(run: &str, checkpoint: Option<&str>, force_retry: bool) -> FlowRequest {
     FlowRequest::Continue(ContinueWish {
+        lay: None,
         run: run_id(run),
         branch: None,
         checkpoint: checkpoint.map(at),
@@ -170,6 +171,7 @@ fn proceed(run: &str, checkpoint: Option<&str>, force_retry: bool) -> FlowReques
 
 fn proceed_on(run: &str, branch: &str) -> FlowRequest {
     FlowRequest::Continue(ContinueWish {
+        lay: None,
         run: run_id(run),
         branch: Some(BranchName::trusted(branch)),
         checkpoint: None,
@@ -742,6 +744,7 @@ impl Crowd<'_> {
         let checkpoint = view.latest_checkpoint_id.clone().filter(|_| dice.roll(2) == 0);
         let is_named = checkpoint.is_some();
         let request = FlowRequest::Continue(ContinueWish {
+            lay: None,
             run: run.run_id.clone(),
             branch: Some(view.branch.branch_name.clone()),
             checkpoint,

@@ -119,7 +119,7 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     let target = target::find(&known, wish)?;
     let run = facts.parent.run_id.clone();
     if !facts.parent.status.is_final() && !matches!(wish.start, Start::Fork(_)) {
-        return Err(Refusal::StillRuns { run, status: facts.parent.status });
+        return Err(Refusal::still_runs(facts.parent));
     }
     if let Some(holder) = facts.holder {
         let (holder, branch) = (holder.clone(), facts.parent.branch.clone());

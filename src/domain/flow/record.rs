@@ -38,6 +38,9 @@ pub struct RunRecord {
     pub deadline: Option<Timestamp>,
     pub branch: BranchName,
     pub created_at: Timestamp,
+    /// It is under way by its record, and nobody supervises: whoever does next goes on with it.
+    #[serde(default)]
+    pub left: bool,
     /// The command after it, where its end has one.
     pub hook: Option<HookRecord>,
     /// Left out of lists.

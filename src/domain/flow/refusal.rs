@@ -3,13 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
+use super::record::RunRecord;
 use super::status::{Approval, RunStatus, StageStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    #[error("{run} is {}", still(*status))]
-    StillRuns { run: RunId, status: RunStatus },
+    #[error("{run} is {}", still(*status, *left))]
+    StillRuns {
+        run: RunId,
+        status: RunStatus,
+        /// Nobody supervises it.
+        left: bool,
+    },
     #[error("{holder} is under way on branch {branch} of the same lineage")]
     RetryLives { run: RunId, holder: RunId, branch: BranchName },
     #[error("{queued} is queued already to do that: a retry of {run} from {from}")]
@@ -135,6 +141,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Of a run that has not ended.
+    pub fn still_runs(run: &RunRecord) -> Self {
+        Self::StillRuns { run: run.run_id.clone(), status: run.status, left: run.left }
+    }
+
     /// The exit code that scripts may rely on.
     pub const fn code(&self) -> u8 {
         match self {
@@ -174,7 +185,7 @@ impl Refusal {
     #[expect(clippy::too_many_lines, reason = "a list: one way out for each refusal")]
     pub fn hint(&self) -> String {
         match self {
-            Self::StillRuns { run, status: RunStatus::Interrupted } => {
+            Self::StillRuns { run, status, left } if *left || *status == RunStatus::Interrupted => {
                 format!("go on with it: restage continue {run}; or end it for good: restage cancel {run}")
             }
             Self::StillRuns { run, .. } | Self::Concurrent { other: run } => {
@@ -358,9 +369,11 @@ fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {
     }
 }
 
-fn still(status: RunStatus) -> String {
+fn still(status: RunStatus, left: bool) -> String {
     if status == RunStatus::Interrupted {
         "interrupted, and has not ended".into()
+    } else if left {
+        format!("{status} by its record, and nobody supervises it")
     } else {
         format!("still {status}")
     }

@@ -82,6 +82,7 @@ fn run(name: &str, status: RunStatus, stages: Vec<StageRecord>) -> RunRecord {
         deadline: None,
         branch: BranchName::main(),
         created_at: ago(30 * DAY),
+        left: false,
         hook: None,
         stages: Some(stages),
     }

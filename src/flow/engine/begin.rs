@@ -238,6 +238,7 @@ fn record_of(new: NewRun, id: &RunId, number: u64) -> RunRecord {
         branch: new.branch,
         created_at: new.created_at,
         stages: None,
+        left: false,
         hook: None,
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn run(number: u64, status: RunStatus) -> RunRecord {
         deadline: None,
         branch: BranchName::main(),
         created_at: at(1000),
+        left: false,
         hook: None,
         stages: None,
     }

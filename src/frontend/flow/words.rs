@@ -51,6 +51,7 @@ pub const fn stage_glyph(status: StageStatus, ascii: bool) -> char {
 pub fn took(run: &RunRecord, now: Timestamp) -> String {
     match (run.duration_seconds, run.started_at, run.ended_at) {
         (Some(seconds), ..) => length(seconds),
+        (None, Some(_), None) if run.left => String::new(),
         (None, Some(from), to) => span(between(from, to.unwrap_or(now))),
         (None, None, _) => String::new(),
     }

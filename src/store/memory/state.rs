@@ -302,6 +302,7 @@ impl Run {
                 branch: new.branch.clone(),
                 created_at: new.created_at,
                 stages: None,
+                left: false,
                 hook: None,
             },
         }

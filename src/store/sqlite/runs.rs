@@ -48,6 +48,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         branch: row.get(18)?,
         created_at: row.get::<_, Nanos>(19)?.0,
         stages: None,
+        left: false,
         hook: hooks::of(row, 27)?,
     })
 }

@@ -4,6 +4,7 @@ mod course;
 mod foreach;
 mod hooks;
 mod left;
+mod lying;
 mod output;
 mod plans;
 mod refusals;

@@ -233,7 +233,7 @@ pub(in crate::frontend::tui) fn plan() -> Plan {
 /// All that a supervisor would answer.
 pub(in crate::frontend::tui) fn can(run: &RunRecord) -> Can {
     let id = run.run_id.clone();
-    let no = || Refusal::StillRuns { run: id.clone(), status: run.status };
+    let no = || Refusal::still_runs(run);
     let over = run.status.is_final();
     let waits = run.status == RunStatus::Waiting;
     Can {
