@@ -16,6 +16,7 @@ use crate::domain::flow::proceed::Continuation;
 use crate::domain::flow::record::{Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::status::RunStatus;
 use crate::flow::engine::desk::Desk;
 use crate::flow::objects::Objects;
 use crate::ports::store::{Store, StoreError};
@@ -65,11 +66,31 @@ impl<'w> History<'w> {
     /// Without stages, the newest first.
     pub fn runs(&mut self, filter: &RunFilter, act: &str) -> Result<Vec<RunRecord>, Failure> {
         let mut runs = self.store.runs(filter).map_err(|error| failed(act, &error))?;
+        let under_way = |run: &RunRecord| run.status.is_under_way();
+        if !runs.iter().any(under_way) {
+            return Ok(runs);
+        }
         let supervised = self.is_supervised();
-        for run in &mut runs {
-            run.left = !supervised && run.status.is_under_way();
+        // Where nobody answers, the records have to do.
+        let held = if supervised { self.held(act).unwrap_or_default() } else { BTreeMap::new() };
+        for run in runs.iter_mut().filter(|run| under_way(run)) {
+            run.left = !supervised;
+            run.held = held.get(&run.run_id).cloned();
         }
         Ok(runs)
+    }
+
+    /// The runs that do not go on for now, each with the reason: that is not on record.
+    fn held(&self, act: &str) -> Result<BTreeMap<RunId, String>, Failure> {
+        let status = RunStatus::ALL.iter().copied().filter(|status| status.is_under_way()).collect();
+        let filter = RunFilter { status, ..RunFilter::default() };
+        match self.ask(act, FlowRequest::Runs(filter))? {
+            Some(FlowReply::Runs(runs)) => {
+                Ok(runs.into_iter().filter_map(|run| Some((run.run_id, run.held?))).collect())
+            }
+            Some(other) => Err(unexpected(act, &other)),
+            None => Ok(BTreeMap::new()),
+        }
     }
 
     /// As it stands in the store.

@@ -41,6 +41,10 @@ pub struct RunRecord {
     /// It is under way by its record, and nobody supervises: whoever does next goes on with it.
     #[serde(default)]
     pub left: bool,
+    /// Why it does not go on for now, though nothing of it has failed; it does when that is over. Known of a run that is
+    /// carried out, and not recorded.
+    #[serde(default)]
+    pub held: Option<String>,
     /// The command after it, where its end has one.
     pub hook: Option<HookRecord>,
     /// Left out of lists.

@@ -124,6 +124,7 @@ pub(crate) fn record(number: u64, status: RunStatus, parent: Option<u64>) -> Run
         created_at: at(0),
         stages: None,
         left: false,
+        held: None,
         hook: None,
     }
 }

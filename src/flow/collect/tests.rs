@@ -83,6 +83,7 @@ fn run(name: &str, status: RunStatus, stages: Vec<StageRecord>) -> RunRecord {
         branch: BranchName::main(),
         created_at: ago(30 * DAY),
         left: false,
+        held: None,
         hook: None,
         stages: Some(stages),
     }

@@ -63,7 +63,8 @@ impl Engine {
             FlowRequest::Show { run } => self.show(&run),
             FlowRequest::Glance { run } => self.glance(&run),
             FlowRequest::Runs(filter) => {
-                Ok(FlowReply::Runs(self.store.runs(&filter).map_err(|error| store(&error))?))
+                let runs = self.store.runs(&filter).map_err(|error| store(&error))?;
+                Ok(FlowReply::Runs(runs.into_iter().map(|run| self.with_held(run)).collect()))
             }
             FlowRequest::Links { run } => self.links(&run),
             FlowRequest::Checkpoints { run } => self.checkpoints(&run),

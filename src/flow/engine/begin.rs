@@ -239,6 +239,7 @@ fn record_of(new: NewRun, id: &RunId, number: u64) -> RunRecord {
         created_at: new.created_at,
         stages: None,
         left: false,
+        held: None,
         hook: None,
     }
 }

@@ -393,7 +393,8 @@ impl Engine {
     }
 
     pub(super) fn show(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
-        Ok(FlowReply::Shown(Box::new(self.desk().show(id)?)))
+        let Shown { run, branches } = self.desk().show(id)?;
+        Ok(FlowReply::Shown(Box::new(Shown { run: self.with_held(run), branches })))
     }
 
     pub(super) fn checkpoints(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {

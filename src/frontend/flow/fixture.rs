@@ -38,6 +38,7 @@ pub(crate) fn run(number: u64, status: RunStatus) -> RunRecord {
         branch: BranchName::main(),
         created_at: at(1000),
         left: false,
+        held: None,
         hook: None,
         stages: None,
     }

@@ -27,7 +27,11 @@ pub fn table(runs: &[RunRecord], now: Timestamp, look: &Look) -> String {
 }
 
 pub fn status(run: &RunRecord) -> Cell {
-    let word = if run.left { format!("{}, left", run.status) } else { run.status.to_string() };
+    let word = match &run.held {
+        _ if run.left => format!("{}, left", run.status),
+        Some(_) => format!("{}, held", run.status),
+        None => run.status.to_string(),
+    };
     Cell::new(word, run_tone(run.status))
 }
 
@@ -40,7 +44,7 @@ pub fn cost(cost: Option<f64>) -> String {
 fn what(run: &RunRecord) -> String {
     let branch = if run.branch.as_str() == "main" { None } else { Some(format!("branch {}", run.branch)) };
     let by = run.caller_run_id.as_ref().map(|caller| format!("by {caller}"));
-    let parts = [origin(run), branch, by, run.error.clone()];
+    let parts = [origin(run), branch, by, run.error.clone().or_else(|| run.held.clone())];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 

@@ -97,6 +97,10 @@ fn head(run: &RunRecord, now: Timestamp, look: &Look) -> String {
         );
         text.push_str(&wrap(&told, 2, look, MOST_LINES));
     }
+    if let Some(why) = &run.held {
+        let held = wrap(&format!("Held: {why}"), 2, look, MOST_LINES);
+        text.extend(held.lines().map(|line| Tone::Waiting.paint(line, look.colour) + "\n"));
+    }
     let begun = match run.started_at {
         None => format!("made {}", moment(run.created_at)),
         Some(at) if run.left => format!("begun {}", moment(at)),

@@ -106,6 +106,12 @@ pub fn origin(run: &RunRecord) -> Option<String> {
     })
 }
 
+/// On a line: why a run failed, or why it does not go on for now.
+pub fn trouble(error: Option<&str>, held: Option<&str>) -> Option<String> {
+    let held = || held.map(|why| format!("held: {}", one_line(why)));
+    error.map(|error| one_line(cause(error))).or_else(held)
+}
+
 /// An error without how it went with the other attempts: where those are told beside it, or there is only a line for all.
 pub fn cause(error: &str) -> &str {
     if let Some((cause, _)) = error.split_once(" (will retry ") {

@@ -303,6 +303,7 @@ impl Run {
                 created_at: new.created_at,
                 stages: None,
                 left: false,
+                held: None,
                 hook: None,
             },
         }

@@ -49,6 +49,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         created_at: row.get::<_, Nanos>(19)?.0,
         stages: None,
         left: false,
+        held: None,
         hook: hooks::of(row, 27)?,
     })
 }

@@ -10,7 +10,8 @@ use crate::support::workspace::Workspace;
 use crate::support::{is_alive, kill_9, pid_in, wait_until};
 
 /// Each stage waits for a file of its own.
-const WAITS: &str = "echo $$ > pid.$RESTAGE_STAGE; until [ -e go.$RESTAGE_STAGE ]; do sleep 0.02; done";
+pub(super) const WAITS: &str =
+    "echo $$ > pid.$RESTAGE_STAGE; until [ -e go.$RESTAGE_STAGE ]; do sleep 0.02; done";
 
 /// Nobody supervises.
 pub(super) fn alone(flows: &Value) -> Flows {
@@ -25,12 +26,12 @@ pub(super) fn waiting(names: &[&str]) -> Value {
     Value::Object(names.iter().map(flow).collect())
 }
 
-pub(super) fn begin(flows: &Flows, arguments: &[&str]) -> Child {
+fn begin(flows: &Flows, arguments: &[&str]) -> Child {
     let mut command = flows.space.command(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-pub(super) fn pid_of(child: &Child) -> i32 {
+fn pid_of(child: &Child) -> i32 {
     i32::try_from(child.id()).unwrap()
 }
 
@@ -47,7 +48,7 @@ fn follows(child: &mut Child, run: &str) {
 }
 
 /// Its code and what it told.
-pub(super) fn end(child: Child) -> (Option<i32>, String) {
+fn end(child: Child) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
 }

@@ -1,8 +1,13 @@
 //! Runs that do not go on though their records say that they are under way: what is told of them, and what is done then.
 
+use std::io::Write;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
-use super::left::{alone, left, waiting};
+use super::left::{WAITS, alone, is_running, left, waiting};
+use super::stage;
+use crate::support::wait_until;
 
 fn shown(flows: &super::Flows, run: &str) -> Value {
     serde_json::from_str(&flows.ok(&["show", run, "--json"])).unwrap()
@@ -45,4 +50,52 @@ fn of_a_retry_that_lies_the_chain_is_continued_by_any_of_its_names() {
     // What stands on the branch of a-1 is a-2.
     let told = flows.ends(0, &["continue", "a-1"]);
     assert!(told.contains("Run a-2 succeeded"), "{told}");
+}
+
+/// A workspace with little room for what restage writes.
+struct Small {
+    flows: super::Flows,
+    disk: PathBuf,
+}
+
+impl Small {
+    /// `None` where nothing may be mounted.
+    fn new(flows: &Value) -> Option<Self> {
+        let flows = alone(flows);
+        let disk = flows.path(".restage");
+        std::fs::create_dir(&disk).unwrap();
+        let (flags, options) = (nix::mount::MsFlags::empty(), Some("size=1m,mode=0700"));
+        nix::mount::mount(Some("none"), &disk, Some("tmpfs"), flags, options).ok()?;
+        Some(Self { flows, disk })
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        self.flows.run(&["down", "--kill"]);
+        nix::mount::umount2(&self.disk, nix::mount::MntFlags::MNT_DETACH).ok();
+    }
+}
+
+#[test]
+fn whoever_looks_at_a_run_that_a_full_disk_holds_sees_why() {
+    let chain = json!({ "f": { "stages": [stage("a", WAITS, json!({})), stage("b", "", json!({ "needs": ["a"] }))] } });
+    let Some(small) = Small::new(&chain) else { return };
+    let flows = &small.flows;
+    flows.ok(&["run", "f", "--detach"]);
+    is_running(flows, "a");
+    let fill = flows.path(".restage/fill");
+    let mut file = std::fs::File::create(&fill).unwrap();
+    while file.write_all(&[0; 512]).is_ok() {}
+    drop(file);
+    flows.write("go.a", "");
+    wait_until("it is held", || shown(flows, "f-1")["held"].as_str().is_some_and(|why| why.contains("full")));
+    let listed: Value = serde_json::from_str(&flows.ok(&["runs", "--json"])).unwrap();
+    assert!(listed[0]["held"].as_str().is_some_and(|why| why.contains("full")), "{listed:#}");
+    assert!(flows.ok(&["runs"]).contains("running, held"));
+    assert!(flows.ok(&["show", "f-1"]).contains("Held: "));
+
+    std::fs::remove_file(fill).unwrap();
+    flows.until("f-1", "succeeded");
+    assert_eq!(shown(flows, "f-1")["held"], Value::Null);
 }
