@@ -332,7 +332,12 @@ fn ended(
         not_replaced(lineage, run, named)?;
     }
     let Some(at) = named.or(head) else {
-        return if from.force_retry { Ok(first_failure()) } else { Err(no_checkpoint(&id, &from.branch)) };
+        return if from.force_retry {
+            Ok(first_failure())
+        } else {
+            // A retry that is not possible is not recommended: it says itself what is.
+            Err(ahead.plan(&retry_of(run)).err().unwrap_or_else(|| no_checkpoint(&id, &from.branch)))
+        };
     };
     let behind = |trigger| again(Start::After(at.id.stage.clone()), Some(at), trigger);
     match at.approval {

@@ -23,12 +23,11 @@ pub enum Refusal {
     #[error("{stage} of {run} succeeded{}", by.as_ref().map(|by| format!(" in its retry {by}")).unwrap_or_default())]
     Succeeded { run: RunId, stage: StageName, by: Option<RunId> },
     /// There is no target, and none was named.
-    #[error("nothing failed in {run}{}, so there is nothing to retry", if *looked { ", and nothing has changed since" } else { "" })]
-    NothingFailed {
-        run: RunId,
-        /// Whether something has changed was looked at, too.
-        looked: bool,
-    },
+    #[error("nothing failed in {run}, so there is nothing to retry")]
+    NothingFailed { run: RunId },
+    /// It is in the run, and not in today's config.
+    #[error("{stage}, {status} in {run}, is not in today's config any more")]
+    Gone { run: RunId, stage: StageName, status: StageStatus, known: Vec<StageName> },
     #[error("{stage} never ran in {run}")]
     NeverRan {
         run: RunId,
@@ -157,6 +156,7 @@ impl Refusal {
             Self::MissingKeys { .. } | Self::MissingInputs { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
             Self::UnknownRun { .. }
+            | Self::Gone { .. }
             | Self::UnknownStage { .. }
             | Self::UnknownFlow { .. }
             | Self::UnknownCheckpoint { .. }
@@ -205,17 +205,15 @@ impl Refusal {
             Self::Succeeded { run, stage, by: Some(by) } => format!(
                 "look at it: restage show {by}; to execute it again all the same: restage retry {run} --from {stage} --force"
             ),
-            Self::NothingFailed { run, looked } => {
-                let changed = if *looked {
-                    String::new()
-                } else {
-                    format!("; or only what has changed since: restage retry {run} --force")
-                };
-                format!(
-                    "to execute a stage again all the same, with all that depends on it: restage retry {run} --from STAGE \
-                     --force{changed}"
-                )
-            }
+            Self::NothingFailed { run } => format!(
+                "to execute a stage again all the same, with all that depends on it: restage retry {run} --from STAGE --force; \
+                 or what has changed since, and everything where nothing has: restage retry {run} --force"
+            ),
+            Self::Gone { run, known, .. } => format!(
+                "put it back; or execute what has changed since, and everything where nothing has: restage retry {run} --force; \
+                 or begin with another: restage retry {run} --from STAGE (there are: {})",
+                join(known)
+            ),
             Self::NeverRan { run, start, set, .. } if !set.is_empty() => {
                 let sets: Vec<String> = set.iter().map(|key| format!("--set {key}=…")).collect();
                 format!("change what ruled it out: restage retry {run} --from {start} {}", sets.join(" "))
