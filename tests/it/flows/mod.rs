@@ -5,6 +5,7 @@ mod foreach;
 mod hooks;
 mod left;
 mod lying;
+mod made;
 mod output;
 mod plans;
 mod refusals;
