@@ -256,6 +256,11 @@ fn the_second_phase_is_retried_and_the_first_is_never_executed_again() {
     assert_eq!(code, Some(16), "{stderr}");
     assert!(stderr.contains("script@1 was retried 5 times, and 5 is the limit"), "{stderr}");
     assert!(stderr.contains("restage edit film-6 script"), "{stderr}");
+    for verb in [&["retry", "film-6"][..], &["retry", "film-6", "--dry-run"], &["retry", "film-1"]] {
+        let (code, _, stderr) = studio.run(verb);
+        assert_eq!(code, Some(16), "{verb:?}: {stderr}");
+        assert!(stderr.contains("script@1 was retried 5 times, and 5 is the limit"), "{verb:?}: {stderr}");
+    }
     assert_eq!(counts(), (1, 6));
 
     background(&studio);

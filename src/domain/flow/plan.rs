@@ -25,7 +25,7 @@ use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
 use super::sent_back::SentBack;
 use super::spec::FlowSpec;
-use super::status::{Approval, Decision, StageStatus};
+use super::status::{Approval, Decision, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 
 use target::Target;
@@ -154,7 +154,7 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
         return Err(Refusal::TooDeep { run, depth, max });
     }
     if let Some(checkpoint) = walk::built_on(&known, &target, &walked) {
-        let count = known.retries_from(&checkpoint, &target, &oracle.retries(&checkpoint));
+        let count = known.retries_from(&checkpoint, &oracle.retries(&checkpoint));
         let max = facts.flow.max_retries_per_checkpoint;
         if count >= max {
             return Err(Refusal::TooManyRetries { run, checkpoint, count, max, retry: false });
@@ -197,16 +197,14 @@ impl<'a> Known<'a> {
         parent.retry_depth.saturating_sub(never_started.into())
     }
 
-    /// How often that was tried before which is wished for now. A run that is retried is tried again from the same
-    /// checkpoint each time; a chain, in which each retries the one before, is bounded by its depth instead. Who goes on
-    /// behind a checkpoint names it, and no run, so that all count.
-    fn retries_from(&self, checkpoint: &CheckpointId, target: &Target, reused: &[RunId]) -> u32 {
-        let parent = &self.facts.parent.run_id;
+    /// How often a checkpoint was built on again on its branch, whichever run and verb that was asked of. Who goes on behind
+    /// one that waited builds on it for the first time.
+    fn retries_from(&self, checkpoint: &CheckpointId, reused: &[RunId]) -> u32 {
         let same = |run: &&RunRecord| {
             reused.contains(&run.run_id)
                 && run.started_at.is_some()
                 && run.branch == self.facts.parent.branch
-                && (target.stage().is_none() || run.parent_run_id.as_ref() == Some(parent))
+                && run.trigger == Trigger::Retry
                 && run.retry_from_stage.as_ref().is_some_and(|from| self.starts_from(from, &checkpoint.stage))
         };
         u32::try_from(self.facts.lineage.iter().filter(same).count()).unwrap_or(u32::MAX)

@@ -52,7 +52,7 @@ pub enum Refusal {
         checkpoint: CheckpointId,
         count: u32,
         max: u32,
-        /// The run itself may be retried: of a chain of retries, each of the one before, only the length counts.
+        /// What failed is built on another one, and may be retried.
         retry: bool,
     },
 
@@ -244,7 +244,7 @@ impl Refusal {
             ),
             Self::TooManyRetries { run, checkpoint, retry, .. } => {
                 let chain = if *retry {
-                    format!("; or retry the last one of the chain: restage retry {run}")
+                    format!("; or retry what failed: restage retry {run}")
                 } else {
                     String::new()
                 };
