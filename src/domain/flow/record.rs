@@ -34,6 +34,9 @@ pub struct RunRecord {
     pub caller_run_id: Option<RunId>,
     pub retry_from_stage: Option<StageName>,
     pub retry_depth: u32,
+    /// Which retry of its lineage it is, in order of time; null for what is none. The store counts them.
+    #[serde(default)]
+    pub retry_number: Option<u32>,
     pub idempotency_key: Option<String>,
     pub deadline: Option<Timestamp>,
     pub branch: BranchName,

@@ -118,6 +118,7 @@ pub(crate) fn record(number: u64, status: RunStatus, parent: Option<u64>) -> Run
         caller_run_id: None,
         retry_from_stage: None,
         retry_depth: 0,
+        retry_number: None,
         idempotency_key: None,
         deadline: None,
         branch: BranchName::main(),

@@ -78,6 +78,7 @@ fn run(name: &str, status: RunStatus, stages: Vec<StageRecord>) -> RunRecord {
         caller_run_id: None,
         retry_from_stage: None,
         retry_depth: 0,
+        retry_number: None,
         idempotency_key: None,
         deadline: None,
         branch: BranchName::main(),

@@ -233,6 +233,7 @@ fn record_of(new: NewRun, id: &RunId, number: u64) -> RunRecord {
         caller_run_id: new.caller,
         retry_from_stage: new.retry_from,
         retry_depth: new.retry_depth,
+        retry_number: None,
         idempotency_key: new.key,
         deadline: new.deadline,
         branch: new.branch,

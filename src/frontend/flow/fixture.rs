@@ -33,6 +33,7 @@ pub(crate) fn run(number: u64, status: RunStatus) -> RunRecord {
         caller_run_id: None,
         retry_from_stage: None,
         retry_depth: 0,
+        retry_number: None,
         idempotency_key: None,
         deadline: None,
         branch: BranchName::main(),

@@ -107,6 +107,7 @@ mod tests {
             root_run_id: RunId::trusted("video-12"),
             retry_from_stage: Some(StageName::trusted("storyboard")),
             retry_depth: depth,
+            retry_number: Some(depth),
             trigger: Trigger::Retry,
             ..run(number, RunStatus::Failed)
         };
@@ -122,6 +123,7 @@ mod tests {
             RunRecord {
                 branch: BranchName::trusted("dark"),
                 trigger: Trigger::Continue,
+                retry_number: None,
                 ..retry(14, "video-12", 1)
             },
             retry(13, "video-12", 1),

@@ -96,13 +96,9 @@ pub fn files(artifacts: &[Artifact]) -> String {
 pub fn origin(run: &RunRecord) -> Option<String> {
     let parent = run.parent_run_id.as_ref()?;
     let from = run.retry_from_stage.as_ref().map(|stage| format!(" from {stage}")).unwrap_or_default();
-    Some(match run.trigger {
-        crate::domain::flow::status::Trigger::Continue => format!("continues {parent}{from}"),
-        crate::domain::flow::status::Trigger::Manual
-        | crate::domain::flow::status::Trigger::Retry
-        | crate::domain::flow::status::Trigger::Flow => {
-            format!("Retry #{} of {}{from}", run.retry_depth, run.root_run_id)
-        }
+    Some(match run.retry_number {
+        None => format!("continues {parent}{from}"),
+        Some(number) => format!("Retry #{number} of {}{from}", run.root_run_id),
     })
 }
 

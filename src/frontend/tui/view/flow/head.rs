@@ -107,9 +107,10 @@ fn chain(model: &Model, pane: &RunPane, room: usize) -> Vec<Span<'static>> {
         let from = run.retry_from_stage.as_ref().map(|stage| format!(" from {stage}")).unwrap_or_default();
         let branch =
             if run.branch == BranchName::main() { String::new() } else { format!(" on {}", run.branch) };
-        match run.parent_run_id {
-            Some(_) => format!("{} (retry #{}{from}{branch})", run.run_id, run.retry_depth.max(1)),
-            None => format!("{}{branch}", run.run_id),
+        match (&run.parent_run_id, run.retry_number) {
+            (Some(_), Some(number)) => format!("{} (retry #{number}{from}{branch})", run.run_id),
+            (Some(_), None) => format!("{} (continues{from}{branch})", run.run_id),
+            (None, _) => format!("{}{branch}", run.run_id),
         }
     };
     let line = line_of(pane);
