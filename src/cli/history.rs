@@ -10,14 +10,16 @@ use super::workspace::Workspace;
 use super::{block_on, flows, link, settings};
 use crate::config::Missing;
 use crate::control::client::ClientError;
-use crate::domain::flow::ask::{BranchView, FlowReply, FlowRequest, Plan, RetryWish, Shown};
+use crate::domain::flow::ask::{BranchView, ContinueWish, FlowReply, FlowRequest, Plan, RetryWish, Shown};
 use crate::domain::flow::ids::{FlowName, RunId};
-use crate::domain::flow::record::Checkpoint;
+use crate::domain::flow::proceed::Continuation;
+use crate::domain::flow::record::{Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
+use crate::domain::flow::status::RunStatus;
 use crate::flow::engine::desk::Desk;
 use crate::flow::objects::Objects;
-use crate::ports::store::StoreError;
+use crate::ports::store::{Store, StoreError};
 use crate::store::sqlite::SqliteStore;
 
 #[derive(Debug)]
@@ -61,10 +63,51 @@ impl<'w> History<'w> {
         }
     }
 
+    /// Without stages, the newest first.
+    pub fn runs(&mut self, filter: &RunFilter, act: &str) -> Result<Vec<RunRecord>, Failure> {
+        let mut runs = self.store.runs(filter).map_err(|error| failed(act, &error))?;
+        let under_way = |run: &RunRecord| run.status.is_under_way();
+        if !runs.iter().any(under_way) {
+            return Ok(runs);
+        }
+        let supervised = self.is_supervised();
+        // Where nobody answers, the records have to do.
+        let held = if supervised { self.held(act).unwrap_or_default() } else { BTreeMap::new() };
+        for run in runs.iter_mut().filter(|run| under_way(run)) {
+            run.left = !supervised;
+            run.held = held.get(&run.run_id).cloned();
+        }
+        Ok(runs)
+    }
+
+    /// The runs that do not go on for now, each with the reason: that is not on record.
+    fn held(&self, act: &str) -> Result<BTreeMap<RunId, String>, Failure> {
+        let status = RunStatus::ALL.iter().copied().filter(|status| status.is_under_way()).collect();
+        let filter = RunFilter { status, ..RunFilter::default() };
+        match self.ask(act, FlowRequest::Runs(filter))? {
+            Some(FlowReply::Runs(runs)) => {
+                Ok(runs.into_iter().filter_map(|run| Some((run.run_id, run.held?))).collect())
+            }
+            Some(other) => Err(unexpected(act, &other)),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
     /// As it stands in the store.
     pub fn recorded(&mut self, run: &RunId) -> Result<Shown, Failure> {
         let run = self.desk(|desk| desk.now(run), &format!("read {run}"))?;
         Ok(Shown { run, branches: Vec::new() })
+    }
+
+    /// The run that a continuation only has to take up again, as it is before that; `None` where somebody supervises, or
+    /// where it is to do something else.
+    pub fn lies(&mut self, wish: &ContinueWish) -> Option<Shown> {
+        if self.is_supervised() {
+            return None;
+        }
+        let continuation = self.desk(|desk| desk.continuation(wish, false), "").ok()?;
+        let Continuation::Resume { run } = continuation else { return None };
+        self.recorded(&run).ok().filter(|shown| shown.run.left)
     }
 
     /// What a retry would do.
@@ -96,9 +139,9 @@ impl<'w> History<'w> {
         look: impl FnOnce(&mut Desk<'_>) -> Result<T, Refusal>,
         act: &str,
     ) -> Result<T, Failure> {
-        let workspace = self.workspace;
+        let (workspace, lies) = (self.workspace, !self.is_supervised());
         let flows = self.flows.get_or_insert_with(|| todays(workspace));
-        let mut desk = Desk::alone(&mut self.store, &self.objects, &workspace.root, flows);
+        let mut desk = Desk::alone(&mut self.store, &self.objects, &workspace.root, flows, lies);
         look(&mut desk).map_err(|refusal| Failure::of_refusal(act, &refusal))
     }
 

@@ -217,7 +217,7 @@ pub const KEYS: &[Key] = &[
     key("max_parallel", FLOW, AT_LEAST_ONE, "no limit", "How many stages of a run may be under way at once."),
     key("concurrency", FLOW, Kind::Word(&["allow", "queue", "refuse"]), "allow", "What a second run does while one is under way."),
     key("max_retry_depth", FLOW, AT_LEAST_ONE, "10", "How long a chain of retries may be, each of the one before."),
-    key("max_retries_per_checkpoint", FLOW, AT_LEAST_ONE, "5", "How often one run may be retried from the same checkpoint. Of continue --checkpoint --force-retry: how often anything on its branch may."),
+    key("max_retries_per_checkpoint", FLOW, AT_LEAST_ONE, "5", "How often the same checkpoint may be built on again on its branch, by whichever verb and of whichever run."),
     key("keep_failed_days", FLOW, Kind::Number { min: 0.0, max: 3650.0 }, "7", "How long the files of failed attempts are kept."),
     key("on_success", FLOW, Kind::CommandOrNull, "off", "Run after a run that went well."),
     key("on_failure", FLOW, Kind::CommandOrNull, "off", "Run after a run that failed."),

@@ -3,6 +3,7 @@
 //! default so that the rest can be looked at, too.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,14 @@ struct Lowering<'a> {
     disk: Disk,
 }
 
+/// When something has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    Now,
+    /// When a stage of a flow starts: one before it may make it, and other flows do not ask for it.
+    AtItsStart,
+}
+
 /// The value of a key, or its default.
 fn value<T: Clone>(at: Option<&At<T>>, default: T) -> T {
     at.map_or(default, |at| at.value.clone())
@@ -114,8 +123,8 @@ impl Lowering<'_> {
         env.extend(self.env(own.env.as_ref(), outer));
         let scope = Scope { env: self.env, own: Some(&env) };
 
-        let (cwd, entered) = self.cwd(raw.cwd.as_ref(), scope);
-        let env_files = self.env_files(own, scope);
+        let (cwd, entered) = self.cwd(raw.cwd.as_ref(), scope, Needed::Now);
+        let env_files = self.env_files(own, scope, Needed::Now);
         let stdin = self.stdin(raw, scope);
         let world = World {
             scope,
@@ -170,10 +179,10 @@ impl Lowering<'_> {
     }
 
     /// The folder to run in, and whether it may be entered.
-    fn cwd(&mut self, at: Option<&At<String>>, scope: Scope<'_>) -> (Option<PathBuf>, bool) {
+    fn cwd(&mut self, at: Option<&At<String>>, scope: Scope<'_>, needed: Needed) -> (Option<PathBuf>, bool) {
         let Some(at) = at else { return (Some(self.root.to_owned()), true) };
         let path = self.path(at, scope, self.root);
-        let entered = path.as_ref().is_some_and(|path| self.there(at, disk::folder(path)));
+        let entered = path.as_ref().is_some_and(|path| self.needed(at, path, disk::folder(path), needed));
         (path, entered)
     }
 
@@ -217,14 +226,15 @@ impl Lowering<'_> {
             .collect()
     }
 
-    fn env_files(&mut self, own: &RawCommon, scope: Scope<'_>) -> Vec<PathBuf> {
+    fn env_files(&mut self, own: &RawCommon, scope: Scope<'_>, needed: Needed) -> Vec<PathBuf> {
         let outer = Scope { env: self.env, own: None };
-        let file = self.file.common.env_files.iter().flat_map(|at| &at.value).map(|at| (at, outer));
-        let own = own.env_files.iter().flat_map(|at| &at.value).map(|at| (at, scope));
+        let file = self.file.common.env_files.iter().flat_map(|at| &at.value);
+        let file = file.map(|at| (at, outer, Needed::Now));
+        let own = own.env_files.iter().flat_map(|at| &at.value).map(|at| (at, scope, needed));
         file.chain(own)
-            .filter_map(|(at, scope)| {
+            .filter_map(|(at, scope, needed)| {
                 let path = self.path(at, scope, self.root)?;
-                self.there(at, disk::readable(&path));
+                self.needed(at, &path, disk::readable(&path), needed);
                 Some(path)
             })
             .collect()
@@ -320,6 +330,18 @@ impl Lowering<'_> {
         let Err(Trouble { message, hint }) = found else { return true };
         self.reader.missing(at.spot.clone(), message, hint);
         false
+    }
+
+    fn needed(&mut self, at: &At<String>, path: &Path, found: Result<(), Trouble>, needed: Needed) -> bool {
+        let missing = || path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        match found {
+            Err(Trouble { message, hint }) if needed == Needed::AtItsStart && missing() => {
+                let message = format!("{message}; it has to be there when the stage starts");
+                self.reader.warn(at.spot.clone(), message, hint);
+                false
+            }
+            found => self.there(at, found),
+        }
     }
 
     fn log_dir(&mut self, at: Option<&At<String>>, scope: Scope<'_>) -> PathBuf {

@@ -159,6 +159,7 @@ fn fork(run: &str, from: &str, branch: &str) -> FlowRequest {
 
 fn proceed(run: &str, checkpoint: Option<&str>, force_retry: bool) -> FlowRequest {
     FlowRequest::Continue(ContinueWish {
+        lay: None,
         run: run_id(run),
         branch: None,
         checkpoint: checkpoint.map(at),
@@ -170,6 +171,7 @@ fn proceed(run: &str, checkpoint: Option<&str>, force_retry: bool) -> FlowReques
 
 fn proceed_on(run: &str, branch: &str) -> FlowRequest {
     FlowRequest::Continue(ContinueWish {
+        lay: None,
         run: run_id(run),
         branch: Some(BranchName::trusted(branch)),
         checkpoint: None,
@@ -254,6 +256,11 @@ fn the_second_phase_is_retried_and_the_first_is_never_executed_again() {
     assert_eq!(code, Some(16), "{stderr}");
     assert!(stderr.contains("script@1 was retried 5 times, and 5 is the limit"), "{stderr}");
     assert!(stderr.contains("restage edit film-6 script"), "{stderr}");
+    for verb in [&["retry", "film-6"][..], &["retry", "film-6", "--dry-run"], &["retry", "film-1"]] {
+        let (code, _, stderr) = studio.run(verb);
+        assert_eq!(code, Some(16), "{verb:?}: {stderr}");
+        assert!(stderr.contains("script@1 was retried 5 times, and 5 is the limit"), "{verb:?}: {stderr}");
+    }
     assert_eq!(counts(), (1, 6));
 
     background(&studio);
@@ -742,6 +749,7 @@ impl Crowd<'_> {
         let checkpoint = view.latest_checkpoint_id.clone().filter(|_| dice.roll(2) == 0);
         let is_named = checkpoint.is_some();
         let request = FlowRequest::Continue(ContinueWish {
+            lay: None,
             run: run.run_id.clone(),
             branch: Some(view.branch.branch_name.clone()),
             checkpoint,

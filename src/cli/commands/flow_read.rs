@@ -61,7 +61,7 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
         }
         opened => opened?,
     };
-    let runs = history.store.runs(&filter).map_err(|error| failed("list runs", &error))?;
+    let runs = history.runs(&filter, "list runs")?;
     if let Some(flow) = filter.flow.as_ref().filter(|_| runs.is_empty()) {
         refuse_unknown(&mut history, workspace, flow, "list the runs of")?;
     }
@@ -76,7 +76,7 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
         output::remark("restage: no run is like that; `restage runs` lists all");
     }
     let look = output::look(global.no_color);
-    output::print(&lists::table(&runs, history.is_supervised(), now(), &look))?;
+    output::print(&lists::table(&runs, now(), &look))?;
     if args.limit.is_none() && runs.len() == LISTED as usize {
         output::remark(&format!("the last {LISTED} are listed; --limit N lists more, --search finds others"));
     }
@@ -182,7 +182,7 @@ pub fn show(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
 fn lineage_of(history: &mut History<'_>, run: &RunRecord) -> Result<Vec<RunRecord>, Failure> {
     let filter = RunFilter { root: Some(run.root_run_id.clone()), ..RunFilter::default() };
     let act = format!("read the lineage of {}", run.run_id);
-    let mut runs = history.store.runs(&filter).map_err(|error| failed(&act, &error))?;
+    let mut runs = history.runs(&filter, &act)?;
     runs.sort_by_key(|run| run.run_number);
     Ok(runs)
 }
@@ -196,7 +196,7 @@ pub fn lineage(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome
         return done(output::print_json(&runs));
     }
     let look = output::look(global.no_color);
-    done(output::print(&lists::lineage(&runs, &run, history.is_supervised(), now(), &look)))
+    done(output::print(&lists::lineage(&runs, &run, now(), &look)))
 }
 
 /// As it stands in the store: what never changes, and what is committed.

@@ -15,7 +15,7 @@ use crate::cli::settings;
 use crate::cli::workspace::Workspace;
 use crate::config::Missing;
 use crate::control::client::{Client, ClientError, Updates};
-use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest, RetryWish, RunWish};
+use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest, RetryWish, RunWish, Shown};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
 use crate::domain::flow::inputs;
 use crate::domain::flow::spec::FlowSpec;
@@ -43,7 +43,7 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
     let act = format!("run {}", args.flow);
-    set_going(global, workspace, &args.follow, Some(spec), &act, &FlowRequest::Run(wish))
+    set_going(global, workspace, &args.follow, Some(spec), &act, &FlowRequest::Run(wish), None)
 }
 
 pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
@@ -72,7 +72,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
         return printed.map(|_| Exit::Completed);
     }
     let act = format!("retry {}", args.run);
-    set_going(global, workspace, &args.follow, Some(spec), &act, &FlowRequest::Retry(wish))
+    set_going(global, workspace, &args.follow, Some(spec), &act, &FlowRequest::Retry(wish), None)
 }
 
 pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> Outcome {
@@ -90,8 +90,11 @@ pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> O
         force_retry: args.force_retry,
         who: engine::who(),
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
+        lay: None,
     };
-    set_going(global, workspace, &args.follow, None, &act, &FlowRequest::Continue(wish))
+    let lies = History::open(workspace).ok().and_then(|mut history| history.lies(&wish));
+    let wish = ContinueWish { lay: lies.as_ref().map(|shown| shown.run.run_id.clone()), ..wish };
+    set_going(global, workspace, &args.follow, None, &act, &FlowRequest::Continue(wish), lies.as_ref())
 }
 
 pub fn cancel(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
@@ -151,14 +154,16 @@ async fn cancel_there(
     Ok(Some(ended.run.status))
 }
 
-/// Asks for it, says the name of the run, and follows it where that is wanted.
-pub fn set_going(
+/// Asks for it, says the name of the run, and follows it where that is wanted. `lay`: the run that lay unfinished, and is
+/// only taken up again.
+fn set_going(
     global: &Global,
     workspace: &Workspace,
     follow: &Follow,
     spec: Option<WorkspaceSpec>,
     act: &str,
     request: &FlowRequest,
+    lay: Option<&Shown>,
 ) -> Outcome {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let manner = Manner {
@@ -179,6 +184,7 @@ pub fn set_going(
             return Ok(None);
         }
         let before = match goes_on_with(request) {
+            _ if lay.is_some() => lay.cloned().map(Box::new),
             Some(run) => line.look(&run).await.ok(),
             None => None,
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::command::World;
-use super::{Lowering, links, pick, value};
+use super::{Lowering, Needed, links, pick, value};
 use crate::config::expand::Scope;
 use crate::config::raw::{RawFlow, RawInput, RawStage, RawStageRetry};
 use crate::config::read::At;
@@ -71,8 +71,8 @@ impl Lowering<'_> {
         let mut env = flow_env.clone();
         env.extend(self.env(own.env.as_ref(), Scope { env: self.env, own: None }));
         let scope = Scope { env: self.env, own: Some(&env) };
-        let (cwd, entered) = self.cwd(raw.cwd.as_ref(), scope);
-        let env_files = self.env_files(own, scope);
+        let (cwd, entered) = self.cwd(raw.cwd.as_ref(), scope, Needed::AtItsStart);
+        let env_files = self.env_files(own, scope, Needed::AtItsStart);
         let world = World {
             scope,
             cwd: cwd.as_deref().filter(|_| entered),

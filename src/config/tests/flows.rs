@@ -263,3 +263,25 @@ fn fifty_layers_of_fifty_stages() {
     let took = cpu().saturating_sub(start);
     assert!(took < SOON, "{took:?}");
 }
+
+#[test]
+fn what_a_stage_needs_has_to_be_there_when_it_starts_and_a_runner_at_once() {
+    let workspace = Workspace::new();
+    let stage =
+        r#"{"name": "s", "command": ["./made"], "cwd": "made", "env_file": ["made.env", "/nowhere/.env"]}"#;
+    let loaded = workspace.load(format!(r#"{{"flows": {{"a": {{"stages": [{stage}]}}}}}}"#)).unwrap();
+    let told: Vec<String> = loaded.warnings.iter().map(|one| workspace.neutral(&one.message)).collect();
+    let missing = |what: &str| {
+        format!("the {what} cannot be found: it does not exist; it has to be there when the stage starts")
+    };
+    assert_eq!(told, ["folder ROOT/made", "file ROOT/made.env", "file /nowhere/.env"].map(missing));
+    let wrong = [
+        r#"{"flows": {"a": {"stages": [{"name": "s", "command": "true", "cwd": "plain.txt"}]}}}"#,
+        r#"{"flows": {"a": {"stages": [{"name": "s", "command": "true", "env_file": "folder"}]}}}"#,
+        r#"{"env_file": "none", "flows": {"a": {"stages": [{"name": "s", "command": "true"}]}}}"#,
+        r#"{"runners": {"a": {"command": "true", "env_file": "made.env"}}}"#,
+    ];
+    for config in wrong {
+        assert_eq!(workspace.load(config).unwrap_err().errors(), 1, "{config}");
+    }
+}

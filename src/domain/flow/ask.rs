@@ -149,6 +149,10 @@ pub struct ContinueWish {
     pub who: String,
     #[serde(default)]
     pub approve_all: bool,
+    /// Nobody supervised when it was wished for, and this run lay unfinished, so that all there was to do was to take it
+    /// up again. Whoever supervises now has done that.
+    #[serde(default)]
+    pub lay: Option<RunId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -235,7 +235,7 @@ pub fn may_edit<'a>(
     let waits = row.status == StageStatus::Waiting;
     match run.status {
         RunStatus::Queued | RunStatus::Running | RunStatus::Interrupted if !waits => {
-            return Err(Refusal::StillRuns { run: id.clone(), status: run.status });
+            return Err(Refusal::still_runs(run));
         }
         RunStatus::Queued
         | RunStatus::Running

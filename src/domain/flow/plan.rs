@@ -16,7 +16,7 @@
 //! - What a person rejected is where a retry begins, as if it had failed; so is the stage that they sent the run back to.
 //! - An edit that waits is taken on by a retry, and waits on where somebody goes on behind another checkpoint.
 //! - What was taken on, and nothing is built on, makes a run all the same: one that ends with it.
-//! - Without a target and with `force`, what has changed decides.
+//! - Without a target and with `force`, what has changed decides; where nothing has, everything is executed.
 
 use super::ask::{Plan, Planned};
 use super::graph::Graph;
@@ -25,8 +25,11 @@ use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
 use super::sent_back::SentBack;
 use super::spec::FlowSpec;
-use super::status::{Approval, Decision, StageStatus};
+use super::status::{Approval, Decision, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
+
+use target::Target;
+use walk::Walked;
 
 pub mod queued;
 pub mod standing;
@@ -116,10 +119,10 @@ pub enum Start {
 /// The refusals come in the order of their exit codes, so that the first thing to do is told first.
 pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<Plan, Refusal> {
     let known = Known::of(facts);
-    let target = target::find(&known, wish)?;
+    let mut target = target::find(&known, wish)?;
     let run = facts.parent.run_id.clone();
     if !facts.parent.status.is_final() && !matches!(wish.start, Start::Fork(_)) {
-        return Err(Refusal::StillRuns { run, status: facts.parent.status });
+        return Err(Refusal::still_runs(facts.parent));
     }
     if let Some(holder) = facts.holder {
         let (holder, branch) = (holder.clone(), facts.parent.branch.clone());
@@ -129,8 +132,12 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
         return Err(target::that_works(facts, refusal, oracle));
     }
     let forks = matches!(wish.start, Start::Fork(_));
-    let walked = walk::walk(&known, &target, forks, oracle)
+    let mut walked = walk::walk(&known, &target, forks, oracle)
         .map_err(|refusal| target::that_works(facts, refusal, oracle))?;
+    if wish.force && target == Target::Changes && known.ends_as_before(wish, &walked) {
+        target = Target::Everything;
+        walked = walk::walk(&known, &target, forks, oracle)?;
+    }
     match &wish.start {
         Start::After(stage) => walk::refuse_another(&known, stage, &walked)?,
         Start::Fork(stage) => walk::refuse_another_edit(&known, stage, &walked)?,
@@ -138,7 +145,7 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
     }
     let executed = walked.stages.iter().find(|planned| planned.decision == Decision::Execute);
     let waits = known.waits();
-    if executed.is_none() && waits.is_none() && !known.is_news(wish) {
+    if known.ends_as_before(wish, &walked) {
         return Err(target::nothing_to_do(&known, wish, &target));
     }
     walk::missing_keys(&known, &walked)?;
@@ -147,7 +154,7 @@ pub fn plan(facts: &Facts<'_>, wish: &Wish, oracle: &mut dyn Oracle) -> Result<P
         return Err(Refusal::TooDeep { run, depth, max });
     }
     if let Some(checkpoint) = walk::built_on(&known, &target, &walked) {
-        let count = known.retries_from(&checkpoint, &target, &oracle.retries(&checkpoint));
+        let count = known.retries_from(&checkpoint, &oracle.retries(&checkpoint));
         let max = facts.flow.max_retries_per_checkpoint;
         if count >= max {
             return Err(Refusal::TooManyRetries { run, checkpoint, count, max, retry: false });
@@ -190,16 +197,14 @@ impl<'a> Known<'a> {
         parent.retry_depth.saturating_sub(never_started.into())
     }
 
-    /// How often that was tried before which is wished for now. A run that is retried is tried again from the same
-    /// checkpoint each time; a chain, in which each retries the one before, is bounded by its depth instead. Who goes on
-    /// behind a checkpoint names it, and no run, so that all count.
-    fn retries_from(&self, checkpoint: &CheckpointId, target: &target::Target, reused: &[RunId]) -> u32 {
-        let parent = &self.facts.parent.run_id;
+    /// How often a checkpoint was built on again on its branch, whichever run and verb that was asked of. Who goes on behind
+    /// one that waited builds on it for the first time.
+    fn retries_from(&self, checkpoint: &CheckpointId, reused: &[RunId]) -> u32 {
         let same = |run: &&RunRecord| {
             reused.contains(&run.run_id)
                 && run.started_at.is_some()
                 && run.branch == self.facts.parent.branch
-                && (target.stage().is_none() || run.parent_run_id.as_ref() == Some(parent))
+                && run.trigger == Trigger::Retry
                 && run.retry_from_stage.as_ref().is_some_and(|from| self.starts_from(from, &checkpoint.stage))
         };
         u32::try_from(self.facts.lineage.iter().filter(same).count()).unwrap_or(u32::MAX)
@@ -265,6 +270,12 @@ impl<'a> Known<'a> {
                 || self.kept(stage)
         };
         self.facts.takes_on.is_some() || (0..self.rows.len()).any(is_new)
+    }
+
+    /// There is nothing that the new run would do.
+    fn ends_as_before(&self, wish: &Wish, walked: &Walked) -> bool {
+        let executes = walked.stages.iter().any(|planned| planned.decision == Decision::Execute);
+        !executes && self.waits().is_none() && !self.is_news(wish)
     }
 
     /// Nothing stands in for it.

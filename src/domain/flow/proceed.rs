@@ -24,7 +24,7 @@ pub enum Continuation {
         /// Runs on other branches that wait for the same, and go on with it.
         also: Vec<(RunId, BranchName)>,
     },
-    /// The interrupted run goes on.
+    /// The run that was interrupted, or is carried out by nobody, goes on.
     Resume {
         run: RunId,
     },
@@ -238,17 +238,24 @@ fn under_way(
     named: Option<&Checkpoint>,
     ahead: &mut dyn Ahead,
 ) -> Result<Continuation, Refusal> {
-    let mut waits = waiting(run).filter_map(|row| row.checkpoint.as_ref());
-    let (id, status) = (run.run_id.clone(), run.status);
+    let id = run.run_id.clone();
+    let waits: Vec<&CheckpointId> =
+        waiting(run).filter_map(|row| row.checkpoint.as_ref()).map(|one| &one.id).collect();
+    let stands_there = |named: &Checkpoint| lineage.head(&run.branch).is_some_and(|head| head.id == named.id);
     let at = match named {
-        Some(named) if waits.any(|one| one.id == named.id) => &named.id,
+        Some(named) if waits.contains(&&named.id) => &named.id,
+        // To name where the branch stands is to name nothing.
+        Some(named) if run.left && waits.is_empty() && stands_there(named) => {
+            return Ok(Continuation::Resume { run: id });
+        }
         Some(named) => {
             not_replaced(lineage, run, named)?;
             return Err(elsewhere(run, named));
         }
-        None => match waits.next() {
-            Some(first) => &first.id,
-            None => return Err(Refusal::StillRuns { run: id, status }),
+        None => match waits.first() {
+            Some(first) => first,
+            None if run.left => return Ok(Continuation::Resume { run: id }),
+            None => return Err(Refusal::still_runs(run)),
         },
     };
     let checkpoint = find(lineage, &id, at)?;
@@ -325,7 +332,12 @@ fn ended(
         not_replaced(lineage, run, named)?;
     }
     let Some(at) = named.or(head) else {
-        return if from.force_retry { Ok(first_failure()) } else { Err(no_checkpoint(&id, &from.branch)) };
+        return if from.force_retry {
+            Ok(first_failure())
+        } else {
+            // A retry that is not possible is not recommended: it says itself what is.
+            Err(ahead.plan(&retry_of(run)).err().unwrap_or_else(|| no_checkpoint(&id, &from.branch)))
+        };
     };
     let behind = |trigger| again(Start::After(at.id.stage.clone()), Some(at), trigger);
     match at.approval {
@@ -420,7 +432,7 @@ impl std::fmt::Display for Continuation {
                 write!(f, "approves {checkpoint}, and {run} goes on")?;
                 others(f, also)
             }
-            Self::Resume { run } => write!(f, "{run} goes on where it was interrupted"),
+            Self::Resume { run } => write!(f, "{run} goes on where it stopped"),
             Self::Again(again) => {
                 if let Some((checkpoint, _)) = &again.approve {
                     write!(f, "approves {checkpoint}, and ")?;

@@ -101,7 +101,13 @@ fn what_continuing_does_in_each_case() {
         // What runs beside it does not matter.
         (case(pending, "12 running script=succeeded@1 storyboard=waiting@1 voice=running"), "approves storyboard@1, and f-12 goes on"),
         (case(STORY, "12 running script=succeeded@1 storyboard=running"), "10 f-12 is still running | wait for it, or end it: restage cancel f-12"),
-        (case(STORY, "12 interrupted script=succeeded@1 storyboard=running"), "f-12 goes on where it was interrupted"),
+        (case(STORY, "12 interrupted script=succeeded@1 storyboard=running"), "f-12 goes on where it stopped"),
+        // Nobody carries it out.
+        (case(STORY, "12 running left=yes script=succeeded@1 storyboard=running"), "f-12 goes on where it stopped"),
+        (case(STORY, "12 queued left=yes script=pending"), "f-12 goes on where it stopped"),
+        (case(STORY, "12 running left=yes script=succeeded@1 storyboard=running").at("storyboard@1"), "f-12 goes on where it stopped"),
+        (case(pending, "12 running left=yes script=succeeded@1 storyboard=waiting@1 voice=running"), "approves storyboard@1, and f-12 goes on"),
+        (case(STORY, "12 running left=yes script=succeeded@1 storyboard=running").forced(), "17 f-12 is running, not failed | what it does: restage show f-12"),
         // An edit has taken the place of what was looked at.
         (case("script@1\n storyboard@1 pending\n storyboard@2 pending edits=storyboard@1", "12 waiting script=succeeded@1 storyboard=waiting@2").at("storyboard@1"),
             "18 storyboard@2 (pending) stands in the place of storyboard@1 on branch main | approve it: restage approve f-12 storyboard@2; or go another way from what you named: restage fork f-12 --at storyboard@1 --branch NAME"),

@@ -34,10 +34,20 @@ pub struct RunRecord {
     pub caller_run_id: Option<RunId>,
     pub retry_from_stage: Option<StageName>,
     pub retry_depth: u32,
+    /// Which retry of its lineage it is, in order of time; null for what is none. The store counts them.
+    #[serde(default)]
+    pub retry_number: Option<u32>,
     pub idempotency_key: Option<String>,
     pub deadline: Option<Timestamp>,
     pub branch: BranchName,
     pub created_at: Timestamp,
+    /// It is under way by its record, and nobody supervises: whoever does next goes on with it.
+    #[serde(default)]
+    pub left: bool,
+    /// Why it does not go on for now, though nothing of it has failed; it does when that is over. Known of a run that is
+    /// carried out, and not recorded.
+    #[serde(default)]
+    pub held: Option<String>,
     /// The command after it, where its end has one.
     pub hook: Option<HookRecord>,
     /// Left out of lists.

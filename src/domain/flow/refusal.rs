@@ -3,13 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
+use super::record::RunRecord;
 use super::status::{Approval, RunStatus, StageStatus};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    #[error("{run} is {}", still(*status))]
-    StillRuns { run: RunId, status: RunStatus },
+    #[error("{run} is {}", still(*status, *left))]
+    StillRuns {
+        run: RunId,
+        status: RunStatus,
+        /// Nobody supervises it.
+        left: bool,
+    },
     #[error("{holder} is under way on branch {branch} of the same lineage")]
     RetryLives { run: RunId, holder: RunId, branch: BranchName },
     #[error("{queued} is queued already to do that: a retry of {run} from {from}")]
@@ -17,12 +23,11 @@ pub enum Refusal {
     #[error("{stage} of {run} succeeded{}", by.as_ref().map(|by| format!(" in its retry {by}")).unwrap_or_default())]
     Succeeded { run: RunId, stage: StageName, by: Option<RunId> },
     /// There is no target, and none was named.
-    #[error("nothing failed in {run}{}, so there is nothing to retry", if *looked { ", and nothing has changed since" } else { "" })]
-    NothingFailed {
-        run: RunId,
-        /// Whether something has changed was looked at, too.
-        looked: bool,
-    },
+    #[error("nothing failed in {run}, so there is nothing to retry")]
+    NothingFailed { run: RunId },
+    /// It is in the run, and not in today's config.
+    #[error("{stage}, {status} in {run}, is not in today's config any more")]
+    Gone { run: RunId, stage: StageName, status: StageStatus, known: Vec<StageName> },
     #[error("{stage} never ran in {run}")]
     NeverRan {
         run: RunId,
@@ -47,7 +52,7 @@ pub enum Refusal {
         checkpoint: CheckpointId,
         count: u32,
         max: u32,
-        /// The run itself may be retried: of a chain of retries, each of the one before, only the length counts.
+        /// What failed is built on another one, and may be retried.
         retry: bool,
     },
 
@@ -135,6 +140,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Of a run that has not ended.
+    pub fn still_runs(run: &RunRecord) -> Self {
+        Self::StillRuns { run: run.run_id.clone(), status: run.status, left: run.left }
+    }
+
     /// The exit code that scripts may rely on.
     pub const fn code(&self) -> u8 {
         match self {
@@ -146,6 +156,7 @@ impl Refusal {
             Self::MissingKeys { .. } | Self::MissingInputs { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
             Self::UnknownRun { .. }
+            | Self::Gone { .. }
             | Self::UnknownStage { .. }
             | Self::UnknownFlow { .. }
             | Self::UnknownCheckpoint { .. }
@@ -174,7 +185,7 @@ impl Refusal {
     #[expect(clippy::too_many_lines, reason = "a list: one way out for each refusal")]
     pub fn hint(&self) -> String {
         match self {
-            Self::StillRuns { run, status: RunStatus::Interrupted } => {
+            Self::StillRuns { run, status, left } if *left || *status == RunStatus::Interrupted => {
                 format!("go on with it: restage continue {run}; or end it for good: restage cancel {run}")
             }
             Self::StillRuns { run, .. } | Self::Concurrent { other: run } => {
@@ -194,17 +205,15 @@ impl Refusal {
             Self::Succeeded { run, stage, by: Some(by) } => format!(
                 "look at it: restage show {by}; to execute it again all the same: restage retry {run} --from {stage} --force"
             ),
-            Self::NothingFailed { run, looked } => {
-                let changed = if *looked {
-                    String::new()
-                } else {
-                    format!("; or only what has changed since: restage retry {run} --force")
-                };
-                format!(
-                    "to execute a stage again all the same, with all that depends on it: restage retry {run} --from STAGE \
-                     --force{changed}"
-                )
-            }
+            Self::NothingFailed { run } => format!(
+                "to execute a stage again all the same, with all that depends on it: restage retry {run} --from STAGE --force; \
+                 or what has changed since, and everything where nothing has: restage retry {run} --force"
+            ),
+            Self::Gone { run, known, .. } => format!(
+                "put it back; or execute what has changed since, and everything where nothing has: restage retry {run} --force; \
+                 or begin with another: restage retry {run} --from STAGE (there are: {})",
+                join(known)
+            ),
             Self::NeverRan { run, start, set, .. } if !set.is_empty() => {
                 let sets: Vec<String> = set.iter().map(|key| format!("--set {key}=…")).collect();
                 format!("change what ruled it out: restage retry {run} --from {start} {}", sets.join(" "))
@@ -235,7 +244,7 @@ impl Refusal {
             ),
             Self::TooManyRetries { run, checkpoint, retry, .. } => {
                 let chain = if *retry {
-                    format!("; or retry the last one of the chain: restage retry {run}")
+                    format!("; or retry what failed: restage retry {run}")
                 } else {
                     String::new()
                 };
@@ -358,9 +367,11 @@ fn doing(status: RunStatus, waits: Option<&CheckpointId>) -> String {
     }
 }
 
-fn still(status: RunStatus) -> String {
+fn still(status: RunStatus, left: bool) -> String {
     if status == RunStatus::Interrupted {
         "interrupted, and has not ended".into()
+    } else if left {
+        format!("{status} by its record, and nobody supervises it")
     } else {
         format!("still {status}")
     }

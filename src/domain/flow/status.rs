@@ -65,9 +65,14 @@ impl RunStatus {
         matches!(self, Self::Succeeded | Self::Degraded | Self::Failed | Self::Cancelled)
     }
 
+    /// More comes of it by itself, as long as somebody supervises.
+    pub const fn is_under_way(self) -> bool {
+        matches!(self, Self::Queued | Self::Running)
+    }
+
     /// Nothing more comes of it by itself.
     pub const fn rests(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
+        !self.is_under_way()
     }
 
     /// While it is so, no other run of its lineage may be so on its branch. A queued run waits for that one's end.

@@ -118,11 +118,14 @@ pub(crate) fn record(number: u64, status: RunStatus, parent: Option<u64>) -> Run
         caller_run_id: None,
         retry_from_stage: None,
         retry_depth: 0,
+        retry_number: None,
         idempotency_key: None,
         deadline: None,
         branch: BranchName::main(),
         created_at: at(0),
         stages: None,
+        left: false,
+        held: None,
         hook: None,
     }
 }
@@ -189,7 +192,7 @@ pub(crate) fn checkpoint(text: &str) -> Checkpoint {
 }
 
 /// `12 failed script=succeeded@1 storyboard=waiting@2 render=not_run`: on main unless told otherwise by `on=draft`, with
-/// what it is a retry of in `of=11`.
+/// what it is a retry of in `of=11`, and supervised unless `left=yes`.
 pub(crate) fn run(text: &str) -> RunRecord {
     let mut words = text.split_whitespace();
     let number = words.next().unwrap().parse().unwrap();
@@ -198,6 +201,7 @@ pub(crate) fn run(text: &str) -> RunRecord {
     for word in words {
         let (key, value) = word.split_once('=').unwrap();
         match key {
+            "left" => run.left = true,
             "on" => run.branch = BranchName::trusted(value),
             "of" => run.parent_run_id = Some(run_id(value.parse().unwrap())),
             stage => {

@@ -43,6 +43,8 @@ pub struct RunView {
     pub ended_at: Option<Timestamp>,
     pub deadline: Option<Timestamp>,
     pub error: Option<String>,
+    /// Why it does not go on for now.
+    pub held: Option<String>,
     /// Stages that have ended, reused ones too, of all.
     pub done: u32,
     pub all: u32,

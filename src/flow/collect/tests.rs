@@ -78,10 +78,13 @@ fn run(name: &str, status: RunStatus, stages: Vec<StageRecord>) -> RunRecord {
         caller_run_id: None,
         retry_from_stage: None,
         retry_depth: 0,
+        retry_number: None,
         idempotency_key: None,
         deadline: None,
         branch: BranchName::main(),
         created_at: ago(30 * DAY),
+        left: false,
+        held: None,
         hook: None,
         stages: Some(stages),
     }

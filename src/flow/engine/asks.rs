@@ -54,14 +54,17 @@ impl Engine {
             FlowRequest::Unlock { run } => self.unlock(&run),
             FlowRequest::Approve(wish) => self.approve(wish),
             FlowRequest::Reject(wish) => self.reject(&wish),
-            FlowRequest::Continue(wish) if self.goes_on(&wish) => self.follow_resumed(&wish),
-            FlowRequest::Continue(wish) => self.proceed(wish),
+            FlowRequest::Continue(wish) => match self.goes_on(&wish)? {
+                Some(run) => self.follow_resumed(run, &wish),
+                None => self.proceed(wish),
+            },
             FlowRequest::Edit(wish) => self.edit(wish),
             FlowRequest::Fork(wish) => self.fork(wish),
             FlowRequest::Show { run } => self.show(&run),
             FlowRequest::Glance { run } => self.glance(&run),
             FlowRequest::Runs(filter) => {
-                Ok(FlowReply::Runs(self.store.runs(&filter).map_err(|error| store(&error))?))
+                let runs = self.store.runs(&filter).map_err(|error| store(&error))?;
+                Ok(FlowReply::Runs(runs.into_iter().map(|run| self.with_held(run)).collect()))
             }
             FlowRequest::Links { run } => self.links(&run),
             FlowRequest::Checkpoints { run } => self.checkpoints(&run),
@@ -117,21 +120,27 @@ impl Engine {
     }
 
     /// What is wished for has come to pass already: it lay unfinished, and goes on because there is a supervisor again.
-    fn goes_on(&self, wish: &ContinueWish) -> bool {
-        let under_way = |active: &Active| matches!(active.run.status, RunStatus::Queued | RunStatus::Running);
+    fn goes_on(&mut self, wish: &ContinueWish) -> Result<Option<RunId>, Refusal> {
+        if let Some(lay) = &wish.lay {
+            // It may have ended by now.
+            let goes_on = self.now(lay)?.status != RunStatus::Interrupted;
+            return Ok(goes_on.then(|| lay.clone()));
+        }
+        let under_way = |active: &Active| active.run.status.is_under_way();
         // What is promised of a branch is kept to the letter.
-        wish.branch.is_none()
+        let goes_on = wish.branch.is_none()
             && wish.checkpoint.is_none()
             && !wish.force_retry
             && self.resumed.contains(&wish.run)
-            && self.active.get(&wish.run).is_some_and(under_way)
+            && self.active.get(&wish.run).is_some_and(under_way);
+        Ok(goes_on.then(|| wish.run.clone()))
     }
 
-    fn follow_resumed(&mut self, wish: &ContinueWish) -> Result<FlowReply, Refusal> {
-        if wish.approve_all {
-            self.ask_nobody(&wish.run, &wish.who)?;
+    fn follow_resumed(&mut self, run: RunId, wish: &ContinueWish) -> Result<FlowReply, Refusal> {
+        if wish.approve_all && !self.now(&run)?.status.is_final() {
+            self.ask_nobody(&run, &wish.who)?;
         }
-        Ok(FlowReply::Run { run: wish.run.clone(), existing: true })
+        Ok(FlowReply::Run { run, existing: true })
     }
 
     /// Every run under way here has a living holder: us. One whose holder is dead lies until somebody goes on with it.

@@ -158,11 +158,17 @@ impl Engine {
             return self.never_started(&id, unit, Verdict::Stopped, None);
         }
         match result {
-            Ok(env) => self.order(&id, unit, env),
+            Ok(env) => {
+                let was_held = live.waiting.take().is_some();
+                self.order(&id, unit, env);
+                if was_held {
+                    self.publish_run(&id);
+                }
+            }
             Err(Trouble::Later(why)) => {
                 if live.waiting.as_ref() != Some(&why) {
                     live.waiting = Some(why.clone());
-                    self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
+                    self.tell_held(&id, why);
                 }
                 let at = self.clock.now().mono.plus(AGAIN);
                 self.arm(at, Key::Launch(id, unit));
@@ -304,7 +310,7 @@ impl Engine {
                     active.unsettled.insert(unit, end);
                     if active.told_unsettled.as_ref() != Some(&why) {
                         active.told_unsettled = Some(why.clone());
-                        self.tell(crate::domain::flow::news::News::Held { run: id.clone(), why });
+                        self.tell_held(&id, why);
                     }
                 }
                 self.arm(at.now.mono.plus(AGAIN), Key::Settle(id, unit));

@@ -233,11 +233,14 @@ fn record_of(new: NewRun, id: &RunId, number: u64) -> RunRecord {
         caller_run_id: new.caller,
         retry_from_stage: new.retry_from,
         retry_depth: new.retry_depth,
+        retry_number: None,
         idempotency_key: new.key,
         deadline: new.deadline,
         branch: new.branch,
         created_at: new.created_at,
         stages: None,
+        left: false,
+        held: None,
         hook: None,
     }
 }

@@ -17,9 +17,9 @@ impl Engine {
     pub(super) fn delete(&mut self, runs: &[RunId], cascade: bool) -> Result<FlowReply, Refusal> {
         let hooks = self.store.open_hooks().map_err(|error| store(&error))?;
         for run in runs {
-            let status = self.now(run)?.status;
-            if !status.is_final() && status != RunStatus::Interrupted {
-                return Err(Refusal::StillRuns { run: run.clone(), status });
+            let now = self.now(run)?;
+            if !now.status.is_final() && now.status != RunStatus::Interrupted {
+                return Err(Refusal::still_runs(&now));
             }
             if hooks.contains(run) {
                 return Err(Refusal::Unusable {

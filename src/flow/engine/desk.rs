@@ -41,6 +41,8 @@ pub struct Desk<'a> {
     flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
     /// None where no engine lives.
     active: Option<&'a BTreeMap<RunId, Active>>,
+    /// Nobody carries out what is under way by the records.
+    lies: bool,
 }
 
 impl std::fmt::Debug for Desk<'_> {
@@ -81,14 +83,15 @@ pub(super) struct Prepared {
 }
 
 impl<'a> Desk<'a> {
-    /// While nobody supervises: nothing is under way.
+    /// From the records only. `lies`: nobody supervises.
     pub fn alone(
         store: &'a mut dyn Store,
         objects: &'a Objects,
         root: &'a Path,
         flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
+        lies: bool,
     ) -> Self {
-        Self { store, objects, root, flows, active: None }
+        Self { store, objects, root, flows, active: None, lies }
     }
 
     pub fn show(&mut self, id: &RunId) -> Result<Shown, Refusal> {
@@ -111,6 +114,7 @@ impl<'a> Desk<'a> {
         if let Some(active) = self.active.and_then(|active| active.get(id)) {
             active.overlay_all(&mut record);
         }
+        record.left = self.lies && record.status.is_under_way();
         Ok(record)
     }
 
@@ -384,11 +388,13 @@ impl Engine {
             root: &self.root,
             flows: &self.flows,
             active: Some(&self.active),
+            lies: self.lying.is_some(),
         }
     }
 
     pub(super) fn show(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
-        Ok(FlowReply::Shown(Box::new(self.desk().show(id)?)))
+        let Shown { run, branches } = self.desk().show(id)?;
+        Ok(FlowReply::Shown(Box::new(Shown { run: self.with_held(run), branches })))
     }
 
     pub(super) fn checkpoints(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use super::{Claims, Engine, Left};
 use crate::domain::flow::ids::{RunId, parse_guest};
-use crate::domain::flow::news::News;
 use crate::domain::flow::run::{AttemptEnd, UnitKey, UnitPhase};
 use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::verdict::Verdict;
@@ -28,31 +27,37 @@ impl Engine {
             GuestEvent::Started { name, attempt, at, log, .. } => {
                 let Some((run, unit)) = self.place_of(&name) else { return };
                 let Some(active) = self.active.get_mut(&run) else { return };
+                let mut was_held = false;
                 if let Some(live) = active.live.get_mut(&unit) {
+                    was_held = live.waiting.take().is_some();
                     live.started_at = Some(at);
                     live.log = Some(log);
                     if attempt.get() != live.attempt {
                         tracing::info!(%name, wanted = live.attempt, %attempt, "a log of that number was there");
                     }
                 }
-                // Nothing of the run as a whole has changed by that.
                 self.publish_stage(&run, unit.stage);
+                // Nothing else of the run as a whole has changed by that.
+                if was_held {
+                    self.publish_run(&run);
+                }
             }
             GuestEvent::Ended(end) => self.on_guest_ended(*end),
             GuestEvent::Waiting { name, reason } => {
-                if let Some((run, _)) = self.place_of(&name) {
-                    self.tell(News::Held { run, why: format!("{name} cannot be started: {reason}") });
-                }
+                self.guest_held(&name, format!("{name} cannot be started: {reason}"));
             }
             GuestEvent::Stuck { name, pids } => {
-                if let Some((run, _)) = self.place_of(&name) {
-                    self.tell(News::Held {
-                        run,
-                        why: format!("{name} has processes that do not die: {pids:?}"),
-                    });
-                }
+                self.guest_held(&name, format!("{name} has processes that do not die: {pids:?}"));
             }
         }
+    }
+
+    fn guest_held(&mut self, name: &RunnerName, why: String) {
+        let Some((run, unit)) = self.place_of(name) else { return };
+        if let Some(live) = self.active.get_mut(&run).and_then(|active| active.live.get_mut(&unit)) {
+            live.waiting = Some(why.clone());
+        }
+        self.tell_held(&run, why);
     }
 
     /// The run under way and its unit that a guest belongs to.

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{AGAIN, Active, Engine, Key, MAX_PARALLEL};
+use super::{AGAIN, Active, Engine, Key, MAX_PARALLEL, Unresumed};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{CheckpointId, RunId, parse_guest};
-use crate::domain::flow::news::News;
 use crate::domain::flow::record::{Checkpoint, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::{Restored, RestoredStage, Run, UnitKey};
@@ -48,8 +47,9 @@ impl Engine {
                 self.hear_approvals(id);
             }
             Err(Refusal::Store(why)) => {
-                if self.unresumed.insert(id.clone(), claims.to_vec()).is_none() {
-                    self.tell(News::Held { run: id.clone(), why });
+                let unresumed = Unresumed { claims: claims.to_vec(), why: Some(why.clone()) };
+                if self.unresumed.insert(id.clone(), unresumed).is_none() {
+                    self.tell_held(id, why);
                 }
                 self.try_later();
             }
@@ -72,7 +72,7 @@ impl Engine {
         }
         let ids: Vec<RunId> = self.unresumed.keys().cloned().collect();
         for id in ids {
-            if let Some(claims) = self.unresumed.get(&id).cloned() {
+            if let Some(claims) = self.unresumed.get(&id).map(|one| one.claims.clone()) {
                 self.resume(&id, &claims);
             }
             if self.active.contains_key(&id) {
@@ -92,7 +92,7 @@ impl Engine {
             .map(|(unit, live)| (id.guest(&active.run.stage(unit.stage).name, unit.item), live.attempt))
             .collect();
         self.inventory.get_or_insert_default().extend(claims.iter().cloned());
-        self.unresumed.insert(id.clone(), claims);
+        self.unresumed.insert(id.clone(), Unresumed { claims, why: None });
         self.try_later();
     }
 

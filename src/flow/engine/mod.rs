@@ -4,7 +4,7 @@
 //! (copies of large artifacts) is done by workers.
 //!
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
-//! `turns` (the course of a turn), `attempts` (launch and settle) with `runner` (what an attempt is executed as), `guests` (what the supervisor tells), `load` (from
+//! `turns` (the course of a turn), `attempts` (launch and settle, and `held`: why not) with `runner` (what an attempt is executed as), `guests` (what the supervisor tells), `load` (from
 //! the records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
 
 mod ahead;
@@ -14,6 +14,7 @@ mod begin;
 mod delete;
 pub mod desk;
 mod guests;
+mod held;
 mod hooks;
 mod load;
 mod people;
@@ -170,8 +171,8 @@ pub struct Engine {
     lying: Option<Claims>,
     /// Runs that lay unfinished and go on because there is a supervisor again.
     resumed: BTreeSet<RunId>,
-    /// Runs that lay unfinished and cannot be gone on with for now, each with its processes.
-    unresumed: Claims,
+    /// Runs that lay unfinished and cannot be gone on with for now.
+    unresumed: BTreeMap<RunId, Unresumed>,
     /// The processes of all runs, while the store does not say which of these lay unfinished.
     unlooked: Option<Claims>,
     /// Keeps the supervisor there while there are such.
@@ -203,6 +204,14 @@ enum Key {
 /// What lives or has ended of each run, by the number under which it was ordered.
 type Claims = BTreeMap<RunId, Vec<(RunnerName, u32)>>;
 
+#[derive(Debug)]
+struct Unresumed {
+    /// Its processes.
+    claims: Vec<(RunnerName, u32)>,
+    /// Where that is known.
+    why: Option<String>,
+}
+
 /// A run that is not over.
 #[derive(Debug)]
 struct Active {
@@ -233,6 +242,7 @@ struct Live {
     /// The supervisor has been asked to start it.
     ordered: bool,
     stopping: bool,
+    /// Why it has not begun, or does not end.
     waiting: Option<String>,
 }
 
@@ -281,7 +291,7 @@ impl Engine {
             left,
             lying: None,
             resumed: BTreeSet::new(),
-            unresumed: Claims::new(),
+            unresumed: BTreeMap::new(),
             unlooked: None,
             kept: None,
             random,

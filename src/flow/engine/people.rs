@@ -2,7 +2,7 @@
 //! screens ask, too.
 
 use super::Engine;
-use super::desk::Whole;
+use super::desk::{Desk, Whole};
 use super::load::store;
 use super::retry::Wanted;
 use crate::domain::flow::ask::{ApproveWish, Can, ContinueWish, EditWish, FlowReply, ForkWish, RejectWish};
@@ -18,6 +18,18 @@ use crate::domain::flow::run::{Run, Stage};
 use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
 use crate::domain::flow::tree::waiting;
 use crate::ports::store::Adopter;
+
+impl Desk<'_> {
+    /// What continuing does.
+    pub fn continuation(&mut self, wish: &ContinueWish, thorough: bool) -> Result<Continuation, Refusal> {
+        let record = self.now(&wish.run)?;
+        let whole = self.whole(&record)?;
+        let lineage = whole.lineage();
+        let branch = proceed::branch_of(&lineage, &record, wish.branch.as_ref(), wish.checkpoint.as_ref())?;
+        let from = From { branch, checkpoint: wish.checkpoint.clone(), force_retry: wish.force_retry };
+        proceed::may_continue(&lineage, &from, &mut self.ahead(thorough))
+    }
+}
 
 impl Engine {
     pub(super) fn approve(&mut self, wish: ApproveWish) -> Result<FlowReply, Refusal> {
@@ -226,15 +238,7 @@ impl Engine {
     }
 
     pub(super) fn proceed(&mut self, wish: ContinueWish) -> Result<FlowReply, Refusal> {
-        let record = self.now(&wish.run)?;
-        let whole = self.whole(&record)?;
-        let lineage = whole.lineage();
-        let named = wish.checkpoint.as_ref();
-        let branch = wish.branch.as_ref();
-        let branch = proceed::branch_of(&lineage, &record, branch, named)?;
-        let from = From { branch, checkpoint: wish.checkpoint.clone(), force_retry: wish.force_retry };
-        let continuation = proceed::may_continue(&lineage, &from, &mut self.desk().ahead(true))?;
-        match continuation {
+        match self.desk().continuation(&wish, true)? {
             Continuation::Approve { run, checkpoint, hash, .. } => {
                 let record = self.now(&run)?;
                 let judgement = self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
@@ -257,6 +261,7 @@ impl Engine {
             }
             Continuation::Again(again) => {
                 if let Some((checkpoint, hash)) = again.approve.clone() {
+                    let record = self.now(&wish.run)?;
                     let judgement =
                         self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);
                     self.take_on_checkpoint(&record, judgement)?;

@@ -14,7 +14,8 @@ const NAMED: usize = 3;
 
 impl Engine {
     pub(super) fn glance(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
-        let mut run = self.now(id)?;
+        let run = self.now(id)?;
+        let mut run = self.with_held(run);
         run.inputs.clear();
         for row in run.stages.iter_mut().flatten() {
             row.outputs = None;
@@ -107,7 +108,7 @@ impl Active {
         }
     }
 
-    pub(super) fn view(&self) -> RunView {
+    pub(super) fn view(&self, held: Option<String>) -> RunView {
         let (run, record) = (&self.run, &self.record);
         let all = run.stages.len();
         let mut at: Vec<_> =
@@ -144,6 +145,7 @@ impl Active {
             ended_at: run.ended_at,
             deadline: run.deadline().map(|deadline| deadline.wall),
             error: run.error.clone(),
+            held,
             done: count(done),
             all: count(all),
             at,

@@ -75,10 +75,12 @@ impl Engine {
             let committed = if written { self.store.commit(&changes) } else { Ok(Vec::new()) };
             match committed {
                 Ok(named) => {
-                    if written && self.told_blocked.take().is_some() {
-                        tracing::info!("the history of runs is written again");
-                    }
+                    let was_blocked = written && self.told_blocked.take().is_some();
                     self.follow_up(batch, named);
+                    if was_blocked {
+                        tracing::info!("the history of runs is written again");
+                        self.active.keys().for_each(|run| self.publish_run(run));
+                    }
                     // What waits for this commit has been started by now.
                     for key in &taken_in {
                         self.dirs.leave(key);
@@ -170,10 +172,10 @@ impl Engine {
             tracing::error!(%error, "write down what became of a run");
             let runs: std::collections::BTreeSet<RunId> =
                 batch.iter().map(|pending| pending.run.clone()).collect();
-            for run in runs {
-                self.tell(News::Held { run, why: why.clone() });
-            }
             self.told_blocked = Some(why.clone());
+            for run in runs {
+                self.tell_held(&run, why.clone());
+            }
         }
         self.pending.splice(0..0, batch);
         self.blocked = Some(why);
@@ -225,7 +227,7 @@ impl Engine {
         if let Some(active) = self.active.get(id)
             && (active.run.status.rests() || self.handle.has_listeners())
         {
-            self.handle.publish(Update::Flow(FlowUpdate::Run(active.view()).into()));
+            self.handle.publish(Update::Flow(FlowUpdate::Run(active.view(self.held(id))).into()));
         }
     }
 

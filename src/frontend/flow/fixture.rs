@@ -33,10 +33,13 @@ pub(crate) fn run(number: u64, status: RunStatus) -> RunRecord {
         caller_run_id: None,
         retry_from_stage: None,
         retry_depth: 0,
+        retry_number: None,
         idempotency_key: None,
         deadline: None,
         branch: BranchName::main(),
         created_at: at(1000),
+        left: false,
+        held: None,
         hook: None,
         stages: None,
     }

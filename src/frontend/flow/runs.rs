@@ -6,18 +6,17 @@ use super::table::{Cell, Table};
 use super::words::{age, origin, run_tone, took};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::RunRecord;
-use crate::domain::flow::status::RunStatus;
 use crate::domain::time::Timestamp;
 use crate::frontend::status::Look;
 use crate::frontend::text::Tone;
 
 /// One line a run.
-pub fn table(runs: &[RunRecord], supervised: bool, now: Timestamp, look: &Look) -> String {
+pub fn table(runs: &[RunRecord], now: Timestamp, look: &Look) -> String {
     let mut table = Table::new(&["run", "status", "took", "begun", "cost", "what"]);
     for run in runs {
         table.row([
             run.run_id.as_str().into(),
-            status(run, supervised),
+            status(run),
             took(run, now).into(),
             age(run.started_at.unwrap_or(run.created_at), now).into(),
             cost(run.cost).into(),
@@ -27,17 +26,11 @@ pub fn table(runs: &[RunRecord], supervised: bool, now: Timestamp, look: &Look) 
     table.draw(look)
 }
 
-/// A run that is under way by its record, and nobody is there who could carry it on.
-pub fn is_left(run: &RunRecord, supervised: bool) -> bool {
-    !supervised && matches!(run.status, RunStatus::Running | RunStatus::Queued)
-}
-
-pub fn status(run: &RunRecord, supervised: bool) -> Cell {
-    let word = if is_left(run, supervised) {
-        // Whoever supervises next goes on with it.
-        format!("{}, left", run.status)
-    } else {
-        run.status.to_string()
+pub fn status(run: &RunRecord) -> Cell {
+    let word = match &run.held {
+        _ if run.left => format!("{}, left", run.status),
+        Some(_) => format!("{}, held", run.status),
+        None => run.status.to_string(),
     };
     Cell::new(word, run_tone(run.status))
 }
@@ -51,12 +44,12 @@ pub fn cost(cost: Option<f64>) -> String {
 fn what(run: &RunRecord) -> String {
     let branch = if run.branch.as_str() == "main" { None } else { Some(format!("branch {}", run.branch)) };
     let by = run.caller_run_id.as_ref().map(|caller| format!("by {caller}"));
-    let parts = [origin(run), branch, by, run.error.clone()];
+    let parts = [origin(run), branch, by, run.error.clone().or_else(|| run.held.clone())];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// Each run below the one that it is a retry of.
-pub fn lineage(runs: &[RunRecord], of: &RunId, supervised: bool, now: Timestamp, look: &Look) -> String {
+pub fn lineage(runs: &[RunRecord], of: &RunId, now: Timestamp, look: &Look) -> String {
     let known: BTreeSet<&RunId> = runs.iter().map(|run| &run.run_id).collect();
     let mut children: BTreeMap<Option<&RunId>, Vec<&RunRecord>> = BTreeMap::new();
     let mut sorted: Vec<&RunRecord> = runs.iter().collect();
@@ -90,7 +83,7 @@ pub fn lineage(runs: &[RunRecord], of: &RunId, supervised: bool, now: Timestamp,
         let seconds = took(run, now);
         table.row([
             format!("{prefix}{}{mark}", run.run_id).into(),
-            status(run, supervised),
+            status(run),
             Cell::new(seconds, Tone::Quiet),
             Cell::new(age(run.created_at, now), Tone::Quiet),
             what(run).into(),
@@ -103,7 +96,7 @@ pub fn lineage(runs: &[RunRecord], of: &RunId, supervised: bool, now: Timestamp,
 mod tests {
     use super::*;
     use crate::domain::flow::ids::{BranchName, StageName};
-    use crate::domain::flow::status::Trigger;
+    use crate::domain::flow::status::{RunStatus, Trigger};
     use crate::frontend::flow::fixture::run;
 
     const LOOK: Look = Look { width: 100, colour: false, ascii: false };
@@ -114,12 +107,14 @@ mod tests {
             root_run_id: RunId::trusted("video-12"),
             retry_from_stage: Some(StageName::trusted("storyboard")),
             retry_depth: depth,
+            retry_number: Some(depth),
             trigger: Trigger::Retry,
             ..run(number, RunStatus::Failed)
         };
         vec![
             RunRecord {
                 status: RunStatus::Running,
+                left: true,
                 ended_at: None,
                 duration_seconds: None,
                 error: None,
@@ -128,6 +123,7 @@ mod tests {
             RunRecord {
                 branch: BranchName::trusted("dark"),
                 trigger: Trigger::Continue,
+                retry_number: None,
                 ..retry(14, "video-12", 1)
             },
             retry(13, "video-12", 1),
@@ -138,9 +134,9 @@ mod tests {
     #[test]
     fn a_list_tells_each_run_on_a_line() {
         let now = Timestamp::from_second(4000).unwrap();
-        insta::assert_snapshot!(table(&runs(), false, now, &LOOK), @r"
+        insta::assert_snapshot!(table(&runs(), now, &LOOK), @r"
         run       status         took    begun       cost  what
-        video-15  running, left  50m00s  50m00s ago        Retry #2 of video-12 from storyboard
+        video-15  running, left          50m00s ago        Retry #2 of video-12 from storyboard
         video-14  failed         12m04s  50m00s ago        continues video-12 from storyboard; branch dark;…
         video-13  failed         12m04s  50m00s ago        Retry #1 of video-12 from storyboard; storyboard…
         video-12  failed         12m04s  50m00s ago  1.25  storyboard: exit 1: Connection refused
@@ -150,11 +146,11 @@ mod tests {
     #[test]
     fn a_lineage_is_a_tree() {
         let now = Timestamp::from_second(4000).unwrap();
-        insta::assert_snapshot!(lineage(&runs(), &RunId::trusted("video-13"), true, now, &LOOK), @r"
-        video-12        failed   12m04s  50m00s ago  storyboard: exit 1: Connection refused
-        ├─ video-13 *   failed   12m04s  50m00s ago  Retry #1 of video-12 from storyboard; storyboard: exit…
-        │  └─ video-15  running  50m00s  50m00s ago  Retry #2 of video-12 from storyboard
-        └─ video-14     failed   12m04s  50m00s ago  continues video-12 from storyboard; branch dark; story…
+        insta::assert_snapshot!(lineage(&runs(), &RunId::trusted("video-13"), now, &LOOK), @r"
+        video-12        failed         12m04s  50m00s ago  storyboard: exit 1: Connection refused
+        ├─ video-13 *   failed         12m04s  50m00s ago  Retry #1 of video-12 from storyboard; storyboard…
+        │  └─ video-15  running, left          50m00s ago  Retry #2 of video-12 from storyboard
+        └─ video-14     failed         12m04s  50m00s ago  continues video-12 from storyboard; branch dark;…
         ");
     }
 }

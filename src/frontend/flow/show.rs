@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::runs::{cost, is_left};
+use super::runs::cost;
 use super::table::{Cell, Table, wrap};
 use super::words::{files, length, moment, origin, pairs, run_tone, stage_glyph, stage_tone, took};
 use crate::domain::flow::ask::{BranchView, Shown};
@@ -60,11 +60,11 @@ fn seconds(attempt: &AttemptRecord) -> Option<f64> {
 
 pub fn text(shown: &Shown, supervised: bool, lineage: &Totals, now: Timestamp, look: &Look) -> String {
     let run = &shown.run;
-    let mut text = head(run, supervised, now, look);
+    let mut text = head(run, now, look);
     let stages = run.stages.as_deref().unwrap_or_default();
     let mut table = Table::new(&["", "stage", "status", "decision", "tries", "took", "left"]);
     for stage in stages {
-        table.row(row(stage, halt(run, supervised), now, look));
+        table.row(row(stage, halt(run), now, look));
     }
     let drawn = table.draw(look);
     let mut lines = drawn.lines();
@@ -83,23 +83,27 @@ pub fn text(shown: &Shown, supervised: bool, lineage: &Totals, now: Timestamp, l
 }
 
 /// `video-13  failed   Retry #1 of video-12 from storyboard   branch main`
-fn head(run: &RunRecord, supervised: bool, now: Timestamp, look: &Look) -> String {
+fn head(run: &RunRecord, now: Timestamp, look: &Look) -> String {
     let mut first = vec![run.run_id.to_string()];
     first.push(run_tone(run.status).paint(run.status.word(), look.colour));
     first.extend(origin(run));
     first.push(format!("branch {}", run.branch));
     first.extend(run.caller_run_id.as_ref().map(|caller| format!("started by {caller}")));
     let mut text = first.join("   ") + "\n";
-    if is_left(run, supervised) {
+    if run.left {
         let told = format!(
             "Nobody supervises, so nothing of it goes on; `restage continue {}`, or any verb that sets a run going, takes it up again.",
             run.run_id
         );
         text.push_str(&wrap(&told, 2, look, MOST_LINES));
     }
+    if let Some(why) = &run.held {
+        let held = wrap(&format!("Held: {why}"), 2, look, MOST_LINES);
+        text.extend(held.lines().map(|line| Tone::Waiting.paint(line, look.colour) + "\n"));
+    }
     let begun = match run.started_at {
         None => format!("made {}", moment(run.created_at)),
-        Some(at) if is_left(run, supervised) => format!("begun {}", moment(at)),
+        Some(at) if run.left => format!("begun {}", moment(at)),
         Some(at) => format!("begun {}, took {}", moment(at), took(run, now)),
     };
     text.push_str(&wrap(&begun, 2, look, 1));
@@ -120,11 +124,11 @@ struct Halt {
     at: Option<Timestamp>,
 }
 
-fn halt(run: &RunRecord, supervised: bool) -> Option<Halt> {
+fn halt(run: &RunRecord) -> Option<Halt> {
     if run.status == RunStatus::Interrupted {
         return Some(Halt { at: run.ended_at });
     }
-    is_left(run, supervised).then_some(Halt { at: None })
+    run.left.then_some(Halt { at: None })
 }
 
 fn row(stage: &StageRecord, halt: Option<Halt>, now: Timestamp, look: &Look) -> [Cell; 7] {
@@ -371,25 +375,24 @@ mod tests {
                 ..stage("b", 1, StageStatus::Backoff)
             },
         ];
-        let rows = |status, supervised| {
+        let rows = |status, left| {
             let (stages, ended_at) = (Some(under_way.clone()), Some(at(1024)));
-            let shown =
-                Shown { run: RunRecord { ended_at, stages, ..run(12, status) }, branches: Vec::new() };
-            let text = text(&shown, supervised, &Totals::default(), at(2000), &LOOK);
+            let run = RunRecord { ended_at, left, stages, ..run(12, status) };
+            let text = text(&Shown { run, branches: Vec::new() }, true, &Totals::default(), at(2000), &LOOK);
             let rows = text.lines().filter(|line| line.contains("execute"));
             let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
             rows.map(words).collect::<Vec<_>>()
         };
         assert_eq!(
-            rows(RunStatus::Interrupted, true),
+            rows(RunStatus::Interrupted, false),
             ["● a interrupted execute: first run 24s", "↻ b interrupted execute: first run 24s"]
         );
         assert_eq!(
-            rows(RunStatus::Running, false),
+            rows(RunStatus::Running, true),
             ["● a interrupted execute: first run", "↻ b interrupted execute: first run"]
         );
         assert_eq!(
-            rows(RunStatus::Running, true),
+            rows(RunStatus::Running, false),
             ["● a running execute: first run 16m40s", "↻ b backoff 0s execute: first run 16m40s"]
         );
     }
@@ -398,6 +401,7 @@ mod tests {
     fn what_is_left_without_a_supervisor_says_so() {
         let mut shown = shown();
         shown.run.status = RunStatus::Running;
+        shown.run.left = true;
         let text = text(&shown, false, &Totals::default(), at(2000), &LOOK);
         assert!(text.contains("Nobody supervises"), "{text}");
     }

@@ -51,6 +51,7 @@ pub const fn stage_glyph(status: StageStatus, ascii: bool) -> char {
 pub fn took(run: &RunRecord, now: Timestamp) -> String {
     match (run.duration_seconds, run.started_at, run.ended_at) {
         (Some(seconds), ..) => length(seconds),
+        (None, Some(_), None) if run.left => String::new(),
         (None, Some(from), to) => span(between(from, to.unwrap_or(now))),
         (None, None, _) => String::new(),
     }
@@ -95,14 +96,16 @@ pub fn files(artifacts: &[Artifact]) -> String {
 pub fn origin(run: &RunRecord) -> Option<String> {
     let parent = run.parent_run_id.as_ref()?;
     let from = run.retry_from_stage.as_ref().map(|stage| format!(" from {stage}")).unwrap_or_default();
-    Some(match run.trigger {
-        crate::domain::flow::status::Trigger::Continue => format!("continues {parent}{from}"),
-        crate::domain::flow::status::Trigger::Manual
-        | crate::domain::flow::status::Trigger::Retry
-        | crate::domain::flow::status::Trigger::Flow => {
-            format!("Retry #{} of {}{from}", run.retry_depth, run.root_run_id)
-        }
+    Some(match run.retry_number {
+        None => format!("continues {parent}{from}"),
+        Some(number) => format!("Retry #{number} of {}{from}", run.root_run_id),
     })
+}
+
+/// On a line: why a run failed, or why it does not go on for now.
+pub fn trouble(error: Option<&str>, held: Option<&str>) -> Option<String> {
+    let held = || held.map(|why| format!("held: {}", one_line(why)));
+    error.map(|error| one_line(cause(error))).or_else(held)
 }
 
 /// An error without how it went with the other attempts: where those are told beside it, or there is only a line for all.

@@ -9,7 +9,7 @@ use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, 
 use crate::domain::flow::record::{
     AttemptRecord, Branch, Checkpoint, CheckpointRef, ItemCount, RunRecord, StageRecord,
 };
-use crate::domain::flow::status::{Decision, Reason, StageStatus};
+use crate::domain::flow::status::{Decision, Reason, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 use crate::ports::store::{Begun, Held, MAX_STATE_BYTES, StoreError, StoredRun};
@@ -105,8 +105,16 @@ impl State {
         self.definitions.entry(new.def_hash.clone()).or_insert_with(|| new.definition.as_str().into());
         self.last_id += 1;
         Arc::make_mut(&mut self.ids).insert(run.clone(), self.last_id);
-        self.runs.insert(self.last_id, Arc::new(Run::new(new, run.clone(), root, number)));
+        let mut begun = Run::new(new, run.clone(), root, number);
+        begun.record.retry_number = self.retry_number(&begun.record);
+        self.runs.insert(self.last_id, Arc::new(begun));
         Ok(Begun::New { run, number, epoch: 1 })
+    }
+
+    fn retry_number(&self, new: &RunRecord) -> Option<u32> {
+        let of_lineage = self.runs.values().filter(|run| run.record.root_run_id == new.root_run_id);
+        let last = of_lineage.filter_map(|run| run.record.retry_number).max();
+        (new.trigger == Trigger::Retry).then(|| last.unwrap_or(0) + 1)
     }
 
     pub(super) fn of_key(&self, flow: &FlowName, key: &str) -> Option<RunId> {
@@ -297,11 +305,14 @@ impl Run {
                 caller_run_id: new.caller.clone(),
                 retry_from_stage: new.retry_from.clone(),
                 retry_depth: new.retry_depth,
+                retry_number: None,
                 idempotency_key: new.key.clone(),
                 deadline: new.deadline,
                 branch: new.branch.clone(),
                 created_at: new.created_at,
                 stages: None,
+                left: false,
+                held: None,
                 hook: None,
             },
         }

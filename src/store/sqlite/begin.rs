@@ -9,6 +9,7 @@ use super::{checkpoints, runs, search};
 use crate::domain::flow::change::{NewRun, NewStage};
 use crate::domain::flow::ids::{BranchName, FlowName, RunId};
 use crate::domain::flow::record::Branch;
+use crate::domain::flow::status::Trigger;
 use crate::ports::store::{Begun, Held};
 
 const FIRST_EPOCH: u64 = 1;
@@ -59,8 +60,8 @@ fn add_run(
     connection
         .prepare_cached(
             "INSERT INTO runs (run_id, number, flow, definition, status, cause, parent, root, caller, retry_from, \
-             retry_depth, key, deadline, branch, created_at, approve_all, epoch, holder) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             retry_depth, retry_number, key, deadline, branch, created_at, approve_all, epoch, holder) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             run,
@@ -74,6 +75,7 @@ fn add_run(
             new.caller,
             new.retry_from,
             new.retry_depth,
+            retry_number(connection, new, root)?,
             new.key.as_deref().map(|key| runs::key_of(&new.flow, key)),
             at(new.deadline),
             new.branch,
@@ -88,6 +90,17 @@ fn add_run(
         .prepare_cached("INSERT INTO inputs (run, value, value_size) VALUES (?, ?, ?)")?
         .execute(params![id, inputs.data(), inputs.size()])?;
     Ok(id)
+}
+
+/// Of its lineage, in order of time.
+fn retry_number(connection: &Connection, new: &NewRun, root: &RunId) -> Result<Option<u32>, Fail> {
+    if new.trigger != Trigger::Retry {
+        return Ok(None);
+    }
+    let last: Option<u32> = connection
+        .prepare_cached("SELECT max(retry_number) FROM runs WHERE root = ?")?
+        .query_row([root], |row| row.get(0))?;
+    Ok(Some(last.unwrap_or(0) + 1))
 }
 
 fn definition(connection: &Connection, new: &NewRun) -> Result<i64, Fail> {

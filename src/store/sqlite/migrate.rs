@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     Step { sql: include_str!("../migrations/0005_rewind.sql"), then: |_| Ok(()) },
     Step { sql: include_str!("../migrations/0006_keys.sql"), then: |_| Ok(()) },
     Step { sql: include_str!("../migrations/0007_recipes.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0008_retry_number.sql"), then: |_| Ok(()) },
 ];
 
 /// `RSTG`, so that no other program's database is taken for ours.

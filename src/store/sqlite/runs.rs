@@ -19,7 +19,7 @@ const COLUMNS: &str = "SELECT run_id, runs.number, flow, hash, status, cause, ru
      runs.ended_at, duration_seconds, cost, parent, root, caller, retry_from, retry_depth, \
      substr(key, length(flow) + 2), deadline, branch, \
      created_at, runs.id, epoch, holder, approve_all, value, value_size, time_left, hooks.name, hooks.number, verdict, exit_code, \
-     signal, hooks.started_at, hooks.ended_at, log, hooks.error \
+     signal, hooks.started_at, hooks.ended_at, log, hooks.error, retry_number \
      FROM runs JOIN definitions ON definitions.id = definition JOIN inputs ON inputs.run = runs.id \
      LEFT JOIN hooks ON hooks.run = runs.id";
 
@@ -43,11 +43,14 @@ fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         caller_run_id: row.get(13)?,
         retry_from_stage: row.get(14)?,
         retry_depth: row.get(15)?,
+        retry_number: row.get(36)?,
         idempotency_key: row.get(16)?,
         deadline: time(row, 17)?,
         branch: row.get(18)?,
         created_at: row.get::<_, Nanos>(19)?.0,
         stages: None,
+        left: false,
+        held: None,
         hook: hooks::of(row, 27)?,
     })
 }

@@ -1,5 +1,6 @@
 mod contract;
 mod file;
+mod numbers;
 mod plans;
 mod same;
 mod trouble;

@@ -10,17 +10,18 @@ use crate::support::workspace::Workspace;
 use crate::support::{is_alive, kill_9, pid_in, wait_until};
 
 /// Each stage waits for a file of its own.
-const WAITS: &str = "echo $$ > pid.$RESTAGE_STAGE; until [ -e go.$RESTAGE_STAGE ]; do sleep 0.02; done";
+pub(super) const WAITS: &str =
+    "echo $$ > pid.$RESTAGE_STAGE; until [ -e go.$RESTAGE_STAGE ]; do sleep 0.02; done";
 
 /// Nobody supervises.
-fn alone(flows: &Value) -> Flows {
+pub(super) fn alone(flows: &Value) -> Flows {
     let flows_alone = Flows { space: Workspace::new(&json!({})) };
     flows_alone.configure(flows);
     flows_alone
 }
 
 /// Flows of one stage, which waits, each under the name of its stage.
-fn waiting(names: &[&str]) -> Value {
+pub(super) fn waiting(names: &[&str]) -> Value {
     let flow = |name: &&str| ((*name).to_owned(), json!({ "stages": [stage(name, WAITS, json!({}))] }));
     Value::Object(names.iter().map(flow).collect())
 }
@@ -52,12 +53,12 @@ fn end(child: Child) -> (Option<i32>, String) {
     (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
 }
 
-fn is_running(flows: &Flows, stage: &str) -> i32 {
+pub(super) fn is_running(flows: &Flows, stage: &str) -> i32 {
     pid_in(&flows.path(&format!("pid.{stage}")))
 }
 
 /// A run that lies unfinished: whoever carried it out was killed while this stage ran, and the stage has ended with it.
-fn left(flows: &Flows, arguments: &[&str], stage: &str) {
+pub(super) fn left(flows: &Flows, arguments: &[&str], stage: &str) {
     let host = begin(flows, arguments);
     let pid = is_running(flows, stage);
     kill_9(pid_of(&host));

@@ -4,6 +4,8 @@ mod course;
 mod foreach;
 mod hooks;
 mod left;
+mod lying;
+mod made;
 mod output;
 mod plans;
 mod refusals;

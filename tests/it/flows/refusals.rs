@@ -108,8 +108,6 @@ fn each_refusal_tells_its_reason_and_its_way_out() {
     flows.ok(&["run", "f"]);
     let nothing = "nothing failed in f-1, so there is nothing to retry";
     refused(&flows, 12, &["retry", "f-1"], nothing, "restage retry f-1 --from STAGE --force");
-    let unchanged = "nothing failed in f-1, and nothing has changed since, so there is nothing to retry";
-    refused(&flows, 12, &["retry", "f-1", "--force"], unchanged, "restage retry f-1 --from STAGE --force");
     let succeeded = "c of f-1 succeeded";
     refused(&flows, 12, &["retry", "f-1", "--from", "c"], succeeded, "restage retry f-1 --from c --force");
     // 13: it never ran.
@@ -238,4 +236,36 @@ fn a_queued_retry_runs_only_if_the_one_before_it_fails() {
         assert_eq!(flows.ran(), expected, "{fails}");
     }
     assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
+fn a_run_that_went_well_is_executed_whole_where_that_is_insisted_on() {
+    let flows = Flows::new(&json!({ "f": { "stages": [
+        stage("a", "", json!({})), stage("b", "", json!({ "needs": ["a"] })),
+    ] } }));
+    flows.ok(&["run", "f"]);
+    flows.ran();
+    flows.ok(&["retry", "f-1", "--force"]);
+    assert_eq!(flows.ran(), ["a", "b"]);
+    flows.write("fail.b", "");
+    flows.ends(1, &["run", "f"]);
+    flows.configure(&json!({ "f": { "stages": [stage("a", "", json!({}))] } }));
+    let gone = "b, failed in f-3, is not in today's config any more";
+    refused(&flows, 3, &["retry", "f-3"], gone, "put it back");
+    refused(&flows, 3, &["retry", "f-3", "--from", "b"], gone, "there are: a");
+}
+
+#[test]
+fn of_a_run_that_was_ruled_out_as_a_whole_the_way_out_works() {
+    let flows = Flows::new(&json!({ "f": {
+        "inputs": { "mode": { "default": "x" } },
+        "stages": [stage("a", "", json!({ "when": "mode == \"y\"" }))],
+    } }));
+    flows.ok(&["run", "f"]);
+    let out = "restage retry f-1 --from a --set mode=…";
+    refused(&flows, 13, &["retry", "f-1"], "a never ran in f-1", out);
+    let told = flows.ok(&["show", "f-1"]);
+    assert!(told.contains("restage retry f-1 --from a"), "{told}");
+    flows.ok(&["retry", "f-1", "--from", "a", "--set", "mode=y"]);
+    assert_eq!(flows.ran(), ["a"]);
 }

@@ -20,13 +20,15 @@ pub(super) enum Target {
     After(usize),
     /// What was edited, or has changed, decides.
     Changes,
+    /// Nothing did, and it is insisted on.
+    Everything,
 }
 
 impl Target {
     pub(super) const fn stage(&self) -> Option<usize> {
         match self {
             Self::Stage { stage, .. } => Some(*stage),
-            Self::After(_) | Self::Changes => None,
+            Self::After(_) | Self::Changes | Self::Everything => None,
         }
     }
 }
@@ -55,11 +57,28 @@ fn sent_back(known: &Known<'_>) -> Option<Target> {
 
 fn place(known: &Known<'_>, name: &StageName) -> Result<usize, Refusal> {
     let graph = known.facts.graph;
-    graph.index(name).ok_or_else(|| Refusal::UnknownStage {
-        run: known.run(),
-        stage: name.to_string(),
-        known: graph.order().iter().map(|stage| known.name(*stage)).collect(),
+    graph.index(name).ok_or_else(|| {
+        let row = known.facts.parent.stages.iter().flatten().find(|row| row.name == *name);
+        row.map_or_else(
+            || Refusal::UnknownStage { run: known.run(), stage: name.to_string(), known: todays(known) },
+            |row| gone(known, row),
+        )
     })
+}
+
+fn gone(known: &Known<'_>, row: &StageRecord) -> Refusal {
+    Refusal::Gone { run: known.run(), stage: row.name.clone(), status: row.status, known: todays(known) }
+}
+
+fn todays(known: &Known<'_>) -> Vec<StageName> {
+    known.facts.graph.order().iter().map(|stage| known.name(*stage)).collect()
+}
+
+/// What failed first of what is not in the file any more.
+fn gone_failure<'a>(known: &Known<'a>) -> Option<&'a StageRecord> {
+    let is_gone = |row: &&StageRecord| known.facts.graph.index(&row.name).is_none();
+    let rows = known.facts.parent.stages.iter().flatten().filter(is_gone);
+    rows.filter(|row| row.status == StageStatus::Failed).min_by_key(|row| row.ended_at)
 }
 
 /// From a validator on means from what it validates on; but one that has not given its answer says nothing against that.
@@ -181,11 +200,14 @@ pub(super) fn refuse(
                 unusable(known, *stage, ancestor)?;
             }
         }
-        Target::Changes => {
+        Target::Changes | Target::Everything => {
             // Of a run from before stages were recorded, everything is executed.
             let recorded = known.rows.iter().any(Option::is_some);
             if !wish.force && !known.is_news(wish) && known.waits().is_none() && recorded {
-                return Err(Refusal::NothingFailed { run, looked: false });
+                return Err(match gone_failure(known) {
+                    Some(row) => gone(known, row),
+                    None => nothing_failed(known),
+                });
             }
         }
     }
@@ -319,6 +341,15 @@ pub(super) fn nothing_to_do(known: &Known<'_>, wish: &Wish, target: &Target) -> 
             Refusal::Unusable { message: format!("nothing comes after {stage}"), hint: Some(hint) }
         }
         // Whatever is a target is executed.
-        Target::Stage { .. } | Target::Changes => Refusal::NothingFailed { run, looked: true },
+        Target::Stage { .. } | Target::Changes | Target::Everything => nothing_failed(known),
+    }
+}
+
+/// Where all of it was ruled out, what can be done is to change that.
+fn nothing_failed(known: &Known<'_>) -> Refusal {
+    let skipped: Vec<bool> = (0..known.rows.len()).map(|stage| known.skipped(stage)).collect();
+    match known.facts.graph.order().first() {
+        Some(first) if skipped.iter().all(|skipped| *skipped) => still_ruled_out(known, *first, &skipped),
+        Some(_) | None => Refusal::NothingFailed { run: known.run() },
     }
 }

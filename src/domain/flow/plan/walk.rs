@@ -102,6 +102,14 @@ impl<'a> Walk<'a> {
                 Some(*stage)
             }
             Target::Changes => None,
+            Target::Everything => {
+                // The rest depends on these.
+                let first = |stage: &usize| !graph.upstream(*stage).iter().any(|before| known.good(*before));
+                for stage in (0..graph.len()).filter(|stage| known.good(*stage)).filter(first) {
+                    seeds[stage] = Some((Reason::Forced, None));
+                }
+                None
+            }
         };
         for ancestor in graph.ancestors(base.as_slice()) {
             before_target[ancestor] = true;
@@ -487,6 +495,6 @@ pub(super) fn built_on(known: &Known<'_>, target: &Target, walked: &Walked) -> O
             before.into_iter().rev().find_map(reused)
         }
         Target::After(stage) => reused(*stage),
-        Target::Changes => None,
+        Target::Changes | Target::Everything => None,
     }
 }

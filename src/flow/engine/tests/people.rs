@@ -185,6 +185,7 @@ fn fork() -> FlowRequest {
 
 fn proceed(branch: &str, checkpoint: &str, approve_all: bool) -> FlowRequest {
     FlowRequest::Continue(ContinueWish {
+        lay: None,
         run: film_run(1),
         branch: Some(BranchName::trusted(branch)),
         checkpoint: Some(cp(checkpoint)),

@@ -91,7 +91,7 @@ pub(in crate::frontend::tui) fn running() -> RunRecord {
         250,
         None,
     );
-    record.retry_depth = 2;
+    (record.retry_depth, record.retry_number) = (2, Some(2));
     record.retry_from_stage = Some(stage("storyboard"));
     record.deadline = Some(ago(250 - 3600));
     for name in ["script", "voice"] {
@@ -118,7 +118,7 @@ pub(in crate::frontend::tui) fn waiting() -> RunRecord {
         482,
         None,
     );
-    record.retry_depth = 1;
+    (record.retry_depth, record.retry_number) = (1, Some(1));
     record.retry_from_stage = Some(stage("script"));
     times(&mut record, "script", vec![attempt(1, 482, Some(470), None)]);
     times(&mut record, "voice", vec![attempt(1, 470, Some(400), None)]);
@@ -233,7 +233,7 @@ pub(in crate::frontend::tui) fn plan() -> Plan {
 /// All that a supervisor would answer.
 pub(in crate::frontend::tui) fn can(run: &RunRecord) -> Can {
     let id = run.run_id.clone();
-    let no = || Refusal::StillRuns { run: id.clone(), status: run.status };
+    let no = || Refusal::still_runs(run);
     let over = run.status.is_final();
     let waits = run.status == RunStatus::Waiting;
     Can {

@@ -273,6 +273,7 @@ pub fn view_of(record: &RunRecord) -> RunView {
         ended_at: record.ended_at,
         deadline: record.deadline,
         error: record.error.clone(),
+        held: record.held.clone(),
         done: count(stages().filter(|stage| stage.status.counts_as_done()).count()),
         all: count(stages().count()),
         at: at.into(),

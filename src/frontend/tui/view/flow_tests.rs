@@ -203,3 +203,24 @@ fn the_list_follows_what_is_told() {
     let line = text.lines().find(|line| line.contains("video-13")).unwrap();
     assert!(line.contains("✔ video-13") && line.contains("succeeded"), "{line}");
 }
+
+#[test]
+fn a_run_that_does_not_go_on_for_now_says_why() {
+    let runs = all();
+    let mut held = running();
+    held.held = Some("write to the history: the disk is full".into());
+    let then = vec![failed(), waiting(), held.clone()];
+    for keys in ["", "Enter"] {
+        let mut model = with_runs(&runs, USUAL);
+        press(&mut model, ": s h o w 1 3 Enter", &runs);
+        settle(&mut model, &runs);
+        if keys.is_empty() {
+            press(&mut model, "Esc", &runs);
+        }
+        let update = FlowUpdate::Run(view(&held));
+        let cmds = feed(&mut model, Event::Link(LinkNews::Update(Update::Flow(update.into()))));
+        serve(&mut model, cmds, &then);
+        let text = screen(&model);
+        assert!(text.contains("held: write to the hist"), "{text}");
+    }
+}

@@ -68,7 +68,15 @@ fn yes(model: &mut Model, question: Question) -> Vec<Cmd> {
                 tell_why(model, format!("Continue {run}"), &why, "");
                 return Vec::new();
             }
-            let wish = ContinueWish { run, branch, checkpoint, force_retry: false, who, approve_all: false };
+            let wish = ContinueWish {
+                run,
+                branch,
+                checkpoint,
+                force_retry: false,
+                who,
+                approve_all: false,
+                lay: None,
+            };
             ask(model, "continuing", FlowRequest::Continue(wish))
         }
         Question::Proceed { .. } => Vec::new(),

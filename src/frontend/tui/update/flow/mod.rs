@@ -57,6 +57,7 @@ fn hear_run(model: &mut Model, view: &RunView) {
                 shown.run.ended_at = view.ended_at;
                 shown.run.deadline = view.deadline;
                 shown.run.error.clone_from(&view.error);
+                shown.run.held.clone_from(&view.held);
             }
             pane.show.touch();
         }

@@ -21,8 +21,12 @@ const GAP: u16 = 1;
 const LEAST: usize = 20;
 
 pub(super) fn height(pane: &RunPane) -> u16 {
-    let error = pane.run().is_some_and(|run| run.error.is_some()) || pane.problem.is_some();
-    1 + u16::from(has_chain(pane)) + u16::from(error) + GAP
+    1 + u16::from(has_chain(pane)) + u16::from(trouble(pane).is_some()) + GAP
+}
+
+fn trouble(pane: &RunPane) -> Option<String> {
+    let of_run = |run: &RunRecord| words::trouble(run.error.as_deref(), run.held.as_deref());
+    pane.problem.as_ref().map(|problem| one_line(problem)).or_else(|| of_run(pane.run()?))
 }
 
 fn has_chain(pane: &RunPane) -> bool {
@@ -39,15 +43,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
     if has_chain(pane) {
         lines.push(Line::from(chain(model, pane, room)));
     }
-    let error = pane.problem.as_ref().or_else(|| pane.run().and_then(|run| run.error.as_ref()));
-    if let Some(error) = error {
+    if let Some(trouble) = trouble(pane) {
         let ended = pane.run().is_none_or(|run| run.status.is_final());
         let ink = if ended { Ink::Bad } else { Ink::Waiting };
-        lines.push(Line::from(span(
-            model,
-            ink,
-            format!(" {}", fit(&one_line(words::cause(error)), room, model.theme())),
-        )));
+        lines.push(Line::from(span(model, ink, format!(" {}", fit(&trouble, room, model.theme())))));
     }
     put_lines(frame, Rect { y: area.y + 1, height: area.height - 1, ..area }, lines, 0);
 }
@@ -108,9 +107,10 @@ fn chain(model: &Model, pane: &RunPane, room: usize) -> Vec<Span<'static>> {
         let from = run.retry_from_stage.as_ref().map(|stage| format!(" from {stage}")).unwrap_or_default();
         let branch =
             if run.branch == BranchName::main() { String::new() } else { format!(" on {}", run.branch) };
-        match run.parent_run_id {
-            Some(_) => format!("{} (retry #{}{from}{branch})", run.run_id, run.retry_depth.max(1)),
-            None => format!("{}{branch}", run.run_id),
+        match (&run.parent_run_id, run.retry_number) {
+            (Some(_), Some(number)) => format!("{} (retry #{number}{from}{branch})", run.run_id),
+            (Some(_), None) => format!("{} (continues{from}{branch})", run.run_id),
+            (None, _) => format!("{}{branch}", run.run_id),
         }
     };
     let line = line_of(pane);

@@ -78,6 +78,9 @@ pub(in super::super) fn words_of(run: &RunView) -> String {
             Some(error) => format!("failed: {}", one_line(words::cause(error))),
             None => word.to_owned(),
         },
+        RunStatus::Running if run.held.is_some() => {
+            words::trouble(None, run.held.as_deref()).unwrap_or_default()
+        }
         RunStatus::Running if !at.is_empty() => format!("running {at}"),
         RunStatus::Queued
         | RunStatus::Running

@@ -13,7 +13,7 @@ use super::rows::{elapsed, progress, words_of};
 use super::{origin, run_sign, stage_sign, stage_word};
 use crate::domain::flow::view::RunView;
 use crate::frontend::flow::words;
-use crate::frontend::text::{between, one_line, span as time_span};
+use crate::frontend::text::{between, span as time_span};
 
 const WIDEST: u16 = 90;
 
@@ -46,11 +46,11 @@ fn lines(model: &Model, run: &RunView, area: Rect) -> Vec<Line<'static>> {
         (None, progress) => progress,
     };
     lines.push(Line::from(span(model, Ink::Text, format!(" {second}"))));
-    if let Some(error) = &run.error {
-        let wrapped = wrap(&one_line(words::cause(error)), room);
-        lines.extend(
-            wrapped.into_iter().take(3).map(|line| Line::from(span(model, Ink::Bad, format!(" {line}")))),
-        );
+    if let Some(trouble) = words::trouble(run.error.as_deref(), run.held.as_deref()) {
+        let ink = if run.error.is_some() { Ink::Bad } else { Ink::Waiting };
+        let wrapped = wrap(&trouble, room);
+        lines
+            .extend(wrapped.into_iter().take(3).map(|line| Line::from(span(model, ink, format!(" {line}")))));
     }
     lines.push(Line::default());
     let Some(pane) = model.flows.pane.as_ref().filter(|pane| pane.id == run.run_id) else { return lines };
@@ -81,7 +81,7 @@ fn lines(model: &Model, run: &RunView, area: Rect) -> Vec<Line<'static>> {
 /// Where the list is alone.
 pub(in super::super) fn draw_line(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let Some(run) = model.selected_run().filter(|_| area.height > 0) else { return };
-    let told = run.error.as_ref().map_or_else(|| words_of(run), |error| one_line(words::cause(error)));
+    let told = words::trouble(run.error.as_deref(), run.held.as_deref()).unwrap_or_else(|| words_of(run));
     let text = format!("   {told}   {}", progress(run, model.theme()));
     let name = fit(run.run_id.as_str(), usize::from(area.width / 2), model.theme());
     let room = usize::from(area.width).saturating_sub(width(&name) + 1);
