@@ -38,6 +38,8 @@ pub struct Setup {
     pub start: Vec<RunnerName>,
     /// Who judges what waits for a person.
     pub who: String,
+    /// Below it lie the artifacts of runs.
+    pub objects: PathBuf,
 }
 
 impl Default for Setup {
@@ -51,6 +53,7 @@ impl Default for Setup {
             trouble: None,
             start: Vec::new(),
             who: String::new(),
+            objects: PathBuf::new(),
         }
     }
 }
@@ -65,6 +68,13 @@ pub enum Screen {
     Config,
     Help,
     Attach,
+}
+
+impl Screen {
+    /// It is looked at for a moment, and leads back to where one was.
+    pub const fn is_above(self) -> bool {
+        matches!(self, Self::Analytics | Self::Config | Self::Help)
+    }
 }
 
 /// The pane of the main screen that has the keyboard; alone on it where there is no room for both.
@@ -135,6 +145,8 @@ pub struct Model {
     pub history: HashMap<RunnerName, Vec<AttemptView>>,
 
     pub screen: Screen,
+    /// The screen that one which is above others leads back to.
+    pub under: Screen,
     pub focus: Focus,
     pub zoom: bool,
     pub list: List,
@@ -177,6 +189,7 @@ impl Model {
             config: None,
             history: HashMap::new(),
             screen: Screen::default(),
+            under: Screen::default(),
             focus: Focus::default(),
             zoom: false,
             list: List::default(),

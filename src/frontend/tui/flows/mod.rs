@@ -12,6 +12,7 @@ use crate::domain::flow::view::RunView;
 use crate::domain::keys::Action;
 use crate::domain::time::Timestamp;
 
+pub mod content;
 #[cfg(test)]
 pub(super) mod fixture;
 pub mod fresh;
@@ -21,6 +22,7 @@ pub mod question;
 
 use super::event::Edited;
 use super::model::Screen;
+use content::Viewing;
 use fresh::Fresh;
 use history::History;
 use pane::RunPane;
@@ -48,6 +50,8 @@ pub struct Flows {
     /// Where the screen of a run leads back to.
     pub back_to: Screen,
     pub history: History,
+    /// Instead of the log of a stage, what it left.
+    pub viewing: Option<Viewing>,
     /// What somebody wants to do with a checkpoint of this run that is still being looked up.
     pub once_known: Option<(RunId, Action)>,
     /// What was edited and has not been taken in so far, with the file that it is in.
@@ -82,6 +86,7 @@ impl Flows {
             pane: None,
             back_to: Screen::Main,
             history: History::new(now),
+            viewing: None,
             once_known: None,
             edited: Vec::new(),
             doing: HashMap::new(),

@@ -45,7 +45,8 @@ pub(super) fn settle(model: &mut Model) -> Vec<Cmd> {
     keep_selection(model);
     keep_visible(model);
     drop_idle_questions(model);
-    let mut cmds = feed_panes(model);
+    let mut cmds = flow::look::forget(model);
+    cmds.extend(feed_panes(model));
     cmds.extend(flow::feed(model));
     keep_visible_in_flows(model);
     let wants_figures = model.is_connected() && shows_figures(model);
@@ -140,10 +141,12 @@ fn feed_panes(model: &mut Model) -> Vec<Cmd> {
     let mut cmds = Vec::new();
     model.log.configure(model.keymap().key(Action::Follow), model.setup.manners.log_tail_lines);
     if layout.log.height > 0 {
-        let source = if model.screen == Screen::Run {
-            model.flows.pane.as_ref().and_then(|pane| stage_source(model, pane))
-        } else {
+        let source = if model.screen != Screen::Run {
             model.selected().map(|view| source(model, view))
+        } else if let Some(viewing) = &model.flows.viewing {
+            Some(viewing.source.clone())
+        } else {
+            model.flows.pane.as_ref().and_then(|pane| stage_source(model, pane))
         };
         cmds.extend(model.log.show(source.as_ref()));
     }
@@ -171,6 +174,7 @@ fn source(model: &Model, view: &RunnerView) -> LogSource {
             live: attempt.ended_at.is_none(),
             started_at: attempt.started_at,
             outcome: attempt.outcome.clone(),
+            content: None,
         })
     };
     let mut attempts: Vec<LogFile> = view.attempts.iter().filter_map(file).collect();
@@ -184,9 +188,10 @@ fn source(model: &Model, view: &RunnerView) -> LogSource {
             live: view.ended_at.is_none(),
             started_at: view.started_at,
             outcome: view.outcome.clone(),
+            content: None,
         });
     }
-    LogSource { runner: view.name.clone(), attempts }
+    LogSource { runner: view.name.clone(), attempts, first: None }
 }
 
 /// The attempts of the selected stage. Those of one that fans out are numbered in their order, whatever their items.
@@ -210,11 +215,13 @@ fn stage_source(model: &Model, pane: &RunPane) -> Option<LogSource> {
             live: attempt.ended_at.is_none(),
             started_at: attempt.started_at,
             outcome: attempt.verdict.map(outcome),
+            content: None,
         })
     };
     Some(LogSource {
         runner: pane.id.guest(&stage.name, None),
         attempts: attempts.iter().enumerate().filter_map(file).collect(),
+        first: None,
     })
 }
 

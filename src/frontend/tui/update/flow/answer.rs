@@ -7,7 +7,7 @@ use super::super::super::model::Model;
 use super::super::super::view;
 use super::super::act::moved;
 use super::act::{ask, run_with};
-use super::tell_why;
+use super::{look, tell_why};
 use crate::domain::flow::ask::{ApproveWish, ContinueWish, FlowRequest, ForkWish, RejectWish};
 use crate::domain::flow::ids::BranchName;
 use crate::domain::flow::inputs;
@@ -15,7 +15,13 @@ use crate::domain::flow::refusal::Refusal;
 
 pub(in super::super) fn press(model: &mut Model, mut question: Box<Question>, pressed: Pressed) -> Vec<Cmd> {
     match question.press(pressed) {
-        Answer::Close => return Vec::new(),
+        Answer::Close => {
+            if let Question::Look { back, .. } = *question {
+                model.dialog = back.map(Dialog::Flow);
+            }
+            return Vec::new();
+        }
+        Answer::Look => return look::look_before(model, question),
         Answer::Nothing => {}
         Answer::Yes => return yes(model, *question),
         Answer::Reject => {
@@ -44,7 +50,9 @@ fn scroll(model: &Model, question: &mut Question, by: Scroll) {
         Question::Retry { scroll, .. } | Question::Approve { scroll, .. } => {
             *scroll = by.apply(*scroll, lines, height);
         }
-        Question::Edit { selected, .. } | Question::Proceed { selected, .. } => {
+        Question::Edit { selected, .. }
+        | Question::Look { selected, .. }
+        | Question::Proceed { selected, .. } => {
             *selected = moved(by, *selected, lines, height);
         }
         Question::Cancel { .. } | Question::Type(_) => {}
@@ -76,6 +84,10 @@ fn yes(model: &mut Model, question: Question) -> Vec<Cmd> {
             let Some(what) = editable(&checkpoint).into_iter().nth(selected) else { return Vec::new() };
             let order = EditOrder { run, branch, checkpoint: checkpoint.id, hash: checkpoint.hash, what };
             vec![Cmd::Edit(Box::new(order))]
+        }
+        Question::Look { ref title, ref parts, selected, .. } => {
+            let (title, parts) = (title.clone(), parts.clone());
+            look::open(model, title, &parts, selected, Some(Dialog::Flow(Box::new(question))))
         }
         Question::Type(typing) => typed(model, typing),
     }

@@ -22,6 +22,7 @@ use crate::frontend::text::one_line;
 
 pub(super) mod act;
 pub(super) mod answer;
+pub(super) mod look;
 #[cfg(test)]
 mod tests;
 

@@ -29,7 +29,8 @@ pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Qu
         Question::Approve { checkpoint, scroll, .. } => {
             let title = format!("Approve {}?", checkpoint.id);
             let lines = checkpoint_lines(model, checkpoint);
-            let keys = [("Enter", "approve"), ("R", "reject"), ("e", "edit"), ("Esc", "not now")];
+            let keys =
+                [("Enter", "approve"), ("R", "reject"), ("e", "edit"), ("v", "look"), ("Esc", "not now")];
             draw_long(frame, model, &title, lines, *scroll, &keys);
         }
         Question::Cancel { run } => {
@@ -44,6 +45,11 @@ pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Qu
         }
         Question::Proceed { run, ways, selected } => draw_proceed(frame, model, run, ways, *selected),
         Question::Edit { checkpoint, selected, .. } => draw_edit(frame, model, checkpoint, *selected),
+        Question::Look { title, parts, selected, .. } => {
+            let texts: Vec<String> = parts.iter().map(|part| one_line(&part.label)).collect();
+            let title = format!("Look into what of {title}?");
+            draw_choice(frame, model, &title, &texts, *selected, "look into it");
+        }
         Question::Type(typing) => draw_typing(frame, model, typing),
     }
 }
@@ -59,6 +65,7 @@ pub fn measure(model: &Model, question: &Question) -> (usize, usize) {
         Question::Retry { wish, plan, is_another, .. } => retry_lines(model, wish, plan, *is_another).len(),
         Question::Approve { checkpoint, .. } => checkpoint_lines(model, checkpoint).len(),
         Question::Edit { checkpoint, .. } => editable(checkpoint).len(),
+        Question::Look { parts, .. } => parts.len(),
         Question::Proceed { ways, .. } => ways.len(),
         Question::Cancel { .. } | Question::Type(_) => 0,
     };
@@ -235,9 +242,6 @@ fn choices(model: &Model, texts: &[String], selected: usize, room: usize, high: 
 }
 
 fn draw_edit(frame: &mut Frame<'_>, model: &Model, checkpoint: &Checkpoint, selected: usize) {
-    let theme = model.theme();
-    let (room, high) = room(model);
-    let room = usize::from(room).min(60);
     let parts = editable(checkpoint);
     let text = |part: &EditWhat| match part {
         EditWhat::Outputs(outputs) => format!("its outputs, {} in one text", outputs.len()),
@@ -247,11 +251,24 @@ fn draw_edit(frame: &mut Frame<'_>, model: &Model, checkpoint: &Checkpoint, sele
         }
     };
     let texts: Vec<String> = parts.iter().map(text).collect();
-    let mut lines = choices(model, &texts, selected, room, usize::from(high));
+    draw_choice(frame, model, &format!("Edit what of {}?", checkpoint.id), &texts, selected, "edit it");
+}
+
+fn draw_choice(
+    frame: &mut Frame<'_>,
+    model: &Model,
+    title: &str,
+    texts: &[String],
+    selected: usize,
+    done: &str,
+) {
+    let theme = model.theme();
+    let (room, high) = room(model);
+    let room = usize::from(room).min(60);
+    let mut lines = choices(model, texts, selected, room, usize::from(high));
     lines.push(Line::default());
-    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", "edit it"), ("Esc", "cancel")]));
-    let title = format!("Edit what of {}?", checkpoint.id);
-    let inner = open_box(frame, theme, &title, message::size(&lines, room));
+    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", done), ("Esc", "cancel")]));
+    let inner = open_box(frame, theme, title, message::size(&lines, room));
     put_lines(frame, inner, lines, 0);
 }
 
