@@ -74,7 +74,9 @@ fn each_part_of_what_a_stage_left_can_be_looked_into() {
     assert_eq!((model.screen, model.focus), (Screen::Run, Focus::Log));
     read(&mut model, cmds);
     let shown = screen(&model);
-    insta::assert_snapshot!(shown);
+    assert!(shown.contains("─ board ─") && shown.contains("part 2 of 4 · top"), "{shown}");
+    // Whether its lines have been counted by now is up to the worker.
+    insta::assert_snapshot!(shown.lines().skip(4).collect::<Vec<_>>().join("\n"));
     assert!(!shown.contains('\x1b') && !shown.contains("gotcha"), "{shown}");
     read_all(&mut model, &runs);
     // To the next part, back to the choice, and back to the run.
