@@ -157,6 +157,8 @@ pub struct Model {
     /// The flow that the config screen points at instead of a runner.
     pub pointed_flow: Option<FlowName>,
     pub dialog: Option<Dialog>,
+    /// When a question was answered last by Enter: one that follows at once is no answer to what stands there now.
+    pub answered: Option<Timestamp>,
     /// Everything was told to stop; nothing goes on when the dashboard is left.
     pub stopping: bool,
     pub toasts: Toasts,
@@ -197,6 +199,7 @@ impl Model {
             pointed: None,
             pointed_flow: None,
             dialog: None,
+            answered: None,
             stopping: false,
             toasts: Toasts::default(),
             pending: HashMap::new(),

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::ids::{FlowName, RunId, StageName};
 use crate::domain::flow::record::{RunFilter, RunRecord, StageRecord};
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::RunView;
@@ -54,6 +54,8 @@ pub struct Flows {
     pub viewing: Option<Viewing>,
     /// What somebody wants to do with a checkpoint of this run that is still being looked up.
     pub once_known: Option<(RunId, Action)>,
+    /// What somebody wrote to a stage of a run, and has not sent so far, or not with success.
+    pub drafts: HashMap<(RunId, StageName), String>,
     /// What was edited and has not been taken in so far, with the file that it is in.
     pub edited: Vec<Edited>,
     /// What was asked for and has not been answered: a second time waits for it by not being done.
@@ -88,6 +90,7 @@ impl Flows {
             history: History::new(now),
             viewing: None,
             once_known: None,
+            drafts: HashMap::new(),
             edited: Vec::new(),
             doing: HashMap::new(),
         }

@@ -235,7 +235,8 @@ fn reject(model: &mut Model) -> Vec<Cmd> {
     let rewind_to = selected.filter(|stage| *stage != checkpoint.id.stage);
     let (checkpoint, hash) = (checkpoint.id, checkpoint.hash);
     let what = TypingWhat::Reject { run, checkpoint, hash, rewind_to };
-    question(model, Question::Type(Typing::new(what)))
+    let typing = super::answer::begin(model, what);
+    question(model, Question::Type(typing))
 }
 
 /// What it would do is said before.

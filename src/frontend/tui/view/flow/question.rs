@@ -5,6 +5,7 @@ use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 
 use super::super::super::event::EditWhat;
+use super::super::super::flows::pane::Stands;
 use super::super::super::flows::question::{Question, Typing, TypingWhat, Way, editable};
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
@@ -28,10 +29,19 @@ pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Qu
         }
         Question::Approve { checkpoint, scroll, .. } => {
             let title = format!("Approve {}?", checkpoint.id);
-            let lines = checkpoint_lines(model, checkpoint);
-            let keys =
-                [("Enter", "approve"), ("R", "reject"), ("e", "edit"), ("v", "look"), ("Esc", "not now")];
-            draw_long(frame, model, &title, lines, *scroll, &keys);
+            let lines = approve_lines(model, checkpoint);
+            let newer;
+            let keys: &[(&str, &str)] = match stands(model, checkpoint) {
+                Stands::Waits => {
+                    &[("Enter", "approve"), ("R", "reject"), ("e", "edit"), ("v", "look"), ("Esc", "not now")]
+                }
+                Stands::Replaced(by) => {
+                    newer = format!("look at {by}");
+                    &[("Enter", &newer), ("v", "look"), ("Esc", "not now")]
+                }
+                Stands::Judged(_) => &[("v", "look"), ("Esc", "close")],
+            };
+            draw_long(frame, model, &title, lines, *scroll, keys);
         }
         Question::Cancel { run } => {
             let text = "Its stages get the stop signal, and are killed after their grace. What has succeeded is kept, and a retry builds on it.";
@@ -63,7 +73,7 @@ fn room(model: &Model) -> (u16, u16) {
 pub fn measure(model: &Model, question: &Question) -> (usize, usize) {
     let lines = match question {
         Question::Retry { wish, plan, is_another, .. } => retry_lines(model, wish, plan, *is_another).len(),
-        Question::Approve { checkpoint, .. } => checkpoint_lines(model, checkpoint).len(),
+        Question::Approve { checkpoint, .. } => approve_lines(model, checkpoint).len(),
         Question::Edit { checkpoint, .. } => editable(checkpoint).len(),
         Question::Look { parts, .. } => parts.len(),
         Question::Proceed { ways, .. } => ways.len(),
@@ -171,6 +181,24 @@ fn reused(planned: &Planned) -> String {
         Some(detail) if planned.checkpoint.is_some() => format!("{what} ({})", one_line(detail)),
         Some(_) | None => what,
     }
+}
+
+fn stands(model: &Model, checkpoint: &Checkpoint) -> Stands {
+    model.flows.pane.as_ref().map_or(Stands::Waits, |pane| pane.stands(&checkpoint.id))
+}
+
+/// What is to be approved; before that, why it is not any more.
+fn approve_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>> {
+    let news = match stands(model, checkpoint) {
+        Stands::Waits => None,
+        Stands::Replaced(by) => Some(format!("{by} has come in its place since this was opened.")),
+        Stands::Judged(how) => Some(format!("It does not wait any more: it was {}.", one_line(&how))),
+    };
+    let style = on(model.theme().style(Ink::Waiting), model.theme().style(Ink::Dialog));
+    let told = news.map(|news| wrap(&news, usize::from(room(model).0))).unwrap_or_default();
+    let mut lines: Vec<Line<'static>> = told.into_iter().map(|line| Line::styled(line, style)).collect();
+    lines.extend(checkpoint_lines(model, checkpoint));
+    lines
 }
 
 /// What is approved, as it is: by its bytes.
