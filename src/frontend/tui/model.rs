@@ -114,6 +114,8 @@ pub struct List {
     pub index: usize,
     /// The first row on the screen.
     pub offset: usize,
+    /// How many of them fit.
+    pub height: usize,
     pub rows: Vec<Row>,
     pub filter: LineInput,
     /// The filter is being typed.

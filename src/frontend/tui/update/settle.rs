@@ -30,11 +30,21 @@ pub(super) fn tick(model: &mut Model) -> Vec<Cmd> {
 }
 
 pub(super) fn settle(model: &mut Model) -> Vec<Cmd> {
+    let height = Layout::of(model).list_rows();
+    if height > 0 && height != model.list.height {
+        (model.list.height, model.list.stale) = (height, true);
+    }
+    if model.flows.kept != model.list.run {
+        model.flows.kept.clone_from(&model.list.run);
+        model.list.stale = true;
+    }
     if model.list.stale {
         model.list.stale = false;
         let list = &model.list;
         let choice = Choice { filter: list.filter.text(), unfinished: list.unfinished, sort: list.sort };
         let mut all = rows(&model.fleet, choice);
+        // Above the runs there are a gap and a heading.
+        model.flows.make_room(model.list.height.saturating_sub(all.len() + 2));
         let runs = runs(&model.flows, choice);
         if !all.is_empty() && !runs.is_empty() {
             all.push(Row::Gap);

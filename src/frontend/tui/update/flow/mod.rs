@@ -23,6 +23,8 @@ use crate::frontend::text::one_line;
 pub(super) mod act;
 pub(super) mod answer;
 mod edits;
+#[cfg(test)]
+mod list_tests;
 pub(super) mod look;
 #[cfg(test)]
 mod tests;
@@ -297,7 +299,13 @@ fn done(model: &mut Model, what: &FlowRequest, reply: &FlowReply) {
         pane.touch();
         pane.load_lineage.touch();
     }
-    let say = |model: &mut Model, ink, text: String| model.toasts.push(ink, one_line(&text), model.now);
+    let say = |model: &mut Model, ink, text: String| {
+        // What is told of the run at the same moment says it once.
+        match thing(what) {
+            Some(Thing::Run(run)) => model.toasts.push_run(&run, ink, one_line(&text), model.now),
+            Some(Thing::Flow(_)) | None => model.toasts.push(ink, one_line(&text), model.now),
+        }
+    };
     match (what, reply) {
         (FlowRequest::Retry(wish), FlowReply::Run { run, .. }) => {
             say(model, Ink::Good, format!("{run} is a retry of {}", wish.run));
