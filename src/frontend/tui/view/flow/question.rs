@@ -103,14 +103,7 @@ fn draw_long(
         lines,
         scroll.min(total.saturating_sub(shown)),
     );
-    let mut hints = message::keys(theme, keys);
-    if total > shown {
-        let end = (scroll + shown).min(total);
-        hints.push_span(Span::styled("   j/k", on(theme.style(Ink::Key), ground)));
-        let text = format!(" lines {}-{end} of {total}", scroll + 1);
-        hints.push_span(Span::styled(text, on(theme.style(Ink::Quiet), ground)));
-    }
-    put(frame, Rect { y: inner.bottom().saturating_sub(1), height: 1, ..inner }, hints);
+    message::foot(frame, theme, inner, keys, (scroll, shown, total));
 }
 
 fn draw_short(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str, keys: &[(&str, &str)]) {
@@ -120,7 +113,7 @@ fn draw_short(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str, key
     let mut lines: Vec<Line<'static>> =
         wrap(&one_line(text), width).into_iter().map(|line| Line::styled(line, ground)).collect();
     lines.push(Line::default());
-    lines.push(message::keys(theme, keys));
+    lines.push(message::keys(theme, keys, width));
     let inner = open_box(frame, theme, title, message::size(&lines, width));
     put_lines(frame, inner, lines, 0);
 }
@@ -210,8 +203,8 @@ fn checkpoint_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>
         _ => format!("made by {}, {age} ago", checkpoint.run_id),
     };
     let made = wrap(&one_line(&format!("{made}, on branch {}", checkpoint.branch)), room);
-    let mut lines: Vec<Line<'static>> = made.into_iter().map(Line::raw).collect();
-    lines.push(Line::raw(format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()))));
+    let bytes = format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()));
+    let mut lines: Vec<Line<'static>> = made.into_iter().chain(wrap(&bytes, room)).map(Line::raw).collect();
     lines.push(Line::default());
     lines.extend(whole_outputs(model, &checkpoint.outputs, room));
     lines.extend(artifact_lines(model, &checkpoint.artifacts, room));
@@ -242,7 +235,7 @@ fn draw_proceed(frame: &mut Frame<'_>, model: &Model, run: &RunId, ways: &[Way],
     lines.push(Line::default());
     lines.extend(told.into_iter().map(|line| Line::styled(line, ground)));
     lines.push(Line::default());
-    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", "continue"), ("Esc", "cancel")]));
+    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", "continue"), ("Esc", "cancel")], room));
     let title = format!("Continue {run} on which branch?");
     let inner = open_box(frame, theme, &title, message::size(&lines, room));
     put_lines(frame, inner, lines, 0);
@@ -295,7 +288,7 @@ fn draw_choice(
     let room = usize::from(room).min(60);
     let mut lines = choices(model, texts, selected, room, usize::from(high));
     lines.push(Line::default());
-    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", done), ("Esc", "cancel")]));
+    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", done), ("Esc", "cancel")], room));
     let inner = open_box(frame, theme, title, message::size(&lines, room));
     put_lines(frame, inner, lines, 0);
 }
@@ -331,7 +324,7 @@ fn draw_typing(frame: &mut Frame<'_>, model: &Model, typing: &Typing) {
     };
     lines.extend(wrap(&text, room).into_iter().map(|line| Line::styled(line, on(theme.style(ink), ground))));
     lines.push(Line::default());
-    lines.push(message::keys(theme, &[("Enter", done), ("Esc", "cancel")]));
+    lines.push(message::keys(theme, &[("Enter", done), ("Esc", "cancel")], room));
     let inner = open_box(frame, theme, &title, message::size(&lines, room));
     put_lines(frame, inner, lines, 0);
     // The end of a long text is what is being typed.
