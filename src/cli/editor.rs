@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::domain::flow::ask::EditWish;
-use crate::domain::json::JsonMap;
+use crate::domain::json::{JsonMap, pretty};
 use crate::flow::objects::Objects;
 use crate::frontend::tui::event::{EditOrder, EditWhat};
 
@@ -69,7 +69,7 @@ impl Sheet {
         let folder = Folder::new(data_dir).map_err(failed)?;
         let (name, before) = match &order.what {
             EditWhat::Outputs(outputs) => {
-                (format!("{}.json", order.checkpoint.stage), pretty(outputs).into_bytes())
+                (format!("{}.json", order.checkpoint.stage), (pretty(outputs) + "\n").into_bytes())
             }
             EditWhat::Artifact { name, hash } => {
                 let object = Objects::new(data_dir.join("objects")).path(hash);
@@ -136,64 +136,6 @@ impl Sheet {
         }
         Ok(Some((wish, self.folder)))
     }
-}
-
-/// Indented, with every digit and every order of keys as it was.
-fn pretty(outputs: &JsonMap) -> String {
-    let mut text = String::from("{\n");
-    for (place, (key, value)) in outputs.iter().enumerate() {
-        let comma = if place + 1 < outputs.len() { "," } else { "" };
-        let key = serde_json::to_string(key).unwrap_or_default();
-        text.extend(["  ", &key, ": ", &indented(value.text()), comma, "\n"]);
-    }
-    text.push_str("}\n");
-    text
-}
-
-/// Of compact JSON, which begins a level deep.
-fn indented(compact: &str) -> String {
-    let mut text = String::with_capacity(compact.len() * 2);
-    let (mut depth, mut inside, mut escaped) = (1_usize, false, false);
-    let begin = |text: &mut String, depth: usize| {
-        text.push('\n');
-        text.extend(std::iter::repeat_n("  ", depth));
-    };
-    let mut signs = compact.chars().peekable();
-    while let Some(sign) = signs.next() {
-        if inside {
-            text.push(sign);
-            inside = escaped || sign != '"';
-            escaped = sign == '\\' && !escaped;
-            continue;
-        }
-        let is_empty = matches!((sign, signs.peek()), ('{', Some('}')) | ('[', Some(']')));
-        match sign {
-            '{' | '[' if is_empty => {
-                text.push(sign);
-                text.extend(signs.next());
-            }
-            '{' | '[' => {
-                depth += 1;
-                text.push(sign);
-                begin(&mut text, depth);
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                begin(&mut text, depth);
-                text.push(sign);
-            }
-            ',' => {
-                text.push(sign);
-                begin(&mut text, depth);
-            }
-            ':' => text.push_str(": "),
-            other => {
-                inside = other == '"';
-                text.push(other);
-            }
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl<'w> History<'w> {
         let path = flows::history(workspace);
         match SqliteStore::open_read(&path) {
             Ok(Some(store)) => {
-                let objects = Objects::new(workspace.data_dir().join("objects"));
+                let objects = Objects::new(workspace.objects_dir());
                 Ok(Self { store, objects, workspace, flows: None })
             }
             Ok(None) => Err(none_yet(workspace)),

@@ -76,6 +76,11 @@ impl Workspace {
         self.root.join(DATA_DIR)
     }
 
+    /// Where artifacts lie, each under its hash.
+    pub fn objects_dir(&self) -> PathBuf {
+        self.data_dir().join("objects")
+    }
+
     pub fn lock_file(&self) -> PathBuf {
         self.data_dir().join(LOCK_FILE)
     }

@@ -89,6 +89,52 @@ impl Json {
     }
 }
 
+/// JSON for people: a line a value, with every digit and key as it is.
+pub fn pretty(map: &JsonMap) -> String {
+    let compact = serde_json::to_string(map).unwrap_or_default();
+    let mut out = String::with_capacity(compact.len() * 2);
+    let (mut depth, mut inside, mut escaped) = (0_usize, false, false);
+    let mut chars = compact.chars().peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.push_str(&"  ".repeat(depth));
+    };
+    while let Some(c) = chars.next() {
+        if inside {
+            out.push(c);
+            inside = escaped || c != '"';
+            escaped = c == '\\' && !escaped;
+            continue;
+        }
+        match c {
+            '{' | '[' => {
+                out.push(c);
+                if matches!(chars.peek(), Some('}' | ']')) {
+                    out.extend(chars.next());
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c => {
+                out.push(c);
+                inside = c == '"';
+            }
+        }
+    }
+    out
+}
+
 /// The first escape of one half of a character whose other half is not beside it.
 fn lone_surrogate(text: &str) -> Option<&str> {
     let (mut at, mut open) = (0, None);
@@ -214,5 +260,28 @@ mod tests {
             assert!(json.read::<serde_json::Value>().is_err(), "{text}");
             assert!(json.unreadable().unwrap().contains("half a character"), "{text}");
         }
+    }
+
+    #[test]
+    fn pretty_json_reads_back_as_what_it_was() {
+        let text = r#"{"a":[1e400,{"k":"x\"{,:\\"},[],{}],"b":12345678901234567890123,"c":"\u001b"}"#;
+        let map: JsonMap = serde_json::from_str(text).unwrap();
+        let shown = pretty(&map);
+        insta::assert_snapshot!(shown, @r#"
+        {
+          "a": [
+            1e400,
+            {
+              "k": "x\"{,:\\"
+            },
+            [],
+            {}
+          ],
+          "b": 12345678901234567890123,
+          "c": "\u001b"
+        }
+        "#);
+        assert_eq!(serde_json::from_str::<JsonMap>(&shown).unwrap(), map);
+        assert_eq!(pretty(&JsonMap::new()), "{}");
     }
 }

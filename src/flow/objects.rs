@@ -93,7 +93,7 @@ impl Objects {
 
     /// Where an object lies. Its bytes are for reading only.
     pub fn path(&self, hash: &Hash) -> PathBuf {
-        self.folder(hash).join(hash.as_str())
+        hash.path_in(&self.root)
     }
 
     /// Copies files in; they are durable when it returns. Each is opened when its turn has come. After an error, what
@@ -182,7 +182,7 @@ impl Objects {
     }
 
     fn folder(&self, hash: &Hash) -> PathBuf {
-        self.root.join(hash.as_str().get(..2).unwrap_or("00"))
+        hash.folder_in(&self.root)
     }
 
     fn open(&self, artifact: &Artifact, looked: Looked<'_>) -> Result<File, FileError> {

@@ -520,10 +520,13 @@ fn only_what_is_on_the_screen_is_judged_and_only_once() {
     terminal.press("a");
     terminal.expect("text = \"one\"");
     edit("two");
-    terminal.press("\r");
-    terminal.expect("script@2 (pending) stands in the place of script@1");
+    terminal.expect("script@2 has come in its place");
+    // A second Enter is none for what the first one has brought.
+    terminal.press("\r\r");
+    terminal.expect("Approve script@2?");
+    terminal.expect("text = \"two\"");
     terminal.press("\x1b");
-    terminal.expect_gone("stands in the place of");
+    terminal.expect_gone("Approve script@2?");
     // On its own line, not only as news.
     terminal.expect("script@2 pending");
     terminal.press("R");
@@ -537,7 +540,9 @@ fn only_what_is_on_the_screen_is_judged_and_only_once() {
     assert_eq!(std::fs::read_to_string(workspace.path("script.ran")).unwrap(), "x\n");
     terminal.press("R");
     terminal.expect("Reject script@3: what should be better?");
-    terminal.press("darker\r");
+    // Nobody types it twice.
+    terminal.expect("> darker");
+    terminal.press("\r");
     terminal.expect("script@4 pending");
     terminal.press("a");
     terminal.expect("Approve script@4?");
@@ -572,7 +577,7 @@ fn a_retry_does_what_was_shown() {
     terminal.expect("script@2");
     let (_, listed) = workspace.verb(&["runs", "--json"]);
     assert_eq!(serde_json::from_str::<Vec<Value>>(&listed).unwrap().len(), 1);
-    terminal.press("\r");
+    terminal.press("j\r");
     terminal.expect("film-1 ─► film-2");
 }
 

@@ -57,6 +57,7 @@ pub fn run(workspace: &Workspace, global: &Global, names: &[String]) -> Outcome 
         trouble,
         start: asked,
         who: engine::who(),
+        objects: workspace.objects_dir(),
         ..Setup::default()
     };
     let host = Arc::new(Desk {

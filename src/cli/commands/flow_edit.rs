@@ -18,7 +18,7 @@ use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
 use crate::domain::flow::ids::{BranchName, RunId, StageName};
 use crate::domain::flow::may;
 use crate::domain::flow::record::Checkpoint;
-use crate::domain::json::{Json, JsonMap};
+use crate::domain::json::{Json, JsonMap, pretty};
 
 pub fn edit(global: &Global, workspace: &Workspace, args: &EditArgs) -> Outcome {
     let (run, stage) = (RunId::trusted(args.run.as_str()), StageName::trusted(args.stage.as_str()));
@@ -189,78 +189,4 @@ fn read(path: &Path, before: &Checkpoint, act: &str) -> Result<JsonMap, Failure>
             .hint("a stage leaves all of its outputs; give it another value instead"));
     }
     Ok(set)
-}
-
-/// JSON for people: a line a value, with every digit and key as it is.
-pub fn pretty(map: &JsonMap) -> String {
-    let compact = serde_json::to_string(map).unwrap_or_default();
-    let mut out = String::with_capacity(compact.len() * 2);
-    let (mut depth, mut inside, mut escaped) = (0_usize, false, false);
-    let mut chars = compact.chars().peekable();
-    let line = |out: &mut String, depth: usize| {
-        out.push('\n');
-        out.push_str(&"  ".repeat(depth));
-    };
-    while let Some(c) = chars.next() {
-        if inside {
-            out.push(c);
-            inside = escaped || c != '"';
-            escaped = c == '\\' && !escaped;
-            continue;
-        }
-        match c {
-            '{' | '[' => {
-                out.push(c);
-                if matches!(chars.peek(), Some('}' | ']')) {
-                    out.extend(chars.next());
-                } else {
-                    depth += 1;
-                    line(&mut out, depth);
-                }
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                line(&mut out, depth);
-                out.push(c);
-            }
-            ',' => {
-                out.push(c);
-                line(&mut out, depth);
-            }
-            ':' => out.push_str(": "),
-            c => {
-                out.push(c);
-                inside = c == '"';
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pretty_json_reads_back_as_what_it_was() {
-        let text = r#"{"a":[1e400,{"k":"x\"{,:\\"},[],{}],"b":12345678901234567890123,"c":"\u001b"}"#;
-        let map: JsonMap = serde_json::from_str(text).unwrap();
-        let shown = pretty(&map);
-        insta::assert_snapshot!(shown, @r#"
-        {
-          "a": [
-            1e400,
-            {
-              "k": "x\"{,:\\"
-            },
-            [],
-            {}
-          ],
-          "b": 12345678901234567890123,
-          "c": "\u001b"
-        }
-        "#);
-        assert_eq!(serde_json::from_str::<JsonMap>(&shown).unwrap(), map);
-        assert_eq!(pretty(&JsonMap::new()), "{}");
-    }
 }

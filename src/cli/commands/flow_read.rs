@@ -23,6 +23,7 @@ use crate::domain::flow::record::{Artifact, Checkpoint, RunFilter, RunRecord, St
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::state;
 use crate::domain::flow::status::RunStatus;
+use crate::domain::json::pretty;
 use crate::domain::time::Timestamp;
 use crate::frontend::flow::show::Totals;
 use crate::frontend::flow::{
@@ -220,7 +221,7 @@ pub fn state(global: &Global, workspace: &Workspace, args: &StateArgs) -> Outcom
     if args.json || global.output == Output::Json {
         return done(output::print_json(&map));
     }
-    done(output::print(&output::harmless(&(super::flow_edit::pretty(&map) + "\n"))))
+    done(output::print(&output::harmless(&(pretty(&map) + "\n"))))
 }
 
 /// `board@2` in the place of a stage.

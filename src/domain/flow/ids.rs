@@ -1,6 +1,7 @@
 //! Names and numbers of flows that must not be mixed up.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -146,6 +147,15 @@ impl Hash {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The folder of these bytes in a store of objects; they lie in it under their hash.
+    pub fn folder_in(&self, root: &Path) -> PathBuf {
+        root.join(self.0.get(..2).unwrap_or("00"))
+    }
+
+    pub fn path_in(&self, root: &Path) -> PathBuf {
+        self.folder_in(root).join(&*self.0)
     }
 }
 

@@ -25,6 +25,7 @@ impl Model {
             | Action::Proceed
             | Action::CancelRun
             | Action::StageLog
+            | Action::Look
             | Action::Edit
             | Action::Fork
             | Action::Tree

@@ -38,6 +38,8 @@ pub struct Setup {
     pub start: Vec<RunnerName>,
     /// Who judges what waits for a person.
     pub who: String,
+    /// Below it lie the artifacts of runs.
+    pub objects: PathBuf,
 }
 
 impl Default for Setup {
@@ -51,6 +53,7 @@ impl Default for Setup {
             trouble: None,
             start: Vec::new(),
             who: String::new(),
+            objects: PathBuf::new(),
         }
     }
 }
@@ -65,6 +68,13 @@ pub enum Screen {
     Config,
     Help,
     Attach,
+}
+
+impl Screen {
+    /// It is looked at for a moment, and leads back to where one was.
+    pub const fn is_above(self) -> bool {
+        matches!(self, Self::Analytics | Self::Config | Self::Help)
+    }
 }
 
 /// The pane of the main screen that has the keyboard; alone on it where there is no room for both.
@@ -104,6 +114,8 @@ pub struct List {
     pub index: usize,
     /// The first row on the screen.
     pub offset: usize,
+    /// How many of them fit.
+    pub height: usize,
     pub rows: Vec<Row>,
     pub filter: LineInput,
     /// The filter is being typed.
@@ -135,6 +147,8 @@ pub struct Model {
     pub history: HashMap<RunnerName, Vec<AttemptView>>,
 
     pub screen: Screen,
+    /// The screen that one which is above others leads back to.
+    pub under: Screen,
     pub focus: Focus,
     pub zoom: bool,
     pub list: List,
@@ -145,6 +159,8 @@ pub struct Model {
     /// The flow that the config screen points at instead of a runner.
     pub pointed_flow: Option<FlowName>,
     pub dialog: Option<Dialog>,
+    /// When a question was answered last by Enter: one that follows at once is no answer to what stands there now.
+    pub answered: Option<Timestamp>,
     /// Everything was told to stop; nothing goes on when the dashboard is left.
     pub stopping: bool,
     pub toasts: Toasts,
@@ -177,6 +193,7 @@ impl Model {
             config: None,
             history: HashMap::new(),
             screen: Screen::default(),
+            under: Screen::default(),
             focus: Focus::default(),
             zoom: false,
             list: List::default(),
@@ -184,6 +201,7 @@ impl Model {
             pointed: None,
             pointed_flow: None,
             dialog: None,
+            answered: None,
             stopping: false,
             toasts: Toasts::default(),
             pending: HashMap::new(),

@@ -5,13 +5,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::ids::{FlowName, RunId, StageName};
 use crate::domain::flow::record::{RunFilter, RunRecord, StageRecord};
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::RunView;
 use crate::domain::keys::Action;
 use crate::domain::time::Timestamp;
 
+pub mod content;
 #[cfg(test)]
 pub(super) mod fixture;
 pub mod fresh;
@@ -21,14 +22,16 @@ pub mod question;
 
 use super::event::Edited;
 use super::model::Screen;
+use content::Viewing;
 use fresh::Fresh;
 use history::History;
 use pane::RunPane;
 
 /// So many are remembered; the history screen asks for the others.
 const MOST: usize = 500;
-/// The main screen lists all that is unfinished, and so many of what ended last.
-const LISTED_ENDED: usize = 4;
+/// The main screen lists all that is unfinished, and so many of what ended last: at least, and where there is room.
+const FEWEST_ENDED: usize = 4;
+const MOST_ENDED: usize = 20;
 /// How many of the latest runs are asked for when the dashboard is opened, besides all that are unfinished.
 const LATEST: u32 = 30;
 
@@ -36,6 +39,10 @@ const LATEST: u32 = 30;
 pub struct Flows {
     /// The newest first.
     runs: Vec<Known>,
+    /// How many of those that have ended are listed on the main screen.
+    ended: usize,
+    /// This one stays there as long as it is selected.
+    pub kept: Option<RunId>,
     /// The list of the latest runs.
     pub latest: Fresh,
     /// The list of those that are unfinished, however old they are.
@@ -48,8 +55,12 @@ pub struct Flows {
     /// Where the screen of a run leads back to.
     pub back_to: Screen,
     pub history: History,
+    /// Instead of the log of a stage, what it left.
+    pub viewing: Option<Viewing>,
     /// What somebody wants to do with a checkpoint of this run that is still being looked up.
     pub once_known: Option<(RunId, Action)>,
+    /// What somebody wrote to a stage of a run, and has not sent so far, or not with success.
+    pub drafts: HashMap<(RunId, StageName), String>,
     /// What was edited and has not been taken in so far, with the file that it is in.
     pub edited: Vec<Edited>,
     /// What was asked for and has not been answered: a second time waits for it by not being done.
@@ -75,6 +86,8 @@ impl Flows {
     pub fn new(now: Timestamp) -> Self {
         Self {
             runs: Vec::new(),
+            ended: FEWEST_ENDED,
+            kept: None,
             latest: Fresh::new(now),
             unfinished: Fresh::new(now),
             counting: None,
@@ -82,7 +95,9 @@ impl Flows {
             pane: None,
             back_to: Screen::Main,
             history: History::new(now),
+            viewing: None,
             once_known: None,
+            drafts: HashMap::new(),
             edited: Vec::new(),
             doing: HashMap::new(),
         }
@@ -103,13 +118,20 @@ impl Flows {
 
     /// There are others, which only the history lists.
     pub fn has_older(&self) -> bool {
-        self.runs.iter().filter(|known| known.view.status.is_final()).nth(LISTED_ENDED).is_some()
+        self.runs.iter().filter(|known| known.view.status.is_final()).nth(self.ended).is_some()
+    }
+
+    /// On the main screen there is room for so many.
+    pub fn make_room(&mut self, rows: usize) {
+        let unfinished = self.runs.iter().filter(|known| !known.view.status.is_final()).count();
+        self.ended = rows.saturating_sub(unfinished).clamp(FEWEST_ENDED, MOST_ENDED);
     }
 
     fn listed_known(&self) -> impl Iterator<Item = &Known> {
         let unfinished = self.runs.iter().filter(|known| !known.view.status.is_final());
-        let ended = self.runs.iter().filter(|known| known.view.status.is_final()).take(LISTED_ENDED);
-        unfinished.chain(ended)
+        let ended = || self.runs.iter().filter(|known| known.view.status.is_final());
+        let kept = |known: &&Known| Some(&known.view.run_id) == self.kept.as_ref();
+        unfinished.chain(ended().take(self.ended)).chain(ended().skip(self.ended).filter(kept))
     }
 
     pub fn waiting(&self) -> usize {

@@ -48,6 +48,17 @@ pub struct RunPane {
     pub load_can: Fresh,
 }
 
+/// How a checkpoint stands that somebody is about to judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stands {
+    /// As far as is known.
+    Waits,
+    /// This one has come in its place.
+    Replaced(CheckpointId),
+    /// Somebody has judged it: `approved by ann`.
+    Judged(String),
+}
+
 /// The checkpoints of a lineage, and the tree that they make.
 #[derive(Debug, Clone)]
 pub struct TreeOf {
@@ -315,6 +326,21 @@ impl RunPane {
     pub fn after(&self) -> Option<RunId> {
         let own = |run: &&RunRecord| run.parent_run_id.as_ref() == Some(&self.id);
         self.lineage.iter().rev().find(own).map(|run| run.run_id.clone())
+    }
+
+    pub fn stands(&self, id: &CheckpointId) -> Stands {
+        let row = self.tree.as_ref().and_then(|tree| tree.rows.iter().find(|row| row.id == *id));
+        let Some(row) = row else { return Stands::Waits };
+        let asks = self.asks().filter(|asks| asks.id.stage == id.stage && asks.id.version > id.version);
+        match (&row.replaced_by, row.approval, asks) {
+            (Some(by), ..) => Stands::Replaced(by.clone()),
+            (None, Approval::Approved | Approval::Rejected, Some(asks)) => Stands::Replaced(asks.id.clone()),
+            (None, Approval::Pending, _) => Stands::Waits,
+            (None, judged, None) => {
+                let who = row.approved_by.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
+                Stands::Judged(format!("{judged}{who}"))
+            }
+        }
     }
 
     pub fn is_open(&self) -> bool {

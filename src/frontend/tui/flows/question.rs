@@ -1,6 +1,7 @@
 //! Questions about runs that lie above the screen: the plan of a retry, what is to be approved, a line to be typed. What
 //! a key comes to is returned; the update does it.
 
+use super::content::Part;
 use crate::domain::flow::ask::{Plan, RetryWish};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Artifact, Checkpoint};
@@ -42,6 +43,14 @@ pub enum Question {
         branch: Option<BranchName>,
         checkpoint: Box<Checkpoint>,
         selected: usize,
+    },
+    /// Into which part of what was left somebody wants to look.
+    Look {
+        title: String,
+        parts: Vec<Part>,
+        selected: usize,
+        /// What was asked before.
+        back: Option<Box<Self>>,
     },
     Type(Typing),
 }
@@ -85,6 +94,8 @@ pub enum Answer {
     Reject,
     /// Or edit it first.
     Edit,
+    /// Or look into it first.
+    Look,
     /// Of what is shown, or from one choice to another.
     Scroll(Scroll),
 }
@@ -104,6 +115,7 @@ impl Question {
             | Self::Approve { .. }
             | Self::Cancel { .. }
             | Self::Proceed { .. }
+            | Self::Look { .. }
             | Self::Edit { .. } => None,
         }
     }
@@ -128,11 +140,15 @@ impl Question {
             Self::Cancel { .. } | Self::Proceed { .. } | Self::Retry { .. } if is('y') => Answer::Yes,
             Self::Approve { .. } if is('R') => Answer::Reject,
             Self::Approve { .. } if is('e') => Answer::Edit,
+            Self::Approve { .. } if is('v') => Answer::Look,
+            Self::Look { .. } if is('v') => Answer::Yes,
             _ if enter => Answer::Yes,
             _ if is('q') || is('n') => Answer::Close,
-            Self::Edit { .. } | Self::Proceed { .. } | Self::Retry { .. } | Self::Approve { .. } => {
-                scrolls(key).map_or(Answer::Nothing, Answer::Scroll)
-            }
+            Self::Edit { .. }
+            | Self::Look { .. }
+            | Self::Proceed { .. }
+            | Self::Retry { .. }
+            | Self::Approve { .. } => scrolls(key).map_or(Answer::Nothing, Answer::Scroll),
             Self::Cancel { .. } | Self::Type(_) => Answer::Nothing,
         }
     }

@@ -9,6 +9,7 @@ use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style};
 use regex::bytes::Regex;
 
+use super::hexdump;
 use super::scroll::Row;
 use super::text::Laid;
 use super::{FileState, LogPane, Place, TypingWhat};
@@ -26,12 +27,18 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, pane: &LogPane, theme: &Theme, fo
     let body = Rect { y: area.y + 1, height: area.height - 1 - foot_height, ..area };
     match (pane.file, &pane.window) {
         (_, Some(window)) if !window.lines.is_empty() => lines(frame.buffer_mut(), body, pane, theme),
+        (FileState::Binary, _) => hexdump::draw(frame.buffer_mut(), body, pane, theme),
         (state, window) => {
+            let is_content = pane.is_content();
             let words = match state {
+                FileState::Missing if is_content => "Its bytes are gone from where they were kept.",
+                FileState::Failed | FileState::Broken if is_content => "It cannot be read.",
+                FileState::Open if is_content && window.is_some() && pane.filter.is_none() => "It is empty.",
                 FileState::Missing => "There is no log of this attempt (yet).",
                 FileState::Failed | FileState::Broken => "This log cannot be read.",
                 FileState::Opening | FileState::Closed if pane.shown.is_some() => "",
                 FileState::Closed | FileState::Opening => "There is no log: nothing has run yet.",
+                FileState::Binary => "",
                 FileState::Open if window.is_none() => "",
                 FileState::Open if pane.filter.is_some() && pane.filtering.is_some() => {
                     "Looking for lines that match."
@@ -57,8 +64,7 @@ fn title(buffer: &mut Buffer, area: Rect, pane: &LogPane, theme: &Theme, focused
     let width = usize::from(area.width);
     let line = theme.glyph("─", "-");
     put(buffer, area, &line.repeat(width), theme.style(ink));
-    let name = pane.shown.as_ref().and_then(|file| file.path.file_name());
-    let name = name.map_or_else(|| "log".to_owned(), |name| one_line(&name.to_string_lossy()));
+    let name = pane.shown.as_ref().map_or_else(|| "log".to_owned(), |file| one_line(&file.name()));
     // What does not fit is left out from the end: the name matters most.
     let mut facts = if pane.shown.is_some() { facts(pane, theme) } else { Vec::new() };
     let room = |facts: &[String]| width.saturating_sub(facts.join(" · ").chars().count() + 8);
@@ -85,15 +91,17 @@ fn facts(pane: &LogPane, theme: &Theme) -> Vec<String> {
     let mut facts = Vec::new();
     if let (Some(source), Some(shown)) = (&pane.source, &pane.shown)
         && let Some(newest) = source.attempts.last()
-        && newest.attempt != shown.attempt
+        && (newest.attempt != shown.attempt || shown.content.is_some() && source.attempts.len() > 1)
     {
-        facts.push(format!("attempt {} of {}", shown.attempt, newest.attempt));
+        let what = if shown.content.is_some() { "part" } else { "attempt" };
+        facts.push(format!("{what} {} of {}", shown.attempt, newest.attempt));
     }
     if let Some(filter) = &pane.filter {
         facts.push(format!("only {:?}", cut(&one_line(&filter.text), 16, theme.ascii)));
     }
     let live = pane.shown.as_ref().is_some_and(|file| file.live);
     match (pane.place, &pane.window) {
+        _ if pane.file == FileState::Binary => facts.push("no text".into()),
         (Place::End, _) => facts.push(if live { "follow" } else { "end" }.into()),
         (Place::Top { .. }, Some(window)) if pane.len > 0 => {
             let (index, _) = pane.top(window);
@@ -148,7 +156,11 @@ fn lines(buffer: &mut Buffer, area: Rect, pane: &LogPane, theme: &Theme) {
                 text(buffer, here, Look { pane, theme, marked: marked.as_ref(), is_current }, row, laid);
             }
             (None, LogLine::Gap { len, .. }) => {
-                let note = GapNote(*len).to_string();
+                let note = if pane.is_content() {
+                    format!("… {len} bytes that are zero …")
+                } else {
+                    GapNote(*len).to_string()
+                };
                 let note = if theme.ascii { note.replace('…', "...") } else { note };
                 put(buffer, here, &note, theme.style(Ink::Waiting));
             }
@@ -306,7 +318,7 @@ pub(in crate::frontend::tui) fn on_line(buffer: &mut Buffer, area: Rect, text: &
 }
 
 /// Text of our own; where it ends.
-fn put(buffer: &mut Buffer, area: Rect, text: &str, style: Style) -> u16 {
+pub(super) fn put(buffer: &mut Buffer, area: Rect, text: &str, style: Style) -> u16 {
     if area.is_empty() {
         return area.x;
     }

@@ -81,13 +81,11 @@ impl LogPane {
             }
             Action::Copy => self.copy(),
             Action::Save => {
-                let name = self.shown.as_ref().and_then(|file| file.path.file_name());
-                let name =
-                    name.map_or_else(String::new, |name| format!("{}.excerpt", name.to_string_lossy()));
+                let name = self.shown.as_ref().map(super::LogFile::saved_as).unwrap_or_default();
                 self.begin_typing(TypingWhat::Save, &name)
             }
             Action::Pager => match (&self.shown, self.file) {
-                (Some(file), FileState::Open) => vec![event::Cmd::Pager(file.path.clone())],
+                (Some(file), FileState::Open) if file.is_file() => vec![event::Cmd::Pager(file.path.clone())],
                 (Some(_) | None, _) => Vec::new(),
             },
             _ => {
@@ -109,7 +107,6 @@ impl LogPane {
             | Action::FilterLines
             | Action::Select
             | Action::Copy
-            | Action::Save
             | Action::Wrap
             | Action::Timestamps
             | Action::Up
@@ -118,7 +115,11 @@ impl LogPane {
             | Action::Bottom
             | Action::PageUp
             | Action::PageDown => open,
-            Action::Pager => self.file == FileState::Open,
+            Action::Save => open || self.file == FileState::Binary,
+            Action::Pager => {
+                let is_file = self.shown.as_ref().is_some_and(super::LogFile::is_file);
+                self.file == FileState::Open && is_file
+            }
             Action::SearchNext | Action::SearchPrev => open && self.search.is_some(),
             Action::Regex => self.search.is_some() || self.filter.is_some(),
             Action::Follow => self.wants_opening() || (open && self.place != Place::End),
@@ -287,14 +288,15 @@ impl LogPane {
 
     fn step(&mut self, step: isize) -> Vec<event::Cmd> {
         if let Some(file) = self.neighbour(step).cloned() {
-            return self.open(Some(file), Place::End);
+            let place = if file.content.is_some() { Place::START } else { Place::End };
+            return self.open(Some(file), place);
         }
-        self.note = Some(if step < 0 { "this is the oldest" } else { "this is the newest" }.into());
+        self.note = Some(if step < 0 { "this is the first" } else { "this is the last" }.into());
         Vec::new()
     }
 
     fn begin_typing(&mut self, what: TypingWhat, text: &str) -> Vec<event::Cmd> {
-        if self.has_window() {
+        if self.has_window() || what == TypingWhat::Save && self.file == FileState::Binary {
             self.typing = Some(Typing { what, input: LineInput::new(text), problem: None });
         }
         Vec::new()

@@ -6,7 +6,9 @@
 //! loop), `window` (the lines in memory), `scroll` (where the screen stands), `keys` (what a person does),
 //! `text` (a line as cells), `draw`.
 
+mod content;
 mod draw;
+mod hexdump;
 mod keys;
 mod question;
 mod reading;
@@ -21,13 +23,14 @@ pub(crate) mod tests;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+pub use content::Content;
 pub use draw::draw;
 pub(in crate::frontend::tui) use draw::on_line;
-pub use question::{Cmd, News};
+pub use question::{Cmd, News, Told};
 pub(crate) use text::is_invisible;
 pub use worker::{Worker, start};
 
-use self::question::{Read, Told, Way};
+use self::question::{Read, Way};
 use self::window::Window;
 use super::event;
 use super::input::LineInput;
@@ -43,6 +46,8 @@ pub struct LogSource {
     pub runner: RunnerName,
     /// The attempts that may have a log, the newest last.
     pub attempts: Vec<LogFile>,
+    /// Which one is shown first, from its beginning; else it is the newest, at its end.
+    pub first: Option<Attempt>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +58,8 @@ pub struct LogFile {
     pub live: bool,
     pub started_at: Option<Timestamp>,
     pub outcome: Option<Outcome>,
+    /// Not what a process printed, but something that it left.
+    pub content: Option<Content>,
 }
 
 #[derive(Debug, Clone)]
@@ -63,6 +70,8 @@ pub struct LogPane {
     /// Counts the files that were opened, so that answers about an earlier one are known.
     epoch: u64,
     file: FileState,
+    /// The beginning of what is no text.
+    binary: Vec<u8>,
     len: u64,
     /// How many lines it has, where somebody has counted.
     count: Option<u64>,
@@ -112,6 +121,8 @@ enum FileState {
     /// Whoever read it is not there any more; what was read stays.
     Broken,
     Open,
+    /// It is open, and is no text.
+    Binary,
 }
 
 /// Where the screen stands.
@@ -121,6 +132,10 @@ enum Place {
     End,
     /// This row of this line is at the top.
     Top { offset: u64, row: usize },
+}
+
+impl Place {
+    const START: Self = Self::Top { offset: 0, row: 0 };
 }
 
 /// What somebody typed, and what it means.
@@ -159,6 +174,7 @@ impl Default for LogPane {
             shown: None,
             epoch: 0,
             file: FileState::Closed,
+            binary: Vec::new(),
             len: 0,
             count: None,
             view: 0,
@@ -205,6 +221,10 @@ impl LogPane {
         if before.as_ref().is_none_or(|before| before.runner != source.runner) {
             // What was searched for goes along; what belongs to a place in a file does not.
             self.filter = None;
+            if let Some(first) = source.first {
+                let first = source.attempts.iter().find(|file| file.attempt == first);
+                return self.open(first.cloned(), Place::START);
+            }
             return self.open(newest.cloned(), Place::End);
         }
         let was_newest = match (&self.shown, before.as_ref().and_then(|before| before.attempts.last())) {
@@ -268,8 +288,8 @@ impl LogPane {
 
     /// Another file, or the same one again.
     fn open(&mut self, file: Option<LogFile>, place: Place) -> Vec<event::Cmd> {
-        let same_path = self.shown.as_ref().map(|shown| &shown.path) == file.as_ref().map(|file| &file.path);
-        if !same_path {
+        let place_of = |file: &LogFile| (file.path.clone(), file.content.clone());
+        if self.shown.as_ref().map(place_of) != file.as_ref().map(place_of) {
             self.selection = None;
         }
         self.shown = file;
@@ -279,17 +299,23 @@ impl LogPane {
             return closed;
         };
         let path = shown.path.clone();
+        let content = shown.content.clone();
         self.forget();
         self.place = place;
         self.epoch += 1;
         self.file = FileState::Opening;
-        vec![event::Cmd::Log(Cmd::Open { epoch: self.epoch, path })]
+        let epoch = self.epoch;
+        vec![event::Cmd::Log(match content {
+            None => Cmd::Open { epoch, path },
+            Some(content) => Cmd::Look { epoch, path, text: content.text },
+        })]
     }
 
     /// Everything that was read.
     fn forget(&mut self) {
         self.window = None;
         self.asked = None;
+        self.binary.clear();
         self.current = None;
         self.finding = None;
         self.then.clear();
@@ -338,14 +364,16 @@ impl LogPane {
         }
         match &news.told {
             Told::Opened { len } => {
-                self.file = FileState::Open;
-                self.len = *len;
+                (self.file, self.len) = (FileState::Open, *len);
+                self.say_if_damaged();
                 self.jump(self.place)
             }
-            Told::Missing => {
-                self.file = FileState::Missing;
+            Told::Binary { len, start } => {
+                (self.file, self.len, self.binary) = (FileState::Binary, *len, start.clone());
+                self.say_if_damaged();
                 Vec::new()
             }
+            Told::Missing => self.stands(FileState::Missing),
             Told::Failed(what) => {
                 if self.file == FileState::Opening {
                     self.file = FileState::Failed;
@@ -356,10 +384,9 @@ impl LogPane {
                 Vec::new()
             }
             Told::Broke => {
-                self.file = FileState::Broken;
                 (self.asked, self.finding, self.filtering) = (None, None, None);
                 self.then.clear();
-                Vec::new()
+                self.stands(FileState::Broken)
             }
             Told::Lines { view, read, page, reached, len } => {
                 if *view != self.view {
@@ -433,6 +460,11 @@ impl LogPane {
                 Vec::new()
             }
         }
+    }
+
+    fn stands(&mut self, state: FileState) -> Vec<event::Cmd> {
+        self.file = state;
+        Vec::new()
     }
 
     fn copied(&mut self, text: String) -> Vec<event::Cmd> {

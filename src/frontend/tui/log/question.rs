@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::domain::spec::Pattern;
 use crate::logs::page::Page;
@@ -13,6 +14,12 @@ pub enum Cmd {
     Open {
         epoch: u64,
         path: PathBuf,
+    },
+    /// From now on what a stage left: this text, or else this file, which never changes.
+    Look {
+        epoch: u64,
+        path: PathBuf,
+        text: Option<Arc<str>>,
     },
     Close,
     /// About so many lines; of those that match, where there is a filter. What was asked before and is not answered
@@ -52,7 +59,7 @@ impl Cmd {
     /// The file that it is about; `None` where it is about none before it.
     pub(crate) fn epoch(&self) -> Option<u64> {
         match self {
-            Self::Open { .. } | Self::Close => None,
+            Self::Open { .. } | Self::Look { .. } | Self::Close => None,
             Self::Read { epoch, .. }
             | Self::Find { epoch, .. }
             | Self::StopFinding { epoch }
@@ -88,6 +95,11 @@ pub struct News {
 pub enum Told {
     Opened {
         len: u64,
+    },
+    /// It is no text, and begins with these bytes.
+    Binary {
+        len: u64,
+        start: Vec<u8>,
     },
     /// There is no such file (yet).
     Missing,

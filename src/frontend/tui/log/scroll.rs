@@ -2,7 +2,7 @@
 //! screen, and for what is scrolled over, never for more.
 
 use super::question::Read;
-use super::text::{Laid, lay, rows};
+use super::text::{Laid, lay, lay_all, rows};
 use super::window::Window;
 use super::{LogPane, Place};
 use crate::frontend::tui::event;
@@ -48,7 +48,7 @@ impl LogPane {
 
     fn lay(&self, bytes: &[u8]) -> Laid {
         let columns = if self.wrap { usize::MAX } else { self.shift + self.body_width() };
-        let mut laid = lay(bytes, columns);
+        let mut laid = if self.is_content() { lay_all(bytes, columns) } else { lay(bytes, columns) };
         if !self.times {
             let stamp = laid.stamp();
             laid.glyphs.drain(..stamp);

@@ -62,10 +62,12 @@ impl Desk {
             live: number == attempts,
             started_at: None,
             outcome: None,
+            content: None,
         };
         let source = LogSource {
             runner: RunnerName::parse("agent").unwrap(),
             attempts: (1..=attempts).map(file).collect(),
+            first: None,
         };
         let commands = self.pane.show(Some(&source));
         self.perform(commands);
@@ -332,7 +334,9 @@ fn a_log_in_a_folder_that_is_not_there_yet_is_seen_when_it_comes() {
             live: true,
             started_at: None,
             outcome: None,
+            content: None,
         }],
+        first: None,
     };
     let commands = desk.pane.show(Some(&source));
     desk.perform(commands);
@@ -512,7 +516,7 @@ pub(crate) fn answered(cmd: &Cmd, content: &[u8]) -> Vec<News> {
             std::iter::repeat_with(|| finding.step(&file).unwrap())
                 .find_map(|(told, over)| told.filter(|_| over))
         }
-        Cmd::Close | Cmd::StopFinding { .. } | Cmd::Text { .. } | Cmd::Save { .. } => None,
+        Cmd::Look { .. } | Cmd::Close | Cmd::StopFinding { .. } | Cmd::Text { .. } | Cmd::Save { .. } => None,
     };
     let epoch = cmd.epoch().unwrap_or(0);
     told.into_iter().map(|told| News { epoch, told }).collect()

@@ -37,12 +37,22 @@ const TAB: usize = 8;
 /// What stands before a line that was drawn over itself (a progress bar): only its last drawing is shown.
 pub(crate) const REDRAWN: char = '␍';
 
-/// The line as far as `columns`.
+/// The line as far as `columns`, as a terminal shows it in the end.
 pub(crate) fn lay(line: &[u8], columns: usize) -> Laid {
     let shown = last_drawn(line);
+    let is_redrawn = shown.len() + 1 < line.strip_suffix(b"\r").unwrap_or(line).len();
+    begin(shown, columns, is_redrawn)
+}
+
+/// The line as far as `columns`, with all that stands in it: nothing of a text that is judged is drawn over.
+pub(crate) fn lay_all(line: &[u8], columns: usize) -> Laid {
+    begin(line.strip_suffix(b"\r").unwrap_or(line), columns, false)
+}
+
+fn begin(shown: &[u8], columns: usize, is_redrawn: bool) -> Laid {
     let mut laid = Laid { styles: vec![Style::new()], ..Laid::default() };
     let mut pen = Pen { style: Style::new(), index: 0, column: 0 };
-    if shown.len() + 1 < line.strip_suffix(b"\r").unwrap_or(line).len() {
+    if is_redrawn {
         pen.put(&mut laid, REDRAWN);
     }
     let mut sanitizer = Sanitizer::new(Keep::Colours);

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use nix::sys::inotify::WatchDescriptor;
 
+use super::content;
 use super::question::{Cmd, News, Told};
 use super::reading::{Finding, Job, MOST_TEXT};
 use crate::frontend::tui::reader::{self, Ears, Next, Reader};
-use crate::logs::blocks::open_log;
+use crate::logs::blocks::{open_log, read_at};
 use crate::logs::index::{LineIndex, Progress};
 
 /// Growth is told at most this often, however fast the writer is.
@@ -85,18 +86,15 @@ impl Desk {
         match cmd {
             Cmd::Open { epoch, path } => {
                 self.close(ears);
-                let mut open = Open {
-                    epoch,
-                    path,
-                    watched: None,
-                    file: None,
-                    len: 0,
-                    jobs: VecDeque::new(),
-                    finding: None,
-                    index: LineIndex::default(),
-                    counting: false,
-                };
+                let mut open = Open::new(epoch, path);
                 let told = open.begin(ears);
+                self.open = Some(open);
+                self.tell(told);
+            }
+            Cmd::Look { epoch, path, text } => {
+                self.close(ears);
+                let mut open = Open::new(epoch, path);
+                let told = open.look_into(text.as_deref());
                 self.open = Some(open);
                 self.tell(told);
             }
@@ -184,6 +182,44 @@ impl Desk {
 }
 
 impl Open {
+    fn new(epoch: u64, path: PathBuf) -> Self {
+        Self {
+            epoch,
+            path,
+            watched: None,
+            file: None,
+            len: 0,
+            jobs: VecDeque::new(),
+            finding: None,
+            index: LineIndex::default(),
+            counting: false,
+        }
+    }
+
+    /// What a stage left: nobody writes to it any more, so it is not watched.
+    fn look_into(&mut self, text: Option<&str>) -> Told {
+        let opened = match text {
+            Some(text) => content::as_file(text),
+            None => open_log(&self.path),
+        };
+        let looked = opened.and_then(|file| {
+            let start = read_at(&file, 0, content::LOOKED_AT)?;
+            Ok((file.metadata()?.len(), start, file))
+        });
+        match looked {
+            Ok((len, start, file)) => {
+                (self.len, self.file) = (len, Some(file));
+                if text.is_none() && content::is_binary(&start) {
+                    return Told::Binary { len, start };
+                }
+                self.counting = len <= COUNTED;
+                Told::Opened { len }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Told::Missing,
+            Err(error) => Told::Failed(format!("open {}: {error}", self.path.display())),
+        }
+    }
+
     /// Opens and watches the file; where it is not there, the nearest folder that is.
     fn begin(&mut self, ears: &Ears) -> Told {
         ears.off(self.watched.take());

@@ -59,10 +59,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         Action::Help => show(model, Screen::Help),
         Action::Palette => model.dialog = Some(Dialog::Palette(Palette::default())),
         Action::Explain => model.dialog = view::message::explain(model),
-        Action::History => {
-            show(model, Screen::History);
-            model.flows.history.fresh.touch();
-        }
+        Action::History => show(model, Screen::History),
         Action::Analytics => {
             show(model, Screen::Analytics);
             return vec![Cmd::LoadHistory];
@@ -112,6 +109,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Cmd> {
         | Action::Proceed
         | Action::CancelRun
         | Action::StageLog
+        | Action::Look
         | Action::Edit
         | Action::Fork
         | Action::Tree
@@ -205,7 +203,17 @@ fn leave_attach(model: &mut Model) -> Vec<Cmd> {
 }
 
 fn show(model: &mut Model, screen: Screen) {
-    model.screen = if model.screen == screen { Screen::Main } else { screen };
+    if model.screen == screen {
+        model.screen = if screen.is_above() { model.under } else { Screen::Main };
+    } else {
+        if !model.screen.is_above() {
+            model.under = model.screen;
+        }
+        model.screen = screen;
+    }
+    if screen == Screen::History {
+        model.flows.history.fresh.touch();
+    }
     model.scroll = 0;
     model.pointed = model.list.selected.clone();
     model.pointed_flow = None;
@@ -274,6 +282,8 @@ fn back(model: &mut Model) {
         back_in_run(model);
     } else if model.screen == Screen::History && model.flows.history.is_narrowed() {
         clear_history(model);
+    } else if model.screen.is_above() {
+        model.screen = model.under;
     } else if model.screen != Screen::Main {
         model.screen = Screen::Main;
     } else if model.focus == Focus::Log {
@@ -292,6 +302,9 @@ fn back(model: &mut Model) {
 
 /// The log, the tree, the run, and what it was opened from.
 fn back_in_run(model: &mut Model) {
+    if flow::look::close(model) {
+        return;
+    }
     let in_tree = model.flows.pane.as_mut().filter(|pane| pane.in_tree);
     match (model.focus, in_tree) {
         (Focus::Log, _) => model.focus = Focus::List,

@@ -103,6 +103,9 @@ fn press(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
 }
 
 fn press_one(model: &mut Model, pressed: Pressed) -> Vec<Cmd> {
+    if flow::answer::is_echo(model, pressed) {
+        return Vec::new();
+    }
     if model.dialog.is_some() {
         return press_dialog(model, pressed);
     }

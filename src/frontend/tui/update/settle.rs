@@ -30,11 +30,21 @@ pub(super) fn tick(model: &mut Model) -> Vec<Cmd> {
 }
 
 pub(super) fn settle(model: &mut Model) -> Vec<Cmd> {
+    let height = Layout::of(model).list_rows();
+    if height > 0 && height != model.list.height {
+        (model.list.height, model.list.stale) = (height, true);
+    }
+    if model.flows.kept != model.list.run {
+        model.flows.kept.clone_from(&model.list.run);
+        model.list.stale = true;
+    }
     if model.list.stale {
         model.list.stale = false;
         let list = &model.list;
         let choice = Choice { filter: list.filter.text(), unfinished: list.unfinished, sort: list.sort };
         let mut all = rows(&model.fleet, choice);
+        // Above the runs there are a gap and a heading.
+        model.flows.make_room(model.list.height.saturating_sub(all.len() + 2));
         let runs = runs(&model.flows, choice);
         if !all.is_empty() && !runs.is_empty() {
             all.push(Row::Gap);
@@ -45,7 +55,8 @@ pub(super) fn settle(model: &mut Model) -> Vec<Cmd> {
     keep_selection(model);
     keep_visible(model);
     drop_idle_questions(model);
-    let mut cmds = feed_panes(model);
+    let mut cmds = flow::look::forget(model);
+    cmds.extend(feed_panes(model));
     cmds.extend(flow::feed(model));
     keep_visible_in_flows(model);
     let wants_figures = model.is_connected() && shows_figures(model);
@@ -140,10 +151,12 @@ fn feed_panes(model: &mut Model) -> Vec<Cmd> {
     let mut cmds = Vec::new();
     model.log.configure(model.keymap().key(Action::Follow), model.setup.manners.log_tail_lines);
     if layout.log.height > 0 {
-        let source = if model.screen == Screen::Run {
-            model.flows.pane.as_ref().and_then(|pane| stage_source(model, pane))
-        } else {
+        let source = if model.screen != Screen::Run {
             model.selected().map(|view| source(model, view))
+        } else if let Some(viewing) = &model.flows.viewing {
+            Some(viewing.source.clone())
+        } else {
+            model.flows.pane.as_ref().and_then(|pane| stage_source(model, pane))
         };
         cmds.extend(model.log.show(source.as_ref()));
     }
@@ -171,6 +184,7 @@ fn source(model: &Model, view: &RunnerView) -> LogSource {
             live: attempt.ended_at.is_none(),
             started_at: attempt.started_at,
             outcome: attempt.outcome.clone(),
+            content: None,
         })
     };
     let mut attempts: Vec<LogFile> = view.attempts.iter().filter_map(file).collect();
@@ -184,9 +198,10 @@ fn source(model: &Model, view: &RunnerView) -> LogSource {
             live: view.ended_at.is_none(),
             started_at: view.started_at,
             outcome: view.outcome.clone(),
+            content: None,
         });
     }
-    LogSource { runner: view.name.clone(), attempts }
+    LogSource { runner: view.name.clone(), attempts, first: None }
 }
 
 /// The attempts of the selected stage. Those of one that fans out are numbered in their order, whatever their items.
@@ -210,11 +225,13 @@ fn stage_source(model: &Model, pane: &RunPane) -> Option<LogSource> {
             live: attempt.ended_at.is_none(),
             started_at: attempt.started_at,
             outcome: attempt.verdict.map(outcome),
+            content: None,
         })
     };
     Some(LogSource {
         runner: pane.id.guest(&stage.name, None),
         attempts: attempts.iter().enumerate().filter_map(file).collect(),
+        first: None,
     })
 }
 

@@ -51,7 +51,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, order: Order, names: &[
     let sentences = consequence(model, order, names);
     lines.extend(wrap(&sentences, width).into_iter().map(|line| Line::styled(line, ground)));
     lines.push(Line::default());
-    lines.push(message::keys(theme, &[("Enter", order.word()), ("Esc", "cancel")]));
+    lines.push(message::keys(theme, &[("Enter", order.word()), ("Esc", "cancel")], width));
     let inner = open_box(frame, theme, &title, message::size(&lines, width));
     put_lines(frame, inner, lines, 0);
 }

@@ -54,6 +54,7 @@ const RUN: &[Action] = &[
     Action::CancelRun,
     Action::PrevRun,
     Action::NextRun,
+    Action::Look,
     Action::Zoom,
     Action::StageLog,
     Action::History,
@@ -69,6 +70,7 @@ const TREE: &[Action] = &[
     Action::Open,
     Action::Retry,
     Action::CancelRun,
+    Action::Look,
     Action::PrevRun,
     Action::NextRun,
     Action::Zoom,
@@ -96,6 +98,20 @@ const LOG: &[Action] = &[
     Action::Restart,
     Action::Attach,
     Action::Zoom,
+];
+/// Instead of a log, what a stage left.
+const LOOK: &[Action] = &[
+    Action::PrevAttempt,
+    Action::NextAttempt,
+    Action::Search,
+    Action::SearchNext,
+    Action::SearchPrev,
+    Action::FilterLines,
+    Action::Wrap,
+    Action::Select,
+    Action::Copy,
+    Action::Save,
+    Action::Pager,
 ];
 const CONFIG: &[Action] = &[Action::NextPane, Action::Reload];
 const ANALYTICS: &[Action] = &[Action::Open];
@@ -184,7 +200,16 @@ fn entries(model: &Model, room: u16) -> Vec<Entry> {
         let key = model.keymap().key(*action)?;
         let text = key.to_string();
         let key = if text == "Enter" { model.theme().glyph("↵", "Enter").to_owned() } else { text };
-        model.can(*action).then_some(Entry { key, word: binding.short, action: Some(*action) })
+        let word = if model.flows.viewing.is_none() {
+            binding.short
+        } else if *action == Action::PrevAttempt {
+            "part before"
+        } else if *action == Action::NextAttempt {
+            "part after"
+        } else {
+            binding.short
+        };
+        model.can(*action).then_some(Entry { key, word, action: Some(*action) })
     };
     let mut last: Vec<Entry> = Vec::new();
     last.extend(entry(&Action::Back));
@@ -193,6 +218,7 @@ fn entries(model: &Model, room: u16) -> Vec<Entry> {
     let candidates = match (model.screen, model.focus) {
         (Screen::Main, Focus::List) if model.list.run.is_some() => RUN_ROW,
         (Screen::Main, Focus::List) => MAIN,
+        (Screen::Run, Focus::Log) if model.flows.viewing.is_some() => LOOK,
         (Screen::Main | Screen::Run, Focus::Log) => LOG,
         (Screen::Run, Focus::List) if model.place() == Place::Tree => TREE,
         (Screen::Run, Focus::List) => RUN,

@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use super::super::dialog::Dialog;
 use super::super::model::Model;
 use super::super::theme::{Ink, Theme};
-use super::text::wrap;
+use super::text::{more, width, wrap};
 use super::{on, open_box, put, put_lines};
 use crate::domain::view::RunnerView;
 use crate::frontend::text::{between, one_line, span as time_span};
@@ -48,25 +48,16 @@ pub fn explain(model: &Model) -> Option<Dialog> {
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str, scroll: usize) {
     let theme = model.theme();
     let ground = theme.style(Ink::Dialog);
-    let (width, height) = room(model);
-    let wrapped = wrap(text, usize::from(width));
+    let (wide, height) = room(model);
+    let wrapped = wrap(text, usize::from(wide));
     let total = wrapped.len();
     let shown = total.min(usize::from(height));
-    let size = (width, u16::try_from(shown).unwrap_or(height) + 2);
+    let size = (wide, u16::try_from(shown).unwrap_or(height) + 2);
     let inner = open_box(frame, theme, title, size);
     let lines: Vec<Line<'static>> = wrapped.into_iter().map(|line| Line::styled(line, ground)).collect();
     let text_area = Rect { height: inner.height.saturating_sub(2), ..inner };
     put_lines(frame, text_area, lines, scroll.min(total.saturating_sub(shown)));
-    let mut hints = keys(theme, &[("Esc", "close")]);
-    if total > shown {
-        let end = (scroll + shown).min(total);
-        hints.push_span(Span::styled("   j/k", on(theme.style(Ink::Key), ground)));
-        hints.push_span(Span::styled(
-            format!(" lines {}-{end} of {total}", scroll + 1),
-            on(theme.style(Ink::Quiet), ground),
-        ));
-    }
-    put(frame, Rect { y: inner.bottom().saturating_sub(1), height: 1, ..inner }, hints);
+    foot(frame, theme, inner, &[("Esc", "close")], (scroll, shown, total));
 }
 
 /// The wrapped lines of a message, and how many of them fit.
@@ -82,16 +73,64 @@ fn room(model: &Model) -> (u16, u16) {
     (width.saturating_sub(8).min(WIDEST), height.saturating_sub(6).max(1))
 }
 
-/// What can be pressed, below a dialog.
-pub(super) fn keys(theme: &Theme, keys: &[(&str, &str)]) -> Line<'static> {
+/// What can be pressed, below a dialog. Where there is no room for all, the first and the last are left, with a sign.
+pub(super) fn keys(theme: &Theme, keys: &[(&str, &str)], room: usize) -> Line<'static> {
+    let wide = |keys: &[(&str, &str)], gap: usize| {
+        keys.iter().map(|(key, word)| width(key) + 1 + width(word) + gap).sum::<usize>().saturating_sub(gap)
+    };
+    let gap = if wide(keys, GAP) <= room { GAP } else { 2 };
+    let mut shown = keys.to_vec();
+    let sign = (theme.glyph("…", "~"), "");
+    while wide(&shown, gap) > room && shown.len() > 2 {
+        let before = shown.len() - if shown.contains(&sign) { 3 } else { 2 };
+        // The sign takes the place of the first one that goes.
+        if shown.contains(&sign) {
+            if before == 0 {
+                break;
+            }
+            shown.remove(before);
+        } else {
+            shown[before] = sign;
+        }
+    }
     let ground = theme.style(Ink::Dialog);
     let mut line = Line::default();
-    for (at, (key, word)) in keys.iter().enumerate() {
-        let gap = if at == 0 { "" } else { "   " };
-        line.push_span(Span::styled(format!("{gap}{key}"), on(theme.style(Ink::Key), ground)));
+    for (at, (key, word)) in shown.iter().enumerate() {
+        let before = " ".repeat(if at == 0 { 0 } else { gap });
+        line.push_span(Span::styled(format!("{before}{key}"), on(theme.style(Ink::Key), ground)));
         line.push_span(Span::styled(format!(" {word}"), ground));
     }
     line
+}
+
+/// Between two keys, where there is room.
+const GAP: usize = 3;
+
+/// The last lines of a box whose text may be longer than it: the keys, and where one is, behind them or above.
+pub(super) fn foot(
+    frame: &mut Frame<'_>,
+    theme: &Theme,
+    inner: Rect,
+    pressed: &[(&str, &str)],
+    (scroll, shown, total): (usize, usize, usize),
+) {
+    let ground = theme.style(Ink::Dialog);
+    let quiet = on(theme.style(Ink::Quiet), ground);
+    let room = usize::from(inner.width);
+    let mut hints = keys(theme, pressed, room);
+    let last = Rect { y: inner.bottom().saturating_sub(1), height: 1, ..inner };
+    if total > shown {
+        let end = (scroll + shown).min(total);
+        let text = format!(" lines {}-{end} of {total}", scroll + 1);
+        if hints.width() + 6 + width(&text) <= room {
+            hints.push_span(Span::styled("   j/k", on(theme.style(Ink::Key), ground)));
+            hints.push_span(Span::styled(text, quiet));
+        } else {
+            let above = Rect { y: last.y.saturating_sub(1), ..last };
+            put(frame, above, Line::styled(more(theme, scroll, total - end), quiet));
+        }
+    }
+    put(frame, last, hints);
 }
 
 /// What a box has to hold for these lines, at least so wide.

@@ -14,6 +14,8 @@ use super::{attach, log};
 
 pub mod analytics;
 pub mod banner;
+#[cfg(test)]
+mod box_tests;
 mod config;
 mod confirm;
 pub mod details;
@@ -143,7 +145,11 @@ fn open_box(frame: &mut Frame<'_>, theme: &Theme, title: &str, size: (u16, u16))
     let height = (size.1 + 2).min(screen.height);
     let area = Rect { x: (screen.width - width) / 2, y: (screen.height - height) / 3, width, height };
     let ground = theme.style(Ink::Dialog);
-    frame.render_widget(Clear, area);
+    // Of what lies below, no scraps stand beside it that nobody can read.
+    let beside = |columns: u16| if columns <= SCRAPS { columns } else { columns.min(MARGIN) };
+    let (left, right) = (beside(area.x), beside(screen.right() - area.right()));
+    frame.render_widget(Clear, Rect { x: area.x - left, width: left + area.width + right, ..area });
+    let title = text::fit(title, usize::from(width.saturating_sub(4)), theme);
     let border = if theme.ascii { ASCII_BORDER } else { BorderType::Plain.to_border_set() };
     let block = Block::bordered()
         .border_set(border)
@@ -158,6 +164,10 @@ fn open_box(frame: &mut Frame<'_>, theme: &Theme, title: &str, size: (u16, u16))
 fn on(ink: Style, ground: Style) -> Style {
     ground.patch(ink)
 }
+
+/// So many columns of a screen beside a box tell nothing; where there are more, a margin keeps them apart from it.
+const SCRAPS: u16 = 24;
+const MARGIN: u16 = 2;
 
 const ASCII_BORDER: ratatui::symbols::border::Set<'static> = ratatui::symbols::border::Set {
     top_left: "+",

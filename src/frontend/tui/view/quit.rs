@@ -23,20 +23,21 @@ pub(super) fn draw_question(frame: &mut Frame<'_>, model: &Model) {
         (0, going) => format!("{going} runs are under way"),
         (live, going) => format!("Live: {}, {}", count(live, "runner"), count(going, "run")),
     };
-    let key = |key: &str, text: &str| {
-        Line::from(vec![
-            Span::styled(pad(key, 5, theme), on(theme.style(Ink::Key), ground)),
-            Span::styled(text.to_owned(), ground),
-        ])
+    let room = usize::from(frame.area().width.saturating_sub(6)).min(46);
+    let key = |key: &'static str, text: &str| {
+        let wrapped = wrap(text, room.saturating_sub(5)).into_iter().enumerate();
+        wrapped.map(move |(at, line)| {
+            let key = pad(if at == 0 { key } else { "" }, 5, theme);
+            Line::from(vec![Span::styled(key, on(theme.style(Ink::Key), ground)), Span::styled(line, ground)])
+        })
     };
     let headless = model.supervisor.as_ref().is_some_and(|fleet| fleet.headless);
     let stays =
         if headless { "they stay with the headless supervisor" } else { "they go on in the background" };
-    let lines = vec![
-        key("s", "stop all of them, and quit"),
-        key("d", &format!("detach: {stays}")),
-        key("Esc", "stay here"),
-    ];
+    let lines: Vec<Line<'static>> = key("s", "stop all of them, and quit")
+        .chain(key("d", &format!("detach: {stays}")))
+        .chain(key("Esc", "stay here"))
+        .collect();
     let inner = open_box(frame, theme, &title, message::size(&lines, 46));
     put_lines(frame, inner, lines, 0);
 }
@@ -69,7 +70,8 @@ pub(super) fn draw_leaving(frame: &mut Frame<'_>, model: &Model) {
     for line in wrap("restage leaves when all have ended.", 46) {
         lines.push(Line::styled(line, ground));
     }
-    lines.push(message::keys(theme, &[("X", "kill them now"), ("d", "leave already")]));
+    let room = usize::from(frame.area().width.saturating_sub(6)).min(46);
+    lines.push(message::keys(theme, &[("X", "kill them now"), ("d", "leave already")], room));
     let inner = open_box(frame, theme, "Stopping", message::size(&lines, 46));
     put_lines(frame, inner, lines, 0);
 }

@@ -32,6 +32,7 @@ pub(in super::super) fn act(model: &mut Model, action: Action) -> Option<Vec<Cmd
         (Action::Proceed, _) => proceed(model),
         (Action::CancelRun, _) => cancel(model),
         (Action::Edit, _) => edit(model),
+        (Action::Look, _) => super::look::look(model),
         (Action::Fork, _) => fork(model),
         (Action::StageLog, _) => {
             if model.can(action) {
@@ -234,7 +235,8 @@ fn reject(model: &mut Model) -> Vec<Cmd> {
     let rewind_to = selected.filter(|stage| *stage != checkpoint.id.stage);
     let (checkpoint, hash) = (checkpoint.id, checkpoint.hash);
     let what = TypingWhat::Reject { run, checkpoint, hash, rewind_to };
-    question(model, Question::Type(Typing::new(what)))
+    let typing = super::answer::begin(model, what);
+    question(model, Question::Type(typing))
 }
 
 /// What it would do is said before.
@@ -436,6 +438,7 @@ impl Model {
         let status = self.status_of(&run);
         match (action, pane) {
             (Action::Tree, _) => return true,
+            (Action::Look, _) => return self.can_look(),
             (Action::PrevRun, pane) => return pane.is_some_and(|pane| pane.before().is_some()),
             (Action::NextRun, pane) => return pane.is_some_and(|pane| pane.after().is_some()),
             (Action::StageLog, pane) => {

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::super::dialog::Dialog;
-use super::super::event::{Cmd, Declined, Edited};
+use super::super::event::{Cmd, Declined};
 use super::super::flows::question::{Question, Typing, TypingWhat};
 use super::super::flows::{Flows, Thing};
 use super::super::input::LineInput;
@@ -22,8 +22,15 @@ use crate::frontend::text::one_line;
 
 pub(super) mod act;
 pub(super) mod answer;
+mod edits;
+#[cfg(test)]
+mod list_tests;
+pub(super) mod look;
 #[cfg(test)]
 mod tests;
+
+pub(super) use edits::{edited, unanswered};
+use edits::{keep_edited, kept_in};
 
 pub(super) fn hear(model: &mut Model, update: &FlowUpdate) -> Vec<Cmd> {
     match update {
@@ -293,7 +300,13 @@ fn done(model: &mut Model, what: &FlowRequest, reply: &FlowReply) {
         pane.touch();
         pane.load_lineage.touch();
     }
-    let say = |model: &mut Model, ink, text: String| model.toasts.push(ink, one_line(&text), model.now);
+    let say = |model: &mut Model, ink, text: String| {
+        // What is told of the run at the same moment says it once.
+        match thing(what) {
+            Some(Thing::Run(run)) => model.toasts.push_run(&run, ink, one_line(&text), model.now),
+            Some(Thing::Flow(_)) | None => model.toasts.push(ink, one_line(&text), model.now),
+        }
+    };
     match (what, reply) {
         (FlowRequest::Retry(wish), FlowReply::Run { run, .. }) => {
             say(model, Ink::Good, format!("{run} is a retry of {}", wish.run));
@@ -311,6 +324,7 @@ fn done(model: &mut Model, what: &FlowRequest, reply: &FlowReply) {
         }
         (FlowRequest::Approve(wish), _) => say(model, Ink::Good, format!("Approved: {} goes on", wish.run)),
         (FlowRequest::Reject(wish), _) => {
+            model.flows.drafts.remove(&(wish.run.clone(), wish.stage.clone()));
             let to = wish.rewind_to.as_ref().unwrap_or(&wish.stage);
             say(model, Ink::Waiting, format!("Rejected: {} goes back to {to}", wish.run));
         }
@@ -439,53 +453,6 @@ fn said(declined: &Declined) -> String {
         one_line(&declined.why)
     } else {
         one_line(&format!("{}; {}", declined.why, declined.hint))
-    }
-}
-
-/// Nobody types it twice.
-fn kept_in(edited: &Edited) -> String {
-    format!("What you wrote is kept in {}", edited.file.display())
-}
-
-/// The files of these edits stay: what is in them was not taken in, or nobody knows.
-fn keep_edited(model: &mut Model, which: impl Fn(&Edited) -> bool) -> Vec<Cmd> {
-    let kept = model.flows.edited.extract_if(.., |edited| which(edited));
-    kept.map(|edited| Cmd::KeepEdited(edited.file)).collect()
-}
-
-/// The connection has ended, and with it all answers.
-pub(super) fn unanswered(model: &mut Model) -> Vec<Cmd> {
-    for edited in &model.flows.edited {
-        let text = format!("It is not known whether the edit of {} was taken in. ", edited.wish.stage);
-        model.toasts.push(Ink::Waiting, one_line(&(text + &kept_in(edited))), model.now);
-    }
-    keep_edited(model, |_| true)
-}
-
-/// An editor was left.
-pub(super) fn edited(model: &mut Model, result: Result<Option<Box<Edited>>, String>) -> Vec<Cmd> {
-    model.dirty = true;
-    match result {
-        Ok(Some(edited)) => {
-            let mut cmds = act::ask(model, "edit", FlowRequest::Edit(edited.wish.clone()));
-            if cmds.is_empty() {
-                // There is no connection, or something else is under way with the run.
-                let why = format!("{} cannot be changed at the moment", edited.wish.run);
-                tell_why(model, "Edit".into(), &why, &kept_in(&edited));
-                cmds.push(Cmd::KeepEdited(edited.file));
-            } else {
-                model.flows.edited.push(*edited);
-            }
-            cmds
-        }
-        Ok(None) => {
-            model.toasts.push(Ink::Text, "Nothing was changed, so there is no new version".into(), model.now);
-            Vec::new()
-        }
-        Err(why) => {
-            tell_why(model, "Edit".into(), &why, "");
-            Vec::new()
-        }
     }
 }
 

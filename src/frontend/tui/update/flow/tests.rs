@@ -89,7 +89,7 @@ fn a_retry_is_bound_to_the_plan_that_is_shown() {
     answer(&mut model, cmds[0].clone(), FlowReply::Plan(other.clone()));
     let screen = super::super::super::view::tests::screen(&model);
     assert!(screen.contains("Nothing has begun") && screen.contains("script@2"), "{screen}");
-    let cmds = asked(&press(&mut model, "Enter", &runs));
+    let cmds = asked(&press(&mut model, "j Enter", &runs));
     let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
     assert_eq!((wish.dry_run, &wish.seen), (false, &Some(other.hash())));
     // Whoever looks at something else by now is told.

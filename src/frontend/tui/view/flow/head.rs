@@ -68,7 +68,9 @@ pub(super) fn draw_line(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: 
     if let Some(word) = model.flows.doing(&pane.id) {
         left.push(span(model, Ink::Waiting, format!("   {} {word}", theme.glyph("◐", "%"))));
     }
-    if model.focus == super::super::super::model::Focus::Log
+    if let Some(viewing) = &model.flows.viewing {
+        left.push(span(model, Ink::Strong, format!("   {}", one_line(&viewing.title))));
+    } else if model.focus == super::super::super::model::Focus::Log
         && let Some(stage) = pane.selected()
     {
         left.push(span(model, Ink::Strong, format!("   {}", stage.name)));

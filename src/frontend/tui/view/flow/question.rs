@@ -5,6 +5,7 @@ use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 
 use super::super::super::event::EditWhat;
+use super::super::super::flows::pane::Stands;
 use super::super::super::flows::question::{Question, Typing, TypingWhat, Way, editable};
 use super::super::super::model::Model;
 use super::super::super::theme::Ink;
@@ -28,9 +29,19 @@ pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Qu
         }
         Question::Approve { checkpoint, scroll, .. } => {
             let title = format!("Approve {}?", checkpoint.id);
-            let lines = checkpoint_lines(model, checkpoint);
-            let keys = [("Enter", "approve"), ("R", "reject"), ("e", "edit"), ("Esc", "not now")];
-            draw_long(frame, model, &title, lines, *scroll, &keys);
+            let lines = approve_lines(model, checkpoint);
+            let newer;
+            let keys: &[(&str, &str)] = match stands(model, checkpoint) {
+                Stands::Waits => {
+                    &[("Enter", "approve"), ("R", "reject"), ("e", "edit"), ("v", "look"), ("Esc", "not now")]
+                }
+                Stands::Replaced(by) => {
+                    newer = format!("look at {by}");
+                    &[("Enter", &newer), ("v", "look"), ("Esc", "not now")]
+                }
+                Stands::Judged(_) => &[("v", "look"), ("Esc", "close")],
+            };
+            draw_long(frame, model, &title, lines, *scroll, keys);
         }
         Question::Cancel { run } => {
             let text = "Its stages get the stop signal, and are killed after their grace. What has succeeded is kept, and a retry builds on it.";
@@ -44,6 +55,11 @@ pub(in super::super) fn draw(frame: &mut Frame<'_>, model: &Model, question: &Qu
         }
         Question::Proceed { run, ways, selected } => draw_proceed(frame, model, run, ways, *selected),
         Question::Edit { checkpoint, selected, .. } => draw_edit(frame, model, checkpoint, *selected),
+        Question::Look { title, parts, selected, .. } => {
+            let texts: Vec<String> = parts.iter().map(|part| one_line(&part.label)).collect();
+            let title = format!("Look into what of {title}?");
+            draw_choice(frame, model, &title, &texts, *selected, "look into it");
+        }
         Question::Type(typing) => draw_typing(frame, model, typing),
     }
 }
@@ -57,8 +73,9 @@ fn room(model: &Model) -> (u16, u16) {
 pub fn measure(model: &Model, question: &Question) -> (usize, usize) {
     let lines = match question {
         Question::Retry { wish, plan, is_another, .. } => retry_lines(model, wish, plan, *is_another).len(),
-        Question::Approve { checkpoint, .. } => checkpoint_lines(model, checkpoint).len(),
+        Question::Approve { checkpoint, .. } => approve_lines(model, checkpoint).len(),
         Question::Edit { checkpoint, .. } => editable(checkpoint).len(),
+        Question::Look { parts, .. } => parts.len(),
         Question::Proceed { ways, .. } => ways.len(),
         Question::Cancel { .. } | Question::Type(_) => 0,
     };
@@ -86,14 +103,7 @@ fn draw_long(
         lines,
         scroll.min(total.saturating_sub(shown)),
     );
-    let mut hints = message::keys(theme, keys);
-    if total > shown {
-        let end = (scroll + shown).min(total);
-        hints.push_span(Span::styled("   j/k", on(theme.style(Ink::Key), ground)));
-        let text = format!(" lines {}-{end} of {total}", scroll + 1);
-        hints.push_span(Span::styled(text, on(theme.style(Ink::Quiet), ground)));
-    }
-    put(frame, Rect { y: inner.bottom().saturating_sub(1), height: 1, ..inner }, hints);
+    message::foot(frame, theme, inner, keys, (scroll, shown, total));
 }
 
 fn draw_short(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str, keys: &[(&str, &str)]) {
@@ -103,7 +113,7 @@ fn draw_short(frame: &mut Frame<'_>, model: &Model, title: &str, text: &str, key
     let mut lines: Vec<Line<'static>> =
         wrap(&one_line(text), width).into_iter().map(|line| Line::styled(line, ground)).collect();
     lines.push(Line::default());
-    lines.push(message::keys(theme, keys));
+    lines.push(message::keys(theme, keys, width));
     let inner = open_box(frame, theme, title, message::size(&lines, width));
     put_lines(frame, inner, lines, 0);
 }
@@ -166,6 +176,24 @@ fn reused(planned: &Planned) -> String {
     }
 }
 
+fn stands(model: &Model, checkpoint: &Checkpoint) -> Stands {
+    model.flows.pane.as_ref().map_or(Stands::Waits, |pane| pane.stands(&checkpoint.id))
+}
+
+/// What is to be approved; before that, why it is not any more.
+fn approve_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>> {
+    let news = match stands(model, checkpoint) {
+        Stands::Waits => None,
+        Stands::Replaced(by) => Some(format!("{by} has come in its place since this was opened.")),
+        Stands::Judged(how) => Some(format!("It does not wait any more: it was {}.", one_line(&how))),
+    };
+    let style = on(model.theme().style(Ink::Waiting), model.theme().style(Ink::Dialog));
+    let told = news.map(|news| wrap(&news, usize::from(room(model).0))).unwrap_or_default();
+    let mut lines: Vec<Line<'static>> = told.into_iter().map(|line| Line::styled(line, style)).collect();
+    lines.extend(checkpoint_lines(model, checkpoint));
+    lines
+}
+
 /// What is approved, as it is: by its bytes.
 fn checkpoint_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>> {
     let room = usize::from(room(model).0);
@@ -175,8 +203,8 @@ fn checkpoint_lines(model: &Model, checkpoint: &Checkpoint) -> Vec<Line<'static>
         _ => format!("made by {}, {age} ago", checkpoint.run_id),
     };
     let made = wrap(&one_line(&format!("{made}, on branch {}", checkpoint.branch)), room);
-    let mut lines: Vec<Line<'static>> = made.into_iter().map(Line::raw).collect();
-    lines.push(Line::raw(format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()))));
+    let bytes = format!("hash {}: only these bytes are approved", short(checkpoint.hash.as_str()));
+    let mut lines: Vec<Line<'static>> = made.into_iter().chain(wrap(&bytes, room)).map(Line::raw).collect();
     lines.push(Line::default());
     lines.extend(whole_outputs(model, &checkpoint.outputs, room));
     lines.extend(artifact_lines(model, &checkpoint.artifacts, room));
@@ -207,7 +235,7 @@ fn draw_proceed(frame: &mut Frame<'_>, model: &Model, run: &RunId, ways: &[Way],
     lines.push(Line::default());
     lines.extend(told.into_iter().map(|line| Line::styled(line, ground)));
     lines.push(Line::default());
-    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", "continue"), ("Esc", "cancel")]));
+    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", "continue"), ("Esc", "cancel")], room));
     let title = format!("Continue {run} on which branch?");
     let inner = open_box(frame, theme, &title, message::size(&lines, room));
     put_lines(frame, inner, lines, 0);
@@ -235,9 +263,6 @@ fn choices(model: &Model, texts: &[String], selected: usize, room: usize, high: 
 }
 
 fn draw_edit(frame: &mut Frame<'_>, model: &Model, checkpoint: &Checkpoint, selected: usize) {
-    let theme = model.theme();
-    let (room, high) = room(model);
-    let room = usize::from(room).min(60);
     let parts = editable(checkpoint);
     let text = |part: &EditWhat| match part {
         EditWhat::Outputs(outputs) => format!("its outputs, {} in one text", outputs.len()),
@@ -247,11 +272,24 @@ fn draw_edit(frame: &mut Frame<'_>, model: &Model, checkpoint: &Checkpoint, sele
         }
     };
     let texts: Vec<String> = parts.iter().map(text).collect();
-    let mut lines = choices(model, &texts, selected, room, usize::from(high));
+    draw_choice(frame, model, &format!("Edit what of {}?", checkpoint.id), &texts, selected, "edit it");
+}
+
+fn draw_choice(
+    frame: &mut Frame<'_>,
+    model: &Model,
+    title: &str,
+    texts: &[String],
+    selected: usize,
+    done: &str,
+) {
+    let theme = model.theme();
+    let (room, high) = room(model);
+    let room = usize::from(room).min(60);
+    let mut lines = choices(model, texts, selected, room, usize::from(high));
     lines.push(Line::default());
-    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", "edit it"), ("Esc", "cancel")]));
-    let title = format!("Edit what of {}?", checkpoint.id);
-    let inner = open_box(frame, theme, &title, message::size(&lines, room));
+    lines.push(message::keys(theme, &[("j/k", "choose"), ("Enter", done), ("Esc", "cancel")], room));
+    let inner = open_box(frame, theme, title, message::size(&lines, room));
     put_lines(frame, inner, lines, 0);
 }
 
@@ -286,7 +324,7 @@ fn draw_typing(frame: &mut Frame<'_>, model: &Model, typing: &Typing) {
     };
     lines.extend(wrap(&text, room).into_iter().map(|line| Line::styled(line, on(theme.style(ink), ground))));
     lines.push(Line::default());
-    lines.push(message::keys(theme, &[("Enter", done), ("Esc", "cancel")]));
+    lines.push(message::keys(theme, &[("Enter", done), ("Esc", "cancel")], room));
     let inner = open_box(frame, theme, &title, message::size(&lines, room));
     put_lines(frame, inner, lines, 0);
     // The end of a long text is what is being typed.

@@ -94,5 +94,9 @@ fn left(outputs: &JsonMap, artifacts: &[Artifact]) -> Vec<String> {
 pub(super) fn start_of(text: &str) -> String {
     let Some((end, _)) = text.char_indices().nth(MOST) else { return one_line(text) };
     let (start, rest) = text.split_at(end);
-    format!("{} … and {} more", one_line(start), bytes(u64::try_from(rest.len()).unwrap_or(u64::MAX)))
+    format!(
+        "{} … and {} more, which a look into it shows",
+        one_line(start),
+        bytes(u64::try_from(rest.len()).unwrap_or(u64::MAX))
+    )
 }

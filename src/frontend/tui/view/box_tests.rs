@@ -1,0 +1,33 @@
+//! Boxes above the screen: whole on a small one, and with nothing beside them that cannot be read.
+
+use super::super::flows::fixture::{failed, press, running, settle, waiting, with_runs};
+use super::tests::screen;
+
+fn asked(keys: &str, size: (u16, u16)) -> String {
+    let runs = vec![failed(), waiting(), running()];
+    let mut model = with_runs(&runs, size);
+    press(&mut model, ": s h o w 1 2 Enter", &runs);
+    settle(&mut model, &runs);
+    press(&mut model, keys, &runs);
+    screen(&model)
+}
+
+#[test]
+fn a_small_screen_shows_the_keys_or_says_that_there_are_more() {
+    insta::assert_snapshot!(asked("a", (40, 10)));
+    let screen = asked("q", (40, 10));
+    assert!(screen.contains("background") && screen.contains("Esc  stay here"), "{screen}");
+    let screen = asked("x", (40, 10));
+    assert!(screen.contains("Enter cancel it") && screen.contains("Esc let it run"), "{screen}");
+}
+
+#[test]
+fn nothing_unreadable_stands_beside_a_box() {
+    for line in asked("a", (100, 30)).lines().filter(|line| line.contains('│')) {
+        assert!(line.trim_start().starts_with('│') && line.trim_end().ends_with('│'), "{line}");
+    }
+    // Where there is more room, what lies there can be read, and stands apart.
+    let screen = asked("a", (200, 60));
+    assert!(screen.contains("storyboard waits for you"), "{screen}");
+    assert!(screen.lines().filter(|line| line.contains("│ ")).all(|line| line.contains("  │ ")), "{screen}");
+}
