@@ -25,8 +25,7 @@ use crate::domain::flow::ask::FlowRequest;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::view::Update;
 use crate::flow::handle::FlowHandle;
-use crate::supervisor::handle::{Handle, Request, WordsOnly};
-use crate::supervisor::watch::YOUTH;
+use crate::supervisor::handle::{Handle, Request, WordsOnly, YOUTH};
 
 /// More at once are refused; ten are usual.
 const MAX_CLIENTS: usize = 128;

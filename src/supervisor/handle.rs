@@ -13,6 +13,10 @@ use crate::domain::ids::RunnerName;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{Notice, NoticeKind, RunnerView, Snapshot, Update};
 
+/// A supervisor watches nothing before it is this old. To give up a watch takes the kernel some ten milliseconds, which
+/// is more than the whole rest of what a supervisor of one short run does.
+pub const YOUTH: Duration = Duration::from_secs(1);
+
 /// How long notices are gathered.
 const GATHER: Duration = Duration::from_millis(10);
 

@@ -7,16 +7,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use notify::event::ModifyKind;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// A supervisor watches nothing before it is this old. To give up a watch takes the kernel some ten milliseconds, which
-/// is more than the whole rest of what a supervisor of one short run does.
-pub const YOUTH: Duration = Duration::from_secs(1);
+use super::handle::YOUTH;
 
 /// Watches as long as it is kept.
 #[derive(Debug)]
