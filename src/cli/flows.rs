@@ -12,7 +12,7 @@ use super::workspace::Workspace;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
 use crate::flow::engine::{Engine, Input, Left, Parts, Place};
-use crate::flow::handle::FlowHandle;
+use crate::flow::handle::{FlowAsk, FlowHandle};
 use crate::ports::Clock;
 use crate::ports::store::StoreError;
 use crate::store::sqlite::SqliteStore;
@@ -94,25 +94,34 @@ pub fn holder() -> String {
     format!("{} {}", me.pid, me.start)
 }
 
-/// Opens the history. While there is no room for that, who asks is told so, and the rest waits for the engine.
+/// Opens the history. While there is no room for that, each who asks has it tried again and is told so, and the rest
+/// waits for the engine.
 fn open(
     path: &Path,
     clock: &dyn Clock,
     inputs: &mpsc::Receiver<Input>,
 ) -> Result<(SqliteStore, Vec<Input>), StoreError> {
-    let mut before = Vec::new();
+    let (mut before, mut asked) = (Vec::new(), None);
     loop {
         let why = match SqliteStore::open(path) {
-            Ok(store) => return Ok((store, before)),
+            Ok(store) => {
+                before.extend(asked.map(Input::Ask));
+                return Ok((store, before));
+            }
             Err(error @ StoreError::Later { .. }) => error,
             Err(error) => return Err(error),
         };
         tracing::warn!(error = %why, "open the history of runs");
+        if let Some(ask) = asked.take() {
+            refuse(ask, &why.to_string());
+        }
         let until = clock.now().mono.plus(AGAIN);
         while let Ok(input) = inputs.recv_timeout(until.since(clock.now().mono)) {
             match input {
-                // Whoever asked may have gone.
-                Input::Ask(ask) => drop(ask.answer.send(Err(Refusal::Store(why.to_string())))),
+                Input::Ask(ask) => {
+                    asked = Some(ask);
+                    break;
+                }
                 Input::End(done) => {
                     done.send(()).ok();
                     return Err(why);
@@ -125,17 +134,59 @@ fn open(
     }
 }
 
+/// Whoever asked may have gone.
+fn refuse(ask: FlowAsk, why: &str) {
+    ask.answer.send(Err(Refusal::Store(why.to_owned()))).ok();
+}
+
 /// Without its history nothing can be said of runs; supervision goes on.
 fn refuse_all(inputs: &mpsc::Receiver<Input>, why: &str) {
     while let Ok(input) = inputs.recv() {
         match input {
-            // Whoever asked may have gone.
-            Input::Ask(ask) => drop(ask.answer.send(Err(Refusal::Store(why.to_owned())))),
+            Input::Ask(ask) => refuse(ask, why),
             Input::End(done) => {
                 done.send(()).ok();
                 return;
             }
             Input::Guest(_) | Input::Prepared(_) | Input::Settled(_) | Input::Flows(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::domain::flow::ask::FlowRequest;
+    use crate::domain::flow::record::RunFilter;
+    use crate::supervisor::clock::SystemClock;
+
+    #[test]
+    fn who_asks_when_there_is_room_again_is_not_told_of_a_full_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = Some("none");
+        if mount(none, dir.path(), Some("tmpfs"), MsFlags::empty(), Some("size=1m")).is_err() {
+            return;
+        }
+        let (filler, path) = (dir.path().join("filler"), dir.path().join("history.db"));
+        std::fs::write(&filler, vec![0; 2 << 20]).unwrap_err();
+        let (tell, inputs) = mpsc::channel();
+        let opening =
+            thread::spawn(move || open(&path, &SystemClock, &inputs).map(|(_, before)| before.len()));
+        let ask = || {
+            let (answer, answered) = oneshot::channel();
+            tell.send(Input::Ask(FlowAsk { request: FlowRequest::Runs(RunFilter::default()), answer }))
+                .unwrap();
+            answered
+        };
+        let refused = ask().blocking_recv().unwrap().unwrap_err();
+        assert!(refused.to_string().contains("full"), "{refused}");
+        std::fs::remove_file(&filler).unwrap();
+        let waits = ask();
+        assert_eq!(opening.join().unwrap().unwrap(), 1, "the engine answers it");
+        waits.blocking_recv().unwrap_err();
+        umount2(dir.path(), MntFlags::MNT_DETACH).unwrap();
     }
 }
