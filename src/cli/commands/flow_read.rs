@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::args::{Global, Output};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::flow_args::{ArtifactsArgs, GraphArgs, RunArg, RunsArgs, StateArgs, StatsArgs};
+use crate::cli::flow_args::{ArtifactsArgs, GraphArgs, RunArg, RunsArgs, ShowArgs, StateArgs, StatsArgs};
 use crate::cli::history::{History, failed, none_yet};
 use crate::cli::workspace::Workspace;
 use crate::cli::{output, settings};
@@ -57,7 +57,8 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
     let mut history = match History::open(workspace) {
         // No runs are a list, too.
         Err(failure) if json && failure.exit == Exit::Nothing => {
-            return done(output::print_json(&Vec::<RunRecord>::new()));
+            output::print_json(&Vec::<RunRecord>::new())?;
+            return Err(failure);
         }
         opened => opened?,
     };
@@ -66,11 +67,14 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
         refuse_unknown(&mut history, workspace, flow, "list the runs of")?;
     }
     if json {
-        return done(output::print_json(&runs));
+        output::print_json(&runs)?;
     }
     let all = RunFilter { limit: filter.limit, ..RunFilter::default() };
     if runs.is_empty() && filter == all && args.limit != Some(0) {
         return Err(none_yet(workspace));
+    }
+    if json {
+        return Ok(Exit::Completed);
     }
     if runs.is_empty() {
         output::remark("restage: no run is like that; `restage runs` lists all");
@@ -156,7 +160,10 @@ struct Spent {
     lineage: Totals,
 }
 
-pub fn show(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
+pub fn show(global: &Global, workspace: &Workspace, args: &ShowArgs) -> Outcome {
+    if args.watch {
+        return super::watch::run(global, workspace, args);
+    }
     let run = RunId::trusted(args.run.as_str());
     let mut history = History::open(workspace)?;
     let seen = history.show(&run)?;
