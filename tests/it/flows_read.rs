@@ -193,6 +193,7 @@ fn a_flow_is_drawn_in_every_form() {
     assert!(workspace.ok(&["graph", "video", "--dot"]).contains("\"script\" -> \"board\""));
     assert!(workspace.ok(&["graph", "video", "--mermaid"]).contains("s0 --> s1"));
     assert_eq!(data(&workspace, &["graph", "video", "--json"])[1]["needs"], json!(["script"]));
+    assert_eq!(data(&workspace, &["graph", "video", "--json"])[1]["waits_for"], json!(["script"]));
     assert!(refused(&workspace, 3, &["graph", "film"]).contains("video"));
 }
 

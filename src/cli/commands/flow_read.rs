@@ -390,6 +390,8 @@ struct Node<'a> {
     needs: &'a [StageName],
     optional_needs: &'a [StageName],
     validates: Option<&'a StageName>,
+    /// All that has to have ended before it starts: also the validators of what it needs.
+    waits_for: Vec<&'a StageName>,
 }
 
 pub fn graph(global: &Global, workspace: &Workspace, args: &GraphArgs) -> Outcome {
@@ -408,11 +410,12 @@ pub fn graph(global: &Global, workspace: &Workspace, args: &GraphArgs) -> Outcom
         return done(output::print(&export::to_mermaid(flow, &graph)));
     }
     if args.json || global.output == Output::Json {
-        let nodes = flow.stages.iter().map(|stage| Node {
+        let nodes = flow.stages.iter().enumerate().map(|(place, stage)| Node {
             name: &stage.name,
             needs: &stage.needs,
             optional_needs: &stage.optional_needs,
             validates: stage.validates.as_ref(),
+            waits_for: graph.upstream(place).iter().map(|before| graph.name(*before)).collect(),
         });
         return done(output::print_json(&nodes.collect::<Vec<_>>()));
     }
