@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::flow_args::{
     ApproveArgs, ArtifactsArgs, DeleteArgs, DiffArgs, EditArgs, ForkArgs, GcArgs, GraphArgs, RejectArgs,
-    RunArg, RunsArgs, StateArgs, StatsArgs,
+    RunArg, RunsArgs, ShowArgs, StateArgs, StatsArgs,
 };
 
 /// Keeps long unattended work alive, and goes on from where it failed.
@@ -151,7 +151,7 @@ pub enum Verb {
     /// Runs of flows, the newest first
     Runs(RunsArgs),
     /// One run: its stages, what was decided of each and why, its attempts and errors
-    Show(RunArg),
+    Show(ShowArgs),
     /// The retries of a run, as a tree
     Lineage(RunArg),
     /// What a run carries, as JSON
@@ -200,11 +200,10 @@ impl Verb {
             Self::Edit(args) => args.json,
             Self::Fork(args) => args.json,
             Self::Runs(args) => args.json,
-            Self::Cancel(args)
-            | Self::Show(args)
-            | Self::Lineage(args)
-            | Self::Checkpoints(args)
-            | Self::Unlock(args) => args.json,
+            Self::Show(args) => args.json,
+            Self::Cancel(args) | Self::Lineage(args) | Self::Checkpoints(args) | Self::Unlock(args) => {
+                args.json
+            }
             Self::State(args) => args.json,
             Self::Artifacts(args) => args.json,
             Self::Diff(args) => args.json,

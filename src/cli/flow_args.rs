@@ -38,6 +38,21 @@ pub struct RunArg {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ShowArgs {
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Follow it as `run` does, and end as it ends
+    #[arg(short, long)]
+    pub watch: bool,
+    /// A degraded run is a good one
+    #[arg(long, requires = "watch")]
+    pub allow_degraded: bool,
+    /// As JSON; one event a line where it is followed
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct GraphArgs {
     #[arg(value_name = "FLOW")]
     pub flow: String,

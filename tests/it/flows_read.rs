@@ -193,6 +193,7 @@ fn a_flow_is_drawn_in_every_form() {
     assert!(workspace.ok(&["graph", "video", "--dot"]).contains("\"script\" -> \"board\""));
     assert!(workspace.ok(&["graph", "video", "--mermaid"]).contains("s0 --> s1"));
     assert_eq!(data(&workspace, &["graph", "video", "--json"])[1]["needs"], json!(["script"]));
+    assert_eq!(data(&workspace, &["graph", "video", "--json"])[1]["waits_for"], json!(["script"]));
     assert!(refused(&workspace, 3, &["graph", "film"]).contains("video"));
 }
 
@@ -266,7 +267,7 @@ fn an_edit_is_a_new_version_and_only_if_something_differs() {
     assert_eq!(diff["artifacts"][0]["name"], "script/script.txt");
     assert!(refused(&workspace, 2, &["edit", "video-1", "script", "--set", "other=1"]).contains("title"));
     refused(&workspace, 2, &["edit", "video-1", "script"]);
-    assert_eq!(workspace.run(&["edit", "video-1", "board", "--set", "a=1"]).0, Some(1));
+    assert_eq!(workspace.run(&["edit", "video-1", "board", "--set", "a=1"]).0, Some(17));
     refused(&workspace, 3, &["diff", "video-1", "script@1", "script@9"]);
     refused(&workspace, 2, &["diff", "video-1", "script@1"]);
 
@@ -535,7 +536,8 @@ fn a_run_is_deleted_with_what_builds_on_it_or_not_at_all() {
     workspace.run(&["retry", "video-1"]);
     workspace.run(&["run", "video"]);
     let names = || {
-        let runs = data(&workspace, &["runs", "--json"]);
+        let (_, runs, _) = workspace.run(&["runs", "--json"]);
+        let runs: Value = serde_json::from_str(&runs).unwrap();
         runs.as_array()
             .unwrap()
             .iter()

@@ -179,7 +179,7 @@ fn judge(
         if !follows {
             return Ok(Some(Exit::Completed));
         }
-        follow::follow(&mut line, run, manner, before.as_deref()).await.map(Some)
+        follow::until_left(&mut line, run, manner, before.as_deref()).await.map(Some)
     })
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::args::{Global, Output};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::flow_args::{ArtifactsArgs, GraphArgs, RunArg, RunsArgs, StateArgs, StatsArgs};
+use crate::cli::flow_args::{ArtifactsArgs, GraphArgs, RunArg, RunsArgs, ShowArgs, StateArgs, StatsArgs};
 use crate::cli::history::{History, failed, none_yet};
 use crate::cli::workspace::Workspace;
 use crate::cli::{output, settings};
@@ -58,7 +58,8 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
     let mut history = match History::open(workspace) {
         // No runs are a list, too.
         Err(failure) if json && failure.exit == Exit::Nothing => {
-            return done(output::print_json(&Vec::<RunRecord>::new()));
+            output::print_json(&Vec::<RunRecord>::new())?;
+            return Err(failure);
         }
         opened => opened?,
     };
@@ -67,11 +68,14 @@ pub fn runs(global: &Global, workspace: &Workspace, args: &RunsArgs) -> Outcome 
         refuse_unknown(&mut history, workspace, flow, "list the runs of")?;
     }
     if json {
-        return done(output::print_json(&runs));
+        output::print_json(&runs)?;
     }
     let all = RunFilter { limit: filter.limit, ..RunFilter::default() };
     if runs.is_empty() && filter == all && args.limit != Some(0) {
         return Err(none_yet(workspace));
+    }
+    if json {
+        return Ok(Exit::Completed);
     }
     if runs.is_empty() {
         output::remark("restage: no run is like that; `restage runs` lists all");
@@ -157,7 +161,10 @@ struct Spent {
     lineage: Totals,
 }
 
-pub fn show(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
+pub fn show(global: &Global, workspace: &Workspace, args: &ShowArgs) -> Outcome {
+    if args.watch {
+        return super::watch::run(global, workspace, args);
+    }
     let run = RunId::trusted(args.run.as_str());
     let mut history = History::open(workspace)?;
     let seen = history.show(&run)?;
@@ -384,6 +391,8 @@ struct Node<'a> {
     needs: &'a [StageName],
     optional_needs: &'a [StageName],
     validates: Option<&'a StageName>,
+    /// All that has to have ended before it starts: also the validators of what it needs.
+    waits_for: Vec<&'a StageName>,
 }
 
 pub fn graph(global: &Global, workspace: &Workspace, args: &GraphArgs) -> Outcome {
@@ -402,11 +411,12 @@ pub fn graph(global: &Global, workspace: &Workspace, args: &GraphArgs) -> Outcom
         return done(output::print(&export::to_mermaid(flow, &graph)));
     }
     if args.json || global.output == Output::Json {
-        let nodes = flow.stages.iter().map(|stage| Node {
+        let nodes = flow.stages.iter().enumerate().map(|(place, stage)| Node {
             name: &stage.name,
             needs: &stage.needs,
             optional_needs: &stage.optional_needs,
             validates: stage.validates.as_ref(),
+            waits_for: graph.upstream(place).iter().map(|before| graph.name(*before)).collect(),
         });
         return done(output::print_json(&nodes.collect::<Vec<_>>()));
     }

@@ -208,7 +208,7 @@ fn set_going(
         if follow.detach {
             return Ok(Some(Exit::Completed));
         }
-        follow::follow(&mut line, &run, Manner { fresh, ..manner }, before).await.map(Some)
+        follow::until_left(&mut line, &run, Manner { fresh, ..manner }, before).await.map(Some)
     })
 }
 

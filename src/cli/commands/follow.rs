@@ -5,9 +5,11 @@ use std::io::IsTerminal;
 use super::asking::{Asking, asks};
 use super::ends::{Ends, end_of};
 use crate::cli::args::Output;
+use crate::cli::engine::is_hosted;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::history::{History, unexpected};
+use crate::cli::signals::Signals;
 use crate::cli::workspace::Workspace;
 use crate::cli::{link, output};
 use crate::control::client::{Client, ClientError, Incoming, Updates};
@@ -184,6 +186,45 @@ pub async fn follow(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Op
     }
     teller.end(&shown);
     Ok(exit(&shown, manner))
+}
+
+/// As [`follow`], for somebody whose leaving ends nothing, which they are told: unless the supervisor is this process, it
+/// and its runs go on.
+pub async fn until_left(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Option<&Shown>) -> Outcome {
+    if is_hosted(&line.client) {
+        return follow(line, run, manner, before).await;
+    }
+    let mut signals =
+        Signals::listen().map_err(|error| Failure::io("listen for the signals that end it", &error))?;
+    tokio::select! {
+        ended = follow(line, run, manner, before) => ended,
+        signal = signals.next() => {
+            if manner.draws() {
+                // The terminal has shown the key that was pressed.
+                output::draw("\n");
+            }
+            output::remark(&format!(
+                "restage: {run} goes on; to follow it again: restage show {run} --watch; to end it: restage cancel {run}"
+            ));
+            Ok(Exit::Signal(signal))
+        }
+    }
+}
+
+/// How a run came out, or came to a halt, for somebody who has followed nothing of it.
+pub fn told(shown: &Shown, manner: Manner) -> Outcome {
+    let run = &shown.run;
+    if run.left {
+        return Err(left(run));
+    }
+    let mut screen = Screen::new(manner);
+    if let (Some(notice), Output::Json) = (end_of(run), manner.output) {
+        screen.news(&notice);
+    } else if manner.output == Output::Human && !manner.draws() {
+        tell_end(run);
+    }
+    screen.end(shown);
+    Ok(exit(shown, manner))
 }
 
 /// The same, and nothing is told.

@@ -19,4 +19,5 @@ pub mod stage_logs;
 pub mod status;
 pub mod up;
 pub mod wait;
+pub mod watch;
 pub mod why;

@@ -45,7 +45,7 @@ fn who_may_be_approved() {
             Some("script"),
             "17 script@1 is approved, and f-12 is succeeded | what it did: restage show f-12",
         ),
-        (CHECKPOINTS, WAITS, Some("render"), "1 render of f-12 is pending | its stages: restage show f-12"),
+        (CHECKPOINTS, WAITS, Some("render"), "13 render of f-12 has not run | its stages: restage show f-12"),
         (
             CHECKPOINTS,
             WAITS,
@@ -83,7 +83,7 @@ fn who_may_be_approved() {
             "script@1 rejected",
             "12 cancelled script=cancelled@1",
             Some("script"),
-            "1 script of f-12 is cancelled | its stages: restage show f-12",
+            "17 script of f-12 was cancelled, and left nothing | its stages: restage show f-12",
         ),
     ] {
         let (checkpoints, branches, runs) = lists(checkpoints, "main", run);
@@ -214,7 +214,12 @@ fn a_rejection_goes_back_to_the_stage_or_to_one_before_it() {
             "darker",
             "2 voice does not come before storyboard, so nothing would be better by it | the run may go back to: script, extra, storyboard",
         ),
-        ("storyboard", Some("extra"), "darker", "1 extra of f-12 is skipped | its stages: restage show f-12"),
+        (
+            "storyboard",
+            Some("extra"),
+            "darker",
+            "13 extra of f-12 was skipped, and left nothing | its stages: restage show f-12",
+        ),
         (
             "storyboard",
             Some("cut"),
@@ -227,7 +232,7 @@ fn a_rejection_goes_back_to_the_stage_or_to_one_before_it() {
             " \n",
             "2 storyboard cannot be rejected without a word on what to do better | say it: restage reject f-12 storyboard --feedback TEXT",
         ),
-        ("render", None, "darker", "1 render of f-12 is pending | its stages: restage show f-12"),
+        ("render", None, "darker", "13 render of f-12 has not run | its stages: restage show f-12"),
     ] {
         let wish = sent_back(stage, to, feedback);
         let found = may_reject(&lineage, &graph, &runs[0], &wish);
@@ -270,7 +275,7 @@ fn what_may_be_edited() {
     for (checkpoints, run, stage, answer) in [
         (CHECKPOINTS, WAITS, "storyboard", "storyboard@1"),
         (CHECKPOINTS, WAITS, "script", "script@1"),
-        (CHECKPOINTS, WAITS, "render", "1 render of f-12 is pending | its stages: restage show f-12"),
+        (CHECKPOINTS, WAITS, "render", "13 render of f-12 has not run | its stages: restage show f-12"),
         (CHECKPOINTS, "12 running script=succeeded@1 storyboard=waiting@1", "storyboard", "storyboard@1"),
         (
             CHECKPOINTS,

@@ -31,6 +31,7 @@ use crate::domain::json::JsonMap;
 use target::Target;
 use walk::Walked;
 
+mod items;
 pub mod queued;
 pub mod standing;
 mod target;

@@ -122,7 +122,7 @@ pub enum Refusal {
     Rejected { run: RunId, checkpoint: CheckpointId, status: RunStatus },
     #[error("{run} is {status}, not failed")]
     NotFailed { run: RunId, status: RunStatus },
-    #[error("{stage} of {run} is {status}")]
+    #[error("{stage} of {run} {}", became(*status))]
     WrongStage { run: RunId, stage: StageName, status: StageStatus },
     #[error("the holder of the lock of {run} lives: pid {pid}")]
     HolderLives { run: RunId, pid: i32 },
@@ -152,6 +152,7 @@ impl Refusal {
             Self::RetryLives { .. } | Self::QueuedAlready { .. } => 11,
             Self::Succeeded { .. } | Self::NothingFailed { .. } => 12,
             Self::NeverRan { .. } => 13,
+            Self::WrongStage { status, .. } if status.never_ran() => 13,
             Self::NoCheckpoint { .. } | Self::Damaged { .. } => 14,
             Self::MissingKeys { .. } | Self::MissingInputs { .. } => 15,
             Self::TooDeep { .. } | Self::TooManyRetries { .. } => 16,
@@ -167,11 +168,11 @@ impl Refusal {
             | Self::Judged { .. }
             | Self::Rejected { .. }
             | Self::NotFailed { .. }
-            | Self::NotWaiting { .. } => 17,
+            | Self::NotWaiting { .. }
+            | Self::WrongStage { .. } => 17,
             Self::Stale { .. } | Self::Replaced { .. } => 18,
             Self::Concurrent { .. }
             | Self::Ended { .. }
-            | Self::WrongStage { .. }
             | Self::HolderLives { .. }
             | Self::NotLocked { .. }
             | Self::Reused { .. }
@@ -374,6 +375,20 @@ fn still(status: RunStatus, left: bool) -> String {
         format!("{status} by its record, and nobody supervises it")
     } else {
         format!("still {status}")
+    }
+}
+
+fn became(status: StageStatus) -> String {
+    match status {
+        StageStatus::Pending | StageStatus::NotRun => "has not run".into(),
+        StageStatus::Skipped => "was skipped, and left nothing".into(),
+        StageStatus::Running => "still runs, and has left nothing yet".into(),
+        StageStatus::Backoff => "is to be started again, and has left nothing yet".into(),
+        StageStatus::Failed => "failed, and left nothing".into(),
+        StageStatus::Cancelled => "was cancelled, and left nothing".into(),
+        StageStatus::Waiting | StageStatus::Succeeded | StageStatus::Degraded => {
+            format!("is {status}, and has no version that waits")
+        }
     }
 }
 

@@ -115,6 +115,11 @@ impl StageStatus {
         matches!(self, Self::Succeeded | Self::Degraded | Self::Skipped)
     }
 
+    /// Nothing of it was executed so far, or ever.
+    pub const fn never_ran(self) -> bool {
+        matches!(self, Self::Pending | Self::Skipped | Self::NotRun)
+    }
+
     /// It left a checkpoint that others may build on.
     pub const fn is_good(self) -> bool {
         matches!(self, Self::Succeeded | Self::Degraded)

@@ -6,7 +6,7 @@ use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::{RunId, parse_guest};
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::status::RunStatus;
+use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::flow::handle::FlowAsk;
 use crate::ports::store::StoredRun;
 use crate::supervisor::guest::GuestOrder;
@@ -126,7 +126,9 @@ impl Engine {
             let goes_on = self.now(lay)?.status != RunStatus::Interrupted;
             return Ok(goes_on.then(|| lay.clone()));
         }
-        let under_way = |active: &Active| active.run.status.is_under_way();
+        // What waits for a person is taken on by whoever continues, as it is where nothing lay.
+        let waits = |active: &Active| active.run.stages.iter().any(|one| one.status == StageStatus::Waiting);
+        let under_way = |active: &Active| active.run.status.is_under_way() && !waits(active);
         // What is promised of a branch is kept to the letter.
         let goes_on = wish.branch.is_none()
             && wish.checkpoint.is_none()

@@ -125,3 +125,25 @@ fn what_needs_a_skipped_stage_is_skipped_unless_it_can_do_without() {
     });
     assert_eq!(reasons, ["failed", "failed"]);
 }
+
+#[test]
+fn the_plan_of_a_retry_names_the_items_that_are_executed_again() {
+    let each = "[ ! -e fail.$RESTAGE_ITEM_INDEX ] || exit 1; echo $RESTAGE_ITEM_INDEX >> items";
+    let flows = Flows::new(&json!({ "f": {
+        "inputs": { "list": { "default": ["a", "b", "c", "d"] } },
+        "stages": [{ "name": "each", "command": each, "foreach": "list" }],
+    } }));
+    flows.write("fail.1", "");
+    flows.write("fail.3", "");
+    flows.ends(1, &["run", "f"]);
+    let told = flows.ok(&["retry", "f-1", "--dry-run"]);
+    assert!(told.contains("execute  each  failed: 2 of 4 items: 1, 3\n"), "{told}");
+    for file in ["fail.1", "fail.3", "items"] {
+        flows.remove(file);
+    }
+    flows.ok(&["retry", "f-1"]);
+    let text = flows.read("items");
+    let mut items: Vec<&str> = text.lines().collect();
+    items.sort_unstable();
+    assert_eq!(items, ["1", "3"]);
+}

@@ -26,12 +26,12 @@ pub(super) fn waiting(names: &[&str]) -> Value {
     Value::Object(names.iter().map(flow).collect())
 }
 
-fn begin(flows: &Flows, arguments: &[&str]) -> Child {
+pub(super) fn begin(flows: &Flows, arguments: &[&str]) -> Child {
     let mut command = flows.space.command(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn pid_of(child: &Child) -> i32 {
+pub(super) fn pid_of(child: &Child) -> i32 {
     i32::try_from(child.id()).unwrap()
 }
 
@@ -48,7 +48,7 @@ fn follows(child: &mut Child, run: &str) {
 }
 
 /// Its code and what it told.
-fn end(child: Child) -> (Option<i32>, String) {
+pub(super) fn end(child: Child) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
 }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::left::{WAITS, alone, is_running, left, waiting};
+use super::left::{WAITS, alone, begin, end, is_running, left, pid_of, waiting};
 use super::stage;
-use crate::support::wait_until;
+use crate::support::{is_alive, kill_9, wait_until};
 
 fn shown(flows: &super::Flows, run: &str) -> Value {
     serde_json::from_str(&flows.ok(&["show", run, "--json"])).unwrap()
@@ -50,6 +50,24 @@ fn of_a_retry_that_lies_the_chain_is_continued_by_any_of_its_names() {
     // What stands on the branch of a-1 is a-2.
     let told = flows.ends(0, &["continue", "a-1"]);
     assert!(told.contains("Run a-2 succeeded"), "{told}");
+}
+
+#[test]
+fn of_a_run_that_lies_what_waits_for_a_person_is_taken_on_as_promised() {
+    let flows = alone(&json!({ "f": { "stages": [
+        stage("a", "", json!({ "approve": "manual" })), stage("b", WAITS, json!({})), stage("c", "", json!({ "needs": ["a"] })),
+    ] } }));
+    let host = begin(&flows, &["run", "f"]);
+    let ends = is_running(&flows, "b");
+    wait_until("a waits", || flows.status("f-1", "a") == "waiting");
+    kill_9(pid_of(&host));
+    end(host);
+    wait_until("the stage has ended", || !is_alive(ends));
+    flows.write("go.b", "");
+    flows.ran();
+    assert_eq!(shown(&flows, "f-1")["branches"][0]["reason"], "approves a@1, and f-1 goes on");
+    flows.ends(0, &["continue", "f-1"]);
+    assert_eq!(flows.ran(), ["b", "c"]);
 }
 
 /// A workspace with little room for what restage writes.

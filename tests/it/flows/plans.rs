@@ -309,3 +309,16 @@ fn a_stage_that_reads_nothing_is_not_concerned_by_what_changes() {
     assert_eq!(flows.ran(), ["any", "last"]);
     assert_eq!(flows.stage("f-2", "none")["decision"], "reuse");
 }
+
+#[test]
+fn a_graph_tells_programs_all_that_a_stage_waits_for() {
+    let flows = Flows::new(&json!({ "f": { "stages": [
+        stage("b", "", json!({})),
+        stage("bv", "", json!({ "validates": "b" })),
+        stage("e", "", json!({ "needs": ["b"] })),
+    ] } }));
+    let graph: serde_json::Value = serde_json::from_str(&flows.ok(&["graph", "f", "--json"])).unwrap();
+    let waits: Vec<_> = graph.as_array().unwrap().iter().map(|node| node["waits_for"].clone()).collect();
+    assert_eq!(waits, [json!([]), json!(["b"]), json!(["b", "bv"])]);
+    assert_eq!(graph[2]["needs"], json!(["b"]));
+}

@@ -424,7 +424,7 @@ fn items_that_are_done_are_done_again_only_where_they_are_made_otherwise() {
     one.parent.stages.as_mut().unwrap()[1].items = done;
     one.flow.stages[1].foreach =
         Some(crate::domain::flow::spec::Foreach { key: "k".into(), max_parallel: None });
-    assert_eq!(one.told(&first()), "from b: a: reuse a@1; b: failed; c: descendant (of b)");
+    assert_eq!(one.told(&first()), "from b: a: reuse a@1; b: failed (2 of 5 items); c: descendant (of b)");
     one.changed_recipes.insert(name("b"));
     assert_eq!(
         one.told(&first()),

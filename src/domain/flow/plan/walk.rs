@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::target::{Target, is_edited, still_ruled_out, unfinished};
-use super::{Known, Left, Oracle, Planned};
+use super::{Known, Left, Oracle, Planned, items};
 use crate::domain::flow::hashes::{self, Chain, Ended};
 use crate::domain::flow::ids::{CheckpointId, Hash, StageName};
 use crate::domain::flow::record::{Artifact, Checkpoint, StageRecord};
@@ -20,7 +20,7 @@ pub(super) struct Walked {
     state: Option<State>,
 }
 
-enum Verdict<'a> {
+pub(super) enum Verdict<'a> {
     Execute {
         reason: Reason,
         detail: Option<String>,
@@ -47,7 +47,7 @@ pub(super) fn walk(
     let mut stages = Vec::with_capacity(graph.len());
     for stage in graph.order().iter().copied() {
         let verdict = walk.verdict(stage, oracle)?;
-        let verdict = walk.with_items(stage, verdict, oracle);
+        let verdict = items::only_open(known, stage, verdict, oracle);
         stages.push(walk.settle(stage, verdict));
     }
     Ok(Walked { stages, state: walk.state })
@@ -189,25 +189,6 @@ impl<'a> Walk<'a> {
             && reason == Reason::Edited
             && checkpoint.edited_from.is_some()
             && self.input(stage).is_some_and(|input| input == checkpoint.input)
-    }
-
-    /// Of a stage that fans out, what is done is not done again, unless it is made in another way today.
-    fn with_items(&self, stage: usize, verdict: Verdict<'a>, oracle: &mut dyn Oracle) -> Verdict<'a> {
-        let known = self.known;
-        let done = known.rows[stage].and_then(|row| row.items).map_or(0, |items| items.done);
-        let fans_out = known.facts.flow.stages[stage].foreach.is_some() && done > 0;
-        match verdict {
-            Verdict::Execute { reason: reason @ (Reason::Failed | Reason::NeverRan), detail } if fans_out => {
-                match oracle.items_change(stage) {
-                    Some(what) => Verdict::Execute {
-                        reason: Reason::RecipeChanged,
-                        detail: Some(format!("{what}; all items are executed again")),
-                    },
-                    None => Verdict::Execute { reason, detail },
-                }
-            }
-            verdict @ (Verdict::Execute { .. } | Verdict::Reuse { .. } | Verdict::Skip) => verdict,
-        }
     }
 
     /// By what it needs, or by its own `when`. All that comes before it is reused, so the state is known.
