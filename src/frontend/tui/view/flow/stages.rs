@@ -13,7 +13,7 @@ use super::super::{put, put_lines, span};
 use super::bars::{Axis, Cell, cells};
 use super::{stage_sign, stage_word};
 use crate::domain::flow::record::StageRecord;
-use crate::domain::flow::status::{Decision, StageStatus};
+use crate::domain::flow::status::{Approval, Decision, StageStatus};
 use crate::frontend::flow::{graph, words};
 use crate::frontend::text::{between, countdown, one_line, span as time_span};
 
@@ -109,7 +109,9 @@ fn line(
         Cell::Retry => (theme.glyph("↻", "~"), Ink::Waiting),
         Cell::Waits => (theme.glyph("░", "."), Ink::Waiting),
     };
-    for run in cells(stage, axis, model.now).chunk_by(|a, b| a == b) {
+    let left = pane.tree.as_ref().zip(stage.checkpoint.as_ref()).and_then(|(tree, one)| tree.get(&one.id));
+    let asked = left.is_some_and(|one| one.approved_by.is_some() || one.approval == Approval::Pending);
+    for run in cells(stage, asked, axis, model.now).chunk_by(|a, b| a == b) {
         if let Some(cell) = run.first() {
             let (sign, cell_ink) = of(*cell);
             line.push_span(Span::styled(sign.repeat(run.len()), ink(cell_ink)));
