@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::flow_args::{
-    ApproveArgs, ArtifactsArgs, DeleteArgs, DiffArgs, EditArgs, ForkArgs, GcArgs, GraphArgs, RejectArgs,
-    RunArg, RunsArgs, ShowArgs, StateArgs, StatsArgs,
+    ApproveArgs, ArtifactsArgs, CheckpointsArgs, DeleteArgs, DiffArgs, EditArgs, ForkArgs, GcArgs, GraphArgs,
+    RejectArgs, RunArg, RunsArgs, ShowArgs, StateArgs, StatsArgs,
 };
 
 /// Keeps long unattended work alive, and goes on from where it failed.
@@ -159,7 +159,7 @@ pub enum Verb {
     /// The files that stages left
     Artifacts(ArtifactsArgs),
     /// What stages left, version by version, as a tree with its branches
-    Checkpoints(RunArg),
+    Checkpoints(CheckpointsArgs),
     /// What differs between two checkpoints
     Diff(DiffArgs),
     /// The stages of a flow, drawn
@@ -201,9 +201,8 @@ impl Verb {
             Self::Fork(args) => args.json,
             Self::Runs(args) => args.json,
             Self::Show(args) => args.json,
-            Self::Cancel(args) | Self::Lineage(args) | Self::Checkpoints(args) | Self::Unlock(args) => {
-                args.json
-            }
+            Self::Cancel(args) | Self::Lineage(args) | Self::Unlock(args) => args.json,
+            Self::Checkpoints(args) => args.of.json,
             Self::State(args) => args.json,
             Self::Artifacts(args) => args.json,
             Self::Diff(args) => args.json,

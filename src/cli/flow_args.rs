@@ -53,6 +53,15 @@ pub struct ShowArgs {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct CheckpointsArgs {
+    #[command(flatten)]
+    pub of: RunArg,
+    /// Of each also its hash, when it was made, who judged it and when, and the note
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct GraphArgs {
     #[arg(value_name = "FLOW")]
     pub flow: String,

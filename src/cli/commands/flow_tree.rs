@@ -6,7 +6,7 @@ use super::flow_read::{carried, done, now, one, place, record};
 use crate::cli::args::{Global, Output};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::flow_args::{DiffArgs, RunArg};
+use crate::cli::flow_args::{CheckpointsArgs, DiffArgs};
 use crate::cli::history::History;
 use crate::cli::output;
 use crate::cli::workspace::Workspace;
@@ -46,11 +46,11 @@ struct Tree<'a> {
     branches: &'a [BranchView],
 }
 
-pub fn checkpoints(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
-    let run = RunId::trusted(args.run.as_str());
+pub fn checkpoints(global: &Global, workspace: &Workspace, args: &CheckpointsArgs) -> Outcome {
+    let run = RunId::trusted(args.of.run.as_str());
     let mut history = History::open(workspace)?;
     let (checkpoints, views) = history.checkpoints(&run)?;
-    if args.json || global.output == Output::Json {
+    if args.of.json || global.output == Output::Json {
         let checkpoints = checkpoints.into_iter().map(Told::of).collect();
         return done(output::print_json(&Tree { checkpoints, branches: &views }));
     }
@@ -63,7 +63,8 @@ pub fn checkpoints(global: &Global, workspace: &Workspace, args: &RunArg) -> Out
         row.heads = here.map(|view| view.branch.branch_name.clone()).collect();
     }
     let look = output::look(global.no_color);
-    done(output::print(&drawn::tree(&rows, &views, now(), &look)))
+    let told = if args.verbose { checkpoints.as_slice() } else { &[] };
+    done(output::print(&drawn::tree(&rows, told, &views, now(), &look)))
 }
 
 pub fn diff(global: &Global, workspace: &Workspace, args: &DiffArgs) -> Outcome {

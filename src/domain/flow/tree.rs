@@ -131,7 +131,8 @@ pub struct Row {
 const DRAWN: u32 = 24;
 
 /// Parents before children, the oldest first; an edit hangs on what was edited. An only child stands straight below its
-/// parent, so that a run is a column and only what goes its own way, or is another version, moves aside:
+/// parent, so that a run is a column and only what goes its own way, or is another version, moves aside. What hangs on
+/// nothing stands in the first column; where there are several of these, nothing else does:
 ///
 /// ```text
 /// script@1
@@ -161,6 +162,7 @@ pub fn rows(lineage: &Lineage<'_>) -> Vec<Row> {
     }
     let mut rows = Vec::with_capacity(lineage.checkpoints.len());
     let roots = children.get(&None).map(Vec::as_slice).unwrap_or_default();
+    let is_forest = roots.len() > 1;
     // What is drawn before a checkpoint itself, and before what stands below it.
     let mut open: Vec<(&Checkpoint, u32, String, String)> =
         roots.iter().rev().map(|root| (*root, 0, String::new(), String::new())).collect();
@@ -168,7 +170,8 @@ pub fn rows(lineage: &Lineage<'_>) -> Vec<Row> {
         let next = children.get(&Some(&one.id)).map(Vec::as_slice).unwrap_or_default();
         // Another version of the same must not look like what follows it.
         let forks = next.len() > 1 || next.iter().any(|child| child.id.stage == one.id.stage);
-        let aside = forks && depth < DRAWN;
+        let hangs_on_one_of_several = is_forest && depth == 0;
+        let aside = (forks || hangs_on_one_of_several) && depth < DRAWN;
         for (place, child) in next.iter().enumerate().rev() {
             let (branch, trunk) = match (aside, place + 1 == next.len()) {
                 (false, _) => ("", ""),

@@ -41,6 +41,24 @@ fn a_run_is_a_column_and_what_goes_its_own_way_moves_aside() {
 }
 
 #[test]
+fn of_several_roots_each_shows_what_hangs_on_it() {
+    let drawn = drawn(
+        "plan@1\n board@1 under=plan@1\n cut@1 under=board@1\n side@1\n plan@2\n board@2 under=plan@2",
+        "main",
+        "12 failed",
+    );
+    assert_eq!(
+        drawn,
+        "plan@1 approved\n\
+         └─ board@1 approved\n   \
+            cut@1 approved\n\
+         side@1 approved\n\
+         plan@2 approved\n\
+         └─ board@2 approved [main]\n"
+    );
+}
+
+#[test]
 fn what_waits_is_where_a_branch_stands() {
     let drawn = drawn(
         "script@1\n storyboard@1 pending under=script@1\n voice@1 under=script@1",

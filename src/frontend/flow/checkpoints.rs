@@ -1,10 +1,10 @@
 //! The checkpoints of a lineage as a tree, and what differs between two of them.
 
-use super::table::{Cell, Table, cut};
-use super::words::{age, stage_tone, value_line};
+use super::table::{Cell, Table, cut, wrap};
+use super::words::{age, moment, stage_tone, value_line};
 use crate::domain::flow::ask::BranchView;
 use crate::domain::flow::ids::BranchName;
-use crate::domain::flow::record::Artifact;
+use crate::domain::flow::record::{Artifact, Checkpoint};
 use crate::domain::flow::status::{Approval, StageStatus};
 use crate::domain::flow::tree::{Diff, Differs, Row};
 use crate::domain::json::Json;
@@ -12,7 +12,14 @@ use crate::domain::time::Timestamp;
 use crate::frontend::status::Look;
 use crate::frontend::text::{Tone, bytes, one_line};
 
-pub fn tree(rows: &[Row], branches: &[BranchView], now: Timestamp, look: &Look) -> String {
+/// `told`: of these, all that is known stands below their line.
+pub fn tree(
+    rows: &[Row],
+    told: &[Checkpoint],
+    branches: &[BranchView],
+    now: Timestamp,
+    look: &Look,
+) -> String {
     let mut table = Table::new(&["checkpoint", "status", "approval", "heads", "who", "age", "run"]);
     for row in rows {
         let prefix = if look.ascii { ascii(&row.prefix) } else { row.prefix.clone() };
@@ -25,18 +32,18 @@ pub fn tree(rows: &[Row], branches: &[BranchView], now: Timestamp, look: &Look) 
         let is_main = row.branch == BranchName::main();
         let branch = if is_main { String::new() } else { format!(" on {}", row.branch) };
         let heads: Vec<String> = row.heads.iter().map(ToString::to_string).collect();
-        let who = match (&row.who, &row.edited_from, &row.approved_by) {
-            (Some(who), Some(from), _) => format!("edited by {who} from {from}"),
-            (Some(who), None, _) => format!("made by {who}"),
-            (None, _, Some(who)) if row.approval == Approval::Approved => format!("approved by {who}"),
-            (None, _, Some(who)) if row.approval == Approval::Rejected => format!("rejected by {who}"),
-            (None, ..) => String::new(),
+        let made = match (&row.who, &row.edited_from) {
+            (Some(who), Some(from)) => Some(format!("edited by {who} from {from}")),
+            (Some(who), None) => Some(format!("made by {who}")),
+            (None, _) => None,
         };
-        let who = match &row.replaced_by {
-            Some(by) if who.is_empty() => format!("replaced by {by}"),
-            Some(by) => format!("replaced by {by}; {who}"),
-            None => who,
-        };
+        let is_judged = row.approval != Approval::Pending;
+        let judged = row.approved_by.as_ref().filter(|_| is_judged);
+        let judged = judged.map(|who| format!("{} by {who}", row.approval));
+        let replaced = row.replaced_by.as_ref().map(|by| format!("replaced by {by}"));
+        // What came last comes first.
+        let who: Vec<String> = [replaced, judged, made].into_iter().flatten().collect();
+        let who = who.join("; ");
         let status = Cell::new(row.status.word(), stage_tone(row.status));
         table.row([
             format!("{prefix}{}{branch}", row.id).into(),
@@ -51,7 +58,31 @@ pub fn tree(rows: &[Row], branches: &[BranchView], now: Timestamp, look: &Look) 
     if rows.is_empty() {
         return "no stage has left anything yet\n".into();
     }
-    table.draw(look) + &super::show::branches(branches, look)
+    let drawn = table.draw(look);
+    let mut text = String::new();
+    let mut lines = drawn.lines();
+    text.extend(lines.next().map(|titles| format!("{titles}\n")));
+    for (line, row) in lines.zip(rows) {
+        text.extend([line, "\n"]);
+        text.extend(told.iter().find(|one| one.id == row.id).map(|one| below(one, look)));
+    }
+    text + &super::show::branches(branches, look)
+}
+
+fn below(checkpoint: &Checkpoint, look: &Look) -> String {
+    let mut facts = vec![
+        format!("hash {}", checkpoint.hash.as_str()),
+        format!("made {} by {}", moment(checkpoint.created_at), checkpoint.run_id),
+    ];
+    if let (Some(who), Some(from)) = (&checkpoint.created_by, &checkpoint.edited_from) {
+        facts[1] = format!("edited {} by {who} from {from}", moment(checkpoint.created_at));
+    }
+    if let Some(who) = &checkpoint.approved_by {
+        let when = checkpoint.approved_at.map(|at| format!("{} ", moment(at))).unwrap_or_default();
+        facts.push(format!("{} {when}by {who}", checkpoint.approval));
+    }
+    facts.extend(checkpoint.note.as_ref().map(|note| format!("note: {note}")));
+    facts.iter().map(|fact| wrap(fact, 5, look, 20)).collect()
 }
 
 fn ascii(prefix: &str) -> String {
@@ -156,12 +187,39 @@ mod tests {
                 ..row("└─ ", "storyboard@2", Approval::Pending)
             },
         ];
-        insta::assert_snapshot!(tree(&rows, &[], at(3700), &LOOK), @r"
+        insta::assert_snapshot!(tree(&rows, &[], &[], at(3700), &LOOK), @r"
         checkpoint               status     approval  heads  who                         age        run
         script@1                 succeeded  approved         approved by ada             1h00m ago  video-12
         ├─ storyboard@1 on dark  succeeded  rejected  dark                               1h00m ago  video-12
         ├─ storyboard@2          succeeded  replaced         replaced by storyboard@3    1h00m ago  video-12
         └─ storyboard@2          succeeded  pending   main   edited by ada from storyb…  1h00m ago  video-12
+        ");
+    }
+
+    #[test]
+    fn all_that_is_known_of_one_stands_below_it() {
+        let made = crate::domain::flow::testing::checkpoint("storyboard@2 edits=storyboard@1");
+        let one = Checkpoint {
+            hash: Hash::trusted("0123456789abcdef"),
+            created_at: at(60),
+            approved_by: Some("bob".into()),
+            approved_at: Some(at(120)),
+            note: Some("warm enough\u{9b}".into()),
+            ..made
+        };
+        let row = Row {
+            who: Some("ann".into()),
+            edited_from: one.edited_from.clone(),
+            approved_by: Some("bob".into()),
+            ..row("", "storyboard@2", Approval::Approved)
+        };
+        insta::assert_snapshot!(tree(&[row], &[one], &[], at(3700), &LOOK), @r"
+        checkpoint    status     approval  who                                           age        run
+        storyboard@2  succeeded  approved  approved by bob; edited by ann from storybo…  1h00m ago  video-12
+             hash 0123456789abcdef
+             edited 1970-01-01 00:01:00Z by ann from storyboard@1
+             approved 1970-01-01 00:02:00Z by bob
+             note: warm enough
         ");
     }
 

@@ -224,7 +224,12 @@ impl Model {
 
     /// Where keys go, unless a dialog or a line that is being typed takes them.
     pub fn place(&self) -> Place {
-        match (self.screen, self.focus) {
+        self.place_on(self.screen)
+    }
+
+    /// Where they go on another screen.
+    pub fn place_on(&self, screen: Screen) -> Place {
+        match (screen, self.focus) {
             (Screen::Main, Focus::List) if self.list.run.is_some() => Place::RunRow,
             (Screen::Main, Focus::List) => Place::List,
             (Screen::Main, Focus::Log) => Place::Log,

@@ -1,4 +1,5 @@
-//! Boxes above the screen: whole on a small one, and with nothing beside them that cannot be read.
+//! Boxes and help above the screen: whole on a small one, with nothing beside them that cannot be read, and with what
+//! matters where one was.
 
 use super::super::flows::fixture::{failed, press, running, settle, waiting, with_runs};
 use super::tests::screen;
@@ -30,4 +31,15 @@ fn nothing_unreadable_stands_beside_a_box() {
     let screen = asked("a", (200, 60));
     assert!(screen.contains("storyboard waits for you"), "{screen}");
     assert!(screen.lines().filter(|line| line.contains("│ ")).all(|line| line.contains("  │ ")), "{screen}");
+}
+
+#[test]
+fn the_help_begins_with_the_keys_of_where_one_was() {
+    let first = |keys: &str| {
+        let screen = asked(keys, (80, 24));
+        screen.lines().nth(2).unwrap().trim().to_owned()
+    };
+    assert_eq!(first("?"), "The selected run");
+    assert_eq!(first("l ?"), "Log");
+    assert_eq!(first("Esc H ?"), "Lists of runners and runs");
 }

@@ -27,7 +27,11 @@ pub(super) fn lines(model: &Model, width: u16) -> Vec<Line<'static>> {
         texts.collect::<Vec<_>>()
     };
     let mut lines = Vec::new();
-    for scope in SCOPES {
+    // What applies where one was comes first.
+    let place = model.place_on(model.under);
+    let here = |scope: &Scope| *scope != Scope::Everywhere && scope.covers(place);
+    let there = SCOPES.into_iter().filter(|scope| !here(scope));
+    for scope in SCOPES.into_iter().filter(here).chain(there) {
         if !lines.is_empty() {
             lines.push(Line::default());
         }

@@ -198,13 +198,23 @@ pub(super) fn up_or_in(model: &Model, view: &RunnerView) -> String {
             until(model.now)
         }
         RunnerStatus::Backoff => {
-            view.next_retry_at.map(|at| format!("in {}", countdown(model.now, at))).unwrap_or_default()
+            view.next_retry_at.map(|at| due_in(&countdown(model.now, at))).unwrap_or_default()
         }
         RunnerStatus::Crashed | RunnerStatus::Completed | RunnerStatus::Stopped => {
             view.ended_at.map(until).unwrap_or_default()
         }
         RunnerStatus::Idle => String::new(),
     }
+}
+
+/// `in 7s`, `in 9m05s`; of what is farther off, where both would be cut, the first unit: `in 49m`.
+fn due_in(left: &str) -> String {
+    let whole = format!("in {left}");
+    if whole.len() <= UP {
+        return whole;
+    }
+    let first = left.find(|c: char| c.is_ascii_alphabetic()).map_or(left, |unit| &left[..=unit]);
+    format!("in {first}")
 }
 
 /// What is worth a look: what it waits for, its silence, how the last attempt ended.
@@ -255,4 +265,23 @@ pub(super) fn name_width(names: impl Iterator<Item = usize>, most: usize) -> usi
 /// The width of a text as the table counts it.
 pub(super) fn cells(text: &str) -> usize {
     width(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_far_off_is_told_in_its_first_unit() {
+        for (left, told) in [
+            ("7s", "in 7s"),
+            ("9m05s", "in 9m05s"),
+            ("49m54s", "in 49m"),
+            ("12h30m", "in 12h"),
+            ("3d04h", "in 3d04h"),
+        ] {
+            assert_eq!(due_in(left), told);
+            assert!(told.len() <= UP);
+        }
+    }
 }

@@ -4,14 +4,14 @@ use jiff::ToSpan;
 
 use super::super::super::super::dialog::Dialog;
 use super::super::super::super::event::{Cmd, Event, LinkNews};
-use super::super::super::super::fixture::feed;
+use super::super::super::super::fixture::{ago, feed};
 use super::super::super::super::flows::fixture::{failed, press, running, settle, tree, waiting, with_runs};
 use super::super::super::super::model::{Model, Screen};
 use super::super::super::super::view::tests::screen;
 use crate::domain::flow::ask::{FlowReply, FlowRequest};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::RunRecord;
-use crate::domain::flow::status::Approval;
+use crate::domain::flow::status::{Approval, StageStatus};
 
 fn opened() -> (Model, Vec<RunRecord>) {
     let runs = vec![failed(), waiting(), running()];
@@ -99,4 +99,18 @@ fn a_second_enter_opens_nothing() {
     later(&mut model);
     press(&mut model, "Enter", &runs);
     assert_eq!(model.screen, Screen::Run);
+}
+
+#[test]
+fn how_long_a_stage_ran_has_nothing_of_the_time_until_it_was_approved() {
+    let mut runs = vec![failed(), waiting(), running()];
+    let done = runs[1].stages.iter_mut().flatten().find(|one| one.name.as_str() == "storyboard").unwrap();
+    (done.status, done.ended_at) = (StageStatus::Succeeded, Some(ago(10)));
+    let mut model = with_runs(&runs, (120, 36));
+    press(&mut model, ": s h o w 1 2 Enter", &runs);
+    settle(&mut model, &runs);
+    told(&mut model, true);
+    let shown = screen(&model);
+    let line = shown.lines().find(|line| line.contains("storyboard") && line.contains('▓')).unwrap();
+    assert!(line.contains("2m50s") && line.contains("▓░"), "{shown}");
 }

@@ -90,7 +90,8 @@ fn label(seconds: u32) -> String {
     }
 }
 
-pub(super) fn cells(stage: &StageRecord, axis: &Axis, now: Timestamp) -> Vec<Cell> {
+/// `asked`: what it left was for a person to judge.
+pub(super) fn cells(stage: &StageRecord, asked: bool, axis: &Axis, now: Timestamp) -> Vec<Cell> {
     let mut cells = vec![Cell::Empty; axis.cells];
     if axis.cells == 0 {
         return cells;
@@ -114,6 +115,9 @@ pub(super) fn cells(stage: &StageRecord, axis: &Axis, now: Timestamp) -> Vec<Cel
     }
     if let (StageStatus::Waiting, Some(end)) = (stage.status, last) {
         fill(axis.cell(end), axis.cell(now), Cell::Waits);
+    } else if let (true, Some(end), Some(judged)) = (asked, last, stage.ended_at) {
+        // It ended when it was judged.
+        fill(axis.cell(end), axis.cell(judged), Cell::Waits);
     }
     for attempt in &stage.attempts {
         let Some(start) = attempt.started_at else { continue };
@@ -165,7 +169,7 @@ mod tests {
             Cell::Retry => '~',
             Cell::Waits => '!',
         };
-        cells(stage, &axis, now()).into_iter().map(sign).collect()
+        cells(stage, true, &axis, now()).into_iter().map(sign).collect()
     }
 
     #[test]
@@ -179,6 +183,12 @@ mod tests {
         stage.status = StageStatus::Waiting;
         stage.attempts = vec![attempt(1, 18, Some(4), false)];
         assert_eq!(drawn(&stage), "  ###############!!!");
+        // It is told also when it is over.
+        (stage.status, stage.ended_at) = (StageStatus::Succeeded, Some(ago(1)));
+        assert_eq!(drawn(&stage), "  ###############!!!");
+        stage.attempts = vec![attempt(1, 18, Some(10), false)];
+        stage.ended_at = Some(ago(4));
+        assert_eq!(drawn(&stage), "  #########!!!!!!   ");
         stage.attempts = Vec::new();
         stage.status = StageStatus::Pending;
         assert_eq!(drawn(&stage), " ".repeat(20));

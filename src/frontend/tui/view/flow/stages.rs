@@ -13,7 +13,7 @@ use super::super::{put, put_lines, span};
 use super::bars::{Axis, Cell, cells};
 use super::{stage_sign, stage_word};
 use crate::domain::flow::record::StageRecord;
-use crate::domain::flow::status::{Decision, StageStatus};
+use crate::domain::flow::status::{Approval, Decision, StageStatus};
 use crate::frontend::flow::{graph, words};
 use crate::frontend::text::{between, countdown, one_line, span as time_span};
 
@@ -94,7 +94,7 @@ fn line(
         Span::styled(pad(stage.name.as_str(), columns.name, theme), ink(Ink::Text)),
         Span::styled(" ", ground),
         Span::styled(pad(&status_words(model, pane, stage), columns.words, theme), ink(words_ink)),
-        Span::styled(format!(" {:>TIME$}  ", time(model, stage)), ink(Ink::Text)),
+        Span::styled(format!(" {:>TIME$}  ", time(model, pane, stage)), ink(Ink::Text)),
     ]);
     let Some(axis) = axis else { return line };
     if stage.decision == Decision::Reuse {
@@ -109,7 +109,7 @@ fn line(
         Cell::Retry => (theme.glyph("↻", "~"), Ink::Waiting),
         Cell::Waits => (theme.glyph("░", "."), Ink::Waiting),
     };
-    for run in cells(stage, axis, model.now).chunk_by(|a, b| a == b) {
+    for run in cells(stage, was_asked(pane, stage), axis, model.now).chunk_by(|a, b| a == b) {
         if let Some(cell) = run.first() {
             let (sign, cell_ink) = of(*cell);
             line.push_span(Span::styled(sign.repeat(run.len()), ink(cell_ink)));
@@ -168,14 +168,23 @@ fn needs(pane: &RunPane, stage: &StageRecord) -> String {
     names.filter(open).take(4).map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn time(model: &Model, stage: &StageRecord) -> String {
+/// What it left was, or is, for a person to judge.
+fn was_asked(pane: &RunPane, stage: &StageRecord) -> bool {
+    let left = pane.tree.as_ref().zip(stage.checkpoint.as_ref()).and_then(|(tree, one)| tree.get(&one.id));
+    left.is_some_and(|one| one.approved_by.is_some() || one.approval == Approval::Pending)
+}
+
+/// How long it ran; a person is not part of that.
+fn time(model: &Model, pane: &RunPane, stage: &StageRecord) -> String {
     if stage.decision == Decision::Reuse {
         return String::new();
     }
     let until = if matches!(stage.status, StageStatus::Running | StageStatus::Backoff) {
         Some(model.now)
     } else {
-        stage.ended_at.or_else(|| stage.attempts.iter().filter_map(|attempt| attempt.ended_at).max())
+        let last = || stage.attempts.iter().filter_map(|attempt| attempt.ended_at).max();
+        let ended = stage.ended_at.filter(|_| !was_asked(pane, stage));
+        ended.or_else(last).or(stage.ended_at)
     };
     stage.started_at.zip(until).map(|(from, to)| time_span(between(from, to))).unwrap_or_default()
 }

@@ -88,11 +88,15 @@ fn line(model: &Model, row: &Row, names: usize, room: usize, selected: bool) -> 
     let marker = if selected { theme.glyph("▌", ">") } else { " " };
     let prefix = if theme.ascii { plain(&row.prefix) } else { row.prefix.clone() };
     let degraded = if row.status == StageStatus::Degraded { ", degraded" } else { "" };
-    let who = match (&row.who, &row.edited_from, &row.approved_by) {
-        (Some(who), Some(from), _) => format!("  edited by {who} from {from}"),
-        (Some(who), None, _) | (None, _, Some(who)) => format!("  by {who}"),
-        (None, _, None) => String::new(),
+    let made = match (&row.who, &row.edited_from) {
+        (Some(who), Some(from)) => format!("  edited by {who} from {from}"),
+        (Some(who), None) => format!("  made by {who}"),
+        (None, _) => String::new(),
     };
+    // Behind the word that says how.
+    let gap = if degraded.is_empty() { " " } else { "  " };
+    let by = row.approved_by.as_ref().filter(|_| row.approval != Approval::Pending);
+    let who = by.map(|who| format!("{gap}by {who}")).unwrap_or_default() + &made;
     let branch =
         if row.branch == BranchName::main() { String::new() } else { format!("  on {}", row.branch) };
     let sign_of_head = theme.glyph("◄", "<-");
