@@ -174,6 +174,9 @@ fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: i
     })
 }
 
+/// A verb that was ended by a signal is given so long to say how what it followed stands.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// Supervises in this process, without runners, for as long as a verb has something to do: it talks to the supervisor
 /// over the socket as it would to any other.
 pub fn host(
@@ -195,7 +198,9 @@ pub fn host(
         };
         let attending = attend(scene, handle, actor, &SystemClock, standing);
         let acting = async {
-            stands.await.ok();
+            if stands.await.is_err() {
+                return Ok(Exit::Completed);
+            }
             let outcome = verb().await;
             // It ends when nothing is left: what others have set going meanwhile, and the command after a run, count.
             drop(busy);
@@ -203,7 +208,11 @@ pub fn host(
         };
         tokio::pin!(attending, acting);
         tokio::select! {
-            attended = &mut attending => attended,
+            attended = &mut attending => {
+                // What the verb follows has come to a halt with it, and that is on record: it has a last word to say.
+                tokio::time::timeout(LAST_WORD, &mut acting).await.ok();
+                attended
+            }
             outcome = &mut acting => match attending.await? {
                 ended @ Exit::Signal(_) => Ok(ended),
                 Exit::Completed

@@ -92,3 +92,20 @@ fn what_cannot_be_judged_or_edited_says_why_with_one_code() {
     let (code, stdout, stderr) = none.run(&["runs", "--json"]);
     assert_eq!((code, stdout.trim()), (3, "[]"), "{stderr}");
 }
+
+#[test]
+fn a_signal_to_the_verb_that_carries_a_run_out_is_answered_with_how_it_stands() {
+    let flows = super::left::alone(&json!({ "f": { "stages": [stage("a", WAITS, json!({}))] } }));
+    for (signal, expected) in [(libc::SIGTERM, 143), (libc::SIGINT, 130)] {
+        let host = begin(&flows, &["run", "f"]);
+        is_running(&flows, "a");
+        unsafe { libc::kill(pid_of(&host), signal) };
+        let (code, told) = end(host);
+        assert_eq!(code, Some(expected), "{told}");
+        assert!(
+            told.contains("was interrupted") && told.contains("to go on with it: restage continue f-"),
+            "{told}"
+        );
+        flows.remove("pid.a");
+    }
+}
