@@ -13,15 +13,18 @@ const IN_A_ROW: usize = 16;
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, pane: &LogPane, theme: &Theme) {
     let width = usize::from(area.width);
     let path = pane.shown.as_ref().map(|file| file.path.display().to_string()).unwrap_or_default();
-    let shown = rows(&pane.binary);
-    let below = usize::from(area.height).saturating_sub(3);
+    // Whole, so that it can be copied.
+    let path: Vec<char> = one_line(&path).chars().collect();
+    let path = path.chunks(width.max(1)).map(|part| part.iter().collect::<String>());
+    let below = usize::from(area.height).saturating_sub(2 + path.len());
     let part = (below * IN_A_ROW).min(pane.binary.len());
     let what = match u64::try_from(part) {
         Ok(part) if part == pane.len => format!("Binary, {}:", bytes(pane.len)),
-        _ => format!("Binary, {}; it begins with these {part}:", bytes(pane.len)),
+        _ => format!("Binary, {}; its first {part} bytes:", bytes(pane.len)),
     };
-    let heads = [(what, Ink::Text), (one_line(&path), Ink::Quiet), (String::new(), Ink::Quiet)];
-    let lines = heads.into_iter().chain(shown.map(|row| (row, Ink::Text)));
+    let quiet = path.chain([String::new()]).map(|line| (line, Ink::Quiet));
+    let lines = std::iter::once((what, Ink::Text)).chain(quiet);
+    let lines = lines.chain(rows(&pane.binary).map(|row| (row, Ink::Text)));
     for (y, (line, ink)) in (area.y..area.bottom()).zip(lines) {
         let here = Rect { y, height: 1, ..area };
         put(buffer, here, &cut(&line, width, theme.ascii), theme.style(ink));

@@ -38,6 +38,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, pane: &RunP
         }
         None => " Checkpoints are being looked up".to_owned(),
     };
+    let heading = fit(&heading, usize::from(area.width), model.theme());
     put(frame, Rect { height: 1, ..area }, Line::from(span(model, Ink::Accent, heading)));
     let Some(tree) = &pane.tree else { return };
     if tree.rows.is_empty() {
