@@ -59,7 +59,7 @@ struct Crowd<'a> {
 pub(crate) fn campaign(wanted: usize) -> Outcome {
     let kills = (wanted / 3).max(3);
     let own = |name: &str| format!("echo {name}=$RESTAGE_RUN_ID-$RESTAGE_ATTEMPT > \"$RESTAGE_OUTPUT\"");
-    let flow = json!({ "max_retry_depth": 1000, "max_retries_per_checkpoint": 20, "stages": [
+    let flow = json!({ "max_retry_depth": 1000, "max_retries_per_checkpoint": 100, "stages": [
         { "name": "script", "command": own("script"), "outputs": ["script"], "approve": "manual" },
         { "name": "board", "needs": ["script"], "command": own("board"), "outputs": ["board"], "approve": "manual" },
         { "name": "render", "needs": ["board"], "command": "[ $(($(date +%s) % 3)) -gt 0 ]" },
