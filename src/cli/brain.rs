@@ -125,6 +125,7 @@ impl ConfigSource for ConfigFile {
             .map_err(|diagnostics| diagnostics.to_string())?;
         let mut changes: Vec<String> = diff(running, &spec).iter().map(ToString::to_string).collect();
         changes.extend(warnings.iter().map(ToString::to_string));
+        settings::keep(&self.workspace, &spec);
         self.flows.configure(spec.flows.clone());
         Ok(Reloaded { workspace: spec, changes })
     }

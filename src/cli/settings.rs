@@ -12,9 +12,11 @@ use super::failure::Failure;
 use super::output;
 use super::workspace::Workspace;
 use crate::config::{self, Diagnostic, Diagnostics, Environment, Loaded, Missing};
+use crate::domain::flow::ids::Hash;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::{Limit, LogSpec, WorkspaceSpec};
 use crate::supervisor::apart::apart;
+use crate::supervisor::atomic::replace;
 
 pub fn environment() -> Environment {
     let home = BaseDirs::new().map(|folders| folders.home_dir().to_owned());
@@ -91,13 +93,39 @@ pub fn load(workspace: &Workspace, missing: Missing) -> Result<WorkspaceSpec, Fa
     }
 }
 
-/// Where the state of supervision lies, as far as the config can be read.
+/// Where the state of supervision lies, as far as the config can be read, or else by the one that was last in force.
 pub fn state_dir(workspace: &Workspace) -> Option<PathBuf> {
     // To understand a long one takes a while, and few say anything of it.
-    if !config::may_have(&workspace.config, "cache_dir") {
+    let says = |path: &Path| config::may_have(path, "cache_dir");
+    if !says(&workspace.config) && !says(&workspace.config_in_force()) {
         return None;
     }
-    read(workspace, Missing::Warning).ok()?.spec.cache_dir
+    match read(workspace, Missing::Warning) {
+        Ok(loaded) => loaded.spec.cache_dir,
+        Err(_) => in_force(workspace)?.cache_dir,
+    }
+}
+
+/// Keeps the text of the config that a supervisor works with: its successor may find one that is being edited, or none,
+/// and has to look after what runs all the same.
+pub fn keep(workspace: &Workspace, spec: &WorkspaceSpec) {
+    // One that was edited meanwhile is kept when it is in force.
+    let Some(bytes) = config::bytes(&workspace.config).filter(|bytes| Hash::of([bytes]) == spec.text) else {
+        return;
+    };
+    let path = workspace.config_in_force();
+    if config::bytes(&path).as_ref() != Some(&bytes)
+        && let Err(error) = replace(&path, &bytes)
+    {
+        tracing::warn!(path = %path.display(), %error, "keep the config that is in force");
+    }
+}
+
+/// What was kept last, if it is still of use.
+pub fn in_force(workspace: &Workspace) -> Option<WorkspaceSpec> {
+    let kept = workspace.config_in_force();
+    let loaded = apart(|| config::load_kept(&shown(workspace), &kept, &environment()))?;
+    Some(loaded.spec.compact())
 }
 
 /// How the logs of a runner are named, and whether the config knows it. One that it does not know (any more) may have

@@ -57,16 +57,17 @@ impl Workspace {
         Ok(Self { root: root.to_owned(), config })
     }
 
-    /// The workspace of this config file, which must be there.
+    /// The workspace of this config file, which must be there, unless somebody has supervised what it said.
     fn of(config: &Path) -> io::Result<Self> {
-        let metadata = std::fs::metadata(config)?;
-        if metadata.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
         let folder = match config.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             Some(_) | None => Path::new("."),
         };
+        match std::fs::metadata(config) {
+            Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Err(error) if !folder.join(DATA_DIR).join(LOCK_FILE).is_file() => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
         let root = folder.canonicalize()?;
         let name = config.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self { config: root.join(name), root })
@@ -74,6 +75,11 @@ impl Workspace {
 
     pub fn data_dir(&self) -> PathBuf {
         self.root.join(DATA_DIR)
+    }
+
+    /// The text of the config that the last supervisor worked with.
+    pub fn config_in_force(&self) -> PathBuf {
+        self.data_dir().join("config.in-force")
     }
 
     /// Where artifacts lie, each under its hash.

@@ -84,9 +84,20 @@ pub fn load_with(path: &Path, env: &Environment, missing: Missing) -> Result<Loa
     load_bytes(&name, &config_path, &bytes, env, missing)
 }
 
+/// The same, as if the file at `path` had the text that lies at `kept`.
+pub fn load_kept(path: &Path, kept: &Path, env: &Environment) -> Option<Loaded> {
+    let (_, bytes) = read_file(kept).ok()?;
+    load_bytes(&path.display().to_string(), &whole(path).ok()?, &bytes, env, Missing::Warning).ok()
+}
+
+/// The bytes of a config, where it can be read.
+pub fn bytes(path: &Path) -> Option<Vec<u8>> {
+    read_file(path).ok().map(|(_, bytes)| bytes)
+}
+
 /// What [`WorkspaceSpec::text`] would be; `None`: it cannot be read.
 pub fn text(path: &Path) -> Option<Hash> {
-    read_file(path).ok().map(|(_, bytes)| Hash::of([bytes]))
+    bytes(path).map(|bytes| Hash::of([bytes]))
 }
 
 /// Whether a config may have a key: false is certain, and found out without understanding the file.
@@ -98,7 +109,14 @@ pub fn may_have(path: &Path, key: &str) -> bool {
     })
 }
 
-/// The whole path of the file, its folder free of symbolic links so that a workspace has one name, and its bytes.
+/// The whole path of the file, its folder free of symbolic links so that a workspace has one name.
+fn whole(path: &Path) -> std::io::Result<PathBuf> {
+    let full = std::path::absolute(path)?;
+    let folder = fs::canonicalize(full.parent().unwrap_or(Path::new("/")))?;
+    Ok(folder.join(full.file_name().unwrap_or_default()))
+}
+
+/// The whole path of the file, and its bytes.
 fn read_file(path: &Path) -> Result<(PathBuf, Vec<u8>), (String, String)> {
     let trouble = |error: &std::io::Error| {
         let begin = format!("create it, or name another with --config; {}", syntax::BEGIN);
@@ -116,10 +134,7 @@ fn read_file(path: &Path) -> Result<(PathBuf, Vec<u8>), (String, String)> {
     if !meta.is_file() {
         return Err(("this is no regular file".into(), "write the config to a file".into()));
     }
-    let full = std::path::absolute(path).map_err(|error| trouble(&error))?;
-    let folder = full.parent().unwrap_or(Path::new("/"));
-    let folder = fs::canonicalize(folder).map_err(|error| trouble(&error))?;
-    let full = folder.join(full.file_name().unwrap_or_default());
+    let full = whole(path).map_err(|error| trouble(&error))?;
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MOST_BYTES)).unwrap_or(0) + 1);
     let file = File::open(path).map_err(|error| trouble(&error))?;
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| trouble(&error))?;

@@ -276,6 +276,41 @@ fn a_limit_that_cannot_be_had_is_found_before_anything_starts() {
 }
 
 #[test]
+fn what_runs_is_looked_after_though_the_config_is_broken_or_gone() {
+    let workspace = Workspace::new(&json!({
+        "long": { "command": ["sleep", "1000"] },
+        "other": { "command": ["sleep", "1000"] },
+    }));
+    workspace.ok(&["up", "--detach"]);
+    workspace.ok(&["wait", "long", "other", "--for", "running"]);
+    let child = workspace.runner("long")["pid"].clone();
+    let config = workspace.path("config.json");
+    let whole = std::fs::read(&config).unwrap();
+    let own = || std::fs::read_to_string(workspace.path(".restage/logs/restage.log")).unwrap();
+    for broken in [Some(&whole[..whole.len() / 2]), None] {
+        match broken {
+            Some(text) => std::fs::write(&config, text).unwrap(),
+            None => std::fs::remove_file(&config).unwrap(),
+        }
+        let supervisor = workspace.supervisor();
+        kill_9(supervisor);
+        wait_until("a successor", || workspace.holder().is_some_and(|holder| holder["pid"] != supervisor));
+        assert_eq!(workspace.runner("long")["pid"], child);
+    }
+    wait_until("it is told", || own().contains("is not valid; the old one stays"));
+    workspace.ok(&["stop", "long"]);
+    wait_until("it has stopped", || workspace.runner("long")["status"] == "stopped");
+    // What was written meanwhile counts as soon as it can be read.
+    let edited = json!({ "runners": { "new": { "command": ["sleep", "1000"] } } });
+    std::fs::write(&config, edited.to_string()).unwrap();
+    wait_until("it is read", || workspace.status().iter().any(|row| row["name"] == "new"));
+    workspace.ok(&["down"]);
+    // Nobody is looked after, so that it must be whole.
+    std::fs::write(&config, "{").unwrap();
+    assert_eq!(workspace.run(&["up", "--detach"]).0, Some(2));
+}
+
+#[test]
 fn a_verb_takes_over_what_was_left_running() {
     let workspace = Workspace::new(&json!({ "long": { "command": ["sleep", "1000"] } }));
     workspace.ok(&["up", "--detach"]);

@@ -114,9 +114,14 @@ fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
         }
     }
     let workspace = Workspace::find(&Global { config, output: Output::Human, debug, no_color: true })?;
-    // What runs must be looked after, even where a program or a folder of the config has gone meanwhile.
-    let missing = if apart(|| background::is_needed(&workspace)) { Missing::Warning } else { Missing::Error };
-    let spec = settings::load(&workspace, missing)?;
+    // What runs must be looked after, even where a program or a folder of the config has gone meanwhile, or the config
+    // itself. That it cannot be read is told once somebody watches it.
+    let spec = if apart(|| background::is_needed(&workspace)) {
+        settings::load(&workspace, Missing::Warning)
+            .or_else(|failure| settings::in_force(&workspace).ok_or(failure))
+    } else {
+        settings::load(&workspace, Missing::Error)
+    }?;
     let chosen = match runners {
         Runners::Some => choose(&spec, &names)?,
         Runners::None => Some(Vec::new()),
@@ -246,6 +251,7 @@ fn on_stage(
     }
     // Held to the end: what waits is written when it goes.
     let _log = open_log(workspace, role.debug);
+    settings::keep(workspace, &spec);
     let mut folders = places.runtime_dirs.clone();
     folders.push(data_dir);
     let place = Place { folders, lock_file: workspace.lock_file() };
