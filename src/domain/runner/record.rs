@@ -181,7 +181,7 @@ fn next_of(state: &RunnerState, now: &Now) -> Next {
         Some(NextWord::Completed) => Next::Rest(Rest::Completed),
         Some(NextWord::Start) => Next::Start,
         Some(NextWord::Decide) => {
-            Next::Decide { ended: state.next_retry_mono_ns.unwrap_or(now.mono), disk_full: state.disk_full }
+            Next::Decide { ended: state.ended_mono_ns.unwrap_or(now.mono), disk_full: state.disk_full }
         }
         Some(NextWord::Retry | NextWord::Again | NextWord::Wait) => Next::At(due_of(state, now)),
     }

@@ -1,9 +1,10 @@
 //! What a successor makes of records and inventories, and what a reboot leaves.
 
-use super::fixture::{Bench, nth, secs, spec, watched};
+use super::fixture::{Bench, nth, retry_mut, secs, spec, watched};
 use super::tests::stop_effect;
 use super::*;
 use crate::domain::retry::OutputMatch;
+use crate::domain::spec::Pattern;
 use crate::domain::verdict::ExitStatus;
 use crate::domain::view::{NoticeKind, RunnerStatus};
 
@@ -35,6 +36,17 @@ fn a_successor_goes_on_with_the_rest_of_the_backoff_and_the_same_count() {
     taken_over(&mut b);
     b.feed(inventory(None));
     assert_eq!((b.armed(TimerKind::Due), b.runner.retry_count), (Some(secs(7)), 2));
+}
+
+#[test]
+fn the_backoff_counts_from_the_end_also_where_it_is_decided_on_later() {
+    let mut spec = spec("a");
+    retry_mut(&mut spec).not_on_output = vec![Pattern(regex::bytes::Regex::new("overloaded").unwrap())];
+    let mut b = Bench::new(spec);
+    b.up().exit(ExitStatus::Code(1)).pass(secs(3));
+    taken_over(&mut b);
+    b.feed(inventory(Some(Found { main_ended: true, ..found(1) }))).gone();
+    assert_eq!(b.armed(TimerKind::Due), Some(secs(2)), "5 s after the end, of which 3 are over");
 }
 
 #[test]
