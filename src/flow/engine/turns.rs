@@ -26,9 +26,18 @@ impl Engine {
     pub(super) fn step(&mut self, id: &RunId, step: impl FnOnce(&mut Run) -> Turn) {
         let Some(active) = self.active.get_mut(id) else { return };
         let mut turn = step(&mut active.run);
-        // What is to run waits for nothing else.
-        turn.now.sort_by_key(|effect| !matches!(effect, Effect::Launch(_)));
-        for effect in std::mem::take(&mut turn.now) {
+        let now = std::mem::take(&mut turn.now);
+        let (launches, others): (Vec<_>, Vec<_>) =
+            now.into_iter().partition(|effect| matches!(effect, Effect::Launch(_)));
+        // What is to run waits for nothing else, unless nothing can be written down.
+        if self.blocked.is_some() {
+            turn.after.extend(launches);
+        } else {
+            for launch in launches {
+                self.perform(id, launch);
+            }
+        }
+        for effect in others {
             self.perform(id, effect);
         }
         if turn != Turn::default() {
@@ -103,7 +112,8 @@ impl Engine {
         let mut stepped: BTreeMap<RunId, bool> = BTreeMap::new();
         for Pending { run: id, mut turn } in batch {
             let Some(active) = self.active.get_mut(&id) else { continue };
-            let mut news = turn.news;
+            active.run.recorded(&turn);
+            let mut news = std::mem::take(&mut turn.news);
             for (what, made) in turn.changes.iter().zip(&mut named) {
                 if let (What::Checkpoint { stage, .. }, Some(checkpoint)) = (what, made)
                     && let Some(index) = active.run.find(stage)

@@ -276,8 +276,22 @@ impl Run {
                 }
                 turn.after.push(Effect::Timer { unit: key, at: until });
             }
-            None => {
+            // An item builds on nothing that has ended after its stage began.
+            None if key.item.is_some() => {
                 self.ready.insert(key);
+            }
+            None => {
+                self.fresh.insert(key);
+                turn.fresh.push(key);
+            }
+        }
+    }
+
+    /// A turn is on record.
+    pub fn recorded(&mut self, turn: &Turn) {
+        for key in &turn.fresh {
+            if self.fresh.remove(key) {
+                self.ready.insert(*key);
             }
         }
     }
@@ -299,7 +313,13 @@ impl Run {
     /// Launches what is ready, as far as there are slots.
     pub(super) fn fill(&mut self, when: When, at: Moment, turn: &mut Turn) {
         while self.ending.is_none() && self.live < self.max_parallel {
-            let Some(key) = self.ready.pop_first() else { return };
+            let next = match (self.ready.first(), self.fresh.first(), when) {
+                (Some(ready), Some(fresh), When::After) if fresh < ready => self.fresh.pop_first(),
+                (None, Some(_), When::After) => self.fresh.pop_first(),
+                (Some(_), _, _) => self.ready.pop_first(),
+                (None, _, _) => None,
+            };
+            let Some(key) = next else { return };
             self.launch(key, when, at, turn);
         }
     }

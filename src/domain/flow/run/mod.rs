@@ -84,6 +84,8 @@ pub struct Run {
     with_artifacts: BTreeSet<usize>,
     /// What waits for a slot, in the order of the file.
     ready: BTreeSet<UnitKey>,
+    /// The same, but what it builds on is not on record yet.
+    fresh: BTreeSet<UnitKey>,
     /// Slots in use.
     live: u32,
     max_parallel: u32,
@@ -280,6 +282,8 @@ pub struct Turn {
     pub news: Vec<News>,
     /// Stages that look different now.
     pub touched: Vec<Index>,
+    /// What builds on this turn and waits for a slot.
+    fresh: Vec<UnitKey>,
 }
 
 impl Run {

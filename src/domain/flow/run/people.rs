@@ -56,6 +56,7 @@ impl Run {
         self.ending = Some(how);
         self.status = RunStatus::Running;
         self.ready.clear();
+        self.fresh.clear();
         for index in 0..self.stages.len() {
             let stage = &self.stages[index];
             if stage.status.is_final() {
@@ -236,6 +237,7 @@ impl Run {
         self.waiting -= usize::from(status == StageStatus::Waiting);
         self.open += usize::from(status.is_final());
         self.ready.retain(|key| key.stage != index);
+        self.fresh.retain(|key| key.stage != index);
         self.state.forget(index);
         self.chain.forget(index);
         let name = self.spec.stages[index].name.clone();

@@ -67,6 +67,7 @@ impl Run {
             approve_all,
             with_artifacts: BTreeSet::new(),
             ready: BTreeSet::new(),
+            fresh: BTreeSet::new(),
             live: 0,
             open: 0,
             waiting: 0,

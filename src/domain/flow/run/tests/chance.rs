@@ -119,12 +119,14 @@ enum Next {
     End(UnitKey),
     Settle(UnitKey),
     Time,
+    Record,
     Death,
 }
 
-fn play(shape: &Shape, dies: bool, cancelled_after: Option<usize>) -> World {
+fn play(shape: &Shape, dies: bool, is_slow: bool, cancelled_after: Option<usize>) -> World {
     let spec = flow_of(shape);
     let mut world = World::new(spec);
+    world.is_slow = is_slow;
     let mut steps = 0;
     while !world.record.status.is_final() {
         if cancelled_after == Some(steps) {
@@ -134,6 +136,9 @@ fn play(shape: &Shape, dies: bool, cancelled_after: Option<usize>) -> World {
         next.extend(world.settling.keys().copied().map(Next::Settle));
         if !world.timers.is_empty() {
             next.push(Next::Time);
+        }
+        if !world.unwritten.is_empty() {
+            next.push(Next::Record);
         }
         if world.record.status.is_final() {
             break;
@@ -155,6 +160,7 @@ fn play(shape: &Shape, dies: bool, cancelled_after: Option<usize>) -> World {
                 world.settles(unit, fate(shape, unit, attempt));
             }
             Next::Time => drop(world.time_passes()),
+            Next::Record => world.write_down(),
             Next::Death => world.dies_and_comes_back(),
         }
         steps += 1;
@@ -167,8 +173,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_run_ends_as_its_stages_say_whatever_the_order_of_things(shape in shape(), dies in any::<bool>()) {
-        let world = play(&shape, dies, None);
+    fn every_run_ends_as_its_stages_say_whatever_the_order_of_things(
+        shape in shape(), dies in any::<bool>(), is_slow in any::<bool>(),
+    ) {
+        let world = play(&shape, dies, is_slow, None);
         let expected = expected(&shape, &world.spec);
         let got: Vec<StageStatus> = world.spec.stages.iter().map(|one| world.rows[&one.name].status).collect();
         prop_assert_eq!(&got, &expected);
@@ -192,7 +200,7 @@ proptest! {
 
     #[test]
     fn a_cancelled_run_ends_with_all_its_stages(shape in shape(), after in 0..20_usize) {
-        let world = play(&shape, false, Some(after));
+        let world = play(&shape, false, false, Some(after));
         prop_assert!(world.rows.values().all(|row| row.status.is_final()));
         let unknown = |row: &&StageRecord| row.status == StageStatus::Cancelled;
         if world.rows.values().any(|row| unknown(&row)) {

@@ -6,7 +6,7 @@ mod course;
 mod items;
 mod people;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,9 @@ struct World {
     /// On record.
     record: RunRecord,
     time_left: Option<Duration>,
+    /// Not on record yet; empty unless the disk is slow.
+    unwritten: VecDeque<Turn>,
+    is_slow: bool,
     rows: BTreeMap<StageName, StageRecord>,
     checkpoints: BTreeMap<StageName, Checkpoint>,
     items: BTreeMap<StageName, Vec<(ItemRecord, Made)>>,
@@ -83,6 +86,8 @@ impl World {
             told: Vec::new(),
             launched: Vec::new(),
             most: 0,
+            unwritten: VecDeque::new(),
+            is_slow: false,
         };
         world.step(Run::begin);
         world
@@ -97,8 +102,18 @@ impl World {
         self.take(turn);
     }
 
-    fn take(&mut self, turn: Turn) {
-        turn.now.into_iter().for_each(|effect| self.perform(effect));
+    fn take(&mut self, mut turn: Turn) {
+        std::mem::take(&mut turn.now).into_iter().for_each(|effect| self.perform(effect));
+        self.unwritten.push_back(turn);
+        if !self.is_slow {
+            self.write_down();
+        }
+    }
+
+    /// What has waited longest for it.
+    fn write_down(&mut self) {
+        let Some(turn) = self.unwritten.pop_front() else { return };
+        self.run.recorded(&turn);
         for what in turn.changes {
             self.write(what);
         }
@@ -245,6 +260,7 @@ impl World {
 
     /// The supervisor dies; processes live on, what was being settled is to be settled again.
     fn dies_and_comes_back(&mut self) {
+        self.write_all();
         let claims: BTreeMap<UnitKey, u32> = self
             .live
             .iter()
@@ -260,6 +276,14 @@ impl World {
         self.run = restored(record, &self.spec, &self.rows, &self.checkpoints, claims, at);
         if self.record.status == RunStatus::Running {
             self.step(Run::begin);
+        }
+        // What lives is claimed before its end is heard of.
+        self.write_all();
+    }
+
+    fn write_all(&mut self) {
+        while !self.unwritten.is_empty() {
+            self.write_down();
         }
     }
 
