@@ -100,7 +100,7 @@ impl Collector<'_> {
         round.first_error.map_or(Ok(round.collected), Err)
     }
 
-    fn remove(&self, path: PathBuf, hash: &Hash, may: impl FnOnce(&Metadata) -> bool, round: &mut Round) {
+    fn remove(&self, path: PathBuf, hash: &Hash, may: impl Fn(&Metadata) -> bool, round: &mut Round) {
         match self.objects.remove_if(&path, hash, may, self.dry_run) {
             Ok(Some(size)) => round.collected(path, Size { files: 1, bytes: size }),
             Ok(None) => {}

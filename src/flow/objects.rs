@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -161,24 +161,30 @@ impl Objects {
     }
 
     /// Removes a file of the store where `may` says so of it, and gives its size. Nobody brings an object in
-    /// meanwhile: one that is found is found whole, and young.
+    /// meanwhile: one that is found is found whole, and young. Whoever does so now is not waited for; the file is left to
+    /// another time.
     pub(super) fn remove_if(
         &self,
         path: &Path,
         hash: &Hash,
-        may: impl FnOnce(&fs::Metadata) -> bool,
+        may: impl Fn(&fs::Metadata) -> bool,
         dry_run: bool,
     ) -> io::Result<Option<u64>> {
-        let _alone = self.in_use.write().unwrap_or_else(PoisonError::into_inner);
-        let meta = fs::symlink_metadata(path)?;
-        if !may(&meta) {
-            return Ok(None);
+        let found = || fs::symlink_metadata(path).map(|meta| Some(meta).filter(&may).map(|meta| meta.size()));
+        if dry_run || found()?.is_none() {
+            return found();
         }
-        if !dry_run {
+        let _alone = match self.in_use.try_write() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        let size = found()?;
+        if size.is_some() {
             fs::remove_file(path)?;
             lock(&self.seen).remove(hash);
         }
-        Ok(Some(meta.size()))
+        Ok(size)
     }
 
     fn folder(&self, hash: &Hash) -> PathBuf {

@@ -47,6 +47,18 @@ impl Recipe {
         self
     }
 
+    /// That of an attempt which ended now, by what was noted when it began. Where nothing was, its files are taken for
+    /// others than any that there are.
+    pub fn begun_as(&self, noted: Option<&RecipeRecord>) -> Self {
+        let unknown = || blake3::hash(b"not noted");
+        let hash = |hash: &Hash| blake3::Hash::from_hex(hash.as_str()).unwrap_or_else(|_| unknown());
+        let files = match noted {
+            Some(noted) => noted.files.iter().map(|(name, file)| (name.clone(), hash(file))).collect(),
+            None => self.files.keys().map(|name| (name.clone(), unknown())).collect(),
+        };
+        Self { configured: self.configured, files }.and_made(self)
+    }
+
     /// What is kept of it beside the definition of its flow.
     pub fn record(&self) -> RecipeRecord {
         let files = self.files.iter().map(|(name, hash)| (name.clone(), Hash::from(*hash)));

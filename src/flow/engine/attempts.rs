@@ -6,7 +6,7 @@ use std::thread;
 
 use super::runner;
 use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
-use crate::domain::flow::change::{ItemRecord, RecipeRecord, What};
+use crate::domain::flow::change::{ItemRecord, RecipeRecord};
 use crate::domain::flow::ids::{Hash, RunId, StageName};
 use crate::domain::flow::run::{AttemptEnd, Index, Launch, Made, UnitKey, UnitPhase};
 use crate::domain::flow::spec::StageSpec;
@@ -96,10 +96,10 @@ impl Engine {
             .and_then(|active| active.live.get(&unit))
             .is_some_and(|live| live.previous.is_none());
         let of_parent = if first { self.attempt_of_parent(id, unit) } else { None };
+        self.begins_with(id, unit);
         let Some(active) = self.active.get_mut(id) else { return };
         let Some(live) = active.live.get_mut(&unit) else { return };
         let (run, spec) = (&active.run, &active.run.spec.stages[unit.stage]);
-        live.recipe = Some(active.recipes.of(spec));
         let attempt = live.attempt;
         let state = match run.state.file(unit.stage, &spec.name) {
             Ok(state) => state,
@@ -257,13 +257,12 @@ impl Engine {
         let Some(key) = self.key(id, unit, end.attempt) else { return };
         let Some(active) = self.active.get_mut(id) else { return };
         let spec = Arc::clone(&active.run.spec);
-        let now = active.recipes.of(&spec.stages[unit.stage]);
-        let began = active.live.remove(&unit).and_then(|live| live.recipe);
-        let recipe = began.map_or_else(|| now.clone(), |began| began.and_made(&now)).record();
+        let live = active.live.remove(&unit);
+        let Some(recipe) = self.made_by(id, unit, live).map(|recipe| recipe.record()) else { return };
         // What the definition does not tell, or no checkpoint of a stage whose items are done has yet.
-        let tells = !recipe.files.is_empty() || unit.item.is_some();
-        let noted = (tells && active.noted.get(&unit.stage) != Some(&recipe.hash)).then(|| recipe.clone());
+        let noted = (!recipe.files.is_empty() || unit.item.is_some()).then(|| recipe.clone());
         let recipe = recipe.hash;
+        let Some(active) = self.active.get(id) else { return };
         let value = active.run.unit(unit).and_then(|unit| unit.value.clone());
         let Some(input) = active.run.input_of(unit.stage) else { return };
         let input = match value {
@@ -320,11 +319,12 @@ impl Engine {
 
     /// Written down with what it made.
     fn note(&mut self, id: &RunId, index: Index, recipe: Option<RecipeRecord>) {
-        let (Some(recipe), Some(active)) = (recipe, self.active.get_mut(id)) else { return };
-        if let Some(pending) = self.pending.last_mut().filter(|pending| pending.run == *id) {
-            active.noted.insert(index, recipe.hash.clone());
-            let stage = active.run.stage(index).name.clone();
-            pending.turn.changes.push(What::Recipe { stage, recipe });
+        if self.pending.last().is_none_or(|pending| pending.run != *id) {
+            return;
+        }
+        let what = recipe.and_then(|recipe| self.noted(id, index, recipe));
+        if let Some(pending) = self.pending.last_mut() {
+            pending.turn.changes.extend(what);
         }
     }
 

@@ -4,8 +4,9 @@
 //! (copies of large artifacts) is done by workers.
 //!
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
-//! `turns` (the course of a turn), `attempts` (launch and settle, and `held`: why not) with `runner` (what an attempt is executed as), `guests` (what the supervisor tells), `load` (from
-//! the records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
+//! `turns` (the course of a turn), `attempts` (launch and settle, and `held`: why not) with `runner` (what an attempt is
+//! executed as) and `made_by` (what it is made by), `guests` (what the supervisor tells), `load` (from the records), then
+//! what people ask: `asks`, `begin`, `retry`, `people`, `show`.
 
 mod ahead;
 mod asks;
@@ -17,6 +18,7 @@ mod guests;
 mod held;
 mod hooks;
 mod load;
+mod made_by;
 mod people;
 mod retry;
 mod runner;
@@ -316,9 +318,7 @@ impl Engine {
                 self.take(input);
             }
             self.fire_timers();
-            if !self.gathers() {
-                self.flush();
-            }
+            self.flush_in_time();
         }
         self.interrupt_all();
         self.store.close();

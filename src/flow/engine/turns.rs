@@ -46,8 +46,8 @@ impl Engine {
     }
 
     /// Whether what is pending may wait for more: nothing is to follow from it, and something else will end before long.
-    pub(super) fn gathers(&mut self) -> bool {
-        if self.pending.is_empty() || self.pending.len() >= GATHERED || self.blocked.is_some() {
+    fn gathers(&mut self) -> bool {
+        if self.pending.len() >= GATHERED {
             return false;
         }
         let may_wait = |pending: &Pending| {
@@ -63,45 +63,58 @@ impl Engine {
         now < *self.gathers_until.get_or_insert(now.plus(GATHER))
     }
 
-    /// Writes down what waits for that, and does what was to come after it, until nothing is left.
+    /// Writes down what waits for that, until nothing is left.
     pub(super) fn flush(&mut self) {
+        while self.waits() {
+            self.write_down();
+        }
+    }
+
+    /// The same, but what may gather is left to.
+    pub(super) fn flush_in_time(&mut self) {
+        while self.waits() && !self.gathers() {
+            self.write_down();
+        }
+    }
+
+    fn waits(&self) -> bool {
+        !self.pending.is_empty() && self.blocked.is_none()
+    }
+
+    /// All that waits in one go, and then what was to come after it.
+    fn write_down(&mut self) {
         self.gathers_until = None;
-        while !self.pending.is_empty() && self.blocked.is_none() {
-            let batch = std::mem::take(&mut self.pending);
-            let taken_in = std::mem::take(&mut self.taken_in);
-            let mut changes = Vec::new();
-            for pending in &batch {
-                let Some(active) = self.active.get(&pending.run) else { continue };
-                let change = |what: &What| Change {
-                    run: pending.run.clone(),
-                    epoch: active.epoch,
-                    what: what.clone(),
-                };
-                changes.extend(pending.turn.changes.iter().map(change));
+        let batch = std::mem::take(&mut self.pending);
+        let taken_in = std::mem::take(&mut self.taken_in);
+        let mut changes = Vec::new();
+        for pending in &batch {
+            let Some(active) = self.active.get(&pending.run) else { continue };
+            let change =
+                |what: &What| Change { run: pending.run.clone(), epoch: active.epoch, what: what.clone() };
+            changes.extend(pending.turn.changes.iter().map(change));
+        }
+        let written = !changes.is_empty();
+        self.untidy |= written;
+        let committed = if written { self.store.commit(&changes) } else { Ok(Vec::new()) };
+        match committed {
+            Ok(named) => {
+                let was_blocked = written && self.told_blocked.take().is_some();
+                self.follow_up(batch, named);
+                if was_blocked {
+                    tracing::info!("the history of runs is written again");
+                    self.active.keys().for_each(|run| self.publish_run(run));
+                }
+                // What waits for this commit has been started by now.
+                for key in &taken_in {
+                    self.dirs.leave(key);
+                }
+                if self.active.values().all(|active| active.live.is_empty()) {
+                    self.dirs.rest();
+                }
             }
-            let written = !changes.is_empty();
-            self.untidy |= written;
-            let committed = if written { self.store.commit(&changes) } else { Ok(Vec::new()) };
-            match committed {
-                Ok(named) => {
-                    let was_blocked = written && self.told_blocked.take().is_some();
-                    self.follow_up(batch, named);
-                    if was_blocked {
-                        tracing::info!("the history of runs is written again");
-                        self.active.keys().for_each(|run| self.publish_run(run));
-                    }
-                    // What waits for this commit has been started by now.
-                    for key in &taken_in {
-                        self.dirs.leave(key);
-                    }
-                    if self.active.values().all(|active| active.live.is_empty()) {
-                        self.dirs.rest();
-                    }
-                }
-                Err(error) => {
-                    self.taken_in = taken_in;
-                    self.cannot_write(batch, &error);
-                }
+            Err(error) => {
+                self.taken_in = taken_in;
+                self.cannot_write(batch, &error);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Flows on the built program: what is executed and what is reused, what is refused, what bad stages do.
 
+mod adopted;
 mod course;
 mod foreach;
 mod hooks;
