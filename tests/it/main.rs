@@ -32,3 +32,4 @@ mod scarce;
 mod stages;
 mod support;
 mod tui;
+mod writes;
