@@ -1,8 +1,11 @@
 //! Flows on the built program: what is executed and what is reused, what is refused, what bad stages do.
 
+mod attempts;
 mod course;
+mod damage;
 mod foreach;
 mod hooks;
+mod hosts;
 mod left;
 mod output;
 mod plans;
