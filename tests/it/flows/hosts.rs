@@ -79,23 +79,28 @@ fn of_32_retries_at_once_that_nobody_supervises_one_makes_a_run_and_the_others_n
     flows.remove("go");
     flows.ran();
     let mut children: Vec<_> = (0..32)
-        .map(|_| {
+        .map(|number| {
+            let made = std::fs::File::create(flows.path(&format!("made.{number}"))).unwrap();
             let mut command = flows.space.command(&["retry", "f-1"]);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            (number, command.stdout(made).stderr(Stdio::piped()).spawn().unwrap())
         })
         .collect();
-    // All but the one that follows what it made, and the one that supervises it, which may be another.
-    wait_until("the others have ended", || {
-        children.iter_mut().filter_map(|child| child.try_wait().unwrap()).count() >= 30
+    // What is left then is the one that follows what it made, and the one that supervises it, which may be another.
+    wait_until("all of them have asked", || {
+        let host = flows.space.holder().and_then(|holder| holder["pid"].as_u64());
+        children.iter_mut().all(|(number, child)| {
+            let has_made = !flows.read(&format!("made.{number}")).is_empty();
+            has_made || host == Some(child.id().into()) || child.try_wait().unwrap().is_some()
+        })
     });
     wait_until("b runs", || flows.ran_so_far() == ["b"]);
     flows.write("go", "");
     let (mut made, mut refused) = (Vec::new(), 0);
-    for child in children {
+    for (number, child) in children {
         let output = child.wait_with_output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         match output.status.code() {
-            Some(0) => made.push(String::from_utf8(output.stdout).unwrap()),
+            Some(0) => made.push(flows.read(&format!("made.{number}"))),
             Some(11) => {
                 assert!(told.contains("f-2 is under way on branch main of the same lineage"), "{told}");
                 refused += 1;
