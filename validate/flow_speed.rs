@@ -165,11 +165,11 @@ pub(crate) fn overhead(slack: f64) -> Outcome {
             ],
         ),
     ];
-    // The aims are those of a quiet machine, on which a stage takes make and a durable write 1.5 ms together.
+    // The aims are those of a quiet machine, on which a stage takes make and a durable write 1.5 ms together. Whoever
+    // wants them strictly has such a one.
     let busy = ((if make_stage.is_nan() { shell } else { make_stage } + write) / 1.5).max(1.0);
-    ensure(stage <= 2.0 * busy * slack && fan <= 0.5 * busy * slack && plan <= 10.0 * busy * slack, || {
-        lines.join("\n")
-    })?;
+    let allowed = if slack > 1.0 { slack * busy } else { 1.0 };
+    ensure(stage <= 2.0 * allowed && fan <= 0.5 * allowed && plan <= 10.0 * allowed, || lines.join("\n"))?;
     Ok(lines)
 }
 
@@ -334,13 +334,16 @@ pub(crate) fn ten_thousand(slack: f64) -> Outcome {
             ("a run that fails at once, s", refused),
         ],
     );
-    ensure(plan - check <= 100.0 * slack && resume <= 1.0 * slack * slack, || line.clone())?;
+    ensure(plan - check <= 100.0 * slack && resume <= slack, || line.clone())?;
     Ok(vec![line])
 }
 
-/// A hundred thousand runs on record.
+/// A hundred thousand runs on record, each with its stages and attempts: asked in this process, and by whoever uses the verb.
 pub(crate) fn history(slack: f64) -> Outcome {
-    let workspace = Workspace::new(&json!({ "flows": { "small": chain(1, |_| json!(["true"])) } }));
+    const AIM: f64 = 50.0;
+    const STAGES: usize = 4;
+    let flows = json!({ "flows": { "small": chain(STAGES, |_| json!(["true"])) } });
+    let workspace = Workspace::new(&flows);
     workspace.ok(&["run", "small"])?;
     let mut store = writable(&workspace)?;
     let change = store.transaction().map_err(|error| error.to_string())?;
@@ -354,11 +357,40 @@ pub(crate) fn history(slack: f64) -> Outcome {
                 ended_at + n, 1.0, 'small-' || n, 0, branch, created_at + n, 0, 1, holder FROM n, runs WHERE runs.number = 1; \
              INSERT INTO inputs (run, value) SELECT id, '{{\"topic\":\"word' || number || '\"}}' FROM runs WHERE number > 1; \
              INSERT INTO run_text (rowid, text) SELECT id * 2, run_id || ' word' || number FROM runs WHERE number > 1; \
+             CREATE TEMP TABLE first AS SELECT id FROM runs WHERE number = 1; \
+             INSERT INTO stages (run, name, ord, status, decision, reason, started_at, ended_at) \
+               SELECT runs.id, name, ord, iif(runs.status = 'failed' AND ord = {STAGES} - 1, 'failed', stages.status), \
+                decision, reason, stages.started_at, stages.ended_at FROM runs, stages, first \
+               WHERE runs.number > 1 AND stages.run = first.id; \
+             INSERT INTO attempts (run, stage, item, number, verdict, exit_code, started_at, ended_at, cpu_seconds, \
+                blameless, log) \
+               SELECT runs.id, stage, item, attempts.number, verdict, exit_code, attempts.started_at, \
+                attempts.ended_at, cpu_seconds, blameless, log FROM runs, attempts, first \
+               WHERE runs.number > 1 AND attempts.run = first.id; \
              UPDATE numbers SET last = {RUNS};"
         ))
         .map_err(|error| format!("fill the history: {error}"))?;
     change.commit().map_err(|error| error.to_string())?;
     drop(store);
+    let rows = number(&crate::flows::history(&workspace)?, "SELECT count(*) FROM attempts")?;
+    ensure(usize::try_from(rows) == Ok(RUNS * STAGES), || format!("{rows} attempts are on record"))?;
+    let inside = asked_inside(&workspace)?;
+    let verb = asked_by_verb(&workspace)?;
+    let whole = timed(&mut workspace.command(&["runs", "--json"]))?;
+    let program = timed(Command::new(restage()).arg("--version"))?;
+    let lines = vec![
+        figures("100,000 runs, opened and asked, ms:", &[&inside[..], &[("aim", AIM)]].concat()),
+        figures(
+            "the same by the verb, ms:",
+            &[&verb[..], &[("aim", AIM), ("of it the program", program), ("all of them", whole)]].concat(),
+        ),
+    ];
+    let slowest = inside.iter().chain(&verb).map(|(_, time)| *time).fold(0.0, f64::max);
+    ensure(slowest <= AIM * slack, || lines.join("\n"))?;
+    Ok(lines)
+}
+
+fn asked_inside(workspace: &Workspace) -> Result<Vec<(&'static str, f64)>, String> {
     let path = workspace.path(".restage/history.db");
     let limit = Some(100);
     let failed = vec![RunStatus::Failed];
@@ -381,7 +413,27 @@ pub(crate) fn history(slack: f64) -> Outcome {
         }
         told.push((label, quantile(&mut times, 0.5)));
     }
-    let line = figures("100,000 runs, opened and asked, ms:", &told);
-    ensure(told.iter().all(|(_, time)| *time <= 50.0 * slack), || format!("{line}  aim 50.00"))?;
-    Ok(vec![format!("{line}  aim 50.00")])
+    Ok(told)
+}
+
+fn asked_by_verb(workspace: &Workspace) -> Result<Vec<(&'static str, f64)>, String> {
+    let mut told = Vec::new();
+    for (label, more, found) in [
+        ("list", &["--limit", "100"][..], 100),
+        ("of a status", &["--limit", "100", "--status", "failed"], 100),
+        ("search", &["--search", "word77777"], 1),
+        ("search for nothing", &["--search", "nowhere"], 0),
+    ] {
+        let arguments = [&["runs", "--json"], more].concat();
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            times.push(timed(&mut workspace.command(&arguments))?);
+        }
+        let shown: Value =
+            serde_json::from_str(&workspace.ok(&arguments)?).map_err(|error| error.to_string())?;
+        let count = shown.as_array().map_or(0, Vec::len);
+        ensure(count == found, || format!("{label}: {count} runs shown, {found} wanted"))?;
+        told.push((label, quantile(&mut times, 0.5)));
+    }
+    Ok(told)
 }

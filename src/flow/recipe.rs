@@ -49,6 +49,7 @@ impl Recipe {
 
     /// That of an attempt which ended now, by what was noted when it began. Where nothing was, its files are taken for
     /// others than any that there are.
+    #[must_use]
     pub fn begun_as(&self, noted: Option<&RecipeRecord>) -> Self {
         let unknown = || blake3::hash(b"not noted");
         let hash = |hash: &Hash| blake3::Hash::from_hex(hash.as_str()).unwrap_or_else(|_| unknown());

@@ -337,8 +337,11 @@ impl Keeper {
         }
     }
 
+    /// Before its hello nobody is told anything but a refusal: the welcome tells it all, and of an attempt whose end had
+    /// nobody to hear it, that it is gone must not come first.
     pub(super) fn send(&mut self, report: &Report) {
         if let Some(conn) = &mut self.conn
+            && (conn.greeted || matches!(report, Report::Refused { .. }))
             && !conn.send(report)
         {
             self.conn = None;

@@ -59,13 +59,21 @@ impl Bench {
 
     /// Connects with a new epoch; returns the welcome.
     fn hello(&mut self, policy: Policy) -> Report {
-        self.epoch += 1;
+        self.line = Some(self.connect());
+        self.introduce(policy);
+        self.expect("welcome", |report| matches!(report, Report::Welcome { .. } | Report::Refused { .. }))
+    }
+
+    fn connect(&self) -> Line {
         let stream = wait_for("a connection", || connect(&self.place()).ok().flatten());
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let lines = BufReader::new(stream.try_clone().unwrap());
-        self.line = Some(Line { out: stream, lines, seen: Vec::new() });
+        Line { out: stream, lines, seen: Vec::new() }
+    }
+
+    fn introduce(&mut self, policy: Policy) {
+        self.epoch += 1;
         self.tell(&Order::Hello { version: VERSION, epoch: self.epoch, policy, successor: Vec::new() });
-        self.expect("welcome", |report| matches!(report, Report::Welcome { .. } | Report::Refused { .. }))
     }
 
     fn tell(&mut self, order: &Order) {
@@ -417,6 +425,25 @@ fn a_keeper_that_dies_while_it_starts_processes_loses_none_of_them() {
             }
         }
     });
+}
+
+#[test]
+fn the_welcome_is_the_first_that_anybody_is_told() {
+    let mut bench = Bench::new(false);
+    bench.hello(Policy::Keep);
+    bench.spawn("a#1", bench.sh("until [ -e go ]; do sleep 0.01; done; exit 3"));
+    let fresh = bench.connect();
+    let mut older = bench.line.replace(fresh).unwrap();
+    // The newest line counts, and whoever has it has not said hello.
+    assert_eq!(older.lines.read_line(&mut String::new()).unwrap(), 0);
+    std::fs::write(bench.path("go"), "").unwrap();
+    let journal = bench.path("data/keeper.journal");
+    wait_until("its end", || std::fs::read_to_string(&journal).unwrap().contains("\"t\":\"gone\""));
+    bench.introduce(Policy::Keep);
+    let first = bench.expect("a report", |_| true);
+    let Report::Welcome { live, exits, .. } = first else { panic!("{first:?}") };
+    assert!(live.is_empty() && exits.len() == 1, "{live:?} {exits:?}");
+    assert_eq!((&*exits[0].key, exits[0].status), ("a#1", ExitKind::Code(3)));
 }
 
 #[test]

@@ -33,3 +33,4 @@ mod stages;
 mod support;
 mod tui;
 mod tui_look;
+mod writes;

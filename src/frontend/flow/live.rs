@@ -8,6 +8,7 @@ use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::domain::flow::view::{RunView, StageView};
 use crate::domain::time::Timestamp;
 use crate::domain::view::seconds;
+use crate::frontend::flow::table;
 use crate::frontend::text::one_line;
 
 /// More stages than these are not all shown: those that matter now are.
@@ -164,11 +165,8 @@ impl Live {
     }
 
     fn line(&self, text: &mut String, line: &str, code: &str) {
-        let mut cut: String = line.chars().take(self.width - 1).collect();
-        if cut.chars().count() < line.chars().count() {
-            cut.pop();
-            cut.push('…');
-        }
+        // A line that the terminal breaks in two would not be erased whole.
+        let cut = table::cut(line, self.width - 1, false);
         let cut = cut.trim_end();
         if self.colour && !code.is_empty() {
             writeln!(text, "\x1b[{code}m{cut}\x1b[0m").ok();
@@ -211,5 +209,149 @@ const fn colour(status: StageStatus) -> &'static str {
         StageStatus::Succeeded => "32",
         StageStatus::Failed => "31",
         StageStatus::Pending | StageStatus::Skipped | StageStatus::NotRun | StageStatus::Cancelled => "2",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::frontend::flow::fixture::{run, stage};
+
+    const SIZE: (u16, u16) = (14, 80);
+
+    /// What all of it comes to on a terminal.
+    struct Screen(vt100::Parser);
+
+    impl Screen {
+        fn new() -> Self {
+            let cells = |count: u16| count.try_into().unwrap();
+            Self(vt100::Parser::new(cells(SIZE.0), cells(SIZE.1), 0))
+        }
+
+        fn take(&mut self, text: &str) {
+            // As the terminal's own line discipline does.
+            self.0.process(text.replace('\n', "\r\n").as_bytes());
+        }
+
+        fn picture(&self) -> String {
+            self.0.screen().contents()
+        }
+    }
+
+    fn view(name: &str, status: StageStatus, more: &Value) -> StageView {
+        let mut view = json!({
+            "run_id": "video-12", "name": name, "order": 0, "status": status, "decision": "execute",
+            "attempt": 1, "retries": 0, "max_retries": 0,
+        });
+        for (key, value) in more.as_object().unwrap() {
+            view[key] = value.clone();
+        }
+        serde_json::from_value(view).unwrap()
+    }
+
+    fn of_run(status: RunStatus, done: u32, error: Option<&str>) -> RunView {
+        serde_json::from_value(json!({
+            "run_id": "video-12", "flow": "video", "status": status, "branch": "main", "retry_depth": 0,
+            "created_at": "1970-01-01T00:00:00Z", "error": error, "done": done, "all": 4, "at": [], "asks": [],
+        }))
+        .unwrap()
+    }
+
+    fn begun(live: &mut Live) -> String {
+        let mut reused = stage("script", 0, StageStatus::Succeeded);
+        reused.decision = Decision::Reuse;
+        reused.source_run_id = Some(crate::domain::flow::ids::RunId::trusted("video-11"));
+        let pending = |name: &str, order| {
+            let mut row = stage(name, order, StageStatus::Pending);
+            row.ended_at = None;
+            row
+        };
+        let stages = vec![reused, pending("storyboard", 1), pending("scenes", 2), pending("render", 3)];
+        live.begin(&RunRecord { stages: Some(stages), error: None, ..run(12, RunStatus::Running) })
+    }
+
+    const AT: (&str, &str) = ("1970-01-01T00:16:40Z", "1970-01-01T00:16:53.500Z");
+
+    /// With an escape sequence, a line break and characters of two columns in what a stage printed last.
+    const ERROR: &str = "exit 1: \u{1b}[2J\u{1b}]0;owned\u{7}絵コンテが見つかりませんでした 絵コンテが見つかりませんでした\r\nat line 3";
+
+    #[test]
+    fn a_run_from_its_first_stage_to_its_end() {
+        let (mut live, mut screen) = (Live::new(SIZE.1.into(), true), Screen::new());
+        screen.take("$ restage run video\n");
+        screen.take(&begun(&mut live));
+        screen.take(&live.stage(&view("storyboard", StageStatus::Running, &json!({ "started_at": AT.0 }))));
+        insta::assert_snapshot!(screen.picture(), @r"
+        $ restage run video
+        ◌ script      reused              from video-11
+        ● storyboard  running
+        ○ scenes      pending
+        ○ render      pending
+        ▰▰▰▰▰▰▱▱▱▱▱▱▱▱▱▱▱▱▱▱▱▱▱▱ 1/4  video-12  running
+        ");
+
+        screen.take(&live.above("video-12 is held: the disk is full"));
+        let again = json!({ "started_at": AT.0, "attempt": 2, "retries": 1, "max_retries": 3 });
+        screen.take(&live.stage(&view("storyboard", StageStatus::Running, &again)));
+        let items = json!({ "started_at": AT.0, "items": { "done": 2, "all": 6 } });
+        screen.take(&live.stage(&view("scenes", StageStatus::Running, &items)));
+        insta::assert_snapshot!(screen.picture(), @r"
+        $ restage run video
+        video-12 is held: the disk is full
+        ◌ script      reused              from video-11
+        ● storyboard  running             attempt 2, retry 1/3
+        ● scenes      running             2 of 6 items
+        ○ render      pending
+        ▰▰▰▰▰▰▱▱▱▱▱▱▱▱▱▱▱▱▱▱▱▱▱▱ 1/4  video-12  running
+        ");
+
+        let failed = json!({ "started_at": AT.0, "ended_at": AT.1, "attempt": 4, "error": ERROR });
+        screen.take(&live.stage(&view("storyboard", StageStatus::Failed, &failed)));
+        let whole = json!({ "started_at": AT.0, "ended_at": AT.1, "items": { "done": 6, "all": 6 } });
+        screen.take(&live.stage(&view("scenes", StageStatus::Succeeded, &whole)));
+        screen.take(&live.stage(&view("render", StageStatus::NotRun, &json!({}))));
+        screen.take(&live.run(&of_run(RunStatus::Failed, 4, Some(&format!("storyboard: {ERROR}")))));
+        insta::assert_snapshot!(screen.picture(), @r"
+        $ restage run video
+        video-12 is held: the disk is full
+        ◌ script      reused              from video-11
+        ✖ storyboard  failed       13.5s  exit 1:  [2J ]0;owned 絵コンテが見つかりませ…
+        ✔ scenes      succeeded    13.5s  6 of 6 items
+        · render      not_run
+        ▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰▰ 4/4  video-12  failed
+        storyboard: exit 1:  [2J ]0;owned 絵コンテが見つかりませんでした 絵コンテが見…
+        ");
+    }
+
+    #[test]
+    fn of_what_a_stage_printed_no_control_character_is_written() {
+        let mut live = Live::new(80, false);
+        let mut text = begun(&mut live);
+        text += &live.stage(&view("storyboard", StageStatus::Failed, &json!({ "error": ERROR })));
+        text += &live.run(&of_run(RunStatus::Failed, 4, Some(ERROR)));
+        // Our own: up by the lines that were drawn, and erase from there.
+        let ours = ["\x1b[5A\x1b[J", "\x1b[6A\x1b[J"].iter().fold(text, |text, own| text.replace(own, ""));
+        assert!(!ours.chars().any(|c| c.is_control() && c != '\n'), "{ours:?}");
+    }
+
+    #[test]
+    fn of_many_stages_those_are_shown_that_matter_now() {
+        let mut live = Live::new(80, false);
+        let stages = (0..100).map(|order| {
+            let status = match order {
+                50 => StageStatus::Running,
+                0..50 => StageStatus::Succeeded,
+                _ => StageStatus::Pending,
+            };
+            stage(&format!("s{order:02}"), order, status)
+        });
+        let record = RunRecord { stages: Some(stages.collect()), ..run(12, RunStatus::Running) };
+        let drawn = live.begin(&record);
+        let names: Vec<&str> = drawn.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert_eq!(names[..6], ["s50", "s49", "s48", "s47", "s46", "s45"], "{drawn}");
+        assert!(drawn.contains("  and 94 more\n") && drawn.contains(" 50/100  video-12  running"), "{drawn}");
+        assert_eq!(drawn.lines().count(), 8);
     }
 }

@@ -1,6 +1,9 @@
 //! What goes wrong in the database, in the words of the port.
 
 use std::fmt::Display;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use rusqlite::{Connection, Error, ErrorCode};
 
@@ -30,7 +33,16 @@ impl Fail {
     pub(super) fn said(self, act: &str, connection: &Connection) -> StoreError {
         match self {
             Self::Said(error) => error,
-            Self::Database(error) => database(act, &error, system_errno(connection)),
+            Self::Database(error) => {
+                let errno = system_errno(connection);
+                if error.sqlite_error_code() != Some(ErrorCode::CannotOpen) || errno != libc::ENOENT {
+                    return database(act, &error, errno);
+                }
+                match errno_of_a_new_file(connection) {
+                    Some(errno) => database(act, &error, errno),
+                    None => StoreError::Later { act: act.to_owned(), cause: MADE_BY_NOW.to_owned() },
+                }
+            }
         }
     }
 }
@@ -65,7 +77,22 @@ pub(super) fn database(act: &str, error: &Error, errno: i32) -> StoreError {
 }
 
 pub(super) const NO_ROOM: &str = "the disk is full";
+const MADE_BY_NOW: &str = "a file beside it could not be made, and can be by now";
 const MOVE_IT: &str = "move it away together with its -wal and -shm files";
+
+/// Where `SQLite` could not make a file of its own, it opens it once more, only to read, and tells of that: there is no such
+/// file. Why it could not be made is known only by trying again; `None` where that is possible by now.
+fn errno_of_a_new_file(connection: &Connection) -> Option<i32> {
+    let Some(folder) = connection.path().and_then(|path| Path::new(path).parent()) else {
+        return Some(libc::ENOENT);
+    };
+    let made = OpenOptions::new().write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(folder);
+    match made.err()?.raw_os_error() {
+        // Not every file system has files without a name.
+        Some(libc::EOPNOTSUPP | libc::EISDIR) | None => Some(libc::ENOENT),
+        told => told,
+    }
+}
 
 fn system_errno(connection: &Connection) -> i32 {
     // SAFETY: the handle is that of an open connection, and the call only reads from it.

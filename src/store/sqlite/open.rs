@@ -163,3 +163,30 @@ fn no_file(act: &str, error: &io::Error) -> StoreError {
     }
     StoreError::Broken { act, cause }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_on_the_disk_when_it_is_told_and_keys_lead_somewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.db");
+        let of = |connection: &Connection, name: &str| -> i64 {
+            connection.pragma_query_value(None, name, |row| row.get(0)).unwrap()
+        };
+        let writes = to_write(&path).unwrap();
+        // FULL
+        assert_eq!((of(&writes, "synchronous"), of(&writes, "foreign_keys")), (2, 1));
+        let mode: String = writes.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+        let refused = writes.execute("INSERT INTO inputs (run, value) VALUES (77, '{}')", []).unwrap_err();
+        assert!(refused.to_string().contains("FOREIGN KEY constraint failed"), "{refused}");
+        let reads = to_read(&path).unwrap().unwrap();
+        assert_eq!(of(&reads, "foreign_keys"), 1);
+        // The same where the file was there before.
+        drop((writes, reads));
+        let again = to_write(&path).unwrap();
+        assert_eq!((of(&again, "synchronous"), of(&again, "foreign_keys")), (2, 1));
+    }
+}

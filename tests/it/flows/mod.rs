@@ -1,9 +1,12 @@
 //! Flows on the built program: what is executed and what is reused, what is refused, what bad stages do.
 
 mod adopted;
+mod attempts;
 mod course;
+mod damage;
 mod foreach;
 mod hooks;
+mod hosts;
 mod left;
 mod lying;
 mod made;

@@ -103,7 +103,9 @@ impl World {
     }
 
     fn take(&mut self, mut turn: Turn) {
-        std::mem::take(&mut turn.now).into_iter().for_each(|effect| self.perform(effect));
+        for effect in std::mem::take(&mut turn.now) {
+            self.perform(effect);
+        }
         self.unwritten.push_back(turn);
         if !self.is_slow {
             self.write_down();
