@@ -74,14 +74,21 @@ impl Engine {
             .filter(|(run, unit)| self.active.get(run).is_some_and(|active| active.live.contains_key(unit)));
         let Some((run, unit)) = known else {
             let place = self.place_of(&end.name);
-            if place.is_some_and(|(run, unit)| self.active.get(&run).is_some_and(|it| it.is_settling(unit))) {
-                // Told once more; it is forgotten when it is on record.
+            // It is forgotten when it is on record. Who claims it once the run stands there again is told it then.
+            let awaited = |(run, unit): (RunId, UnitKey)| {
+                self.active
+                    .get(&run)
+                    .is_some_and(|active| active.is_settling(unit) || active.run.awaits(unit))
+            };
+            if place.is_some_and(awaited) {
                 return;
             }
             if parse_guest(&end.name).is_some_and(|(run, ..)| self.hook_ended(&run, &end)) {
                 return;
             }
-            if self.lying.is_some() {
+            let is_to_come =
+                parse_guest(&end.name).is_some_and(|(run, ..)| self.unresumed.contains_key(&run));
+            if self.inventory.is_none() || self.lying.is_some() || self.unlooked.is_some() || is_to_come {
                 // Whoever goes on with its run wants to know.
                 return;
             }

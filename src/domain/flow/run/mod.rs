@@ -295,6 +295,12 @@ impl Run {
         self.graph.index(name)
     }
 
+    /// An attempt at it is under way, or will be claimed: its end will be asked for.
+    pub fn awaits(&self, key: UnitKey) -> bool {
+        let lives = |unit: &Unit| matches!(unit.phase, UnitPhase::Live { .. });
+        self.claims.contains_key(&key) || self.unit(key).is_some_and(lives)
+    }
+
     pub fn deadline(&self) -> Option<Deadline> {
         match self.limit? {
             Limit::Until(deadline) => Some(deadline),
