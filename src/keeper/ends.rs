@@ -1,13 +1,12 @@
 //! How attempts end: reaping, stopping, sweeping, draining, and what the keeper does when nobody tells it what to do.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::rc::Rc;
 
 use super::cgroup;
 use super::journal::Record;
+use super::log;
 use super::pidfd_info;
 use super::proc;
 use super::reaping::{next_ended, reap_one};
@@ -385,7 +384,7 @@ impl Keeper {
         let Some(tree) = self.trees.get_mut(key) else { return };
         if matches!(tree.ending, Ending::Sweep(_))
             && tree.intent.stdio == StdioKind::File
-            && has_writer(&tree.intent.log)
+            && log::has_writer(&tree.intent.log)
         {
             let text = "somebody still writes into the log of an attempt that is over".to_owned();
             self.send(&Report::Warning { key: Some(key.to_owned()), text });
@@ -453,12 +452,4 @@ fn is_whole(tree: &Tree, census: &Census, index: usize, member: &sweep::Member) 
     leader == tree.leader().0
         || census.of(index).any(|other| other.stat.pid == leader)
         || proc::stat(leader).is_none_or(|stat| stat.is_dead())
-}
-
-/// Whether anybody has the file open for writing: a read lease is refused then.
-fn has_writer(log: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(log) else { return false };
-    // SAFETY: the descriptor is open; a lease that was given ends with it.
-    let refused = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } != 0;
-    refused && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }

@@ -2,19 +2,20 @@
 //! before there is a process.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{self, Cgroups};
 use super::environment::Environment;
 use super::journal::{Intent, Journal, Record};
+use super::log::Log;
 use super::proc;
 use super::relay::{self, Source};
-use super::spares::{Log, Nest, Spares};
+use super::spares::{Nest, Spares};
 use super::spawn::{self, Child, ChildStdio, Stack};
 use super::tree::{Main, Relay, Tree};
 use super::wire::{SpawnSpec, SpawnStep, StdioKind};
@@ -93,7 +94,7 @@ impl Inheritance {
         };
         let log = match spares.take_log(&spec.log) {
             Some(log) => log,
-            None => open_log(&spec.log)?,
+            None => Log::open(&spec.log).map_err(Failure::at(SpawnStep::Log, shown(&spec.log)))?,
         };
         let program = resolve(spec, self.env.value(&spec.env, "PATH"))?;
         let outputs = Outputs::make(spec, |source| self.may_keep(source))?;
@@ -297,28 +298,6 @@ fn open_stdin(path: Option<&Path>) -> Result<OwnedFd, Failure> {
     Ok(OwnedFd::from(file))
 }
 
-/// The log is appended to, never truncated; a link, a FIFO or a device in its place is refused.
-fn open_log(path: &Path) -> Result<Log, Failure> {
-    let at = || Failure::at(SpawnStep::Log, shown(path));
-    let open = || {
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
-            .open(path)
-    };
-    let file = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let dir = path.parent().unwrap_or(Path::new("/"));
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at())?;
-            open().map_err(at())?
-        }
-        other => other.map_err(at())?,
-    };
-    Log::of(file).map_err(at())
-}
-
 fn program_name(spec: &SpawnSpec) -> &str {
     spec.argv.first().map_or("", String::as_str)
 }
@@ -394,8 +373,14 @@ fn limit_name(resource: Option<u32>, spec: &SpawnSpec) -> String {
 }
 
 fn interpreter(path: &Path) -> Option<String> {
+    // What could not be executed may be anything, also a pipe that nobody writes into.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     let mut head = [0_u8; 256];
-    let length = io::Read::read(&mut fs::File::open(path).ok()?, &mut head).ok()?;
+    let length = io::Read::read(&mut file, &mut head).ok()?;
     let line = head.get(..length)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
     line.split_ascii_whitespace().next().map(str::to_owned)

@@ -7,8 +7,8 @@
 //!
 //! Reading order: [`wire`] (what is said), [`link`] (how the supervisor finds and starts it), `guard` (how it begins
 //! and survives), `serve` and `orders` (its loop), `launch`, `environment`, `spares` and `spawn` (how a
-//! process comes to be), `ends` (how it ends), `sweep` (who belongs to an attempt), `relay` and `relays` (pipes and
-//! terminals), `terminal` (what is typed), `journal` (what outlives it).
+//! process comes to be), `ends` (how it ends), `sweep` (who belongs to an attempt), `log`, `relay` and `relays` (pipes
+//! and terminals), `terminal` (what is typed), `journal` (what outlives it).
 
 mod cgroup;
 mod conn;
@@ -21,6 +21,7 @@ mod holder;
 mod journal;
 mod launch;
 pub mod link;
+mod log;
 mod orders;
 mod pidfd_info;
 mod proc;

@@ -1,5 +1,7 @@
 //! The keeper by itself, as a supervisor sees it: over its socket, with real processes.
 
+mod odd_files;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
