@@ -108,7 +108,7 @@ impl Keeper {
         let Some(tree) = self.trees.get_mut(key) else { return };
         tree.main = Main::Ended;
         let pid = tree.pid;
-        self.mains.remove(&pid);
+        self.forget_main(key, pid);
         let seq = self.head.next_seq.max(1);
         self.head.next_seq = seq + 1;
         let exit = Exit {
@@ -399,7 +399,7 @@ impl Keeper {
 
     pub(super) fn gone(&mut self, key: &str) {
         let Some(tree) = self.trees.remove(key) else { return };
-        self.mains.remove(&tree.pid);
+        self.forget_main(key, tree.pid);
         // Most attempts go with the exit of their main process: both records are one write, both reports one message.
         self.record(&Record::Gone { key: key.to_owned() });
         self.send(&Report::Gone { key: key.to_owned() });
@@ -410,6 +410,13 @@ impl Keeper {
         // After the report is out, and after the next spawn that it may bring: somebody waits for these.
         self.empty_cgroups.extend(tree.cgroup());
         self.tidies_at.get_or_insert(proc::monotonic() + TIDY);
+    }
+
+    /// A tree may outlast its main process by far, and the pid be that of another main process by then.
+    fn forget_main(&mut self, key: &str, pid: i32) {
+        if self.mains.get(&pid).is_some_and(|of| **of == *key) {
+            self.mains.remove(&pid);
+        }
     }
 
     /// A main process or a relay that is not our child has ended.

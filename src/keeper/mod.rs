@@ -23,6 +23,8 @@ mod launch;
 pub mod link;
 mod log;
 mod orders;
+#[cfg(test)]
+mod pid_tests;
 mod pidfd_info;
 mod proc;
 mod reaping;

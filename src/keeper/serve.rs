@@ -114,7 +114,12 @@ pub(crate) fn serve(
 }
 
 impl Keeper {
-    fn start(places: &Places, inheritance: Inheritance, lock: &File, takeover: bool) -> io::Result<Self> {
+    pub(super) fn start(
+        places: &Places,
+        inheritance: Inheritance,
+        lock: &File,
+        takeover: bool,
+    ) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // Somebody may have deleted it since.
@@ -293,7 +298,7 @@ impl Keeper {
     }
 
     /// A tree of an earlier keeper: watched by pidfd where it is not our child, with its relay and its pipe.
-    fn take_in(&mut self, mut tree: Tree, exit_is_known: bool) {
+    pub(super) fn take_in(&mut self, mut tree: Tree, exit_is_known: bool) {
         if let Main::Foreign(pidfd) = &tree.main
             && add(&self.epoll, pidfd.as_fd(), FOREIGN | u64::from(tree.pid.cast_unsigned())).is_err()
         {
