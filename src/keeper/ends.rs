@@ -306,6 +306,7 @@ impl Keeper {
             self.finish(&key);
         }
         self.sweep(now);
+        self.retry_relays(now);
         if self.successor.take_due(now) {
             self.start_successor(now);
         }
@@ -390,8 +391,11 @@ impl Keeper {
             self.send(&Report::Warning { key: Some(key.to_owned()), text });
         }
         let Some(tree) = self.trees.get_mut(key) else { return };
-        if tree.relay.is_some() {
-            tree.ending = Ending::Drain { until: proc::monotonic() + DRAIN };
+        if tree.relay.is_some() || tree.source.is_some() {
+            let now = proc::monotonic();
+            tree.ending = Ending::Drain { until: now + DRAIN };
+            // Where there is none, there is no better time to try again.
+            tree.relay_due = tree.relay_due.map(|_| now);
         } else {
             self.gone(key);
         }

@@ -30,9 +30,10 @@ impl Log {
     }
 }
 
-/// Not `O_APPEND`, which splice refuses: the relay is the only one who writes, at an offset of its own.
+/// Not `O_APPEND`, which splice refuses: the relay is the only one who writes, at an offset of its own. One that was
+/// moved away is made anew: the output goes on.
 pub(crate) fn for_relay(path: &Path) -> io::Result<File> {
-    open(path, OpenOptions::new().write(true)).map(|log| File::from(log.fd))
+    open_or_make(path, OpenOptions::new().write(true)).map(|log| File::from(log.fd))
 }
 
 /// Whether anybody has the file open for writing: a read lease is refused then.

@@ -405,8 +405,10 @@ impl Keeper {
     fn next_deadline(&self) -> Option<u64> {
         self.trees
             .values()
-            .filter_map(|tree| Self::deadline_of(tree))
-            .chain(self.trees.values().filter_map(|tree| tree.typed.as_ref().map(|typed| typed.next)))
+            .flat_map(|tree| {
+                [Self::deadline_of(tree), tree.relay_due, tree.typed.as_ref().map(|typed| typed.next)]
+            })
+            .flatten()
             .chain(self.successor.due())
             .chain(self.settles_at)
             .chain(self.tidies_at)

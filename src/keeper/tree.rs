@@ -25,6 +25,8 @@ pub(crate) struct Tree {
     /// Who leads the session of its terminal; elsewhere the main process does.
     pub(crate) holder: Option<(i32, u64)>,
     pub(crate) relay: Option<Relay>,
+    /// When one is tried again that could not be started.
+    pub(crate) relay_due: Option<u64>,
     /// A descriptor of the reading end, so that a dead relay takes nothing with it.
     pub(crate) source: Option<Source>,
     /// Device and inode of the log: who has it as output is of this attempt.
@@ -103,6 +105,7 @@ impl Tree {
             foreign,
             holder: None,
             relay: None,
+            relay_due: None,
             source: None,
             log_file,
             ending: Ending::Not,
