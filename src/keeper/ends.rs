@@ -307,6 +307,7 @@ impl Keeper {
         }
         self.sweep(now);
         self.retry_relays(now);
+        self.look_again(now);
         if self.successor.take_due(now) {
             self.start_successor(now);
         }
@@ -367,6 +368,9 @@ impl Keeper {
                 return self.finish(key);
             }
             return;
+        }
+        if alive.is_empty() && matches!(tree.main, Main::Unwatched) {
+            self.looks_at = Some(now);
         }
         sweep.empty = 0;
         sweep.next_pass = now + PASS;
@@ -431,7 +435,7 @@ impl Keeper {
         let Some(key) = self.mains.get(&pid).cloned() else { return };
         let status = match self.trees.get(&key).map(|tree| &tree.main) {
             Some(Main::Foreign(pidfd)) => pidfd_info::exit_of(pidfd.as_raw_fd(), pid),
-            Some(Main::Child | Main::Ended) | None => ExitKind::Unknown,
+            Some(Main::Child | Main::Unwatched | Main::Ended) | None => ExitKind::Unknown,
         };
         self.main_ended(&key, status, 0, 0);
     }

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -97,7 +97,10 @@ impl Inheritance {
             None => Log::open(&spec.log).map_err(Failure::at(SpawnStep::Log, shown(&spec.log)))?,
         };
         let program = resolve(spec, self.env.value(&spec.env, "PATH"))?;
-        let outputs = Outputs::make(spec, |source| self.may_keep(source))?;
+        let outputs = Outputs::make(spec, |source| match self.may_keep(source.highest()) {
+            true => Ok(source),
+            false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        })?;
         let nest = spares.take_nest(cgroups);
         let Nest { token, cgroup } =
             nest.map_err(Failure::at(SpawnStep::Cgroup, "a place for the attempt"))?;
@@ -189,10 +192,9 @@ impl Inheritance {
 
     /// Descriptors are given out from the lowest. One that is kept must not lie among the last, for without any we could
     /// neither see who lives nor kill.
-    fn may_keep(&self, source: Source) -> io::Result<Source> {
+    pub(crate) fn may_keep(&self, fd: RawFd) -> bool {
         let kept_free = DESCRIPTORS.min(self.nofile.1 / 4);
-        let left = self.nofile.1.saturating_sub(u64::from(source.highest().unsigned_abs()));
-        if left > kept_free { Ok(source) } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) }
+        self.nofile.1.saturating_sub(u64::from(fd.unsigned_abs())) > kept_free
     }
 
     fn limits(&self, spec: &SpawnSpec, token: u64) -> Vec<(u32, u64, u64)> {

@@ -8,7 +8,8 @@
 //! Reading order: [`wire`] (what is said), [`link`] (how the supervisor finds and starts it), `guard` (how it begins
 //! and survives), `serve` and `orders` (its loop), `launch`, `environment`, `spares` and `spawn` (how a
 //! process comes to be), `ends` (how it ends), `sweep` (who belongs to an attempt), `log`, `relay` and `relays` (pipes
-//! and terminals), `terminal` (what is typed), `journal` (what outlives it).
+//! and terminals), `terminal` (what is typed), `journal` (what outlives it),
+//! `unwatched` (what is done where descriptors are scarce).
 
 mod cgroup;
 mod conn;
@@ -37,6 +38,7 @@ mod successor;
 mod sweep;
 mod terminal;
 mod tree;
+mod unwatched;
 pub mod wire;
 
 use std::process::ExitCode;

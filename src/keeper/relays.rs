@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::journal::Record;
 use super::proc;
-use super::relay;
+use super::relay::{self, Source};
 use super::serve::Keeper;
 use super::tree::{Ending, Relay, Tree};
 use super::wire::{Report, StdioKind};
@@ -92,17 +92,20 @@ impl Keeper {
             return;
         }
         if let Some((pid, start)) = tree.intent.relay.filter(|(pid, start)| proc::is_alive(*pid, *start)) {
-            let pidfd = match proc::pidfd_open(pid) {
-                Ok(pidfd) if is_our_child(pid) || self.watch_foreign(pid, &pidfd) => Some(pidfd),
-                Ok(_) | Err(_) => None,
-            };
+            let pidfd = if is_our_child(pid) { None } else { proc::pidfd_open(pid).ok() };
+            let pidfd = pidfd.filter(|pidfd| self.watch_foreign(pid, pidfd));
             tree.relay = Some(Relay { pid, start, _pidfd: pidfd });
-            tree.source = relay::source_of(pid).ok();
+            let may_keep = |source: &Source| self.inheritance.may_keep(source.highest());
+            tree.source = relay::source_of(pid).ok().filter(may_keep);
             return;
         }
         if tree.intent.stdio == StdioKind::Pipe && tree.main_lives() {
             tree.source = relay::source_in(tree.pid).ok();
             self.start_relay(tree);
+            let may_keep = |source: &Source| self.inheritance.may_keep(source.highest());
+            if tree.relay.is_some() && !tree.source.as_ref().is_some_and(may_keep) {
+                tree.source = None;
+            }
         }
     }
 }

@@ -42,7 +42,28 @@ pub(crate) enum Main {
     Child,
     /// Somebody else's child by now: its end is told by the pidfd.
     Foreign(OwnedFd),
+    /// There was no descriptor to see whose child it is, or to watch it: it is looked at now and then.
+    Unwatched,
     Ended,
+}
+
+impl Main {
+    /// Only where the kernel says that there is no such process has it ended.
+    pub(crate) fn find(pid: i32, start: u64) -> Self {
+        match proc::look(pid) {
+            Ok(Some(stat)) if stat.start != start => Self::Ended,
+            Ok(Some(stat)) if stat.ppid.cast_unsigned() == std::process::id() => Self::Child,
+            // Whose child it is has not asked for its status, and need never do so.
+            Ok(Some(stat)) if stat.is_dead() => Self::Ended,
+            Ok(Some(_)) => match proc::pidfd_open(pid) {
+                Ok(pidfd) => Self::Foreign(pidfd),
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Self::Ended,
+                Err(_) => Self::Unwatched,
+            },
+            Ok(None) => Self::Ended,
+            Err(_) => Self::Unwatched,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -117,13 +138,7 @@ impl Tree {
     /// A tree that another keeper started, as far as its main process can be found again.
     pub(crate) fn found(known: &Known, main: Option<(i32, u64)>) -> Self {
         let (pid, start) = main.unwrap_or((0, 0));
-        let main = if known.main_ended || proc::stat(pid).is_none_or(|stat| stat.start != start) {
-            Main::Ended
-        } else if proc::stat(pid).is_some_and(|stat| stat.ppid.cast_unsigned() == std::process::id()) {
-            Main::Child
-        } else {
-            proc::pidfd_open(pid).map_or(Main::Ended, Main::Foreign)
-        };
+        let main = if known.main_ended { Main::Ended } else { Main::find(pid, start) };
         let intent = known.intent.clone();
         let log_file = fs::metadata(&intent.log).ok().map(|meta| (meta.dev(), meta.ino()));
         Self { holder: known.holder, ..Self::new(intent, pid, start, main, log_file) }
@@ -144,7 +159,7 @@ impl Tree {
     }
 
     pub(crate) fn main_lives(&self) -> bool {
-        matches!(self.main, Main::Child | Main::Foreign(_))
+        !matches!(self.main, Main::Ended)
     }
 
     pub(crate) fn view(&self) -> LiveAttempt {

@@ -1,6 +1,7 @@
 //! The keeper by itself, as a supervisor sees it: over its socket, with real processes.
 
 mod odd_files;
+mod scarce;
 
 use std::collections::BTreeMap;
 use std::fs::File;
