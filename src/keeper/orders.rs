@@ -92,7 +92,7 @@ impl Keeper {
         self.send(&Report::Welcome {
             version: VERSION,
             keeper_pid: std::process::id().cast_signed(),
-            guarded: self.guarded && nix::unistd::getppid().as_raw() != 1,
+            guarded: self.is_guarded(),
             cgroups: self.cgroups.is_some(),
             live,
             exits: self.exits.values().cloned().collect(),

@@ -62,7 +62,8 @@ pub(crate) struct Keeper {
     pub(super) journal: Journal,
     pub(super) head: Head,
     pub(super) cgroups: Option<Cgroups>,
-    pub(super) guarded: bool,
+    /// Our parent, for as long as it lives.
+    guard: Option<i32>,
     pub(super) policy: Policy,
     pub(super) goodbye: bool,
     /// Everything is being stopped for good: nothing is spawned any more.
@@ -95,16 +96,16 @@ pub(crate) struct Keeper {
     pub(super) due: Due,
 }
 
-/// Runs until nothing is left to do. `lock` is held open for as long; `takeover`: we were the guard of a keeper that
-/// died, and its children are ours now.
+/// Runs until nothing is left to do. `lock` is held open for as long; without a `guard` we were the guard of a keeper
+/// that died, and its children are ours now.
 pub(crate) fn serve(
     places: &Places,
     inheritance: Inheritance,
     lock: File,
-    takeover: bool,
+    guard: Option<i32>,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
-    let mut keeper = Keeper::start(places, inheritance, &lock, takeover)?;
+    let mut keeper = Keeper::start(places, inheritance, &lock, guard)?;
     ready();
     let done = keeper.run();
     if let Some(cgroups) = &keeper.cgroups {
@@ -120,8 +121,9 @@ impl Keeper {
         places: &Places,
         inheritance: Inheritance,
         lock: &File,
-        takeover: bool,
+        guard: Option<i32>,
     ) -> io::Result<Self> {
+        let takeover = guard.is_none();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // Somebody may have deleted it since.
@@ -146,7 +148,7 @@ impl Keeper {
             journal,
             head: Head::default(),
             cgroups,
-            guarded: !takeover,
+            guard,
             policy: Policy::Keep,
             goodbye: false,
             ending: false,
@@ -325,6 +327,11 @@ impl Keeper {
                 self.main_ended(&key, super::wire::ExitKind::Unknown, 0, 0);
             }
         }
+    }
+
+    /// Whether somebody takes over when we die. An orphan's new parent may be anybody, not only the first process.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guard == Some(nix::unistd::getppid().as_raw())
     }
 
     pub(super) fn watch_foreign(&self, pid: i32, pidfd: &OwnedFd) -> bool {

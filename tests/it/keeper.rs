@@ -1,5 +1,6 @@
 //! The keeper by itself, as a supervisor sees it: over its socket, with real processes.
 
+mod guarded;
 mod odd_files;
 mod scarce;
 
