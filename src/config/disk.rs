@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::diagnostic::quoted;
+use crate::domain::spec::MAX_ENV_FILE;
 
 /// What is wrong, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,6 +189,26 @@ pub(super) fn readable(path: &Path) -> Result<(), Trouble> {
             format!("the file {shown} cannot be found: {}", cause(&error)),
             "create it or correct the path; it is relative to the folder of the config",
         )),
+    }
+}
+
+/// A file that is read at each start, by somebody who cannot wait for it.
+pub(super) fn env_file(path: &Path) -> Result<(), Trouble> {
+    readable(path)?;
+    let shown = path.display();
+    match fs::metadata(path) {
+        Ok(meta) if meta.file_type().is_fifo() => Err(trouble(
+            format!("{shown} is a named pipe, and no start waits for who writes into it"),
+            "name a plain file, or let the command read it: set -a; . FILE; exec PROGRAM",
+        )),
+        Ok(meta) if meta.len() > MAX_ENV_FILE => Err(trouble(
+            format!(
+                "{shown} is larger than the {} MiB that all variables together may have",
+                MAX_ENV_FILE >> 20
+            ),
+            "hand long text over in a file",
+        )),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -234,7 +234,7 @@ impl Lowering<'_> {
         file.chain(own)
             .filter_map(|(at, scope, needed)| {
                 let path = self.path(at, scope, self.root)?;
-                self.needed(at, &path, disk::readable(&path), needed);
+                self.needed(at, &path, disk::env_file(&path), needed);
                 Some(path)
             })
             .collect()

@@ -33,6 +33,9 @@ pub struct RunnerSpec {
     pub log: LogSpec,
 }
 
+/// So many bytes one env file may have: as much as the kernel takes of arguments and variables together.
+pub const MAX_ENV_FILE: u64 = 2 << 20;
+
 /// What a new process is made from. A change here needs a new process to take effect; a change elsewhere does not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LaunchSpec {

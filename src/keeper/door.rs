@@ -82,8 +82,8 @@ impl Door {
         self.watch.as_fd()
     }
 
-    pub(crate) fn accept(&self) -> Option<UnixStream> {
-        self.listener.accept().ok().map(|(stream, _)| stream)
+    pub(crate) fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().map(|(stream, _)| stream)
     }
 
     /// Something went away in one of the folders: makes anew what is missing of ours. True when there are new descriptors.

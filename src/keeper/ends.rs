@@ -1,13 +1,12 @@
 //! How attempts end: reaping, stopping, sweeping, draining, and what the keeper does when nobody tells it what to do.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::rc::Rc;
 
 use super::cgroup;
 use super::journal::Record;
+use super::log;
 use super::pidfd_info;
 use super::proc;
 use super::reaping::{next_ended, reap_one};
@@ -109,7 +108,7 @@ impl Keeper {
         let Some(tree) = self.trees.get_mut(key) else { return };
         tree.main = Main::Ended;
         let pid = tree.pid;
-        self.mains.remove(&pid);
+        self.forget_main(key, pid);
         let seq = self.head.next_seq.max(1);
         self.head.next_seq = seq + 1;
         let exit = Exit {
@@ -307,6 +306,8 @@ impl Keeper {
             self.finish(&key);
         }
         self.sweep(now);
+        self.retry_relays(now);
+        self.look_again(now);
         if self.successor.take_due(now) {
             self.start_successor(now);
         }
@@ -368,6 +369,9 @@ impl Keeper {
             }
             return;
         }
+        if alive.is_empty() && matches!(tree.main, Main::Unwatched) {
+            self.looks_at = Some(now);
+        }
         sweep.empty = 0;
         sweep.next_pass = now + PASS;
         if now > sweep.deadline {
@@ -385,14 +389,17 @@ impl Keeper {
         let Some(tree) = self.trees.get_mut(key) else { return };
         if matches!(tree.ending, Ending::Sweep(_))
             && tree.intent.stdio == StdioKind::File
-            && has_writer(&tree.intent.log)
+            && log::has_writer(&tree.intent.log)
         {
             let text = "somebody still writes into the log of an attempt that is over".to_owned();
             self.send(&Report::Warning { key: Some(key.to_owned()), text });
         }
         let Some(tree) = self.trees.get_mut(key) else { return };
-        if tree.relay.is_some() {
-            tree.ending = Ending::Drain { until: proc::monotonic() + DRAIN };
+        if tree.relay.is_some() || tree.source.is_some() {
+            let now = proc::monotonic();
+            tree.ending = Ending::Drain { until: now + DRAIN };
+            // Where there is none, there is no better time to try again.
+            tree.relay_due = tree.relay_due.map(|_| now);
         } else {
             self.gone(key);
         }
@@ -400,7 +407,7 @@ impl Keeper {
 
     pub(super) fn gone(&mut self, key: &str) {
         let Some(tree) = self.trees.remove(key) else { return };
-        self.mains.remove(&tree.pid);
+        self.forget_main(key, tree.pid);
         // Most attempts go with the exit of their main process: both records are one write, both reports one message.
         self.record(&Record::Gone { key: key.to_owned() });
         self.send(&Report::Gone { key: key.to_owned() });
@@ -413,6 +420,13 @@ impl Keeper {
         self.tidies_at.get_or_insert(proc::monotonic() + TIDY);
     }
 
+    /// A tree may outlast its main process by far, and the pid be that of another main process by then.
+    fn forget_main(&mut self, key: &str, pid: i32) {
+        if self.mains.get(&pid).is_some_and(|of| **of == *key) {
+            self.mains.remove(&pid);
+        }
+    }
+
     /// A main process or a relay that is not our child has ended.
     pub(super) fn on_foreign_end(&mut self, pid: i32) {
         if self.relays.contains_key(&pid) {
@@ -421,7 +435,7 @@ impl Keeper {
         let Some(key) = self.mains.get(&pid).cloned() else { return };
         let status = match self.trees.get(&key).map(|tree| &tree.main) {
             Some(Main::Foreign(pidfd)) => pidfd_info::exit_of(pidfd.as_raw_fd(), pid),
-            Some(Main::Child | Main::Ended) | None => ExitKind::Unknown,
+            Some(Main::Child | Main::Unwatched | Main::Ended) | None => ExitKind::Unknown,
         };
         self.main_ended(&key, status, 0, 0);
     }
@@ -453,12 +467,4 @@ fn is_whole(tree: &Tree, census: &Census, index: usize, member: &sweep::Member) 
     leader == tree.leader().0
         || census.of(index).any(|other| other.stat.pid == leader)
         || proc::stat(leader).is_none_or(|stat| stat.is_dead())
-}
-
-/// Whether anybody has the file open for writing: a read lease is refused then.
-fn has_writer(log: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(log) else { return false };
-    // SAFETY: the descriptor is open; a lease that was given ends with it.
-    let refused = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) } != 0;
-    refused && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }

@@ -76,6 +76,7 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
             return i32::from(BROKEN);
         }
     };
+    let guard = std::process::id().cast_signed();
     // SAFETY: there is one thread; the child may run ordinary code.
     let keeper = match unsafe { libc::fork() } {
         -1 => {
@@ -87,7 +88,7 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
             // Not inherited by a fork: without it orphans would go past the keeper.
             become_subreaper();
             name(NAME);
-            return keep(places, inheritance, lock, false, Some(to_starter));
+            return keep(places, inheritance, lock, Some(guard), Some(to_starter));
         }
         pid => pid,
     };
@@ -97,14 +98,14 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
         return 0;
     }
     name(NAME);
-    keep(places, inheritance, lock, true, None)
+    keep(places, inheritance, lock, None, None)
 }
 
 fn keep(
     places: &Places,
     inheritance: Inheritance,
     lock: File,
-    takeover: bool,
+    guard: Option<i32>,
     to_starter: Option<File>,
 ) -> i32 {
     let starter = std::cell::RefCell::new(to_starter);
@@ -113,7 +114,7 @@ fn keep(
             starter.write_all(b"ready").ok();
         }
     };
-    match serve::serve(places, inheritance, lock, takeover, ready) {
+    match serve::serve(places, inheritance, lock, guard, ready) {
         Ok(()) => 0,
         Err(error) => {
             let text = format!("keep the processes of {}: {error}", places.data_dir.display());

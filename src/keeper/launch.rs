@@ -2,19 +2,20 @@
 //! before there is a process.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{self, Cgroups};
 use super::environment::Environment;
 use super::journal::{Intent, Journal, Record};
+use super::log::Log;
 use super::proc;
 use super::relay::{self, Source};
-use super::spares::{Log, Nest, Spares};
+use super::spares::{Nest, Spares};
 use super::spawn::{self, Child, ChildStdio, Stack};
 use super::tree::{Main, Relay, Tree};
 use super::wire::{SpawnSpec, SpawnStep, StdioKind};
@@ -93,10 +94,13 @@ impl Inheritance {
         };
         let log = match spares.take_log(&spec.log) {
             Some(log) => log,
-            None => open_log(&spec.log)?,
+            None => Log::open(&spec.log).map_err(Failure::at(SpawnStep::Log, shown(&spec.log)))?,
         };
         let program = resolve(spec, self.env.value(&spec.env, "PATH"))?;
-        let outputs = Outputs::make(spec, |source| self.may_keep(source))?;
+        let outputs = Outputs::make(spec, |source| match self.may_keep(source.highest()) {
+            true => Ok(source),
+            false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        })?;
         let nest = spares.take_nest(cgroups);
         let Nest { token, cgroup } =
             nest.map_err(Failure::at(SpawnStep::Cgroup, "a place for the attempt"))?;
@@ -188,10 +192,9 @@ impl Inheritance {
 
     /// Descriptors are given out from the lowest. One that is kept must not lie among the last, for without any we could
     /// neither see who lives nor kill.
-    fn may_keep(&self, source: Source) -> io::Result<Source> {
+    pub(crate) fn may_keep(&self, fd: RawFd) -> bool {
         let kept_free = DESCRIPTORS.min(self.nofile.1 / 4);
-        let left = self.nofile.1.saturating_sub(u64::from(source.highest().unsigned_abs()));
-        if left > kept_free { Ok(source) } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) }
+        self.nofile.1.saturating_sub(u64::from(fd.unsigned_abs())) > kept_free
     }
 
     fn limits(&self, spec: &SpawnSpec, token: u64) -> Vec<(u32, u64, u64)> {
@@ -297,28 +300,6 @@ fn open_stdin(path: Option<&Path>) -> Result<OwnedFd, Failure> {
     Ok(OwnedFd::from(file))
 }
 
-/// The log is appended to, never truncated; a link, a FIFO or a device in its place is refused.
-fn open_log(path: &Path) -> Result<Log, Failure> {
-    let at = || Failure::at(SpawnStep::Log, shown(path));
-    let open = || {
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK)
-            .open(path)
-    };
-    let file = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let dir = path.parent().unwrap_or(Path::new("/"));
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at())?;
-            open().map_err(at())?
-        }
-        other => other.map_err(at())?,
-    };
-    Log::of(file).map_err(at())
-}
-
 fn program_name(spec: &SpawnSpec) -> &str {
     spec.argv.first().map_or("", String::as_str)
 }
@@ -394,8 +375,14 @@ fn limit_name(resource: Option<u32>, spec: &SpawnSpec) -> String {
 }
 
 fn interpreter(path: &Path) -> Option<String> {
+    // What could not be executed may be anything, also a pipe that nobody writes into.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     let mut head = [0_u8; 256];
-    let length = io::Read::read(&mut fs::File::open(path).ok()?, &mut head).ok()?;
+    let length = io::Read::read(&mut file, &mut head).ok()?;
     let line = head.get(..length)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
     line.split_ascii_whitespace().next().map(str::to_owned)

@@ -7,8 +7,9 @@
 //!
 //! Reading order: [`wire`] (what is said), [`link`] (how the supervisor finds and starts it), `guard` (how it begins
 //! and survives), `serve` and `orders` (its loop), `launch`, `environment`, `spares` and `spawn` (how a
-//! process comes to be), `ends` (how it ends), `sweep` (who belongs to an attempt), `relay` and `relays` (pipes and
-//! terminals), `terminal` (what is typed), `journal` (what outlives it).
+//! process comes to be), `ends` (how it ends), `sweep` (who belongs to an attempt), `log`, `relay` and `relays` (pipes
+//! and terminals), `terminal` (what is typed), `journal` (what outlives it),
+//! `unwatched` (what is done where descriptors are scarce).
 
 mod cgroup;
 mod conn;
@@ -21,7 +22,10 @@ mod holder;
 mod journal;
 mod launch;
 pub mod link;
+mod log;
 mod orders;
+#[cfg(test)]
+mod pid_tests;
 mod pidfd_info;
 mod proc;
 mod reaping;
@@ -34,6 +38,7 @@ mod successor;
 mod sweep;
 mod terminal;
 mod tree;
+mod unwatched;
 pub mod wire;
 
 use std::process::ExitCode;

@@ -92,7 +92,7 @@ impl Keeper {
         self.send(&Report::Welcome {
             version: VERSION,
             keeper_pid: std::process::id().cast_signed(),
-            guarded: self.guarded && nix::unistd::getppid().as_raw() != 1,
+            guarded: self.is_guarded(),
             cgroups: self.cgroups.is_some(),
             live,
             exits: self.exits.values().cloned().collect(),
@@ -101,16 +101,17 @@ impl Keeper {
 
     pub(super) fn watch_supervisor(&mut self, pid: i32) {
         self.supervisor = None;
-        match proc::pidfd_open(pid) {
-            Ok(pidfd) => {
-                if add(&self.epoll, pidfd.as_fd(), SUPERVISOR).is_ok() {
-                    self.supervisor = Some((pid, pidfd));
-                    self.successor.arrived(proc::monotonic());
-                }
-            }
+        let pidfd = proc::pidfd_open(pid);
+        if pidfd.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH)) {
             // Dead already.
-            Err(_) => self.on_supervisor_death(),
+            return self.on_supervisor_death();
         }
+        let watched = pidfd.ok().filter(|pidfd| add(&self.epoll, pidfd.as_fd(), SUPERVISOR).is_ok());
+        if watched.is_none() {
+            self.look_soon();
+        }
+        self.supervisor = Some((pid, watched));
+        self.successor.arrived(proc::monotonic());
     }
 
     pub(super) fn on_supervisor_death(&mut self) {

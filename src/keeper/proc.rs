@@ -116,13 +116,21 @@ impl ProcDir {
     }
 }
 
-/// The stat of a pid right now; `None` where there is no such process.
-pub(crate) fn stat(pid: i32) -> Option<Stat> {
+/// The stat of a pid right now; `None` where there is no such process. After an error nobody knows.
+pub(crate) fn look(pid: i32) -> io::Result<Option<Stat>> {
     // One read gives all of it.
     let mut buffer = [0_u8; 1024];
-    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
-    let length = io::Read::read(&mut file, &mut buffer).ok()?;
-    parse_stat(buffer.get(..length)?)
+    let file = std::fs::File::open(format!("/proc/{pid}/stat"));
+    match file.and_then(|mut file| io::Read::read(&mut file, &mut buffer)) {
+        Ok(length) => Ok(buffer.get(..length).and_then(parse_stat)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same where it makes no difference why nothing can be said.
+pub(crate) fn stat(pid: i32) -> Option<Stat> {
+    look(pid).ok().flatten()
 }
 
 /// Whether the process goes by that name in lists.
@@ -134,6 +142,11 @@ pub(crate) fn is_called(pid: i32, name: &CStr) -> bool {
 /// That very process lives: same pid, same start, not a zombie.
 pub(crate) fn is_alive(pid: i32, start: u64) -> bool {
     stat(pid).is_some_and(|stat| stat.start == start && !stat.is_dead())
+}
+
+/// It lives, or nobody can tell.
+pub(crate) fn may_be_alive(pid: i32, start: u64) -> bool {
+    look(pid).map_or(true, |found| found.is_some_and(|stat| stat.start == start && !stat.is_dead()))
 }
 
 /// The direct children of this (single-threaded) process, zombies included.

@@ -5,10 +5,10 @@
 //! the pipe that is not in the log. Where the disk is full it waits; the pipe fills, the child waits, nothing is lost.
 
 use std::ffi::CString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::proc::owned;
@@ -109,11 +109,7 @@ pub(crate) fn terminal() -> io::Result<(CString, Source)> {
 
 /// Forks a relay that moves everything from `source` to the end of the log. Returns its pid.
 pub(crate) fn start(source: &Source, log: &Path) -> io::Result<i32> {
-    // Not O_APPEND, which splice refuses: the relay is the only one who writes, at an offset of its own.
-    let log = OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NOCTTY)
-        .open(log)?;
+    let log = super::log::for_relay(log)?;
     // SAFETY: the keeper is single-threaded, so the child may run ordinary code.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),

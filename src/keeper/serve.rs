@@ -22,7 +22,7 @@ use super::launch::Inheritance;
 use super::proc;
 use super::spares::Spares;
 use super::successor::Successor;
-use super::tree::{Ending, Main, Tree, born_unseen};
+use super::tree::{Ending, Tree, born_unseen};
 use super::wire::{Exit, Policy, Report};
 
 /// Where things lie; made by the guard.
@@ -55,14 +55,15 @@ pub(crate) struct Keeper {
     door: Door,
     pub(super) conn: Option<Conn>,
     conn_writes: bool,
-    /// The supervisor whose death we would notice.
-    pub(super) supervisor: Option<(i32, OwnedFd)>,
+    /// The supervisor; with what its death is noticed by, where there was a descriptor for it.
+    pub(super) supervisor: Option<(i32, Option<OwnedFd>)>,
     pub(super) successor: Successor,
     pub(super) inheritance: Inheritance,
     pub(super) journal: Journal,
     pub(super) head: Head,
     pub(super) cgroups: Option<Cgroups>,
-    pub(super) guarded: bool,
+    /// Our parent, for as long as it lives.
+    guard: Option<i32>,
     pub(super) policy: Policy,
     pub(super) goodbye: bool,
     /// Everything is being stopped for good: nothing is spawned any more.
@@ -85,6 +86,8 @@ pub(crate) struct Keeper {
     pub(super) empty_cgroups: Vec<PathBuf>,
     /// When there is time at the latest.
     pub(super) tidies_at: Option<u64>,
+    /// When to look at what there was no descriptor to watch.
+    pub(super) looks_at: Option<u64>,
     /// Since when the supervisor has been told nothing, while there is something to tell.
     pub(super) flushed: u64,
     /// A child that is nobody's main process has ended since the last look.
@@ -93,16 +96,16 @@ pub(crate) struct Keeper {
     pub(super) due: Due,
 }
 
-/// Runs until nothing is left to do. `lock` is held open for as long; `takeover`: we were the guard of a keeper that
-/// died, and its children are ours now.
+/// Runs until nothing is left to do. `lock` is held open for as long; without a `guard` we were the guard of a keeper
+/// that died, and its children are ours now.
 pub(crate) fn serve(
     places: &Places,
     inheritance: Inheritance,
     lock: File,
-    takeover: bool,
+    guard: Option<i32>,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
-    let mut keeper = Keeper::start(places, inheritance, &lock, takeover)?;
+    let mut keeper = Keeper::start(places, inheritance, &lock, guard)?;
     ready();
     let done = keeper.run();
     if let Some(cgroups) = &keeper.cgroups {
@@ -114,7 +117,13 @@ pub(crate) fn serve(
 }
 
 impl Keeper {
-    fn start(places: &Places, inheritance: Inheritance, lock: &File, takeover: bool) -> io::Result<Self> {
+    pub(super) fn start(
+        places: &Places,
+        inheritance: Inheritance,
+        lock: &File,
+        guard: Option<i32>,
+    ) -> io::Result<Self> {
+        let takeover = guard.is_none();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // Somebody may have deleted it since.
@@ -125,7 +134,7 @@ impl Keeper {
             places.runtime_dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
         let cgroups = if places.use_cgroups { Cgroups::make(&name) } else { None };
         add(&epoll, signals.as_fd(), SIGNALS)?;
-        add(&epoll, door.listener(), LISTENER)?;
+        add_listener(&epoll, &door)?;
         add(&epoll, door.watch(), DOOR)?;
         let mut keeper = Self {
             epoll,
@@ -139,7 +148,7 @@ impl Keeper {
             journal,
             head: Head::default(),
             cgroups,
-            guarded: !takeover,
+            guard,
             policy: Policy::Keep,
             goodbye: false,
             ending: false,
@@ -153,6 +162,7 @@ impl Keeper {
             log_dir: None,
             empty_cgroups: Vec::new(),
             tidies_at: None,
+            looks_at: None,
             flushed: 0,
             orphan_ended: false,
             due: Due::default(),
@@ -171,12 +181,18 @@ impl Keeper {
         self.exits = told.exits.into_iter().map(|exit| (exit.seq, exit)).collect();
         if same_boot {
             let unseen = born_unseen(&told.known);
-            for known in &told.known {
+            let found = told.known.iter().map(|known| {
                 let main = known.process.or_else(|| unseen.get(&known.intent.token).copied());
-                self.take_in(Tree::found(known, main), known.main_ended);
+                let mut tree = Tree::found(known, main);
+                self.watch_main(&mut tree);
+                (tree, known.main_ended)
+            });
+            // Should descriptors be scarce, who lives is worth more than what a relay would leave.
+            for (tree, exit_is_known) in found.collect::<Vec<_>>() {
+                self.take_in(tree, exit_is_known);
             }
             match self.head.supervisor.filter(|_| takeover) {
-                Some((pid, start)) if proc::is_alive(pid, start) => self.watch_supervisor(pid),
+                Some((pid, start)) if proc::may_be_alive(pid, start) => self.watch_supervisor(pid),
                 // It died with the keeper: nobody else will notice.
                 Some(_) => self.on_supervisor_death(),
                 // Whoever has started us says hello.
@@ -246,8 +262,14 @@ impl Keeper {
         }
     }
 
-    fn accept(&mut self) {
-        while let Some(stream) = self.door.accept() {
+    pub(super) fn accept(&mut self) {
+        loop {
+            let stream = match self.door.accept() {
+                Ok(stream) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // He waits; there is nobody to tell.
+                Err(_) => return self.look_soon(),
+            };
             let Ok(conn) = Conn::accept(stream) else { continue };
             if add(&self.epoll, conn.fd(), CONN).is_ok() {
                 // The newest counts, once the last words of the older one are heard.
@@ -292,13 +314,8 @@ impl Keeper {
         self.trees.insert(key, Box::new(tree));
     }
 
-    /// A tree of an earlier keeper: watched by pidfd where it is not our child, with its relay and its pipe.
-    fn take_in(&mut self, mut tree: Tree, exit_is_known: bool) {
-        if let Main::Foreign(pidfd) = &tree.main
-            && add(&self.epoll, pidfd.as_fd(), FOREIGN | u64::from(tree.pid.cast_unsigned())).is_err()
-        {
-            tree.main = Main::Ended;
-        }
+    /// A tree of an earlier keeper, with its relay and its pipe.
+    pub(super) fn take_in(&mut self, mut tree: Tree, exit_is_known: bool) {
         self.revive_relay(&mut tree);
         let (key, lives) = (Rc::clone(&tree.intent.key), tree.main_lives());
         self.index(tree);
@@ -312,8 +329,14 @@ impl Keeper {
         }
     }
 
+    /// Whether somebody takes over when we die. An orphan's new parent may be anybody, not only the first process.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guard == Some(nix::unistd::getppid().as_raw())
+    }
+
     pub(super) fn watch_foreign(&self, pid: i32, pidfd: &OwnedFd) -> bool {
-        add(&self.epoll, pidfd.as_fd(), FOREIGN | u64::from(pid.cast_unsigned())).is_ok()
+        self.inheritance.may_keep(pidfd.as_raw_fd())
+            && add(&self.epoll, pidfd.as_fd(), FOREIGN | u64::from(pid.cast_unsigned())).is_ok()
     }
 
     fn mend_door(&mut self) {
@@ -323,7 +346,7 @@ impl Keeper {
             Ok(true) => {
                 debug_assert_ne!(before, -1, "a listener is always open");
                 // The old descriptors are closed, which took them out of the epoll.
-                add(&self.epoll, self.door.listener(), LISTENER).ok();
+                add_listener(&self.epoll, &self.door).ok();
                 add(&self.epoll, self.door.watch(), DOOR).ok();
             }
             Err(error) => self.send(&Report::Warning {
@@ -403,11 +426,14 @@ impl Keeper {
     fn next_deadline(&self) -> Option<u64> {
         self.trees
             .values()
-            .filter_map(|tree| Self::deadline_of(tree))
-            .chain(self.trees.values().filter_map(|tree| tree.typed.as_ref().map(|typed| typed.next)))
+            .flat_map(|tree| {
+                [Self::deadline_of(tree), tree.relay_due, tree.typed.as_ref().map(|typed| typed.next)]
+            })
+            .flatten()
             .chain(self.successor.due())
             .chain(self.settles_at)
             .chain(self.tidies_at)
+            .chain(self.looks_at)
             .min()
     }
 
@@ -426,6 +452,12 @@ impl Keeper {
             Ending::Drain { until } => Some(*until),
         }
     }
+}
+
+/// Edge-triggered: somebody whom we have no descriptor to let in would wake us without end.
+fn add_listener(epoll: &Epoll, door: &Door) -> io::Result<()> {
+    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+    epoll.add(door.listener(), EpollEvent::new(flags, LISTENER)).map_err(io::Error::from)
 }
 
 pub(super) fn add(epoll: &Epoll, fd: std::os::fd::BorrowedFd<'_>, token: u64) -> io::Result<()> {

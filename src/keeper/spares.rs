@@ -2,14 +2,15 @@
 //! cost the kernel more than all the rest of a spawn; neither is missed where it is not there.
 
 use std::ffi::CString;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::Cgroups;
+use super::log::Log;
 use super::sweep::marker;
 
 #[derive(Debug, Default)]
@@ -31,24 +32,6 @@ impl Nest {
         let token = token()?;
         let cgroup = cgroups.map(|cgroups| cgroups.add(&marker(token))).transpose()?;
         Ok(Self { token, cgroup })
-    }
-}
-
-/// An open log, and what it can be told by.
-#[derive(Debug)]
-pub(crate) struct Log {
-    pub(crate) fd: OwnedFd,
-    /// Device and inode.
-    pub(crate) file: (u64, u64),
-}
-
-impl Log {
-    pub(crate) fn of(file: File) -> io::Result<Self> {
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
-        Ok(Self { fd: OwnedFd::from(file), file: (meta.dev(), meta.ino()) })
     }
 }
 
@@ -132,7 +115,9 @@ fn token() -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
 
     use super::*;
 

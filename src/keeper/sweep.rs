@@ -62,6 +62,10 @@ pub(crate) fn census(trees: &[&Tree], wanted: &dyn Fn(&Tree) -> bool, spared: &[
     let mut seen = Seen::default();
     let spared: &HashSet<i32> = &spared.iter().copied().collect();
     if full {
+        // Each takes a descriptor: should there be too few, these are the ones that have to be found.
+        for tree in trees.iter().filter(|tree| tree.main_lives() && wanted(tree)) {
+            seen.add(tree.pid, spared);
+        }
         for pid in proc::all_pids() {
             seen.add(pid, spared);
         }

@@ -25,6 +25,8 @@ pub(crate) struct Tree {
     /// Who leads the session of its terminal; elsewhere the main process does.
     pub(crate) holder: Option<(i32, u64)>,
     pub(crate) relay: Option<Relay>,
+    /// When one is tried again that could not be started.
+    pub(crate) relay_due: Option<u64>,
     /// A descriptor of the reading end, so that a dead relay takes nothing with it.
     pub(crate) source: Option<Source>,
     /// Device and inode of the log: who has it as output is of this attempt.
@@ -40,7 +42,28 @@ pub(crate) enum Main {
     Child,
     /// Somebody else's child by now: its end is told by the pidfd.
     Foreign(OwnedFd),
+    /// There was no descriptor to see whose child it is, or to watch it: it is looked at now and then.
+    Unwatched,
     Ended,
+}
+
+impl Main {
+    /// Only where the kernel says that there is no such process has it ended.
+    pub(crate) fn find(pid: i32, start: u64) -> Self {
+        match proc::look(pid) {
+            Ok(Some(stat)) if stat.start != start => Self::Ended,
+            Ok(Some(stat)) if stat.ppid.cast_unsigned() == std::process::id() => Self::Child,
+            // Whose child it is has not asked for its status, and need never do so.
+            Ok(Some(stat)) if stat.is_dead() => Self::Ended,
+            Ok(Some(_)) => match proc::pidfd_open(pid) {
+                Ok(pidfd) => Self::Foreign(pidfd),
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Self::Ended,
+                Err(_) => Self::Unwatched,
+            },
+            Ok(None) => Self::Ended,
+            Err(_) => Self::Unwatched,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -103,6 +126,7 @@ impl Tree {
             foreign,
             holder: None,
             relay: None,
+            relay_due: None,
             source: None,
             log_file,
             ending: Ending::Not,
@@ -114,13 +138,7 @@ impl Tree {
     /// A tree that another keeper started, as far as its main process can be found again.
     pub(crate) fn found(known: &Known, main: Option<(i32, u64)>) -> Self {
         let (pid, start) = main.unwrap_or((0, 0));
-        let main = if known.main_ended || proc::stat(pid).is_none_or(|stat| stat.start != start) {
-            Main::Ended
-        } else if proc::stat(pid).is_some_and(|stat| stat.ppid.cast_unsigned() == std::process::id()) {
-            Main::Child
-        } else {
-            proc::pidfd_open(pid).map_or(Main::Ended, Main::Foreign)
-        };
+        let main = if known.main_ended { Main::Ended } else { Main::find(pid, start) };
         let intent = known.intent.clone();
         let log_file = fs::metadata(&intent.log).ok().map(|meta| (meta.dev(), meta.ino()));
         Self { holder: known.holder, ..Self::new(intent, pid, start, main, log_file) }
@@ -141,7 +159,7 @@ impl Tree {
     }
 
     pub(crate) fn main_lives(&self) -> bool {
-        matches!(self.main, Main::Child | Main::Foreign(_))
+        !matches!(self.main, Main::Ended)
     }
 
     pub(crate) fn view(&self) -> LiveAttempt {

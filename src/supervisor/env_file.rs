@@ -1,15 +1,42 @@
 //! Env files: `KEY=VALUE` a line, `export` before it, comments, quotes. Values are taken as they stand: nothing is
 //! expanded, and none of them ever stands in a message.
 
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The pairs of a file, in its order. The error names the file, the line and what is wrong, never a value.
+use crate::domain::spec::MAX_ENV_FILE;
+
+/// The pairs of a file, in its order. The error names the file, the line and what is wrong, never a value. Nothing is
+/// waited for: whoever reads has others to look after.
 pub fn read(path: &Path) -> Result<Vec<(String, String)>, String> {
-    let bytes =
-        std::fs::read(path).map_err(|error| format!("read the env file {}: {error}", path.display()))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| format!("read the env file {}: it is not UTF-8", path.display()))?;
+    let wrong = |problem: &str| format!("read the env file {}: {problem}", path.display());
+    let text = read_text(path).map_err(|problem| wrong(&problem))?;
     parse(&text).map_err(|(line, problem)| format!("read the env file {}:{line}: {problem}", path.display()))
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let said = |error: io::Error| error.to_string();
+    // Without the flags a named pipe would keep us until somebody writes.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(said)?;
+    if file.metadata().map_err(said)?.file_type().is_fifo() {
+        return Err(
+            "it is a named pipe, and no start waits for who writes into it; name a plain file, or let the \
+                    command read it: set -a; . FILE; exec PROGRAM"
+                .into(),
+        );
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_ENV_FILE + 1).read_to_end(&mut bytes).map_err(said)?;
+    if bytes.len() as u64 > MAX_ENV_FILE {
+        return Err(format!(
+            "it is larger than the {} MiB that all variables together may have; hand long text over in a file",
+            MAX_ENV_FILE >> 20
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".into())
 }
 
 fn parse(text: &str) -> Result<Vec<(String, String)>, (usize, String)> {
@@ -129,5 +156,20 @@ mod tests {
         }
         let missing = read(Path::new("/nowhere/x.env")).unwrap_err();
         assert!(missing.starts_with("read the env file /nowhere/x.env: No such file"), "{missing}");
+    }
+
+    #[test]
+    fn what_would_have_to_be_waited_for_or_has_no_end_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe.env");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let told = read(&pipe).unwrap_err();
+        assert!(
+            told.contains("pipe.env: it is a named pipe") && told.contains("name a plain file"),
+            "{told}"
+        );
+        let told = read(Path::new("/dev/zero")).unwrap_err();
+        assert!(told.contains("larger than the 2 MiB"), "{told}");
+        assert_eq!(read(Path::new("/dev/null")).unwrap(), []);
     }
 }

@@ -1,5 +1,9 @@
 //! The keeper by itself, as a supervisor sees it: over its socket, with real processes.
 
+mod guarded;
+mod odd_files;
+mod scarce;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

@@ -3,6 +3,7 @@
 mod broken;
 mod dashboard;
 mod demo;
+mod env_files;
 mod flows;
 mod fuzz;
 mod reload;
