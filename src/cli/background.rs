@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::process;
 use super::settings;
 use super::workspace::Workspace;
 use crate::control::lock;
@@ -133,7 +134,7 @@ pub fn leave_terminal() {
 /// somebody who only asks.
 pub fn is_needed(workspace: &Workspace) -> bool {
     // One that ends as it should leaves no name there.
-    if let Some(dead) = lock::holder(&workspace.lock_file()) {
+    if let Some(dead) = lock::holder(&workspace.lock_file(), process::lives) {
         if dead.headless {
             return false;
         }
@@ -143,7 +144,7 @@ pub fn is_needed(workspace: &Workspace) -> bool {
     }
     let places = workspace.places(settings::state_dir(workspace).as_deref());
     let Ok(identity) = Identity::current() else { return false };
-    peek(&places.state_dir, &identity).is_ok_and(|peeked| has_live(&peeked))
+    peek(&places.state_dir, &workspace.root, &identity).is_ok_and(|peeked| has_live(&peeked))
 }
 
 fn has_live(peeked: &Peeked) -> bool {

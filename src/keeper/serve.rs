@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::cgroup::{self, Cgroups};
 use super::conn::Conn;
-use super::door::Door;
+use super::door::{self, Door, Sign};
 use super::ends::Due;
 use super::footprint;
 use super::journal::{Head, Journal, Record, Recovered};
@@ -119,7 +119,13 @@ impl Keeper {
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // Somebody may have deleted it since.
         std::fs::create_dir_all(&places.data_dir)?;
-        let (journal, recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
+        let (journal, mut recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
+        let is_elsewhere = |home: &PathBuf| door::is_elsewhere(home, &places.data_dir);
+        if !takeover && (Sign::is_copied(lock) || recovered.head.home.as_ref().is_some_and(is_elsewhere)) {
+            // It came along with a copy of the folder: what it tells of is another keeper's, or left for the next one there.
+            recovered = Recovered::default();
+        }
+        recovered.head.home = Some(places.data_dir.clone());
         let door = Door::open(&places.runtime_dir, &places.data_dir, lock)?;
         let name =
             places.runtime_dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());

@@ -18,6 +18,7 @@
 mod cli;
 mod clients;
 mod clock;
+mod copies;
 mod flows;
 mod flows_read;
 mod guest;
