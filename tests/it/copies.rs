@@ -94,3 +94,31 @@ fn a_copy_takes_over_nothing_of_an_original_without_supervisor_or_keeper() {
     original.ok(&["down"]);
     assert!(!lives.iter().any(|pid| is_alive(*pid)));
 }
+
+/// A run that lay unfinished in the copied history is the original's: it works in that folder.
+#[test]
+fn an_unfinished_run_goes_on_in_the_original_and_not_in_the_copy() {
+    let original = original();
+    original.ok(&["run", "f", "--detach"]);
+    let stage = pid_in(&original.path("stage.pid"));
+    let copy = original.copy();
+    copy.ok(&["up", "--detach"]);
+    let run = || -> Value { serde_json::from_str(&copy.ok(&["show", "f-1", "--json"])).unwrap() };
+    wait_until("the copied run has ended", || run()["status"] == "failed");
+    let why = run()["error"].as_str().unwrap().to_owned();
+    assert!(
+        why.contains("is a copy of")
+            && why.contains(original.path("").to_str().unwrap().trim_end_matches('/')),
+        "{why}"
+    );
+    copy.ok(&["run", "f", "--detach"]);
+    wait_until("a stage in the copy", || pid_in(&copy.path("stage.pid")) != stage);
+    // What begins here is the copy's own, also for its next supervisor.
+    kill_9(copy.supervisor());
+    let running = || copy.run(&["show", "f-2", "--json"]).1.contains("\"running\"");
+    wait_until("the run goes on under the next one", || copy.run(&["status"]).0 == Some(0) && running());
+    copy.ok(&["down"]);
+    assert_eq!(pid_in(&original.path("stage.pid")), stage);
+    assert!(is_alive(stage));
+    original.ok(&["down"]);
+}
