@@ -16,8 +16,6 @@ pub(crate) struct Conn {
     pub(crate) peer_pid: i32,
     received: Vec<u8>,
     unsent: Vec<u8>,
-    /// It has said hello and was accepted.
-    pub(crate) greeted: bool,
 }
 
 /// What a read brought.
@@ -35,7 +33,7 @@ impl Conn {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, peer_pid: peer.pid(), received: Vec::new(), unsent: Vec::new(), greeted: false })
+        Ok(Self { stream, peer_pid: peer.pid(), received: Vec::new(), unsent: Vec::new() })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

@@ -41,6 +41,7 @@ const LISTENER: u64 = 1;
 const CONN: u64 = 2;
 pub(super) const SUPERVISOR: u64 = 3;
 const DOOR: u64 = 4;
+const CALLER: u64 = 5;
 /// With the pid in the lower half: the end of a process that is not our child.
 const FOREIGN: u64 = 1 << 32;
 
@@ -54,6 +55,9 @@ pub(crate) struct Keeper {
     signals: SignalFd,
     door: Door,
     pub(super) conn: Option<Conn>,
+    /// Has connected and not said yet who it is. It takes the line over only once its hello is accepted; a newer one takes
+    /// its place.
+    caller: Option<Conn>,
     conn_writes: bool,
     /// The supervisor whose death we would notice.
     pub(super) supervisor: Option<(i32, OwnedFd)>,
@@ -138,6 +142,7 @@ impl Keeper {
             signals,
             door,
             conn: None,
+            caller: None,
             conn_writes: false,
             supervisor: None,
             successor: Successor::new(proc::monotonic()),
@@ -242,6 +247,7 @@ impl Keeper {
             }
             LISTENER => self.accept(),
             CONN => self.on_conn(),
+            CALLER => self.on_caller(),
             SUPERVISOR => self.on_supervisor_death(),
             DOOR => self.mend_door(),
             foreign => {
@@ -254,13 +260,51 @@ impl Keeper {
 
     fn accept(&mut self) {
         while let Some(stream) = self.door.accept() {
-            let Ok(conn) = Conn::accept(stream) else { continue };
-            if add(&self.epoll, conn.fd(), CONN).is_ok() {
-                // The newest counts, once the last words of the older one are heard.
-                self.on_conn();
-                self.conn = Some(conn);
-                self.conn_writes = false;
+            let Ok(caller) = Conn::accept(stream) else { continue };
+            if add(&self.epoll, caller.fd(), CALLER).is_ok() {
+                // The one before may have said hello by now.
+                self.on_caller();
+                self.caller = Some(caller);
             }
+        }
+    }
+
+    fn on_caller(&mut self) {
+        let Some(caller) = &mut self.caller else { return };
+        let received = caller.receive();
+        let mut orders = received.orders.into_iter();
+        let Some(first) = orders.next() else {
+            if received.closed {
+                self.caller = None;
+            }
+            return;
+        };
+        let Some(mut caller) = self.caller.take() else { return };
+        let peer = caller.peer_pid;
+        let hello = match self.hello_of(first, peer) {
+            Ok(hello) => hello,
+            Err(refused) => {
+                // It is told once; whether it still listens is its own affair.
+                if caller.send(&refused) {
+                    caller.flush();
+                }
+                return;
+            }
+        };
+        // The last words of the one before.
+        self.on_conn();
+        let mut as_line = EpollEvent::new(EpollFlags::EPOLLIN, CONN);
+        if self.epoll.modify(caller.fd(), &mut as_line).is_err() {
+            return;
+        }
+        self.conn = Some(caller);
+        self.conn_writes = false;
+        self.on_hello(peer, hello);
+        for order in orders {
+            self.on_order(order);
+        }
+        if received.closed {
+            self.conn = None;
         }
     }
 
