@@ -19,6 +19,7 @@ mod cli;
 mod clients;
 mod clock;
 mod copies;
+mod down;
 mod flows;
 mod flows_read;
 mod guest;
