@@ -1,4 +1,4 @@
-//! Down means down.
+//! Down means down, and what is too long stands in nobody's way.
 
 use std::fs;
 
@@ -36,4 +36,29 @@ fn a_supervisor_that_dies_right_after_its_clean_end_is_followed_by_nobody_who_st
     wait_until("the keeper has ended", || !is_alive(keeper));
     wait_until("nobody supervises", || workspace.run(&["stop", "once"]).0 == Some(3));
     assert_eq!(fs::read_to_string(workspace.path("starts")).unwrap(), "\n");
+}
+
+/// The keeper takes no line as long as that; the kernel would take no such environment either. Each file by itself is
+/// small, and what is in them grows on the line.
+#[test]
+fn an_environment_that_is_too_long_fails_by_itself_and_hinders_nobody() {
+    let files: Vec<String> = (0..20).map(|number| format!("{number}.env")).collect();
+    let workspace = Workspace::new(&json!({
+        "agent": { "command": ["sleep", "1000"] },
+        "big": { "command": ["sleep", "1000"], "env_file": files, "retry": { "enabled": false } },
+        "other": { "command": ["sleep", "1000"] },
+    }));
+    for (number, file) in files.iter().enumerate() {
+        fs::write(workspace.path(file), format!("V{number}='{}'\n", "\u{1}".repeat(200_000))).unwrap();
+    }
+    workspace.ok(&["up", "--detach"]);
+    wait_until("the others run", || {
+        ["agent", "other"].iter().all(|name| workspace.runner(name)["status"] == "running")
+    });
+    let big = || workspace.runner("big");
+    wait_until("it has failed", || big()["status"] == "crashed");
+    assert_eq!(big()["verdict"], "spawn_failed");
+    let told = fs::read_to_string(workspace.path(".restage/logs/restage.log")).unwrap();
+    assert!(told.contains("too long for the kernel"), "{told}");
+    workspace.ok(&["down", "--kill"]);
 }
