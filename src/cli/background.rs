@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::process;
 use super::settings;
 use super::workspace::Workspace;
 use crate::control::lock;
 use crate::keeper;
 use crate::supervisor::journal::{Identity, Peeked, peek};
+use crate::supervisor::place::WorkspacePlaces;
 
 /// The first argument of a process that is to become a supervisor in the background.
 pub const SUPERVISE: &str = "__supervise";
@@ -132,8 +134,14 @@ pub fn leave_terminal() {
 /// next one: somebody has to look after it. What was headless has taken its children with it, and is not begun again by
 /// somebody who only asks.
 pub fn is_needed(workspace: &Workspace) -> bool {
+    let places = workspace.places(settings::state_dir(workspace).as_deref());
+    let Ok(identity) = Identity::current() else { return false };
+    let peeked = peek(&places.state_dir, &workspace.root, &identity);
+    if peeked.as_ref().is_ok_and(has_ended_well) {
+        return false;
+    }
     // One that ends as it should leaves no name there.
-    if let Some(dead) = lock::holder(&workspace.lock_file()) {
+    if let Some(dead) = lock::holder(&workspace.lock_file(), process::lives) {
         if dead.headless {
             return false;
         }
@@ -141,9 +149,22 @@ pub fn is_needed(workspace: &Workspace) -> bool {
             return true;
         }
     }
-    let places = workspace.places(settings::state_dir(workspace).as_deref());
-    let Ok(identity) = Identity::current() else { return false };
-    peek(&places.state_dir, &identity).is_ok_and(|peeked| has_live(&peeked))
+    peeked.is_ok_and(|peeked| has_live(&peeked))
+}
+
+/// The keeper has started us after a supervisor that had ended everything and died before it could say goodbye: its
+/// keeper is to end, too, and nothing is to begin. The answer is the epoch to say so with.
+pub fn is_to_take_leave(workspace: &Workspace, places: &WorkspacePlaces) -> Option<u64> {
+    let keeper = keeper::link::living_keeper(&workspace.data_dir())?;
+    if keeper != nix::unistd::getppid().as_raw() {
+        return None;
+    }
+    let peeked = peek(&places.state_dir, &workspace.root, &Identity::current().ok()?).ok()?;
+    has_ended_well(&peeked).then_some(peeked.epoch + 1)
+}
+
+const fn has_ended_well(peeked: &Peeked) -> bool {
+    peeked.found && peeked.clean_end
 }
 
 fn has_live(peeked: &Peeked) -> bool {

@@ -21,7 +21,7 @@ use crate::flow::engine::Left;
 use crate::flow::handle::FlowHandle;
 use crate::keeper::link::KeeperPlace;
 use crate::keeper::wire::Policy;
-use crate::ports::Clock;
+use crate::ports::{Clock, ExecEvent};
 use crate::supervisor::clock::SystemClock;
 use crate::supervisor::handle::Handle;
 use crate::supervisor::helper::SystemHelpers;
@@ -64,13 +64,7 @@ pub fn assemble(
     let owner = Owner { workspace: workspace.root.clone(), identity, supervisor: process::me() };
     let (store, recovered) = StateFile::open(&places.state_dir, owner, Arc::clone(&clock))
         .map_err(|error| Failure::new(Exit::Failed, "take over the state of supervision", error))?;
-    let runtime_dir =
-        places.prepare_runtime_dir().map_err(|error| Failure::io("start the keeper", &error))?;
-    let keeper = KeeperPlace {
-        data_dir: workspace.data_dir(),
-        runtime_dir: runtime_dir.to_owned(),
-        cgroups: spec.cgroup == CgroupUse::Auto,
-    };
+    let keeper = keeper_place(workspace, places, &spec)?;
     let policy = match mode {
         // Where nobody may come back to look after them, children end with us.
         Mode::Headless => Policy::Stop,
@@ -107,6 +101,45 @@ pub fn assemble(
         came(&end)
     };
     Ok((handle, flows, actor))
+}
+
+fn keeper_place(
+    workspace: &Workspace,
+    places: &WorkspacePlaces,
+    spec: &WorkspaceSpec,
+) -> Result<KeeperPlace, Failure> {
+    let runtime_dir =
+        places.prepare_runtime_dir().map_err(|error| Failure::io("start the keeper", &error))?;
+    Ok(KeeperPlace {
+        data_dir: workspace.data_dir(),
+        runtime_dir: runtime_dir.to_owned(),
+        cgroups: spec.cgroup == CgroupUse::Auto,
+    })
+}
+
+/// Says to the keeper what a supervisor that has died was about to say. To be called inside the runtime, by whoever holds
+/// the lock of the workspace.
+pub async fn take_leave(
+    workspace: &Workspace,
+    places: &WorkspacePlaces,
+    spec: &WorkspaceSpec,
+    epoch: u64,
+) -> Result<(), Failure> {
+    let introduction = Introduction { epoch, policy: Policy::Keep, successor: Vec::new() };
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (executor, line) = LocalExecutor::start(keeper_place(workspace, places, spec)?, introduction, tell);
+    let met = async {
+        // Where the epoch is too low, it begins again by itself.
+        while let Some(event) = told.recv().await {
+            if matches!(event, ExecEvent::Connected(_)) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(GOODBYE, met).await.ok();
+    drop(executor);
+    line.goodbye(GOODBYE).await;
+    Ok(())
 }
 
 /// The config as it is on disk at the moment.

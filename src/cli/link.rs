@@ -31,7 +31,7 @@ pub enum Found {
 
 pub fn who(workspace: &Workspace) -> Found {
     let path = lock_that_tells(workspace);
-    match lock::holder(&path) {
+    match lock::holder(&path, process::lives) {
         // Its own word and a living process are enough; probing the lock could get in the way of one that starts.
         Some(holder) if process::lives(&holder.process) => Found::Somebody(Some(holder)),
         Some(_) | None if lock::is_held(&path) => Found::Somebody(None),

@@ -16,7 +16,8 @@ use crate::supervisor::journal::{Identity, peek};
 pub fn read(workspace: &Workspace) -> Option<Vec<Arc<RunnerView>>> {
     let config = settings::read(workspace, Missing::Warning).ok().map(|loaded| loaded.spec);
     let state_dir = config.as_ref().and_then(|spec| spec.cache_dir.as_deref());
-    let peeked = peek(&workspace.places(state_dir).state_dir, &Identity::current().ok()?).ok()?;
+    let state_dir = workspace.places(state_dir).state_dir;
+    let peeked = peek(&state_dir, &workspace.root, &Identity::current().ok()?).ok()?;
     if !peeked.found {
         return None;
     }

@@ -2,6 +2,11 @@
 //! it. The lock is the kernel's, so it ends with its holder; the content may be stale, and is only believed together
 //! with the process that it names.
 //!
+//! It may also have come along with a copy of the whole folder, and then it names a supervisor that lives and is not of
+//! this workspace. So the content says into which file it was written. Where that is not this one, or is not said, as
+//! by the version before, the kernel has the last word: what is held was written by its holder. That is so, too, where
+//! the same file has another number, as through some mounts; for who takes the lock does away with what came along.
+//!
 //! Whoever cleans up by deleting the folder of the workspace deletes the file, and with it the lock. So there is a second
 //! one beside the state, which keeps a second supervisor away until the first has made the file anew.
 
@@ -30,6 +35,16 @@ pub struct Holder {
     pub socket: PathBuf,
     pub started_at: Timestamp,
     pub headless: bool,
+}
+
+/// What the file says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Said<H> {
+    #[serde(flatten)]
+    holder: H,
+    /// Device and inode of the file that it was written into.
+    #[serde(default)]
+    file: Option<(u64, u64)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +112,8 @@ impl WorkspaceLock {
 
     /// Says who we are and where we are to be found.
     pub fn announce(&self, holder: &Holder) -> io::Result<()> {
-        let text = serde_json::to_vec(holder)?;
         let write = |file: &File| {
+            let text = serde_json::to_vec(&Said { holder, file: id_of(file) })?;
             file.write_all_at(&text, 0)?;
             file.set_len(text.len() as u64)
         };
@@ -111,8 +126,8 @@ impl WorkspaceLock {
 
     /// Whether others find this lock, and not another file or nothing.
     pub fn is_there(&self) -> bool {
-        let ours = self.file.metadata().ok();
-        ours.is_some_and(|ours| file_id(&self.path) == Some((ours.dev(), ours.ino())))
+        let ours = id_of(&self.file);
+        ours.is_some() && file_id(&self.path) == ours
     }
 
     /// Makes the file anew, with its folder, after somebody has deleted it.
@@ -146,6 +161,10 @@ pub fn file_id(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
+fn id_of(file: &File) -> Option<(u64, u64)> {
+    file.metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
@@ -153,20 +172,28 @@ fn open(path: &Path) -> io::Result<File> {
 fn take_one(path: &Path, patience: Duration, lives: fn(&Process) -> bool) -> Result<File, LockError> {
     let failed = |source| LockError::Io { path: path.to_owned(), source };
     let file = open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
+    let file = match file.try_lock() {
+        Ok(()) => file,
         Err(TryLockError::Error(source)) => return Err(failed(source)),
-        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::WouldBlock) => {
+            let (id, found) = (id_of(&file), read(path));
+            if let Some((Said { holder, .. }, _)) =
+                found.filter(|(said, _)| said.file == id && lives(&said.holder.process))
+            {
+                return Err(LockError::Held { path: path.to_owned(), holder: Some(holder) });
+            }
+            match lock_within(file, patience) {
+                Some(Ok(file)) => file,
+                Some(Err(source)) => return Err(failed(source)),
+                None => return Err(LockError::Held { path: path.to_owned(), holder: holder(path, lives) }),
+            }
+        }
+    };
+    // Whoever is named there lives and does not hold it: the file is a copy of his.
+    if read(path).is_some_and(|(said, _)| lives(&said.holder.process)) {
+        file.set_len(0).map_err(failed)?;
     }
-    let found = holder(path);
-    if found.as_ref().is_some_and(|holder| lives(&holder.process)) {
-        return Err(LockError::Held { path: path.to_owned(), holder: found });
-    }
-    match lock_within(file, patience) {
-        Some(Ok(file)) => Ok(file),
-        Some(Err(source)) => Err(failed(source)),
-        None => Err(LockError::Held { path: path.to_owned(), holder: holder(path) }),
-    }
+    Ok(file)
 }
 
 /// A lock without a deadline, taken by a thread of its own, which ends with the process where nobody waits any more.
@@ -180,11 +207,24 @@ fn lock_within(file: File, patience: Duration) -> Option<io::Result<File>> {
     taken.recv_timeout(patience).ok()
 }
 
-/// What the lock file says; `None` where it says nothing (yet).
-pub fn holder(path: &Path) -> Option<Holder> {
+/// Who holds the lock, or held it and is dead; `None` where the file says nothing (yet), or what it says came along with
+/// a copy.
+pub fn holder(path: &Path, lives: fn(&Process) -> bool) -> Option<Holder> {
+    let (said, file) = read(path)?;
+    let Said { holder, file: written_into } = said;
+    let is_believed = match written_into {
+        Some(id) if id_of(&file) == Some(id) => true,
+        Some(_) => is_held(path),
+        None => !lives(&holder.process) || is_held(path),
+    };
+    is_believed.then_some(holder)
+}
+
+fn read(path: &Path) -> Option<(Said<Holder>, File)> {
+    let file = File::open(path).ok()?;
     let mut text = String::new();
-    File::open(path).ok()?.take(64 << 10).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    (&file).take(64 << 10).read_to_string(&mut text).ok()?;
+    Some((serde_json::from_str(&text).ok()?, file))
 }
 
 /// Whether anybody holds the lock now.
@@ -234,14 +274,18 @@ mod tests {
         assert!(!is_held(&path));
         let lock = WorkspaceLock::take(&path, Duration::ZERO, |_| true).unwrap();
         assert!(is_held(&path));
-        assert_eq!(holder(&path), None);
+        assert_eq!(holder(&path, |_| true), None);
         lock.announce(&me("/run/a/very/long/path/to/the/control.sock")).unwrap();
         lock.announce(&me("/run/x.sock")).unwrap();
-        assert_eq!(holder(&path), Some(me("/run/x.sock")));
+        assert_eq!(holder(&path, |_| true), Some(me("/run/x.sock")));
         let text = fs::read_to_string(&path).unwrap();
+        let (device, inode) = file_id(&path).unwrap();
         assert_eq!(
             text,
-            r#"{"pid":42,"start":7,"socket":"/run/x.sock","started_at":"1970-01-01T00:00:00Z","headless":true}"#
+            format!(
+                "{{{}{device},{inode}]}}",
+                r#""pid":42,"start":7,"socket":"/run/x.sock","started_at":"1970-01-01T00:00:00Z","headless":true,"file":["#
+            )
         );
         match WorkspaceLock::take(&path, Duration::from_mins(1), |process| process.pid == 42) {
             Err(LockError::Held { holder, .. }) => assert_eq!(holder, Some(me("/run/x.sock"))),
@@ -249,8 +293,43 @@ mod tests {
         }
         drop(lock);
         assert!(!is_held(&path));
-        assert_eq!(holder(&path), None);
+        assert_eq!(holder(&path, |_| true), None);
         WorkspaceLock::take(&path, Duration::ZERO, |_| true).unwrap();
+    }
+
+    #[test]
+    fn what_came_along_with_a_copy_is_not_believed_and_done_away_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copied) = (dir.path().join(LOCK_FILE), dir.path().join("copied"));
+        let lives = |process: &Process| process.pid == 42;
+        let lock = WorkspaceLock::take(&path, Duration::ZERO, lives).unwrap();
+        lock.announce(&me("/run/x.sock")).unwrap();
+        fs::copy(&path, &copied).unwrap();
+        assert_eq!(holder(&copied, lives), None);
+        let taken = WorkspaceLock::take(&copied, Duration::ZERO, lives).unwrap();
+        assert_eq!(fs::metadata(&copied).unwrap().len(), 0);
+        assert_eq!(holder(&copied, lives), None);
+        taken.announce(&me("/run/y.sock")).unwrap();
+        assert_eq!(holder(&copied, lives), Some(me("/run/y.sock")));
+        assert_eq!(holder(&path, lives), Some(me("/run/x.sock")));
+    }
+
+    #[test]
+    fn what_the_version_before_wrote_counts_while_it_is_held_or_its_writer_is_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK_FILE);
+        fs::write(&path, serde_json::to_vec(&me("/run/x.sock")).unwrap()).unwrap();
+        assert_eq!(holder(&path, |_| true), None);
+        assert_eq!(holder(&path, |_| false), Some(me("/run/x.sock")));
+        let held = File::open(&path).unwrap();
+        held.lock().unwrap();
+        assert_eq!(holder(&path, |_| true), Some(me("/run/x.sock")));
+        // The same file through a mount that numbers it otherwise.
+        let elsewhere = Said { holder: me("/run/x.sock"), file: Some((0, 0)) };
+        fs::write(&path, serde_json::to_vec(&elsewhere).unwrap()).unwrap();
+        assert_eq!(holder(&path, |_| true), Some(me("/run/x.sock")));
+        drop(held);
+        assert_eq!(holder(&path, |_| true), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::domain::ids::AttemptId;
 use crate::keeper::link::{self, KeeperPlace};
-use crate::keeper::wire::{Order, Policy, Report, VERSION};
+use crate::keeper::wire::{MAX_LINE, Order, Policy, Report, VERSION};
 use crate::ports::{ExecEvent, Executor, Launch, StopTree, TerminalSize};
 
 use super::stdio::Scripts;
@@ -36,6 +36,8 @@ pub struct Introduction {
 pub struct LocalExecutor {
     outgoing: Arc<Outgoing>,
     scripts: Scripts,
+    /// For what is answered without the keeper.
+    events: UnboundedSender<ExecEvent>,
 }
 
 /// The line itself, for the clean end: it is there when its executor is gone.
@@ -62,33 +64,54 @@ impl LocalExecutor {
         events: UnboundedSender<ExecEvent>,
     ) -> (Self, Line) {
         let outgoing = Arc::new(Outgoing::default());
-        let task = tokio::spawn(hold_line(place, introduction, Arc::clone(&outgoing), events));
-        (Self { outgoing: Arc::clone(&outgoing), scripts: Scripts::default() }, Line { outgoing, task })
+        let task = tokio::spawn(hold_line(place, introduction, Arc::clone(&outgoing), events.clone()));
+        let scripts = Scripts::default();
+        (Self { outgoing: Arc::clone(&outgoing), scripts, events }, Line { outgoing, task })
     }
 }
 
 impl Executor for LocalExecutor {
     fn spawn(&mut self, launch: Launch) {
-        self.outgoing.order(&translate::spawn(&launch, &mut self.scripts));
+        if let Err(TooLong) = self.outgoing.order(&translate::spawn(&launch, &mut self.scripts)) {
+            let failure = translate::too_long(&launch.command);
+            // Nobody listens any more where only the goodbye is left to be said.
+            self.events.send(ExecEvent::SpawnFailed { id: launch.id, failure }).ok();
+        }
     }
 
     fn stop(&mut self, attempt: &AttemptId, stop: StopTree) {
-        self.outgoing.order(&translate::stop(attempt, stop));
+        self.give(&translate::stop(attempt, stop));
     }
 
     fn input(&mut self, attempt: &AttemptId, text: &str) {
-        self.outgoing.order(&Order::Input { key: attempt.to_string(), text: text.to_owned() });
+        let order = Order::Input { key: attempt.to_string(), text: text.to_owned() };
+        if let Err(TooLong) = self.outgoing.order(&order) {
+            let text = format!("what was typed is left out: {} bytes are too many at once", text.len());
+            // Nobody listens any more where only the goodbye is left to be said.
+            self.events.send(ExecEvent::Warning { id: Some(attempt.clone()), text }).ok();
+        }
     }
 
     fn resize(&mut self, attempt: &AttemptId, size: TerminalSize) {
-        self.outgoing.order(&Order::Resize { key: attempt.to_string(), rows: size.rows, cols: size.cols });
+        self.give(&Order::Resize { key: attempt.to_string(), rows: size.rows, cols: size.cols });
     }
 
     fn ack(&mut self, seq: u64) {
         // Nobody waits for it: it goes with the next order, or when the actor is done with this turn.
-        self.outgoing.append(&Order::Ack { seq });
+        self.outgoing.append(&Order::Ack { seq }).ok();
     }
 }
+
+impl LocalExecutor {
+    /// What has a key and numbers, and is never too long.
+    fn give(&self, order: &Order) {
+        self.outgoing.order(order).ok();
+    }
+}
+
+/// The keeper would close the line on it, each time.
+#[derive(Debug)]
+struct TooLong;
 
 /// Orders on their way. One that the socket takes at once is with the keeper before the actor does anything else;
 /// the task sends the rest. While there is no line, orders fall away: what has to be done is decided anew from the
@@ -140,28 +163,35 @@ impl Outgoing {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn order(&self, order: &Order) {
+    fn order(&self, order: &Order) -> Result<(), TooLong> {
         // Behind what the socket does not take for now, there is nothing to try.
         let is_full = self.out().backlog.waiting().len() > PORTION;
-        self.append(order);
+        self.append(order)?;
         let mut out = self.out();
         if let Some(socket) = out.socket.clone().filter(|_| !is_full) {
             // What does not go is sent by the task; a broken socket is noticed by the one who reads.
             let sent = (&*socket).write(out.backlog.waiting()).unwrap_or(0);
             out.backlog.is_sent(sent);
         }
+        Ok(())
     }
 
-    fn append(&self, order: &Order) {
+    fn append(&self, order: &Order) -> Result<(), TooLong> {
         let mut out = self.out();
         if out.socket.is_some() {
-            out.backlog.bytes.extend_from_slice(&encode(order));
+            let line = encode(order);
+            if line.len() > MAX_LINE {
+                return Err(TooLong);
+            }
+            out.backlog.bytes.extend_from_slice(&line);
             self.waiting.notify_one();
         }
+        Ok(())
     }
 
     fn close(&self) {
-        self.order(&Order::Goodbye);
+        // As short as can be.
+        self.order(&Order::Goodbye).ok();
         self.out().closing = true;
         self.waiting.notify_one();
     }
@@ -173,7 +203,8 @@ impl Outgoing {
             out.backlog.clear();
             out.socket = Some(socket);
         }
-        self.order(hello);
+        // It has the arguments of a process that was started with them.
+        self.order(hello).ok();
         if self.out().closing {
             self.close();
         }

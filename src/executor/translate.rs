@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::domain::ids::{Attempt, AttemptId, Process, RunnerName};
-use crate::domain::spec::{Limit, LimitValue, StdinSpec};
+use crate::domain::spec::{CommandSpec, Limit, LimitValue, StdinSpec};
 use crate::domain::time::Mono;
 use crate::domain::verdict::ExitStatus;
 use crate::keeper::wire::{Exit, ExitKind, LiveAttempt as WireLive, Order, Report, SpawnSpec, SpawnStep};
@@ -126,6 +126,12 @@ fn failure(step: SpawnStep, errno: i32, subject: &str) -> SpawnFailure {
         _ => SpawnFailureKind::Broken,
     };
     SpawnFailure { message: format!("{act} {subject}: {cause}"), kind }
+}
+
+/// Of a launch that the keeper cannot be told of: the kernel would not take it either.
+pub(super) fn too_long(command: &CommandSpec) -> SpawnFailure {
+    let argv = command.argv();
+    failure(SpawnStep::Exec, libc::E2BIG, argv.first().map_or("it", String::as_str))
 }
 
 fn limit_triple(limit: Limit, value: LimitValue) -> (u32, u64, u64) {

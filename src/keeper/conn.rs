@@ -16,8 +16,6 @@ pub(crate) struct Conn {
     pub(crate) peer_pid: i32,
     received: Vec<u8>,
     unsent: Vec<u8>,
-    /// It has said hello and was accepted.
-    pub(crate) greeted: bool,
 }
 
 /// What a read brought.
@@ -35,7 +33,7 @@ impl Conn {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, peer_pid: peer.pid(), received: Vec::new(), unsent: Vec::new(), greeted: false })
+        Ok(Self { stream, peer_pid: peer.pid(), received: Vec::new(), unsent: Vec::new() })
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -50,9 +48,8 @@ impl Conn {
                 Ok(0) => result.closed = true,
                 Ok(length) => {
                     self.received.extend_from_slice(buffer.get(..length).unwrap_or_default());
-                    if self.received.len() > MAX_LINE {
-                        result.closed = true;
-                    } else if length == buffer.len() {
+                    // Many lines may come at once; what is still in the socket wakes us again.
+                    if length == buffer.len() && self.received.len() <= MAX_LINE {
                         continue;
                     }
                 }
@@ -62,9 +59,10 @@ impl Conn {
             }
             break;
         }
-        let Some(end) = self.received.iter().rposition(|byte| *byte == b'\n') else { return result };
-        let rest = self.received.split_off(end + 1);
+        let end = self.received.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let rest = self.received.split_off(end);
         let whole = std::mem::replace(&mut self.received, rest);
+        result.closed |= self.received.len() > MAX_LINE;
         for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
                 Ok(order) => result.orders.push(order),
@@ -104,5 +102,40 @@ impl Conn {
             self.unsent = Vec::new();
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_may_follow_one_another_and_one_without_an_end_closes() {
+        let (mut supervisor, keeper) = UnixStream::pair().unwrap();
+        let mut conn = Conn::accept(keeper).unwrap();
+        let long = Order::Input { key: "a#1".into(), text: "x".repeat(MAX_LINE - 100) };
+        let line = serde_json::to_vec(&long).unwrap();
+        let says = std::thread::spawn(move || {
+            for _ in 0..2 {
+                supervisor.write_all(&line).unwrap();
+                supervisor.write_all(b"\n").unwrap();
+            }
+            // The other side closes in the middle of it.
+            supervisor.write_all(&vec![b'x'; MAX_LINE + 2]).ok();
+        });
+        let mut orders = Vec::new();
+        let closed = loop {
+            let mut ready = [nix::poll::PollFd::new(conn.fd(), nix::poll::PollFlags::POLLIN)];
+            nix::poll::poll(&mut ready, nix::poll::PollTimeout::NONE).unwrap();
+            let received = conn.receive();
+            orders.extend(received.orders);
+            if received.closed {
+                break orders.len();
+            }
+        };
+        drop(conn);
+        says.join().unwrap();
+        assert_eq!(closed, 2);
+        assert!(orders.iter().all(|order| *order == long));
     }
 }

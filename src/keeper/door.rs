@@ -2,7 +2,7 @@
 //! them or their whole folders.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -19,6 +19,33 @@ pub(crate) struct Sign {
     pub pid: i32,
     pub start: u64,
     pub socket: PathBuf,
+    /// Device and inode of the file that it was written into: a copy of the folder brings along what is said there.
+    #[serde(default)]
+    pub file: Option<(u64, u64)>,
+}
+
+impl Sign {
+    /// What is said by whoever holds the lock. Where it was written into another file, or does not say into which, as by
+    /// the version before, the kernel tells whether anybody does; so it does for a mount that numbers files otherwise.
+    pub(crate) fn read(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let mut text = Vec::new();
+        (&file).read_to_end(&mut text).ok()?;
+        let sign: Self = serde_json::from_slice(&text).ok()?;
+        let is_own = sign.file.is_some() && sign.file == id_of(&file);
+        let is_held = || matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        (is_own || is_held()).then_some(sign)
+    }
+
+    /// For whoever has the lock: what is left there names somebody else who lives, so the folder is a copy of his.
+    pub(super) fn is_copied(lock: &File) -> bool {
+        let mut text = [0; 4096];
+        let read = lock.read_at(&mut text, 0).unwrap_or(0);
+        let sign = text.get(..read).and_then(|text| serde_json::from_slice::<Self>(text).ok());
+        sign.is_some_and(|sign| {
+            proc::is_alive(sign.pid, sign.start) && sign.pid.cast_unsigned() != std::process::id()
+        })
+    }
 }
 
 pub(crate) const LOCK_FILE: &str = "keeper.lock";
@@ -46,9 +73,23 @@ pub(crate) fn lock(data_dir: &Path) -> Result<Option<File>, String> {
 
 /// Whether a path still leads to an open file.
 pub(super) fn leads_to(path: &Path, file: &File) -> bool {
-    let same =
-        |ours: fs::Metadata, there: fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
-    file.metadata().is_ok_and(|ours| fs::symlink_metadata(path).is_ok_and(|there| same(ours, there)))
+    id_of(file).is_some_and(|ours| fs::symlink_metadata(path).is_ok_and(|there| ours == id(&there)))
+}
+
+/// A folder that was moved is the same one; one that still is where it was is another one.
+pub(super) fn is_elsewhere(theirs: &Path, ours: &Path) -> bool {
+    match (fs::metadata(theirs), fs::metadata(ours)) {
+        (Ok(theirs), Ok(ours)) => id(&theirs) != id(&ours),
+        (Ok(_), Err(_)) | (Err(_), _) => false,
+    }
+}
+
+fn id_of(file: &File) -> Option<(u64, u64)> {
+    file.metadata().ok().map(|found| id(&found))
+}
+
+fn id(found: &fs::Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
 }
 
 #[derive(Debug)]
@@ -125,7 +166,7 @@ impl Door {
     fn sign(&self) -> io::Result<()> {
         let pid = std::process::id().cast_signed();
         let start = proc::stat(pid).map_or(0, |stat| stat.start);
-        let sign = Sign { pid, start, socket: self.socket.clone() };
+        let sign = Sign { pid, start, socket: self.socket.clone(), file: id_of(&self.lock) };
         let text = serde_json::to_vec(&sign)?;
         // A full disk must not stop a takeover: whoever looks falls back to the usual place of the socket.
         self.lock.set_len(0).ok();

@@ -63,6 +63,9 @@ pub(crate) enum Record {
 pub(crate) struct Head {
     /// Everything but exits is void under another one.
     pub(crate) boot_id: String,
+    /// The folder of the keeper that wrote it; the version before did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) home: Option<PathBuf>,
     pub(crate) epoch: u64,
     /// Who said hello last and has not said goodbye.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,5 @@
 //! How a supervisor reaches its keeper: starts one where none is, and connects to the one that is there.
 
-use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -61,7 +60,7 @@ pub fn ensure(place: &KeeperPlace) -> Result<(), LinkError> {
 /// One try to connect; `None` when there is no keeper, or it is just being replaced by its guard.
 pub fn connect(place: &KeeperPlace) -> Result<Option<UnixStream>, LinkError> {
     let lock = place.data_dir.join(LOCK_FILE);
-    let sign = read_sign(&lock);
+    let sign = Sign::read(&lock);
     let usual = place.runtime_dir.join("keeper.sock");
     let socket = sign.as_ref().map_or(usual, |sign| sign.socket.clone());
     match UnixStream::connect(&socket) {
@@ -75,10 +74,6 @@ pub fn connect(place: &KeeperPlace) -> Result<Option<UnixStream>, LinkError> {
 
 /// The keeper that the lock file names, if it is alive.
 pub fn living_keeper(data_dir: &Path) -> Option<i32> {
-    let sign = read_sign(&data_dir.join(LOCK_FILE))?;
+    let sign = Sign::read(&data_dir.join(LOCK_FILE))?;
     proc::is_alive(sign.pid, sign.start).then_some(sign.pid)
-}
-
-fn read_sign(lock: &Path) -> Option<Sign> {
-    serde_json::from_slice(&fs::read(lock).ok()?).ok()
 }

@@ -11,6 +11,7 @@
 //! and terminals), `terminal` (what is typed), `journal` (what outlives it),
 //! `unwatched` (what is done where descriptors are scarce).
 
+mod callers;
 mod cgroup;
 mod conn;
 mod door;

@@ -13,15 +13,21 @@ use super::wire::{LiveAttempt, Order, Policy, Report, SpawnSpec, SpawnStep, VERS
 /// What is known is told at least this often while there is more to do.
 const FLUSH: u64 = 1_000_000;
 
+/// One that was accepted.
+pub(super) struct Hello {
+    epoch: u64,
+    policy: Policy,
+    successor: Vec<String>,
+}
+
 impl Keeper {
     pub(super) fn on_order(&mut self, order: Order) {
-        if let Order::Hello { version, epoch, policy, successor } = order {
-            return self.on_hello(version, epoch, policy, successor);
-        }
-        if !self.conn.as_ref().is_some_and(|conn| conn.greeted) {
-            return self.send(&Report::Refused { why: "say hello first".into(), epoch: None });
+        if self.conn.is_none() {
+            // Nothing is heard after a goodbye.
+            return;
         }
         match order {
+            // It is said once, and before anything else.
             Order::Hello { .. } => {}
             Order::Spawn { key, spec } => {
                 self.on_spawn(&key, &spec);
@@ -53,11 +59,12 @@ impl Keeper {
         }
     }
 
-    fn on_hello(&mut self, version: u32, epoch: u64, policy: Policy, successor: Vec<String>) {
-        let Some(conn) = &mut self.conn else { return };
-        let peer = conn.peer_pid;
+    /// The first line of a connection, where that makes it the one that counts.
+    pub(super) fn hello_of(&self, first: Order, peer: i32) -> Result<Hello, Report> {
+        let Order::Hello { version, epoch, policy, successor } = first else {
+            return Err(Report::Refused { why: "say hello first".into(), epoch: None });
+        };
         let other = self.supervisor.as_ref().is_some_and(|(pid, _)| *pid != peer);
-        let same = self.supervisor.is_some() && !other && epoch == self.head.epoch;
         let is_over = epoch < self.head.epoch || (epoch == self.head.epoch && other);
         let why = if version != VERSION {
             Some(format!("the keeper speaks version {VERSION} of the protocol, not {version}"))
@@ -69,14 +76,16 @@ impl Keeper {
         } else {
             None
         };
-        if let Some(why) = why {
-            let epoch = is_over.then_some(self.head.epoch);
-            self.send(&Report::Refused { why, epoch });
-            self.flush();
-            self.conn = None;
-            return;
+        match why {
+            Some(why) => Err(Report::Refused { why, epoch: is_over.then_some(self.head.epoch) }),
+            None => Ok(Hello { epoch, policy, successor }),
         }
-        conn.greeted = true;
+    }
+
+    pub(super) fn on_hello(&mut self, peer: i32, hello: Hello) {
+        let Hello { epoch, policy, successor } = hello;
+        let other = self.supervisor.as_ref().is_some_and(|(pid, _)| *pid != peer);
+        let same = self.supervisor.is_some() && !other && epoch == self.head.epoch;
         self.goodbye = false;
         self.policy = policy;
         self.head.epoch = epoch;

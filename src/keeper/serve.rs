@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::cgroup::{self, Cgroups};
 use super::conn::Conn;
-use super::door::Door;
+use super::door::{self, Door, Sign};
 use super::ends::Due;
 use super::footprint;
 use super::journal::{Head, Journal, Record, Recovered};
@@ -38,9 +38,10 @@ pub(super) const SETTLED_AFTER: u64 = 4_000_000_000;
 
 const SIGNALS: u64 = 0;
 const LISTENER: u64 = 1;
-const CONN: u64 = 2;
+pub(super) const CONN: u64 = 2;
 pub(super) const SUPERVISOR: u64 = 3;
 const DOOR: u64 = 4;
+pub(super) const CALLER: u64 = 5;
 /// With the pid in the lower half: the end of a process that is not our child.
 const FOREIGN: u64 = 1 << 32;
 
@@ -52,9 +53,12 @@ const FOREIGN: u64 = 1 << 32;
 pub(crate) struct Keeper {
     pub(super) epoll: Epoll,
     signals: SignalFd,
-    door: Door,
+    pub(super) door: Door,
     pub(super) conn: Option<Conn>,
-    conn_writes: bool,
+    /// Has connected and not said yet who it is. It takes the line over only once its hello is accepted; a newer one takes
+    /// its place.
+    pub(super) caller: Option<Conn>,
+    pub(super) conn_writes: bool,
     /// The supervisor; with what its death is noticed by, where there was a descriptor for it.
     pub(super) supervisor: Option<(i32, Option<OwnedFd>)>,
     pub(super) successor: Successor,
@@ -128,7 +132,13 @@ impl Keeper {
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // Somebody may have deleted it since.
         std::fs::create_dir_all(&places.data_dir)?;
-        let (journal, recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
+        let (journal, mut recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
+        let is_elsewhere = |home: &PathBuf| door::is_elsewhere(home, &places.data_dir);
+        if !takeover && (Sign::is_copied(lock) || recovered.head.home.as_ref().is_some_and(is_elsewhere)) {
+            // It came along with a copy of the folder: what it tells of is another keeper's, or left for the next one there.
+            recovered = Recovered::default();
+        }
+        recovered.head.home = Some(places.data_dir.clone());
         let door = Door::open(&places.runtime_dir, &places.data_dir, lock)?;
         let name =
             places.runtime_dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
@@ -141,6 +151,7 @@ impl Keeper {
             signals,
             door,
             conn: None,
+            caller: None,
             conn_writes: false,
             supervisor: None,
             successor: Successor::new(proc::monotonic()),
@@ -252,6 +263,7 @@ impl Keeper {
             }
             LISTENER => self.accept(),
             CONN => self.on_conn(),
+            CALLER => self.on_caller(),
             SUPERVISOR => self.on_supervisor_death(),
             DOOR => self.mend_door(),
             foreign => {
@@ -262,25 +274,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn accept(&mut self) {
-        loop {
-            let stream = match self.door.accept() {
-                Ok(stream) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // He waits; there is nobody to tell.
-                Err(_) => return self.look_soon(),
-            };
-            let Ok(conn) = Conn::accept(stream) else { continue };
-            if add(&self.epoll, conn.fd(), CONN).is_ok() {
-                // The newest counts, once the last words of the older one are heard.
-                self.on_conn();
-                self.conn = Some(conn);
-                self.conn_writes = false;
-            }
-        }
-    }
-
-    fn on_conn(&mut self) {
+    pub(super) fn on_conn(&mut self) {
         let Some(conn) = &mut self.conn else { return };
         let received = conn.receive();
         self.flushed = proc::monotonic();
@@ -360,11 +354,10 @@ impl Keeper {
         }
     }
 
-    /// Before its hello nobody is told anything but a refusal: the welcome tells it all, and of an attempt whose end had
-    /// nobody to hear it, that it is gone must not come first.
+    /// The welcome is the first that anybody hears: it tells it all, and of an attempt whose end had nobody to hear it,
+    /// that it is gone must not come first.
     pub(super) fn send(&mut self, report: &Report) {
         if let Some(conn) = &mut self.conn
-            && (conn.greeted || matches!(report, Report::Refused { .. }))
             && !conn.send(report)
         {
             self.conn = None;

@@ -257,6 +257,31 @@ fn an_old_epoch_and_another_version_are_refused() {
     drop(stream);
 }
 
+/// Nor does one whose epoch is over, and which tries again and again.
+#[test]
+fn whoever_only_connects_takes_the_line_from_nobody() {
+    let mut bench = Bench::new(true);
+    bench.hello(Policy::Keep);
+    let silent: Vec<UnixStream> = (0..5).map(|_| connect(&bench.place()).unwrap().unwrap()).collect();
+    let refused = |line: &str| {
+        let mut out = connect(&bench.place()).unwrap().unwrap();
+        writeln!(out, "{line}").unwrap();
+        let mut text = String::new();
+        BufReader::new(out).read_line(&mut text).unwrap();
+        text
+    };
+    let over = Order::Hello { version: VERSION, epoch: 0, policy: Policy::Keep, successor: Vec::new() };
+    assert!(refused(&serde_json::to_string(&over).unwrap()).contains("is over"));
+    assert!(refused(&serde_json::to_string(&Order::Goodbye).unwrap()).contains("say hello first"));
+    // Still on the first line.
+    bench.spawn("a#1", bench.sh("exit 3"));
+    assert_eq!(bench.exit("a#1").status, ExitKind::Code(3));
+    drop(silent);
+    // One that is accepted takes it over, though others have connected before it.
+    let _silent = connect(&bench.place()).unwrap().unwrap();
+    assert!(matches!(bench.hello(Policy::Keep), Report::Welcome { .. }));
+}
+
 #[test]
 fn a_whole_tree_ends_within_the_grace() {
     both_ways(|cgroups| {
@@ -436,10 +461,9 @@ fn the_welcome_is_the_first_that_anybody_is_told() {
     let mut bench = Bench::new(false);
     bench.hello(Policy::Keep);
     bench.spawn("a#1", bench.sh("until [ -e go ]; do sleep 0.01; done; exit 3"));
+    // Whoever had the line has gone, and whoever comes has not said hello.
     let fresh = bench.connect();
-    let mut older = bench.line.replace(fresh).unwrap();
-    // The newest line counts, and whoever has it has not said hello.
-    assert_eq!(older.lines.read_line(&mut String::new()).unwrap(), 0);
+    drop(bench.line.replace(fresh));
     std::fs::write(bench.path("go"), "").unwrap();
     let journal = bench.path("data/keeper.journal");
     wait_until("its end", || std::fs::read_to_string(&journal).unwrap().contains("\"t\":\"gone\""));

@@ -18,6 +18,8 @@
 mod cli;
 mod clients;
 mod clock;
+mod copies;
+mod down;
 mod env_files;
 mod flows;
 mod flows_read;

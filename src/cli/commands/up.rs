@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::cli::args::{Global, Mode, Output};
 use crate::cli::attend::{Came, Scene, attend};
 use crate::cli::background::{self, NO_RUNNERS, Runners};
-use crate::cli::brain::{Plan, assemble};
+use crate::cli::brain::{self, Plan, assemble};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::link::{self, Found};
@@ -82,6 +82,9 @@ pub fn in_background() -> ExitCode {
     background::leave_terminal();
     let mut reported = false;
     let outcome = prepare().and_then(|(workspace, spec, role)| {
+        if take_leave(&workspace, &spec)? {
+            return Ok(Exit::Completed);
+        }
         supervise(&workspace, spec, role, || {
             background::report(Ok(()));
             reported = true;
@@ -97,6 +100,19 @@ pub fn in_background() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// After a clean end that was cut short there is nothing to supervise. True where it was so.
+fn take_leave(workspace: &Workspace, spec: &WorkspaceSpec) -> Result<bool, Failure> {
+    let places = workspace.places(spec.cache_dir.as_deref());
+    if background::is_to_take_leave(workspace, &places).is_none() {
+        return Ok(false);
+    }
+    let _lock = take_lock(workspace, &places)?;
+    // Somebody may have begun anew before the lock was ours.
+    let Some(epoch) = background::is_to_take_leave(workspace, &places) else { return Ok(false) };
+    runtime()?.block_on(brain::take_leave(workspace, &places, spec, epoch))?;
+    Ok(true)
 }
 
 fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {

@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// Ends a run that cannot be gone on with, and with it what lives of it. What it has done may be reused.
-    fn give_up(
+    pub(super) fn give_up(
         &mut self,
         stored: &StoredRun,
         status: RunStatus,

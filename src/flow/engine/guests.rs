@@ -168,7 +168,12 @@ impl Engine {
         self.inventory = Some(inventory);
         match self.left {
             Left::GoesOn => self.resume_unfinished(claims),
-            Left::Stays => self.lying = Some(claims),
+            Left::Stays => {
+                if let Err(error) = self.disown_copied() {
+                    tracing::error!(%error, "end the runs that were copied");
+                }
+                self.lying = Some(claims);
+            }
         }
         for ask in std::mem::take(&mut self.early) {
             self.on_ask(ask);
@@ -183,7 +188,8 @@ impl Engine {
     }
 
     pub(super) fn resume_unfinished(&mut self, mut claims: Claims) {
-        let open = self.store.unfinished().and_then(|runs| Ok((runs, self.store.open_hooks()?)));
+        let open =
+            self.disown_copied().and_then(|()| Ok((self.store.unfinished()?, self.store.open_hooks()?)));
         match open {
             Ok((unfinished, hooks)) => {
                 for run in unfinished {

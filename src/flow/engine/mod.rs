@@ -12,6 +12,7 @@ mod ahead;
 mod asks;
 mod attempts;
 mod begin;
+mod copied;
 mod delete;
 pub mod desk;
 mod guests;

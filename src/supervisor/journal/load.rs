@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::StateError;
@@ -131,7 +132,29 @@ fn take_snapshot(files: &Files, bytes: &[u8], loaded: &mut Loaded) -> Result<(),
     Ok(())
 }
 
+/// A workspace that was moved takes its state along; one that still is where the file says is another one.
+fn is_elsewhere(theirs: &Path, ours: &Path) -> bool {
+    if theirs == ours {
+        return false;
+    }
+    match (fs::metadata(theirs), fs::metadata(ours)) {
+        (Ok(theirs), Ok(ours)) => (theirs.dev(), theirs.ino()) != (ours.dev(), ours.ino()),
+        (Ok(_), Err(_)) => true,
+        (Err(_), _) => false,
+    }
+}
+
 impl Loaded {
+    pub(super) fn nothing() -> Self {
+        Self { clean_end: true, ..Self::default() }
+    }
+
+    /// The workspace that it is of, where that is not this one.
+    pub(super) fn of_another(&self, workspace: &Path) -> Option<PathBuf> {
+        let theirs = &self.head.as_ref()?.workspace;
+        is_elsewhere(theirs, workspace).then(|| theirs.clone())
+    }
+
     fn apply(&mut self, record: Record) {
         self.clean_end = match &record {
             Record::Runner(_) | Record::Removed(_) => false,
@@ -205,10 +228,13 @@ pub struct Peeked {
     pub notes: Vec<String>,
 }
 
-/// Reads the state without changing anything.
-pub fn peek(dir: &Path, identity: &Identity) -> Result<Peeked, StateError> {
+/// Reads the state of a workspace without changing anything. That of another one says nothing of this one.
+pub fn peek(dir: &Path, workspace: &Path, identity: &Identity) -> Result<Peeked, StateError> {
     let files = Files::of(dir);
     let mut loaded = load(&files)?;
+    if loaded.of_another(workspace).is_some() {
+        loaded = Loaded::nothing();
+    }
     if let Some(why) = &loaded.snapshot_trouble {
         loaded.notes.push(format!("{} could not be read whole: {why}", files.snapshot.display()));
     }

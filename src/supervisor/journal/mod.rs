@@ -19,7 +19,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -119,10 +119,16 @@ impl StateFile {
         let mut loaded = apart(|| load(&files))?;
         // What stays is a copy, made on this thread: the original would pin the memory of the other one.
         loaded.states = loaded.states.clone();
-        if let Some(head) =
-            loaded.head.as_ref().filter(|head| is_elsewhere(&head.workspace, &owner.workspace))
-        {
-            return Err(StateError::OtherWorkspace { path: files.snapshot, theirs: head.workspace.clone() });
+        if let Some(theirs) = loaded.of_another(&owner.workspace) {
+            if !dir.starts_with(&owner.workspace) {
+                return Err(StateError::OtherWorkspace { path: files.snapshot, theirs });
+            }
+            loaded = Loaded::nothing();
+            loaded.notes.push(format!(
+                "{} came along with a copy of {}, whose runners are none of this workspace: it begins without them",
+                files.snapshot.display(),
+                theirs.display()
+            ));
         }
         let now = clock.now();
         set_aside_snapshot(&files, now.wall, &mut loaded)?;
@@ -429,18 +435,6 @@ fn set_aside_snapshot(files: &Files, wall: Timestamp, loaded: &mut Loaded) -> Re
 fn next_epoch(loaded: &Loaded, wall: Timestamp) -> u64 {
     let last = loaded.head.as_ref().map_or(0, |head| head.epoch);
     (last + 1).max(u64::try_from(wall.as_second()).unwrap_or(0))
-}
-
-/// A workspace that was moved takes its state along; one that still is where the file says is another one.
-fn is_elsewhere(theirs: &Path, ours: &Path) -> bool {
-    if theirs == ours {
-        return false;
-    }
-    match (fs::metadata(theirs), fs::metadata(ours)) {
-        (Ok(theirs), Ok(ours)) => (theirs.dev(), theirs.ino()) != (ours.dev(), ours.ino()),
-        (Ok(_), Err(_)) => true,
-        (Err(_), _) => false,
-    }
 }
 
 fn is_no_room(error: &io::Error) -> bool {

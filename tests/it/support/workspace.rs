@@ -23,6 +23,14 @@ impl Workspace {
         this
     }
 
+    /// The same folder once more, as `cp -a` makes it.
+    pub(crate) fn copy(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp").arg("-a").arg(self.path(".")).arg(dir.path()).status().unwrap();
+        assert!(copied.success());
+        Self { dir }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

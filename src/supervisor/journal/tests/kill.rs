@@ -64,7 +64,7 @@ fn killed_between_any_two_steps_of_a_compaction() {
         for (name, content) in files {
             fs::write(crashed.path().join(name), content).unwrap();
         }
-        let peeked = peek(crashed.path(), &owner("today").identity).unwrap();
+        let peeked = peek(crashed.path(), Path::new("/w"), &owner("today").identity).unwrap();
         let (file, recovered) = open(&crashed);
         assert_eq!(peeked.states, recovered.states, "{what}");
         assert_eq!(counts(&recovered), pairs(expected), "{what}");

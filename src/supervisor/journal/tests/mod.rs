@@ -339,12 +339,12 @@ fn a_pid_of_another_boot_never_becomes_one_of_this_boot() {
 fn looking_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let absent = dir.path().join("absent");
-    let nothing = peek(&absent, &owner("today").identity).unwrap();
+    let nothing = peek(&absent, Path::new("/w"), &owner("today").identity).unwrap();
     assert!(!nothing.found && nothing.clean_end && !absent.exists());
     let (mut file, recovered) = open(&dir);
     file.record(&alive("a")).unwrap();
     let before = copy(dir.path());
-    let seen = peek(dir.path(), &owner("today").identity).unwrap();
+    let seen = peek(dir.path(), Path::new("/w"), &owner("today").identity).unwrap();
     assert_eq!(seen.states, [alive("a")]);
     assert_eq!((seen.epoch, seen.same_boot, seen.clean_end), (recovered.epoch, true, false));
     assert_eq!(seen.supervisor, Some(Process { pid: 42, start: 7 }));
