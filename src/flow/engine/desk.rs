@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::ahead::AT_A_GLANCE;
 use super::begin::beside_others;
-use super::load::{store, unusable};
+use super::load::{store, unreadable, unusable};
 use super::retry::{Wanted, reference};
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
@@ -327,10 +327,10 @@ fn read_definition(
     today: Option<&FlowSpec>,
     record: &RunRecord,
 ) -> Result<FlowSpec, Refusal> {
-    let text = from.definition(&record.def_hash).map_err(|error| store(&error))?;
-    let text = text.ok_or_else(|| unusable(&record.run_id, "its definition is not on record"))?;
+    let text = from.definition(&record.def_hash).map_err(|error| unreadable(record, &error))?;
+    let text = text.ok_or_else(|| unusable(record, "its definition is not on record"))?;
     let mut spec: FlowSpec = serde_json::from_str(&text)
-        .map_err(|error| unusable(&record.run_id, &format!("its definition cannot be read: {error}")))?;
+        .map_err(|error| unusable(record, &format!("its definition cannot be read: {error}")))?;
     if let Some(today) = today {
         fill_in(&mut spec.env, &today.env);
         for stage in &mut spec.stages {
@@ -354,7 +354,7 @@ fn fill_in(env: &mut BTreeMap<String, EnvValue>, today: &BTreeMap<String, EnvVal
 }
 
 /// What it holds has the hash that it had when it was written.
-fn is_whole(checkpoint: &Checkpoint) -> bool {
+pub(super) fn is_whole(checkpoint: &Checkpoint) -> bool {
     hashes::checkpoint(&checkpoint.outputs, &checkpoint.artifacts) == checkpoint.hash
 }
 

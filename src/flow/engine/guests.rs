@@ -81,7 +81,8 @@ impl Engine {
             if parse_guest(&end.name).is_some_and(|(run, ..)| self.hook_ended(&run, &end)) {
                 return;
             }
-            if self.lying.is_some() {
+            let waits = |(run, ..): (RunId, _, _)| self.unresumed.contains_key(&run);
+            if self.lying.is_some() || parse_guest(&end.name).is_some_and(waits) {
                 // Whoever goes on with its run wants to know.
                 return;
             }

@@ -176,10 +176,19 @@ impl Engine {
     }
 
     fn known(&mut self, run: &RunId) -> Result<Known, Trouble> {
-        let stored = self.store.run(run).map_err(|error: StoreError| Trouble::Refused(store(&error)))?;
-        let Some(stored) = stored else { return Ok(Known::Gone) };
-        let spec = self.definition(&stored.record).map_err(Trouble::Refused)?;
-        Ok(Known::Run { record: Box::new(stored.record), keep_failed: spec.keep_failed })
+        let stored = match self.store.run(run) {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Ok(Known::Gone),
+            Err(StoreError::Broken { cause, .. }) => {
+                return Ok(Known::Unreadable { why: format!("read {run}: {cause}") });
+            }
+            Err(error) => return Err(Trouble::Refused(store(&error))),
+        };
+        match self.definition(&stored.record) {
+            Ok(spec) => Ok(Known::Run { record: Box::new(stored.record), keep_failed: spec.keep_failed }),
+            Err(Refusal::Unusable { message, .. }) => Ok(Known::Unreadable { why: message }),
+            Err(refusal) => Err(Trouble::Refused(refusal)),
+        }
     }
 }
 

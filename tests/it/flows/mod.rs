@@ -11,6 +11,7 @@ mod plans;
 mod refusals;
 mod retry;
 mod trust;
+mod unread;
 mod watch;
 
 use std::path::PathBuf;
