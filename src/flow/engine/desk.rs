@@ -298,7 +298,7 @@ impl<'a> Desk<'a> {
                             } else {
                                 self.why_unreadable(root, newest)
                             },
-                            previous: previous(&all, newest).map(Box::new),
+                            previous: self.previous(parent, &all, newest),
                         },
                     }
                 }
@@ -312,6 +312,17 @@ impl<'a> Desk<'a> {
             Ok(_) => "it is not there".into(),
             Err(error) => error.to_string(),
         }
+    }
+
+    fn previous(
+        &mut self,
+        parent: &RunRecord,
+        all: &[Checkpoint],
+        id: &CheckpointId,
+    ) -> Option<Box<Checkpoint>> {
+        let branches = self.store.branches(&parent.root_run_id).unwrap_or_default();
+        let lineage = Lineage { checkpoints: all, branches: &branches, runs: &[] };
+        lineage.before(&parent.branch, id).cloned().map(Box::new)
     }
 
     fn near(&mut self, id: &RunId) -> Vec<RunId> {
@@ -372,12 +383,6 @@ fn stand_at(parent: &mut RunRecord, lineage: &Lineage<'_>, at: &Checkpoint) {
         row.status = one.status;
         row.checkpoint = Some(reference(one));
     }
-}
-
-/// The newest version before one that cannot be read.
-fn previous(all: &[Checkpoint], id: &CheckpointId) -> Option<Checkpoint> {
-    let earlier = all.iter().filter(|one| one.id.stage == id.stage && one.id.version < id.version);
-    earlier.max_by_key(|one| one.id.version).cloned()
 }
 
 impl Engine {

@@ -98,3 +98,24 @@ fn what_is_known_of_one_run_no_more_keeps_nothing_else_from_being_collected() {
     let told: Value = serde_json::from_str(&flows.ok(&["gc", "--json"])).unwrap();
     assert_eq!(told["skipped"].as_array().map(Vec::len), Some(1), "{told:#}");
 }
+
+#[test]
+fn what_somebody_rejected_stands_in_for_nothing() {
+    let flows = alone(&json!({ "f": { "stages": [
+        stage("a", "", json!({})),
+        stage("b", "echo x=$(cat word) > $RESTAGE_OUTPUT", json!({ "needs": ["a"], "outputs": ["x"], "approve": "manual" })),
+        stage("c", "", json!({ "needs": ["b"] })),
+    ] } }));
+    flows.write("fail.c", "");
+    flows.write("word", "bad");
+    flows.ends(75, &["run", "f"]);
+    flows.write("word", "good");
+    flows.ends(75, &["reject", "f-1", "b", "--feedback", "darker"]);
+    flows.ends(1, &["approve", "f-1", "b"]);
+    flows.remove("fail.c");
+    flows.ran();
+    damage(&flows, "UPDATE checkpoints SET outputs = '{' WHERE stage = 'b' AND version = 2");
+    let told = flows.ends(14, &["retry", "f-1"]);
+    assert!(told.contains("b@2") && told.contains("--from b"), "{told}");
+    assert_eq!(flows.ran(), Vec::<String>::new());
+}
