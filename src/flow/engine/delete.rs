@@ -30,7 +30,7 @@ impl Engine {
         }
         let named = self.named()?;
         let gone = self.store.delete(runs, cascade).map_err(|error| match error {
-            StoreError::Reused { run, by } => Refusal::Reused { run, by },
+            StoreError::Reused { run, by, branches } => Refusal::Reused { run, by, branches },
             // One that builds on them is under way.
             StoreError::Broken { cause, .. } => Refusal::Unusable {
                 message: cause,
