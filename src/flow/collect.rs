@@ -35,6 +35,8 @@ pub enum Known {
     Gone,
     /// With its stages and attempts, and how long its failed attempts are kept.
     Run { record: Box<RunRecord>, keep_failed: Duration },
+    /// It cannot be read, and nothing of it is touched.
+    Unreadable { why: String },
 }
 
 #[derive(Debug)]
@@ -75,10 +77,12 @@ impl Collector<'_> {
                 Known::Run { record, keep_failed } if record.status.is_final() => {
                     self.ended_run(&record, keep_failed, &mut round);
                 }
+                Known::Unreadable { why } => round.collected.skipped.push(why),
                 Known::Gone | Known::Run { .. } => {}
             }
         }
         round.collected.paths.sort();
+        round.collected.skipped.sort();
         round.first_error.map_or(Ok(round.collected), |error| Err(error.into()))
     }
 

@@ -9,6 +9,7 @@ pub use crate::domain::flow::change::{
 };
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord, StageRecord};
+use crate::domain::flow::refusal::builders;
 pub use crate::domain::flow::stats::{FailingStage, Stats};
 use crate::domain::flow::status::StageStatus;
 
@@ -84,8 +85,8 @@ pub trait Store: Send {
     /// Every artifact that a checkpoint or an item names, once.
     fn objects(&mut self) -> Result<Vec<Hash>, StoreError>;
     fn stats(&mut self, flow: Option<&FlowName>) -> Result<Stats, StoreError>;
-    /// All of them or none. Refused while another run reuses their checkpoints, unless these go, too, and where one of
-    /// them is under way. The runs that are gone, the oldest first; what there is not is passed over.
+    /// All of them or none. Refused while another run reuses their checkpoints, or another branch of a lineage that lives on
+    /// leaves from one of these or stands on it, unless these runs and branches go, too; and where one of them is under way. The runs that are gone, the oldest first; what there is not is passed over.
     fn delete(&mut self, runs: &[RunId], cascade: bool) -> Result<Vec<RunId>, StoreError>;
 
     /// For a moment when nothing else is to be done: what would otherwise hold up a later write.
@@ -158,8 +159,8 @@ pub enum StoreError {
     Held { run: RunId, by: Held },
     #[error("{checkpoint} is not what was judged")]
     Stale { checkpoint: CheckpointId },
-    #[error("{run} is reused by {}", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
-    Reused { run: RunId, by: Vec<RunId> },
+    #[error("{run} is reused by {}", builders(by, branches))]
+    Reused { run: RunId, by: Vec<RunId>, branches: Vec<BranchName> },
     /// Written by a newer restage.
     #[error(
         "open the store {path}: it was written by a newer restage (version {found}, this one knows {known})"

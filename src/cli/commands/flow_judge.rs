@@ -277,6 +277,9 @@ pub fn gc(global: &Global, workspace: &Workspace, args: &GcArgs) -> Outcome {
     });
     output::print(&paths.collect::<String>())?;
     let (verb, files) = (if args.dry_run { "would delete" } else { "deleted" }, collected.files);
+    for why in &collected.skipped {
+        output::remark(&format!("something is left as it is, since nobody could {}", one_line(why)));
+    }
     output::remark(&format!("{verb} {files} files, {}", bytes(collected.bytes)));
     Ok(Exit::Completed)
 }

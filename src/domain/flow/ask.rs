@@ -335,4 +335,7 @@ pub struct Collected {
     pub files: u64,
     pub bytes: u64,
     pub paths: Vec<std::path::PathBuf>,
+    /// Runs of which it cannot be told what is needed; why, of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }

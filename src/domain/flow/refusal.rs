@@ -128,8 +128,8 @@ pub enum Refusal {
     HolderLives { run: RunId, pid: i32 },
     #[error("{run} is not locked")]
     NotLocked { run: RunId },
-    #[error("{run} is built on by {}", join(by))]
-    Reused { run: RunId, by: Vec<RunId> },
+    #[error("{run} is built on by {}", builders(by, branches))]
+    Reused { run: RunId, by: Vec<RunId>, branches: Vec<BranchName> },
     #[error("the store: {0}")]
     Store(String),
     /// It was asked for in time, and is done when it can be written down.
@@ -336,6 +336,9 @@ impl Refusal {
             Self::NotLocked { run } => format!("how it stands: restage show {run}"),
             Self::WrongStage { run, .. } => format!("its stages: restage show {run}"),
             Self::HolderLives { run, .. } => format!("end it: restage cancel {run}"),
+            Self::Reused { run, by, .. } if by.is_empty() => {
+                format!("delete that, too: restage delete {run} --cascade")
+            }
             Self::Reused { run, .. } => {
                 format!("delete these first, or all at once: restage delete {run} --cascade")
             }
@@ -390,6 +393,12 @@ fn became(status: StageStatus) -> String {
             format!("is {status}, and has no version that waits")
         }
     }
+}
+
+/// Who builds on a run.
+pub fn builders(runs: &[RunId], branches: &[BranchName]) -> String {
+    let branches = branches.iter().map(|branch| format!("branch {branch}"));
+    join(&runs.iter().map(ToString::to_string).chain(branches).collect::<Vec<_>>())
 }
 
 fn join<T: ToString>(list: &[T]) -> String {

@@ -81,6 +81,27 @@ impl<'a> Lineage<'a> {
         stood
     }
 
+    /// The newest version before this one that may stand on a branch: approved, and made there or on the way there.
+    pub fn before(&self, branch: &BranchName, id: &CheckpointId) -> Option<&'a Checkpoint> {
+        let may_stand = |one: &Checkpoint| {
+            one.id.stage == id.stage && one.id.version < id.version && one.approval == Approval::Approved
+        };
+        let (mut branch, mut until_then) = (branch, self.checkpoints);
+        loop {
+            let on_branch = until_then.iter().rev().filter(|one| one.branch == *branch);
+            if let Some(found) = on_branch.into_iter().find(|one| may_stand(one)) {
+                return Some(found);
+            }
+            let from = self.branch(branch)?.forked_from.as_ref()?;
+            let place = until_then.iter().position(|one| one.id == *from)?;
+            let at = &until_then[place];
+            if may_stand(at) {
+                return Some(at);
+            }
+            (branch, until_then) = (&at.branch, &until_then[..place]);
+        }
+    }
+
     /// The checkpoint that a row stands for: the one it names, or on an ended run the newest edit of that on the branch.
     pub fn current(&self, run: &RunRecord, row: &StageRecord) -> Option<&'a Checkpoint> {
         let mut current = self.checkpoint(&row.checkpoint.as_ref()?.id)?;

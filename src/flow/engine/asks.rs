@@ -121,6 +121,15 @@ impl Engine {
 
     /// What is wished for has come to pass already: it lay unfinished, and goes on because there is a supervisor again.
     fn goes_on(&mut self, wish: &ContinueWish) -> Result<Option<RunId>, Refusal> {
+        let lay = wish.lay.as_ref().unwrap_or(&wish.run);
+        if let Some(held) = self.unresumed.get(lay).filter(|held| !held.passes()) {
+            // Somebody may have mended it.
+            let claims = held.claims.clone();
+            self.resume(lay, &claims);
+            if let Some(why) = self.unresumed.get(lay).and_then(|held| held.why.clone()) {
+                return Err(why);
+            }
+        }
         if let Some(lay) = &wish.lay {
             // It may have ended by now.
             let goes_on = self.now(lay)?.status != RunStatus::Interrupted;

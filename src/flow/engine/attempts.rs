@@ -256,6 +256,11 @@ impl Engine {
     pub(super) fn settle(&mut self, id: &RunId, unit: UnitKey, end: AttemptEnd) {
         let Some(key) = self.key(id, unit, end.attempt) else { return };
         let Some(active) = self.active.get_mut(id) else { return };
+        let Some(input) = active.run.input_of(unit.stage) else {
+            active.live.remove(&unit);
+            let why = Err(Trouble::Stage("what it was made from is not known".into()));
+            return self.on_settled(Settling { run: id.clone(), unit, end, result: why, noted: None });
+        };
         let spec = Arc::clone(&active.run.spec);
         let live = active.live.remove(&unit);
         let Some(recipe) = self.made_by(id, unit, live).map(|recipe| recipe.record()) else { return };
@@ -264,7 +269,6 @@ impl Engine {
         let recipe = recipe.hash;
         let Some(active) = self.active.get(id) else { return };
         let value = active.run.unit(unit).and_then(|unit| unit.value.clone());
-        let Some(input) = active.run.input_of(unit.stage) else { return };
         let input = match value {
             None => input,
             Some(value) => item_input(&recipe, &input, &value),

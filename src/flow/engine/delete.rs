@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::Engine;
 use super::load::store;
 use crate::domain::flow::ask::FlowReply;
+use crate::domain::flow::change::What;
 use crate::domain::flow::ids::{Hash, RunId};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
@@ -30,7 +31,7 @@ impl Engine {
         }
         let named = self.named()?;
         let gone = self.store.delete(runs, cascade).map_err(|error| match error {
-            StoreError::Reused { run, by } => Refusal::Reused { run, by },
+            StoreError::Reused { run, by, branches } => Refusal::Reused { run, by, branches },
             // One that builds on them is under way.
             StoreError::Broken { cause, .. } => Refusal::Unusable {
                 message: cause,
@@ -70,7 +71,17 @@ impl Engine {
         Ok(FlowReply::Collected(collected))
     }
 
-    fn named(&mut self) -> Result<HashSet<Hash>, Refusal> {
-        Ok(self.store.objects().map_err(|error| store(&error))?.into_iter().collect())
+    /// What history names, and what it is about to name: while it cannot be written, that may be old.
+    pub(super) fn named(&mut self) -> Result<HashSet<Hash>, Refusal> {
+        let mut named: HashSet<Hash> =
+            self.store.objects().map_err(|error| store(&error))?.into_iter().collect();
+        for what in self.pending.iter().flat_map(|pending| &pending.turn.changes) {
+            if let What::Checkpoint { new, .. } = what {
+                named.extend(new.artifacts.iter().map(|one| one.hash.clone()));
+            } else if let What::Item { item, .. } = what {
+                named.extend(item.artifacts.iter().map(|one| one.hash.clone()));
+            }
+        }
+        Ok(named)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::ahead::AT_A_GLANCE;
 use super::begin::beside_others;
-use super::load::{store, unusable};
+use super::load::{store, unreadable, unusable};
 use super::retry::{Wanted, reference};
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
@@ -298,7 +298,7 @@ impl<'a> Desk<'a> {
                             } else {
                                 self.why_unreadable(root, newest)
                             },
-                            previous: previous(&all, newest).map(Box::new),
+                            previous: self.previous(parent, &all, newest),
                         },
                     }
                 }
@@ -314,6 +314,17 @@ impl<'a> Desk<'a> {
         }
     }
 
+    fn previous(
+        &mut self,
+        parent: &RunRecord,
+        all: &[Checkpoint],
+        id: &CheckpointId,
+    ) -> Option<Box<Checkpoint>> {
+        let branches = self.store.branches(&parent.root_run_id).unwrap_or_default();
+        let lineage = Lineage { checkpoints: all, branches: &branches, runs: &[] };
+        lineage.before(&parent.branch, id).cloned().map(Box::new)
+    }
+
     fn near(&mut self, id: &RunId) -> Vec<RunId> {
         let flow = id.as_str().rsplit_once('-').map_or(id.as_str(), |(flow, _)| flow);
         let filter = RunFilter { flow: Some(FlowName::trusted(flow)), limit: Some(3), ..Default::default() };
@@ -327,10 +338,10 @@ fn read_definition(
     today: Option<&FlowSpec>,
     record: &RunRecord,
 ) -> Result<FlowSpec, Refusal> {
-    let text = from.definition(&record.def_hash).map_err(|error| store(&error))?;
-    let text = text.ok_or_else(|| unusable(&record.run_id, "its definition is not on record"))?;
+    let text = from.definition(&record.def_hash).map_err(|error| unreadable(record, &error))?;
+    let text = text.ok_or_else(|| unusable(record, "its definition is not on record"))?;
     let mut spec: FlowSpec = serde_json::from_str(&text)
-        .map_err(|error| unusable(&record.run_id, &format!("its definition cannot be read: {error}")))?;
+        .map_err(|error| unusable(record, &format!("its definition cannot be read: {error}")))?;
     if let Some(today) = today {
         fill_in(&mut spec.env, &today.env);
         for stage in &mut spec.stages {
@@ -354,7 +365,7 @@ fn fill_in(env: &mut BTreeMap<String, EnvValue>, today: &BTreeMap<String, EnvVal
 }
 
 /// What it holds has the hash that it had when it was written.
-fn is_whole(checkpoint: &Checkpoint) -> bool {
+pub(super) fn is_whole(checkpoint: &Checkpoint) -> bool {
     hashes::checkpoint(&checkpoint.outputs, &checkpoint.artifacts) == checkpoint.hash
 }
 
@@ -372,12 +383,6 @@ fn stand_at(parent: &mut RunRecord, lineage: &Lineage<'_>, at: &Checkpoint) {
         row.status = one.status;
         row.checkpoint = Some(reference(one));
     }
-}
-
-/// The newest version before one that cannot be read.
-fn previous(all: &[Checkpoint], id: &CheckpointId) -> Option<Checkpoint> {
-    let earlier = all.iter().filter(|one| one.id.stage == id.stage && one.id.version < id.version);
-    earlier.max_by_key(|one| one.id.version).cloned()
 }
 
 impl Engine {

@@ -3,12 +3,10 @@
 //! That a command is to be executed is on record with the end of the run, and that it has ended is before its runner is
 //! forgotten: whoever comes after a crash finds it among the guests, or starts it.
 
-use std::collections::HashSet;
-
 use super::load::store;
 use super::{AGAIN, Engine, Key};
 use crate::domain::flow::ask::FlowReply;
-use crate::domain::flow::ids::{Hash, RunId, StageName};
+use crate::domain::flow::ids::{RunId, StageName};
 use crate::domain::flow::record::{HookRecord, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
@@ -161,7 +159,7 @@ impl Engine {
     }
 
     pub(super) fn collect(&mut self, dry_run: bool) -> Result<FlowReply, Refusal> {
-        let named: HashSet<Hash> = self.store.objects().map_err(|error| store(&error))?.into_iter().collect();
+        let named = self.named()?;
         let (objects, dirs, now) = (self.objects.clone(), self.dirs.clone(), self.clock.now().wall);
         let collector =
             Collector { objects: &objects, dirs: &dirs, named: &named, now, young: YOUNG, dry_run };
@@ -176,10 +174,19 @@ impl Engine {
     }
 
     fn known(&mut self, run: &RunId) -> Result<Known, Trouble> {
-        let stored = self.store.run(run).map_err(|error: StoreError| Trouble::Refused(store(&error)))?;
-        let Some(stored) = stored else { return Ok(Known::Gone) };
-        let spec = self.definition(&stored.record).map_err(Trouble::Refused)?;
-        Ok(Known::Run { record: Box::new(stored.record), keep_failed: spec.keep_failed })
+        let stored = match self.store.run(run) {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Ok(Known::Gone),
+            Err(StoreError::Broken { cause, .. }) => {
+                return Ok(Known::Unreadable { why: format!("read {run}: {cause}") });
+            }
+            Err(error) => return Err(Trouble::Refused(store(&error))),
+        };
+        match self.definition(&stored.record) {
+            Ok(spec) => Ok(Known::Run { record: Box::new(stored.record), keep_failed: spec.keep_failed }),
+            Err(Refusal::Unusable { message, .. }) => Ok(Known::Unreadable { why: message }),
+            Err(refusal) => Err(Trouble::Refused(refusal)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::desk::is_whole;
 use super::{AGAIN, Active, Engine, Key, MAX_PARALLEL, Unresumed};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{CheckpointId, RunId, parse_guest};
@@ -46,14 +47,17 @@ impl Engine {
                 }
                 self.hear_approvals(id);
             }
-            Err(Refusal::Store(why)) => {
-                let unresumed = Unresumed { claims: claims.to_vec(), why: Some(why.clone()) };
-                if self.unresumed.insert(id.clone(), unresumed).is_none() {
+            Err(refusal) => {
+                let unresumed = Unresumed { claims: claims.to_vec(), why: Some(refusal) };
+                let (why, passes) = (unresumed.told(), unresumed.passes());
+                let before = self.unresumed.insert(id.clone(), unresumed).and_then(|before| before.told());
+                if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
                     self.tell_held(id, why);
                 }
-                self.try_later();
+                if passes {
+                    self.try_later();
+                }
             }
-            Err(refusal) => tracing::error!(run = %id, error = %refusal, "go on with a run"),
         }
     }
 
@@ -70,16 +74,15 @@ impl Engine {
         if let Some(claims) = self.unlooked.take() {
             self.resume_unfinished(claims);
         }
-        let ids: Vec<RunId> = self.unresumed.keys().cloned().collect();
-        for id in ids {
-            if let Some(claims) = self.unresumed.get(&id).map(|one| one.claims.clone()) {
-                self.resume(&id, &claims);
-            }
+        let again = self.unresumed.iter().filter(|(_, one)| one.passes());
+        let again: Vec<_> = again.map(|(id, one)| (id.clone(), one.claims.clone())).collect();
+        for (id, claims) in again {
+            self.resume(&id, &claims);
             if self.active.contains_key(&id) {
                 self.unresumed.remove(&id);
             }
         }
-        if self.unlooked.is_none() && self.unresumed.is_empty() {
+        if self.unlooked.is_none() && !self.unresumed.values().any(Unresumed::passes) {
             self.kept = None;
         }
     }
@@ -113,7 +116,7 @@ impl Engine {
         let StoredRun { mut record, approve_all, time_left, .. } = stored;
         let rows = record.stages.take().unwrap_or_default();
         let spec = Arc::new(self.definition(&record)?);
-        let graph = Graph::of(&spec).map_err(|error| unusable(&record.run_id, &error.to_string()))?;
+        let graph = Graph::of(&spec).map_err(|error| unusable(&record, &error.to_string()))?;
         let mut checkpoints = self.checkpoints_of(&record, &rows)?;
         let mut by_name: BTreeMap<_, StageRecord> =
             rows.into_iter().map(|row| (row.name.clone(), row)).collect();
@@ -121,12 +124,16 @@ impl Engine {
             .stages
             .iter()
             .map(|stage| {
-                let record = by_name.remove(&stage.name);
-                let record =
-                    record.ok_or_else(|| unusable(&record_id(&stage.name), "its records lack a stage"))?;
-                let named = record.checkpoint.as_ref().map(|checkpoint| &checkpoint.id);
+                let row = by_name.remove(&stage.name);
+                let row =
+                    row.ok_or_else(|| unusable(&record, &format!("its records lack {}", stage.name)))?;
+                let named = row.checkpoint.as_ref().map(|checkpoint| &checkpoint.id);
                 let checkpoint = named.and_then(|id| checkpoints.remove(id));
-                Ok(RestoredStage { record, checkpoint })
+                let builds_on_it = row.status.is_good() || row.status == StageStatus::Waiting;
+                if builds_on_it && checkpoint.is_none() {
+                    return Err(unusable(&record, &format!("what {} left is not on record", stage.name)));
+                }
+                Ok(RestoredStage { record: row, checkpoint })
             })
             .collect::<Result<Vec<_>, Refusal>>()?;
         let claims = self.open_claims(claims, &graph, &stages);
@@ -183,6 +190,7 @@ impl Engine {
         open
     }
 
+    /// What the rows name, whole: a stage never runs on less than it should see.
     fn checkpoints_of(
         &mut self,
         record: &RunRecord,
@@ -191,18 +199,22 @@ impl Engine {
         let named: Vec<&CheckpointId> =
             rows.iter().filter_map(|row| row.checkpoint.as_ref()).map(|checkpoint| &checkpoint.id).collect();
         let root = &record.root_run_id;
+        let mut all = BTreeMap::new();
         if named.len() > MANY {
-            let (all, unreadable) = self.store.checkpoints(root).map_err(|error| store(&error))?;
-            if let Some(why) = unreadable.into_iter().next() {
-                tracing::warn!(run = %record.run_id, %why, "read the checkpoints of a lineage");
-            }
-            return Ok(all.into_iter().map(|one| (one.id.clone(), one)).collect());
+            let (readable, _) = self.store.checkpoints(root).map_err(|error| store(&error))?;
+            all.extend(readable.into_iter().map(|one| (one.id.clone(), one)));
         }
         let mut found = BTreeMap::new();
         for id in named {
-            if let Some(checkpoint) = self.store.checkpoint(root, id).map_err(|error| store(&error))? {
-                found.insert(id.clone(), checkpoint);
+            let one = match all.remove(id) {
+                Some(one) => Some(one),
+                None => self.store.checkpoint(root, id).map_err(|error| unreadable(record, &error))?,
+            };
+            let one = one.ok_or_else(|| unusable(record, &format!("{id} is not on record")))?;
+            if !is_whole(&one) {
+                return Err(unusable(record, &format!("what {id} holds is not what was written")));
             }
+            found.insert(id.clone(), one);
         }
         Ok(found)
     }
@@ -256,15 +268,28 @@ pub(super) fn store(error: &StoreError) -> Refusal {
     Refusal::Store(error.to_string())
 }
 
-pub(super) fn unusable(run: &RunId, why: &str) -> Refusal {
-    Refusal::Unusable {
-        message: format!("go on with {run}: {why}"),
-        hint: Some("start anew with `restage run`; what it did stays on record".into()),
+/// What cannot be read for now may be read later; what is damaged stays so.
+pub(super) fn unreadable(run: &RunRecord, error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Later { .. } => store(error),
+        StoreError::Broken { .. }
+        | StoreError::Fenced { .. }
+        | StoreError::Ended { .. }
+        | StoreError::Held { .. }
+        | StoreError::Stale { .. }
+        | StoreError::Reused { .. }
+        | StoreError::Newer { .. } => unusable(run, &error.to_string()),
     }
 }
 
-fn record_id(stage: &crate::domain::flow::ids::StageName) -> RunId {
-    RunId::trusted(stage.as_str())
+pub(super) fn unusable(run: &RunRecord, why: &str) -> Refusal {
+    let id = &run.run_id;
+    let hint = if run.status.is_final() {
+        "start anew with `restage run`; what it did stays on record".to_owned()
+    } else {
+        format!("end it: restage cancel {id}; then start again: restage retry {id}")
+    };
+    Refusal::Unusable { message: format!("go on with {id}: {why}"), hint: Some(hint) }
 }
 
 /// A row of a stage that has not begun.

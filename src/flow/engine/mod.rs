@@ -174,7 +174,7 @@ pub struct Engine {
     lying: Option<Claims>,
     /// Runs that lay unfinished and go on because there is a supervisor again.
     resumed: BTreeSet<RunId>,
-    /// Runs that lay unfinished and cannot be gone on with for now.
+    /// Runs that lay unfinished and cannot be gone on with, for now or for good.
     unresumed: BTreeMap<RunId, Unresumed>,
     /// The processes of all runs, while the store does not say which of these lay unfinished.
     unlooked: Option<Claims>,
@@ -212,7 +212,7 @@ struct Unresumed {
     /// Its processes.
     claims: Vec<(RunnerName, u32)>,
     /// Where that is known.
-    why: Option<String>,
+    why: Option<Refusal>,
 }
 
 /// A run that is not over.

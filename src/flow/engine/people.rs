@@ -58,8 +58,7 @@ impl Engine {
             may::may_judge(&whole.lineage(), &asked, stage, wish.checkpoint.as_ref(), wish.hash.as_ref())?;
         let record = self.now(&judged.run)?;
         let spec = self.definition(&record)?;
-        let graph =
-            Graph::of(&spec).map_err(|error| super::load::unusable(&record.run_id, &error.to_string()))?;
+        let graph = Graph::of(&spec).map_err(|error| super::load::unusable(&record, &error.to_string()))?;
         let (judged, to) = may::may_reject(&whole.lineage(), &graph, &record, wish)?;
         let (who, note) = (wish.who.clone(), Some(wish.feedback.clone()));
         let judgement = self.judgement(judged.checkpoint, judged.hash, Approval::Rejected, who, note);

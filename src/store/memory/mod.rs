@@ -234,16 +234,25 @@ impl Store for MemoryStore {
             let named = state.runs.iter().filter(|(_, one)| runs.contains(&one.record.run_id));
             let mut gone: BTreeSet<u64> = named.map(|(id, _)| *id).collect();
             let mut next = gone.clone();
+            let mut branches_gone = Vec::new();
             while let Some(one) = next.pop_last() {
-                let others: Vec<u64> =
-                    state.users(one).into_iter().filter(|user| !gone.contains(user)).collect();
-                if !others.is_empty() && !cascade {
+                let root = state.runs[&one].record.root_run_id.clone();
+                let branches = state.branches_on(one);
+                let mut others = state.users(one);
+                let lineage = || state.runs.iter().filter(|(_, other)| other.record.root_run_id == root);
+                let on_them = lineage().filter(|(_, other)| branches.contains(&other.record.branch));
+                others.extend(on_them.map(|(id, _)| *id));
+                others.retain(|other| !gone.contains(other));
+                let lives_on = lineage().any(|(id, _)| !gone.contains(id));
+                if lives_on && !cascade && !(others.is_empty() && branches.is_empty()) {
                     let name = |id: &u64| state.runs[id].record.run_id.clone();
                     return Err(StoreError::Reused {
                         run: name(&one),
                         by: others.iter().map(name).collect(),
+                        branches,
                     });
                 }
+                branches_gone.extend(branches.into_iter().map(|branch| (root.clone(), branch)));
                 gone.extend(&others);
                 next.extend(others);
             }
@@ -251,6 +260,9 @@ impl Store for MemoryStore {
             if let Some(live) = live.find(|run| is_live(run.status)) {
                 let cause = format!("{} is {}; cancel it first", live.run_id, live.status);
                 return Err(broken("delete runs".into(), cause));
+            }
+            for (root, branch) in branches_gone {
+                state.lineage(&root).branches.retain(|one| one.branch_name != branch);
             }
             Ok(gone.into_iter().filter_map(|id| state.remove(id)).collect())
         })

@@ -225,6 +225,19 @@ impl State {
         }
     }
 
+    /// The other branches that leave from a checkpoint of this run, or have one of their own there.
+    pub(super) fn branches_on(&self, id: u64) -> Vec<BranchName> {
+        let run = &self.runs[&id].record;
+        let Some(lineage) = self.lineages.get(&run.root_run_id) else { return Vec::new() };
+        let made = || lineage.checkpoints.iter().filter(|one| one.run_id == run.run_id);
+        let builds = |branch: &&Branch| {
+            let name = &branch.branch_name;
+            let leaves = made().any(|one| Some(&one.id) == branch.forked_from.as_ref());
+            *name != run.branch && (leaves || made().any(|one| one.branch == *name))
+        };
+        lineage.branches.iter().filter(builds).map(|branch| branch.branch_name.clone()).collect()
+    }
+
     /// The other runs that name a checkpoint of this one.
     pub(super) fn users(&self, id: u64) -> BTreeSet<u64> {
         let run = &self.runs[&id].record;

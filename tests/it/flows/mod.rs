@@ -7,6 +7,7 @@ mod damage;
 mod foreach;
 mod hooks;
 mod hosts;
+mod kept;
 mod left;
 mod lying;
 mod made;
@@ -15,6 +16,7 @@ mod plans;
 mod refusals;
 mod retry;
 mod trust;
+mod unread;
 mod watch;
 
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ fn what_is_reused_is_not_deleted(store: &mut dyn Store) {
     commit(store, &again, vec![run_is(RunStatus::Failed)]);
     let alone = failed_run(store);
     match store.delete(std::slice::from_ref(&root), false) {
-        Err(StoreError::Reused { run, by }) => assert_eq!((run, by), (root.clone(), vec![retry.clone()])),
+        Err(StoreError::Reused { run, by, .. }) => assert_eq!((run, by), (root.clone(), vec![retry.clone()])),
         other => panic!("{other:?}"),
     }
     assert!(store.run(&root).unwrap().is_some());

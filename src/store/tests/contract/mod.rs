@@ -29,6 +29,7 @@ macro_rules! contract {
     };
 }
 
+mod bases;
 mod deletion;
 mod lists;
 mod people;
