@@ -1,12 +1,13 @@
 //! One attempt: its private folder, its start as a guest of the supervisor, and after its end what it left behind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
+use super::fan::item_input;
 use super::runner;
 use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
-use crate::domain::flow::change::{ItemRecord, RecipeRecord, What};
+use crate::domain::flow::change::{RecipeRecord, What};
 use crate::domain::flow::ids::{Hash, RunId, StageName};
 use crate::domain::flow::run::{AttemptEnd, Index, Launch, Made, UnitKey, UnitPhase};
 use crate::domain::flow::spec::StageSpec;
@@ -342,50 +343,6 @@ impl Engine {
             self.settle(id, unit, end);
         }
     }
-
-    /// Which items of a stage have been done before, in this run or in the one that it retries.
-    pub(super) fn fan_out(&mut self, id: &RunId, stage: Index, values: Vec<Json>) {
-        let at = self.moment();
-        let Some(active) = self.active.get_mut(id) else { return };
-        let name = active.run.stage(stage).name.clone();
-        let recipe = active.recipes.of(active.run.stage(stage)).hash();
-        let Some(input) = active.run.input_of(stage) else { return };
-        let sources: Vec<RunId> =
-            [Some(id.clone()), active.run.parent.clone()].into_iter().flatten().collect();
-        let mut known: Vec<ItemRecord> = Vec::new();
-        for source in sources {
-            match self.store.items(&source, &name) {
-                Ok(items) => known.extend(items),
-                Err(error) => {
-                    tracing::warn!(run = %source, stage = %name, %error, "look for items that are done");
-                }
-            }
-        }
-        let mut good: HashMap<&Hash, &ItemRecord> = HashMap::new();
-        for one in known.iter().filter(|one| one.status.is_good()) {
-            good.entry(&one.input).or_insert(one);
-        }
-        let done = (0..)
-            .zip(&values)
-            .map(|(item, value)| {
-                let input = item_input(&recipe, &input, value);
-                let found = *good.get(&input)?;
-                let whole = found.artifacts.iter().all(|artifact| self.objects.verify(artifact).is_ok());
-                whole.then(|| {
-                    let made = Made {
-                        status: found.status,
-                        outputs: found.outputs.clone(),
-                        artifacts: found.artifacts.clone(),
-                        cost: None,
-                        recipe: recipe.clone(),
-                        input,
-                    };
-                    (ItemRecord { item, ..found.clone() }, made)
-                })
-            })
-            .collect();
-        self.step(id, |run| run.fan_out(stage, values, done, recipe, at));
-    }
 }
 
 /// By a worker that tells what came of it; where no thread can be had, what came of it is the answer.
@@ -400,11 +357,6 @@ fn apart(own: mpsc::Sender<Input>, work: impl FnOnce() -> Input + Send + 'static
         }
     });
     if spawned.is_ok() { None } else { take(&work).map(|work| work()) }
-}
-
-/// An item that is the same today, made the same way, is not done again, wherever it stands in the list.
-fn item_input(recipe: &Hash, input: &Hash, value: &Json) -> Hash {
-    Hash::of([recipe.as_ref(), input.as_ref(), value.text().as_bytes()])
 }
 
 /// Everything that the folder of an attempt is made from.

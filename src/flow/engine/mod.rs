@@ -4,7 +4,7 @@
 //! (copies of large artifacts) is done by workers.
 //!
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
-//! `turns` (the course of a turn), `attempts` (launch and settle, and `held`: why not) with `runner` (what an attempt is executed as), `guests` (what the supervisor tells), `load` (from
+//! `turns` (the course of a turn), `attempts` (launch and settle, and `held`: why not; `fan`: which items) with `runner` (what an attempt is executed as), `guests` (what the supervisor tells), `load` (from
 //! the records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
 
 mod ahead;
@@ -13,6 +13,7 @@ mod attempts;
 mod begin;
 mod delete;
 pub mod desk;
+mod fan;
 mod guests;
 mod held;
 mod hooks;
