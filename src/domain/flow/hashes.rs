@@ -161,6 +161,19 @@ impl Chain {
         }
         Some(Hash::of(parts))
     }
+
+    /// The same by the keys of the state that are read, `None` where it may be any, and the hash of what is there.
+    pub fn made_from<'k>(
+        &self,
+        graph: &Graph,
+        stage: usize,
+        keys: Option<Vec<&'k str>>,
+        mut hash: impl FnMut(&str) -> Option<Hash>,
+    ) -> Option<Hash> {
+        let required: Option<Vec<Required<'k>>> =
+            keys.map(|keys| keys.into_iter().map(|key| (key, hash(key))).collect());
+        self.input(graph, stage, required.as_deref())
+    }
 }
 
 /// [`Hash::of`], for what is only passed on.

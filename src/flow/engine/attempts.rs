@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use super::fan::item_input;
 use super::runner;
 use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
 use crate::domain::flow::change::{RecipeRecord, What};
 use crate::domain::flow::ids::{Hash, RunId, StageName};
+use crate::domain::flow::items;
 use crate::domain::flow::run::{AttemptEnd, Index, Launch, Made, UnitKey, UnitPhase};
 use crate::domain::flow::spec::StageSpec;
 use crate::domain::flow::status::StageStatus;
@@ -266,10 +266,10 @@ impl Engine {
         let noted = (tells && active.noted.get(&unit.stage) != Some(&recipe.hash)).then(|| recipe.clone());
         let recipe = recipe.hash;
         let value = active.run.unit(unit).and_then(|unit| unit.value.clone());
-        let Some(input) = active.run.input_of(unit.stage) else { return };
+        let Some(input) = active.run.input_of_unit(unit) else { return };
         let input = match value {
             None => input,
-            Some(value) => item_input(&recipe, &input, &value),
+            Some(value) => items::input(&recipe, &input, &value),
         };
         let (dirs, objects, own, id) =
             (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());

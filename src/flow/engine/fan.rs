@@ -1,60 +1,89 @@
 //! A stage that fans out: which of its items have been done before, and are not done again.
 
-use std::collections::HashMap;
-
 use super::Engine;
 use crate::domain::flow::change::ItemRecord;
-use crate::domain::flow::ids::{Hash, RunId};
-use crate::domain::flow::run::{Index, Made};
+use crate::domain::flow::ids::{Hash, RunId, StageName};
+use crate::domain::flow::items::{self, Earlier};
+use crate::domain::flow::run::{Index, Made, UnitKey};
+use crate::domain::flow::status::Reason;
 use crate::domain::json::Json;
+use crate::ports::store::{Store, StoreError};
 
 impl Engine {
-    /// Which items of a stage have been done before, in this run or in the one that it retries.
+    /// What was done of it in this run stands; else it goes on with what was done before, where its reason allows that.
     pub(super) fn fan_out(&mut self, id: &RunId, stage: Index, values: Vec<Json>) {
         let at = self.moment();
         let Some(active) = self.active.get_mut(id) else { return };
         let name = active.run.stage(stage).name.clone();
         let recipe = active.recipes.of(active.run.stage(stage)).hash();
-        let Some(input) = active.run.input_of(stage) else { return };
-        let sources: Vec<RunId> =
-            [Some(id.clone()), active.run.parent.clone()].into_iter().flatten().collect();
-        let mut known: Vec<ItemRecord> = Vec::new();
-        for source in sources {
-            match self.store.items(&source, &name) {
-                Ok(items) => known.extend(items),
-                Err(error) => {
-                    tracing::warn!(run = %source, stage = %name, %error, "look for items that are done");
-                }
-            }
+        let Some(from) = active.run.input_of_unit(UnitKey { stage, item: Some(0) }) else { return };
+        let before = active.run.parent.clone().zip(active.run.stages[stage].reason);
+        let mut known = self.store.items(id, &name).unwrap_or_else(|error| {
+            told(id, &name, &error);
+            Vec::new()
+        });
+        if let Some((parent, reason)) = before.filter(|_| known.is_empty()) {
+            let earlier = earlier(self.store.as_mut(), &parent, reason, &name);
+            known.extend(earlier.into_iter().flat_map(|earlier| earlier.items));
         }
-        let mut good: HashMap<&Hash, &ItemRecord> = HashMap::new();
-        for one in known.iter().filter(|one| one.status.is_good()) {
-            good.entry(&one.input).or_insert(one);
-        }
-        let done = (0..)
-            .zip(&values)
-            .map(|(item, value)| {
-                let input = item_input(&recipe, &input, value);
-                let found = *good.get(&input)?;
-                let whole = found.artifacts.iter().all(|artifact| self.objects.verify(artifact).is_ok());
-                whole.then(|| {
-                    let made = Made {
-                        status: found.status,
-                        outputs: found.outputs.clone(),
-                        artifacts: found.artifacts.clone(),
-                        cost: None,
-                        recipe: recipe.clone(),
-                        input,
-                    };
-                    (ItemRecord { item, ..found.clone() }, made)
-                })
-            })
-            .collect();
+        let inputs: Vec<Hash> = values.iter().map(|value| items::input(&recipe, &from, value)).collect();
+        let whole = |one: &&ItemRecord| one.artifacts.iter().all(|one| self.objects.verify(one).is_ok());
+        let taken = |(item, found): (u32, Option<&ItemRecord>)| {
+            let found = found.filter(whole)?.clone();
+            let made = Made {
+                status: found.status,
+                outputs: found.outputs.clone(),
+                artifacts: found.artifacts.clone(),
+                cost: None,
+                recipe: recipe.clone(),
+                input: found.input.clone(),
+            };
+            Some((ItemRecord { item, ..found }, made))
+        };
+        let done = (0..).zip(items::done(&inputs, &known)).map(taken).collect();
         self.step(id, |run| run.fan_out(stage, values, done, recipe, at));
     }
 }
 
-/// An item that is the same today, made the same way, is not done again, wherever it stands in the list.
-pub(super) fn item_input(recipe: &Hash, input: &Hash, value: &Json) -> Hash {
-    Hash::of([recipe.as_ref(), input.as_ref(), value.text().as_bytes()])
+/// What a retry that executes a stage for this reason goes on with: what the run that it retries has done of it; where that
+/// never came to it, what the one before has.
+pub(super) fn earlier(
+    store: &mut dyn Store,
+    parent: &RunId,
+    reason: Reason,
+    stage: &StageName,
+) -> Option<Earlier> {
+    let found = last_items(store, parent, reason, stage);
+    found.unwrap_or_else(|error| {
+        told(parent, stage, &error);
+        None
+    })
+}
+
+fn last_items(
+    store: &mut dyn Store,
+    parent: &RunId,
+    reason: Reason,
+    stage: &StageName,
+) -> Result<Option<Earlier>, StoreError> {
+    let mut before = Some((parent.clone(), reason));
+    while let Some((run, reason)) = before {
+        if !items::goes_on(reason, store.stage_status(&run, stage)?) {
+            break;
+        }
+        let items = store.items(&run, stage)?;
+        if !items.is_empty() {
+            return Ok(Some(Earlier { run, items }));
+        }
+        before = store.run(&run)?.and_then(|stored| {
+            let row = stored.stages().iter().find(|row| row.name == *stage)?;
+            Some((stored.record.parent_run_id.clone()?, row.reason?))
+        });
+    }
+    Ok(None)
+}
+
+/// What cannot be looked up is made once more.
+fn told(run: &RunId, stage: &StageName, error: &StoreError) {
+    tracing::warn!(%run, %stage, %error, "look for items that are done");
 }

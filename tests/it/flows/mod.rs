@@ -3,6 +3,7 @@
 mod course;
 mod foreach;
 mod hooks;
+mod items;
 mod left;
 mod lying;
 mod made;

@@ -323,10 +323,20 @@ impl Run {
 
     /// What a stage is made from; `None` while something before it has not ended.
     pub fn input_of(&self, index: Index) -> Option<Hash> {
-        let requires = self.stage(index).requires.iter();
-        let required: Vec<(&str, Option<Hash>)> =
-            requires.map(|key| (key.as_str(), self.state.get(index, key).map(hashes::value))).collect();
-        self.chain.input(&self.graph, index, (!self.stage(index).reads_any()).then_some(&required))
+        self.made_from(index, self.stage(index).reads())
+    }
+
+    /// The same of one process of it: an item is made from its own value and not from the whole list.
+    pub fn input_of_unit(&self, key: UnitKey) -> Option<Hash> {
+        match key.item {
+            None => self.input_of(key.stage),
+            Some(_) => self.made_from(key.stage, self.stage(key.stage).requires()),
+        }
+    }
+
+    fn made_from(&self, index: Index, keys: Option<Vec<&str>>) -> Option<Hash> {
+        let hash = |key: &str| self.state.get(index, key).map(hashes::value);
+        self.chain.made_from(&self.graph, index, keys, hash)
     }
 
     /// All artifacts that a stage may read, with the stage that left them, in topological order.
