@@ -39,6 +39,13 @@ pub fn value(value: &Json) -> Hash {
     Hash::of([value.text()])
 }
 
+/// Of what an attempt is at, whichever attempt it is: what it is made from, the item, and what a person said of the last
+/// result. Not of how it is made: who mends a script goes on with the same work.
+pub fn work(input: Option<&Hash>, item: Option<&Json>, feedback: Option<&str>) -> Hash {
+    let item = item.map_or("", Json::text);
+    Hash::of(["work", input.map_or("", Hash::as_str), item, feedback.unwrap_or_default()])
+}
+
 /// The flow as a run keeps it, and its hash; of secrets, what [`recorded`] leaves. The error: a path is no text.
 pub fn definition(flow: &FlowSpec) -> Result<(String, Hash), serde_json::Error> {
     let mut flow = flow.clone();

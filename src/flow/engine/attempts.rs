@@ -134,7 +134,7 @@ impl Engine {
             feedback: run.stages[unit.stage].feedback.clone(),
             parent: run.parent.clone(),
             retry_from: run.retry_from.clone(),
-            idempotency_key: format!("{}/{}", run.root, spec.name),
+            idempotency_key: run.idempotency_key(unit),
         };
         let (dirs, objects, own, id) =
             (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());

@@ -4,6 +4,7 @@ mod course;
 mod foreach;
 mod hooks;
 mod items;
+mod keys;
 mod left;
 mod lying;
 mod made;

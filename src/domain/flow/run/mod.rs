@@ -44,6 +44,9 @@ use crate::domain::time::{Mono, Now, Timestamp};
 use crate::domain::verdict::Outcome;
 pub use restore::{Restored, RestoredStage};
 
+/// So much of a hash tells works of one stage apart.
+const KEY_DIGITS: usize = 16;
+
 /// The place of a stage in its flow.
 pub type Index = usize;
 
@@ -332,6 +335,15 @@ impl Run {
             None => self.input_of(key.stage),
             Some(_) => self.made_from(key.stage, self.stage(key.stage).requires()),
         }
+    }
+
+    /// The same for every attempt at the same work, in each run of the lineage.
+    pub fn idempotency_key(&self, key: UnitKey) -> String {
+        let item = self.unit(key).and_then(|unit| unit.value.as_ref());
+        let feedback = self.stages[key.stage].feedback.as_deref();
+        let work = hashes::work(self.input_of_unit(key).as_ref(), item, feedback);
+        let place = key.item.map(|item| format!("/{item}")).unwrap_or_default();
+        format!("{}/{}{place}/{}", self.root, self.stage(key.stage).name, &work.as_str()[..KEY_DIGITS])
     }
 
     fn made_from(&self, index: Index, keys: Option<Vec<&str>>) -> Option<Hash> {
