@@ -78,14 +78,17 @@ impl Engine {
     /// The last attempt of the run that is retried, where its stage did not end well and its folder is still kept. That
     /// of an item is of use only where the item is the same today.
     fn attempt_of_parent(&mut self, id: &RunId, unit: UnitKey) -> Option<AttemptKey> {
-        let run = &self.active.get(id)?.run;
+        let Active { run, of_parent, .. } = self.active.get_mut(id)?;
         let (parent, stage) = (run.parent.clone()?, run.stage(unit.stage).name.clone());
         let value = run.unit(unit).and_then(|unit| unit.value.clone());
         let ended = self.store.stage_status(&parent, &stage).ok().flatten();
         if !matches!(ended, Some(StageStatus::Failed | StageStatus::Cancelled)) {
             return None;
         }
-        let last = self.dirs.last(&parent, &stage, unit.item)?;
+        // It has ended, so that its folder is looked through once for all of them.
+        let of_parent = of_parent.get_or_insert_with(|| self.dirs.last(&parent));
+        let (stage, attempt) = (stage.clone(), *of_parent.get(&(stage, unit.item))?);
+        let last = AttemptKey { run: parent, stage, item: unit.item, attempt };
         value.is_none_or(|value| self.dirs.had_item(&last, &value)).then_some(last)
     }
 

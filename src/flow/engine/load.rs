@@ -148,6 +148,7 @@ impl Engine {
             noted: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             told_unsettled: None,
+            of_parent: None,
             busy: None,
             recipes: Recipes::new(&self.root),
         })
@@ -227,6 +228,7 @@ impl Engine {
             noted: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             told_unsettled: None,
+            of_parent: None,
             busy: None,
             recipes: Recipes::new(&self.root),
             record,

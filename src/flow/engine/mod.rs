@@ -35,7 +35,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::attempt_dir::{AttemptDirs, AttemptKey};
+use super::attempt_dir::{AttemptDirs, AttemptKey, LastAttempts};
 use super::handle::FlowAsk;
 use super::objects::Objects;
 use super::recipe::{Recipe, Recipes};
@@ -231,6 +231,8 @@ struct Active {
     unsettled: BTreeMap<UnitKey, AttemptEnd>,
     /// What was told of that.
     told_unsettled: Option<String>,
+    /// What is kept of the attempts of the run that it retries, once that was looked for.
+    of_parent: Option<LastAttempts>,
 }
 
 #[derive(Debug)]

@@ -139,6 +139,24 @@ fn of_equal_items_each_is_executed_for_itself() {
 }
 
 #[test]
+fn each_item_is_shown_what_its_own_last_attempt_left() {
+    let each = each(json!({
+        "command": "[ -z $RESTAGE_PREVIOUS ] || cat $RESTAGE_PREVIOUS/artifacts/part >> seen; \
+            echo $RESTAGE_RUN_ID/$RESTAGE_ITEM_INDEX/$RESTAGE_ATTEMPT > $RESTAGE_ARTIFACTS/part; exit 1",
+        "retry": { "enabled": true, "count": 1, "backoff_seconds": 0.02 },
+    }));
+    let flows = Flows::new(&flow(&[each]));
+    flows.ends(1, &["run", "f"]);
+    flows.remove("seen");
+    flows.ends(1, &["retry", "f-1"]);
+    let text = flows.read("seen");
+    let mut seen: Vec<&str> = text.lines().collect();
+    seen.sort_unstable();
+    let of = |run: &str, attempt: u32| [0, 1, 2].map(|item| format!("{run}/{item}/{attempt}"));
+    assert_eq!(seen, [of("f-1", 2), of("f-2", 1)].concat());
+}
+
+#[test]
 fn another_list_is_another_input_whatever_the_stage_requires() {
     for requires in [json!(["style"]), json!([])] {
         let flows = Flows::new(&flow(&[each(json!({ "requires": requires }))]));
