@@ -11,6 +11,8 @@
 //! - What a person edited stands for whatever recipe would have made it, but not for other inputs. On a branch that has not
 //!   run yet they edit what stands there by then, edits included, so that each edit stands on those before it; a later edit
 //!   of what comes before it has it executed again.
+//! - Of a stage that fans out and was left unfinished, the items that are done are not done again; one that ended well, or
+//!   that somebody found fault with, is executed as a whole.
 //! - A run that stopped before a stage could start may be retried from that stage, if nothing before it is missing.
 //! - What waited for a person when its run was ended is not executed again; it waits again.
 //! - What a person rejected is where a retry begins, as if it had failed; so is the stage that they sent the run back to.
