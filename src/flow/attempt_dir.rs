@@ -8,7 +8,7 @@
 
 mod spare;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
@@ -50,6 +50,9 @@ pub struct AttemptKey {
     pub item: Option<u32>,
     pub attempt: u32,
 }
+
+/// Their numbers, by stage and item.
+pub type LastAttempts = HashMap<(StageName, Option<u32>), u32>;
 
 /// What an attempt starts with.
 #[derive(Debug)]
@@ -153,12 +156,17 @@ impl AttemptDirs {
         removed.map_err(during("remove", &self.path(key)))
     }
 
-    /// The last attempt at something whose folder is still there.
-    pub fn last(&self, run: &RunId, stage: &StageName, item: Option<u32>) -> Option<AttemptKey> {
-        let folders = fs::read_dir(self.root.join(run.as_str())).ok()?;
-        let keys =
-            folders.flatten().filter_map(|folder| AttemptKey::of_folder(run, folder.file_name().to_str()?));
-        keys.filter(|key| key.stage == *stage && key.item == item).max_by_key(|key| key.attempt)
+    /// The last attempt at each thing of a run whose folder is still there.
+    pub fn last(&self, run: &RunId) -> LastAttempts {
+        let mut last = LastAttempts::new();
+        for folder in fs::read_dir(self.root.join(run.as_str())).into_iter().flatten().flatten() {
+            let name = folder.file_name();
+            if let Some(key) = name.to_str().and_then(|name| AttemptKey::of_folder(run, name)) {
+                let last = last.entry((key.stage, key.item)).or_default();
+                *last = key.attempt.max(*last);
+            }
+        }
+        last
     }
 
     /// Whether an attempt was at this item.

@@ -39,6 +39,13 @@ pub fn value(value: &Json) -> Hash {
     Hash::of([value.text()])
 }
 
+/// Of what an attempt is at, whichever attempt it is: what it is made from, the item, and what a person said of the last
+/// result. Not of how it is made: who mends a script goes on with the same work.
+pub fn work(input: Option<&Hash>, item: Option<&Json>, feedback: Option<&str>) -> Hash {
+    let item = item.map_or("", Json::text);
+    Hash::of(["work", input.map_or("", Hash::as_str), item, feedback.unwrap_or_default()])
+}
+
 /// The flow as a run keeps it, and its hash; of secrets, what [`recorded`] leaves. The error: a path is no text.
 pub fn definition(flow: &FlowSpec) -> Result<(String, Hash), serde_json::Error> {
     let mut flow = flow.clone();
@@ -160,6 +167,19 @@ impl Chain {
             parts.extend([graph.name(*before).as_str().as_bytes(), self.artifacts[*before].as_ref()?]);
         }
         Some(Hash::of(parts))
+    }
+
+    /// The same by the keys of the state that are read, `None` where it may be any, and the hash of what is there.
+    pub fn made_from<'k>(
+        &self,
+        graph: &Graph,
+        stage: usize,
+        keys: Option<Vec<&'k str>>,
+        mut hash: impl FnMut(&str) -> Option<Hash>,
+    ) -> Option<Hash> {
+        let required: Option<Vec<Required<'k>>> =
+            keys.map(|keys| keys.into_iter().map(|key| (key, hash(key))).collect());
+        self.input(graph, stage, required.as_deref())
     }
 }
 

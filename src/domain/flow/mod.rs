@@ -2,7 +2,7 @@
 //! [`domain`](super).
 //!
 //! Reading order: [`ids`], [`status`] (the words), [`spec`] (what the user asked for), [`when`] (its expressions),
-//! [`graph`], [`record`] (what is kept), [`inputs`], [`output`] and [`state`] (what passes between stages), [`hashes`],
+//! [`graph`], [`record`] (what is kept), [`inputs`], [`output`] and [`state`] (what passes between stages), [`hashes`], [`items`],
 //! [`run`] (the machine) with [`change`], [`news`] and [`view`] (what it says), [`plan`] (what a retry
 //! executes and what it reuses), [`tree`], [`sent_back`], [`may`] and [`proceed`] (checkpoints, and what people do with them),
 //! [`refusal`] (what is refused, and the way out), [`ask`] (what can be asked).
@@ -13,6 +13,7 @@ pub mod graph;
 pub mod hashes;
 pub mod ids;
 pub mod inputs;
+pub mod items;
 pub mod may;
 pub mod news;
 pub mod output;

@@ -11,6 +11,8 @@
 //! - What a person edited stands for whatever recipe would have made it, but not for other inputs. On a branch that has not
 //!   run yet they edit what stands there by then, edits included, so that each edit stands on those before it; a later edit
 //!   of what comes before it has it executed again.
+//! - Of a stage that fans out and was left unfinished, the items that are done are not done again; one that ended well, or
+//!   that somebody found fault with, is executed as a whole.
 //! - A run that stopped before a stage could start may be retried from that stage, if nothing before it is missing.
 //! - What waited for a person when its run was ended is not executed again; it waits again.
 //! - What a person rejected is where a retry begins, as if it had failed; so is the stage that they sent the run back to.
@@ -21,11 +23,12 @@
 use super::ask::{Plan, Planned};
 use super::graph::Graph;
 use super::ids::{CheckpointId, Hash, RunId, StageName};
+use super::items::Earlier;
 use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
 use super::sent_back::SentBack;
 use super::spec::FlowSpec;
-use super::status::{Approval, Decision, StageStatus, Trigger};
+use super::status::{Approval, Decision, Reason, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
 
 use target::Target;
@@ -87,8 +90,10 @@ pub trait Oracle {
     fn recipe(&mut self, stage: usize) -> Hash;
     /// What of it is another than when the checkpoint was made, in the words of the config; it is known that something is.
     fn recipe_change(&mut self, stage: usize, checkpoint: &Checkpoint) -> String;
-    /// The same of what the parent has done of a stage that fans out. `None`: it is the same, or nothing was noted.
-    fn items_change(&mut self, stage: usize) -> Option<String>;
+    /// What was done of a stage that fans out before a retry that executes it for this reason.
+    fn items(&mut self, stage: usize, reason: Reason) -> Option<Earlier>;
+    /// What of it is another than when that run did items of it. `None`: it is the same, or nothing was noted.
+    fn items_change(&mut self, stage: usize, run: &RunId) -> Option<String>;
     /// Whether the artifacts are there and are what they were; the error says which is not.
     fn verify(&mut self, stage: usize, artifacts: &[Artifact]) -> Result<(), String>;
     /// The retries that reused it.

@@ -174,9 +174,18 @@ pub struct Foreach {
 }
 
 impl StageSpec {
-    /// It has not said which keys of the state it reads, so that each concerns it.
-    pub const fn reads_any(&self) -> bool {
-        self.requires.is_empty() && !self.reads_nothing
+    /// The keys of the state that it says it requires; `None`: it has not said, so that each concerns it.
+    pub fn requires(&self) -> Option<Vec<&str>> {
+        let says = self.reads_nothing || !self.requires.is_empty();
+        says.then(|| self.requires.iter().map(String::as_str).collect())
+    }
+
+    /// The keys of the state that it is made from: also the list that it fans out over, which it need not name.
+    pub fn reads(&self) -> Option<Vec<&str>> {
+        let mut keys = self.requires()?;
+        let list = self.foreach.as_ref().map(|foreach| foreach.key.as_str());
+        keys.extend(list.filter(|list| !self.requires.iter().any(|key| key == list)));
+        Some(keys)
     }
 
     /// Everything that has to end before it, in no order: what it needs, needs optionally, and validates.

@@ -1,13 +1,14 @@
 //! One attempt: its private folder, its start as a guest of the supervisor, and after its end what it left behind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use super::runner;
 use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
-use crate::domain::flow::change::{ItemRecord, RecipeRecord};
+use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::ids::{Hash, RunId, StageName};
+use crate::domain::flow::items;
 use crate::domain::flow::run::{AttemptEnd, Index, Launch, Made, UnitKey, UnitPhase};
 use crate::domain::flow::spec::StageSpec;
 use crate::domain::flow::status::StageStatus;
@@ -77,14 +78,17 @@ impl Engine {
     /// The last attempt of the run that is retried, where its stage did not end well and its folder is still kept. That
     /// of an item is of use only where the item is the same today.
     fn attempt_of_parent(&mut self, id: &RunId, unit: UnitKey) -> Option<AttemptKey> {
-        let run = &self.active.get(id)?.run;
+        let Active { run, of_parent, .. } = self.active.get_mut(id)?;
         let (parent, stage) = (run.parent.clone()?, run.stage(unit.stage).name.clone());
         let value = run.unit(unit).and_then(|unit| unit.value.clone());
         let ended = self.store.stage_status(&parent, &stage).ok().flatten();
         if !matches!(ended, Some(StageStatus::Failed | StageStatus::Cancelled)) {
             return None;
         }
-        let last = self.dirs.last(&parent, &stage, unit.item)?;
+        // It has ended, so that its folder is looked through once for all of them.
+        let of_parent = of_parent.get_or_insert_with(|| self.dirs.last(&parent));
+        let (stage, attempt) = (stage.clone(), *of_parent.get(&(stage, unit.item))?);
+        let last = AttemptKey { run: parent, stage, item: unit.item, attempt };
         value.is_none_or(|value| self.dirs.had_item(&last, &value)).then_some(last)
     }
 
@@ -133,7 +137,7 @@ impl Engine {
             feedback: run.stages[unit.stage].feedback.clone(),
             parent: run.parent.clone(),
             retry_from: run.retry_from.clone(),
-            idempotency_key: format!("{}/{}", run.root, spec.name),
+            idempotency_key: run.idempotency_key(unit),
         };
         let (dirs, objects, own, id) =
             (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());
@@ -256,7 +260,7 @@ impl Engine {
     pub(super) fn settle(&mut self, id: &RunId, unit: UnitKey, end: AttemptEnd) {
         let Some(key) = self.key(id, unit, end.attempt) else { return };
         let Some(active) = self.active.get_mut(id) else { return };
-        let Some(input) = active.run.input_of(unit.stage) else {
+        let Some(input) = active.run.input_of_unit(unit) else {
             active.live.remove(&unit);
             let why = Err(Trouble::Stage("what it was made from is not known".into()));
             return self.on_settled(Settling { run: id.clone(), unit, end, result: why, noted: None });
@@ -271,7 +275,7 @@ impl Engine {
         let value = active.run.unit(unit).and_then(|unit| unit.value.clone());
         let input = match value {
             None => input,
-            Some(value) => item_input(&recipe, &input, &value),
+            Some(value) => items::input(&recipe, &input, &value),
         };
         let (dirs, objects, own, id) =
             (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());
@@ -346,50 +350,6 @@ impl Engine {
             self.settle(id, unit, end);
         }
     }
-
-    /// Which items of a stage have been done before, in this run or in the one that it retries.
-    pub(super) fn fan_out(&mut self, id: &RunId, stage: Index, values: Vec<Json>) {
-        let at = self.moment();
-        let Some(active) = self.active.get_mut(id) else { return };
-        let name = active.run.stage(stage).name.clone();
-        let recipe = active.recipes.of(active.run.stage(stage)).hash();
-        let Some(input) = active.run.input_of(stage) else { return };
-        let sources: Vec<RunId> =
-            [Some(id.clone()), active.run.parent.clone()].into_iter().flatten().collect();
-        let mut known: Vec<ItemRecord> = Vec::new();
-        for source in sources {
-            match self.store.items(&source, &name) {
-                Ok(items) => known.extend(items),
-                Err(error) => {
-                    tracing::warn!(run = %source, stage = %name, %error, "look for items that are done");
-                }
-            }
-        }
-        let mut good: HashMap<&Hash, &ItemRecord> = HashMap::new();
-        for one in known.iter().filter(|one| one.status.is_good()) {
-            good.entry(&one.input).or_insert(one);
-        }
-        let done = (0..)
-            .zip(&values)
-            .map(|(item, value)| {
-                let input = item_input(&recipe, &input, value);
-                let found = *good.get(&input)?;
-                let whole = found.artifacts.iter().all(|artifact| self.objects.verify(artifact).is_ok());
-                whole.then(|| {
-                    let made = Made {
-                        status: found.status,
-                        outputs: found.outputs.clone(),
-                        artifacts: found.artifacts.clone(),
-                        cost: None,
-                        recipe: recipe.clone(),
-                        input,
-                    };
-                    (ItemRecord { item, ..found.clone() }, made)
-                })
-            })
-            .collect();
-        self.step(id, |run| run.fan_out(stage, values, done, recipe, at));
-    }
 }
 
 /// By a worker that tells what came of it; where no thread can be had, what came of it is the answer.
@@ -404,11 +364,6 @@ fn apart(own: mpsc::Sender<Input>, work: impl FnOnce() -> Input + Send + 'static
         }
     });
     if spawned.is_ok() { None } else { take(&work).map(|work| work()) }
-}
-
-/// An item that is the same today, made the same way, is not done again, wherever it stands in the list.
-fn item_input(recipe: &Hash, input: &Hash, value: &Json) -> Hash {
-    Hash::of([recipe.as_ref(), input.as_ref(), value.text().as_bytes()])
 }
 
 /// Everything that the folder of an attempt is made from.

@@ -155,6 +155,7 @@ impl Engine {
             noted: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             told_unsettled: None,
+            of_parent: None,
             busy: None,
             recipes: Recipes::new(&self.root),
         })
@@ -239,6 +240,7 @@ impl Engine {
             noted: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             told_unsettled: None,
+            of_parent: None,
             busy: None,
             recipes: Recipes::new(&self.root),
             record,

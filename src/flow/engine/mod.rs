@@ -4,9 +4,9 @@
 //! (copies of large artifacts) is done by workers.
 //!
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
-//! `turns` (the course of a turn), `attempts` (launch and settle, and `held`: why not) with `runner` (what an attempt is
-//! executed as) and `made_by` (what it is made by), `guests` (what the supervisor tells), `load` (from the records), then
-//! what people ask: `asks`, `begin`, `retry`, `people`, `show`.
+//! `turns` (the course of a turn), `attempts` (launch and settle; `fan`: which items; `held`: why not) with `runner` (what
+//! an attempt is executed as) and `made_by` (what it is made by), `guests` (what the supervisor tells), `load` (from the
+//! records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
 
 mod ahead;
 mod asks;
@@ -15,6 +15,7 @@ mod begin;
 mod copied;
 mod delete;
 pub mod desk;
+mod fan;
 mod guests;
 mod held;
 mod hooks;
@@ -37,7 +38,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::attempt_dir::{AttemptDirs, AttemptKey};
+use super::attempt_dir::{AttemptDirs, AttemptKey, LastAttempts};
 use super::handle::FlowAsk;
 use super::objects::Objects;
 use super::recipe::{Recipe, Recipes};
@@ -233,6 +234,8 @@ struct Active {
     unsettled: BTreeMap<UnitKey, AttemptEnd>,
     /// What was told of that.
     told_unsettled: Option<String>,
+    /// What is kept of the attempts of the run that it retries, once that was looked for.
+    of_parent: Option<LastAttempts>,
 }
 
 #[derive(Debug)]

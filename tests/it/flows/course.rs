@@ -28,7 +28,7 @@ fn what_fails_once_succeeds_then_and_what_was_left_is_offered() {
     assert_eq!((&attempts[1]["exit_code"], &attempts[1]["error"]), (&json!(0), &Value::Null));
     assert_eq!((&row["status"], &row["error"]), (&json!("succeeded"), &Value::Null));
     assert_eq!(std::fs::read_to_string(flows.object(&row["artifacts"][0]["hash"])).unwrap(), "half\n");
-    assert_eq!(flows.read("key"), "f-1/a\n");
+    assert!(flows.read("key").starts_with("f-1/a/"), "{}", flows.read("key"));
     for (index, log) in ["no\n", "half\n"].into_iter().enumerate() {
         assert_eq!(flows.read(&format!(".restage/runs/f-1/logs/a_{}.log", index + 1)), log);
     }

@@ -26,11 +26,6 @@ pub fn input(facts: &Facts<'_>, stage: &StageName) -> Option<Hash> {
         chain.fill(graph, before, Ended::Good { outputs: &outputs, manifest: &manifest });
         state.put(before, Arc::new(left.outputs.clone()));
     }
-    let required: Vec<(&str, Option<Hash>)> = facts.flow.stages[stage]
-        .requires
-        .iter()
-        .map(|key| (key.as_str(), state.get(stage, key).map(hashes::value)))
-        .collect();
-    let named = !facts.flow.stages[stage].reads_any();
-    chain.input(graph, stage, named.then_some(&required))
+    let reads = facts.flow.stages[stage].reads();
+    chain.made_from(graph, stage, reads, |key| state.get(stage, key).map(hashes::value))
 }

@@ -9,9 +9,9 @@ use crate::domain::flow::hashes::{self, Chain, Ended};
 use crate::domain::flow::ids::{CheckpointId, Hash, StageName};
 use crate::domain::flow::record::{Artifact, Checkpoint, StageRecord};
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::state::State;
+use crate::domain::flow::state::{self, State};
 use crate::domain::flow::status::{Approval, Decision, Reason, StageStatus};
-use crate::domain::json::JsonMap;
+use crate::domain::json::{Json, JsonMap};
 
 #[derive(Debug)]
 pub(super) struct Walked {
@@ -47,14 +47,14 @@ pub(super) fn walk(
     let mut stages = Vec::with_capacity(graph.len());
     for stage in graph.order().iter().copied() {
         let verdict = walk.verdict(stage, oracle)?;
-        let verdict = items::only_open(known, stage, verdict, oracle);
+        let verdict = items::only_open(&mut walk, stage, verdict, oracle);
         stages.push(walk.settle(stage, verdict));
     }
     Ok(Walked { stages, state: walk.state })
 }
 
-struct Walk<'a> {
-    known: &'a Known<'a>,
+pub(super) struct Walk<'a> {
+    pub(super) known: &'a Known<'a>,
     /// Decided before the walk comes to them.
     seeds: Vec<Option<(Reason, Option<String>)>>,
     target: Option<usize>,
@@ -114,7 +114,11 @@ impl<'a> Walk<'a> {
         for ancestor in graph.ancestors(base.as_slice()) {
             before_target[ancestor] = true;
         }
-        let asks = facts.flow.stages.iter().any(|stage| !stage.requires.is_empty() || stage.when.is_some());
+        let asks = facts.flow.stages.iter().any(|stage| {
+            stage.reads().is_some_and(|keys| !keys.is_empty())
+                || stage.foreach.is_some()
+                || stage.when.is_some()
+        });
         Self {
             known,
             seeds,
@@ -297,30 +301,37 @@ impl<'a> Walk<'a> {
     }
 
     fn input(&mut self, stage: usize) -> Option<Hash> {
-        let facts = self.known.facts;
-        let mut required = Vec::new();
-        if let Some(state) = &self.state {
-            for key in &facts.flow.stages[stage].requires {
-                let hash = state.get(stage, key).map(|value| {
-                    // The same value for many stages is hashed once; what is put into the state stays there.
-                    self.values.entry(value.text().as_ptr()).or_insert_with(|| hashes::value(value)).clone()
-                });
-                required.push((key.as_str(), hash));
-            }
-        }
-        let named = !facts.flow.stages[stage].reads_any();
-        self.chain.input(facts.graph, stage, named.then_some(&required))
+        self.made_from(stage, self.known.facts.flow.stages[stage].reads())
+    }
+
+    fn made_from(&mut self, stage: usize, keys: Option<Vec<&str>>) -> Option<Hash> {
+        let (state, values) = (self.state.as_ref(), &mut self.values);
+        self.chain.made_from(self.known.facts.graph, stage, keys, |key| {
+            let value = state?.get(stage, key)?;
+            // The same value for many stages is hashed once; what is put into the state stays there.
+            Some(values.entry(value.text().as_ptr()).or_insert_with(|| hashes::value(value)).clone())
+        })
+    }
+
+    /// The items of a stage, and what each is made from beside its own value. `None`: that shows only when what comes
+    /// before it has ended.
+    pub(super) fn items(&mut self, stage: usize) -> Option<(Vec<Json>, Hash)> {
+        let spec = &self.known.facts.flow.stages[stage];
+        let from = self.made_from(stage, spec.requires())?;
+        let key = &spec.foreach.as_ref()?.key;
+        let values = state::items(key, self.state.as_ref()?.get(stage, key)).ok()?;
+        Some((values, from))
     }
 
     fn what_changed(&self, stage: usize) -> String {
         let facts = self.known.facts;
-        let spec = &facts.flow.stages[stage];
+        let reads = facts.flow.stages[stage].reads();
         let before = &facts.parent.inputs;
         let keys = before.keys().chain(facts.inputs.keys().filter(|key| !before.contains_key(*key)));
         let changed: Vec<&str> = keys
             .filter(|key| before.get(*key) != facts.inputs.get(*key))
-            .filter(|key| spec.reads_any() || spec.requires.contains(*key))
             .map(String::as_str)
+            .filter(|key| reads.as_ref().is_none_or(|reads| reads.contains(key)))
             .collect();
         if changed.is_empty() {
             "what it is built on is not what it was".into()

@@ -44,6 +44,9 @@ use crate::domain::time::{Mono, Now, Timestamp};
 use crate::domain::verdict::Outcome;
 pub use restore::{Restored, RestoredStage};
 
+/// So much of a hash tells works of one stage apart.
+const KEY_DIGITS: usize = 16;
+
 /// The place of a stage in its flow.
 pub type Index = usize;
 
@@ -333,10 +336,29 @@ impl Run {
 
     /// What a stage is made from; `None` while something before it has not ended.
     pub fn input_of(&self, index: Index) -> Option<Hash> {
-        let requires = self.stage(index).requires.iter();
-        let required: Vec<(&str, Option<Hash>)> =
-            requires.map(|key| (key.as_str(), self.state.get(index, key).map(hashes::value))).collect();
-        self.chain.input(&self.graph, index, (!self.stage(index).reads_any()).then_some(&required))
+        self.made_from(index, self.stage(index).reads())
+    }
+
+    /// The same of one process of it: an item is made from its own value and not from the whole list.
+    pub fn input_of_unit(&self, key: UnitKey) -> Option<Hash> {
+        match key.item {
+            None => self.input_of(key.stage),
+            Some(_) => self.made_from(key.stage, self.stage(key.stage).requires()),
+        }
+    }
+
+    /// The same for every attempt at the same work, in each run of the lineage.
+    pub fn idempotency_key(&self, key: UnitKey) -> String {
+        let item = self.unit(key).and_then(|unit| unit.value.as_ref());
+        let feedback = self.stages[key.stage].feedback.as_deref();
+        let work = hashes::work(self.input_of_unit(key).as_ref(), item, feedback);
+        let place = key.item.map(|item| format!("/{item}")).unwrap_or_default();
+        format!("{}/{}{place}/{}", self.root, self.stage(key.stage).name, &work.as_str()[..KEY_DIGITS])
+    }
+
+    fn made_from(&self, index: Index, keys: Option<Vec<&str>>) -> Option<Hash> {
+        let hash = |key: &str| self.state.get(index, key).map(hashes::value);
+        self.chain.made_from(&self.graph, index, keys, hash)
     }
 
     /// All artifacts that a stage may read, with the stage that left them, in topological order.

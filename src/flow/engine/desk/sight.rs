@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::ahead::look;
+use super::super::fan::earlier;
 use super::read_definition;
 use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
+use crate::domain::flow::items::Earlier;
 use crate::domain::flow::plan::Oracle;
 use crate::domain::flow::record::{Artifact, Checkpoint, RunRecord};
 use crate::domain::flow::spec::FlowSpec;
-use crate::domain::flow::status::StageStatus;
+use crate::domain::flow::status::{Reason, StageStatus};
 use crate::flow::objects::Objects;
 use crate::flow::recipe::{Recipes, what_changed};
 use crate::ports::store::Store;
@@ -69,10 +71,13 @@ impl Oracle for Sight<'_> {
         self.what_changed(stage, &checkpoint.run_id, noted.as_ref())
     }
 
-    fn items_change(&mut self, stage: usize) -> Option<String> {
-        let run = self.parent.run_id.clone();
-        let noted = self.noted(&run, stage)?;
-        (noted.hash != self.recipe(stage)).then(|| self.what_changed(stage, &run, Some(&noted)))
+    fn items(&mut self, stage: usize, reason: Reason) -> Option<Earlier> {
+        earlier(self.store, &self.parent.run_id, reason, &self.flow.stages[stage].name)
+    }
+
+    fn items_change(&mut self, stage: usize, run: &RunId) -> Option<String> {
+        let noted = self.noted(run, stage)?;
+        (noted.hash != self.recipe(stage)).then(|| self.what_changed(stage, run, Some(&noted)))
     }
 
     fn verify(&mut self, _stage: usize, artifacts: &[Artifact]) -> Result<(), String> {

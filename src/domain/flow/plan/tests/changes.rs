@@ -39,21 +39,6 @@ fn what_changed_joins_with_its_descendants() {
 }
 
 #[test]
-fn items_that_are_done_are_done_again_only_where_they_are_made_otherwise() {
-    let mut one = world("a:\n b: a\n c: b", "b=failed c=not_run");
-    let done = Some(crate::domain::flow::record::ItemCount { done: 3, all: 5 });
-    one.parent.stages.as_mut().unwrap()[1].items = done;
-    one.flow.stages[1].foreach =
-        Some(crate::domain::flow::spec::Foreach { key: "k".into(), max_parallel: None });
-    assert_eq!(one.told(&first()), "from b: a: reuse a@1; b: failed (2 of 5 items); c: descendant (of b)");
-    one.changed_recipes.insert(name("b"));
-    assert_eq!(
-        one.told(&first()),
-        "from b: a: reuse a@1; b: recipe changed (file draw.py; all items are executed again); c: descendant (of b)"
-    );
-}
-
-#[test]
 fn the_file_may_have_changed() {
     let mut one = world("a: >x\n b: a\n c: b", "c=failed");
     one.file("a: >x\n n: a\n b: a\n c: b n\n m: b");

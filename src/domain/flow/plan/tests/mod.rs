@@ -2,8 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;
+use crate::domain::flow::change::ItemRecord;
 use crate::domain::flow::hashes::{self, Chain, Ended};
 use crate::domain::flow::ids::BranchName;
+use crate::domain::flow::items;
 use crate::domain::flow::record::CheckpointRef;
 use crate::domain::flow::state::State;
 use crate::domain::flow::status::{Approval, RunStatus, StageStatus};
@@ -12,6 +14,7 @@ use crate::domain::json::Json;
 
 mod chance;
 mod changes;
+mod fan;
 mod no_target;
 mod people;
 mod refusals;
@@ -29,6 +32,8 @@ struct World {
     sent_back: Vec<SentBack>,
     takes_on: Option<CheckpointId>,
     holder: Option<RunId>,
+    /// Of the one stage that fans out.
+    items: Vec<ItemRecord>,
     changed_recipes: BTreeSet<StageName>,
     damaged: BTreeSet<StageName>,
     verified: Vec<StageName>,
@@ -75,11 +80,6 @@ fn world_of<'e>(flow: FlowSpec, end: impl Fn(&StageName) -> &'e str) -> World {
         row.ended_at = status.is_final().then(|| at(second.parse().unwrap()));
         left.insert(spec.name.clone(), Left::Nothing);
         if status.is_good() {
-            let required: Vec<(&str, Option<Hash>)> = spec
-                .requires
-                .iter()
-                .map(|key| (key.as_str(), state.get(stage, key).map(hashes::value)))
-                .collect();
             let outputs = outputs_of(&flow, stage, 1);
             let artifacts = vec![Artifact {
                 name: "file".into(),
@@ -98,7 +98,7 @@ fn world_of<'e>(flow: FlowSpec, end: impl Fn(&StageName) -> &'e str) -> World {
                 hash: hashes::checkpoint(&outputs, &artifacts),
                 recipe: Some(recipe(&spec.name)),
                 input: chain
-                    .input(&graph, stage, (!flow.stages[stage].reads_any()).then_some(&required))
+                    .made_from(&graph, stage, spec.reads(), |key| state.get(stage, key).map(hashes::value))
                     .unwrap(),
                 outputs: outputs.clone(),
                 artifacts: artifacts.clone(),
@@ -145,6 +145,7 @@ fn world_of<'e>(flow: FlowSpec, end: impl Fn(&StageName) -> &'e str) -> World {
         sent_back: Vec::new(),
         takes_on: None,
         holder: None,
+        items: Vec::new(),
         changed_recipes: BTreeSet::new(),
         damaged: BTreeSet::new(),
         verified: Vec::new(),
@@ -153,6 +154,8 @@ fn world_of<'e>(flow: FlowSpec, end: impl Fn(&StageName) -> &'e str) -> World {
 
 struct Answers<'a> {
     names: &'a Graph,
+    parent: &'a RunRecord,
+    items: &'a [ItemRecord],
     changed_recipes: &'a BTreeSet<StageName>,
     damaged: &'a BTreeSet<StageName>,
     lineage: &'a [RunRecord],
@@ -169,7 +172,13 @@ impl Oracle for Answers<'_> {
         format!("{} since {}", self.names.name(stage), checkpoint.id)
     }
 
-    fn items_change(&mut self, stage: usize) -> Option<String> {
+    fn items(&mut self, stage: usize, reason: Reason) -> Option<Earlier> {
+        let ended = self.parent.stages.iter().flatten().find(|row| row.name == *self.names.name(stage));
+        let goes_on = items::goes_on(reason, ended.map(|row| row.status)) && !self.items.is_empty();
+        goes_on.then(|| Earlier { run: self.parent.run_id.clone(), items: self.items.to_vec() })
+    }
+
+    fn items_change(&mut self, stage: usize, _run: &RunId) -> Option<String> {
         self.changed_recipes.contains(self.names.name(stage)).then(|| "file draw.py".into())
     }
 
@@ -225,6 +234,8 @@ impl World {
         self.verified.clear();
         let mut oracle = Answers {
             names: &self.graph,
+            parent: &self.parent,
+            items: &self.items,
             changed_recipes: &self.changed_recipes,
             damaged: &self.damaged,
             lineage: &self.lineage,
