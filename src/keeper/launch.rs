@@ -97,9 +97,9 @@ impl Inheritance {
             None => Log::open(&spec.log).map_err(Failure::at(SpawnStep::Log, shown(&spec.log)))?,
         };
         let program = resolve(spec, self.env.value(&spec.env, "PATH"))?;
-        let outputs = Outputs::make(spec, |source| match self.may_keep(source.highest()) {
-            true => Ok(source),
-            false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        let outputs = Outputs::make(spec, |source| {
+            let may_keep = self.may_keep(source.highest());
+            if may_keep { Ok(source) } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) }
         })?;
         let nest = spares.take_nest(cgroups);
         let Nest { token, cgroup } =
