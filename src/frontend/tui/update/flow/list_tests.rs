@@ -10,6 +10,7 @@ use crate::domain::flow::ask::{EditWish, FlowReply, FlowRequest};
 use crate::domain::flow::ids::{CheckpointId, StageName};
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::testing::at;
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
 use crate::domain::json::JsonMap;
 use crate::domain::view::Update;
@@ -63,8 +64,6 @@ fn model_of_small(runs: &[RunRecord]) -> usize {
 #[test]
 fn an_edit_of_ones_own_is_told_once() {
     let runs = vec![failed(), waiting()];
-    let mut model = with_runs(&runs, (120, 36));
-    settle(&mut model, &runs);
     let checkpoint = CheckpointId::parse("storyboard@3").unwrap();
     let wish = EditWish {
         run: id(12),
@@ -75,12 +74,23 @@ fn an_edit_of_ones_own_is_told_once() {
         artifacts: Vec::new(),
         who: "ann".into(),
     };
-    let what = News::Asks { run: id(12), checkpoint: checkpoint.clone() };
-    let news = FlowUpdate::News(FlowNotice { at: model.now, what });
-    feed(&mut model, Event::Link(LinkNews::Update(Update::Flow(news.into()))));
-    let reply = Box::new(FlowReply::Edited { checkpoint: Some(checkpoint) });
-    let what = Box::new(FlowRequest::Edit(wish));
-    feed(&mut model, Event::Link(LinkNews::Flow { what, result: Ok(reply) }));
-    let told: Vec<&str> = model.toasts.shown().iter().map(|toast| toast.text.as_str()).collect();
-    assert_eq!(told, ["storyboard@3 is new, and waits to be approved"]);
+    let news = || {
+        let what = News::Asks { run: id(12), checkpoint: checkpoint.clone() };
+        let news = FlowUpdate::News(FlowNotice { at: at(0), what });
+        Event::Link(LinkNews::Update(Update::Flow(news.into())))
+    };
+    let answer = || {
+        let reply = Box::new(FlowReply::Edited { checkpoint: Some(checkpoint.clone()) });
+        Event::Link(LinkNews::Flow { what: Box::new(FlowRequest::Edit(wish.clone())), result: Ok(reply) })
+    };
+    // Whichever of the two comes first.
+    for events in [[news(), answer()], [answer(), news()]] {
+        let mut model = with_runs(&runs, (120, 36));
+        settle(&mut model, &runs);
+        for event in events {
+            feed(&mut model, event);
+        }
+        let told: Vec<&str> = model.toasts.shown().iter().map(|toast| toast.text.as_str()).collect();
+        assert_eq!(told, ["storyboard@3 is new, and waits to be approved"]);
+    }
 }

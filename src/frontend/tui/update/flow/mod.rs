@@ -12,7 +12,7 @@ use super::super::layout::is_tiny;
 use super::super::model::{Focus, Model, Screen};
 use super::super::theme::Ink;
 use crate::domain::flow::ask::{FlowReply, FlowRequest, RetryWish};
-use crate::domain::flow::ids::RunId;
+use crate::domain::flow::ids::{CheckpointId, RunId};
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::{RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
@@ -92,6 +92,8 @@ fn hear_stage(model: &mut Model, view: &StageView) {
 
 fn hear_news(model: &mut Model, notice: &FlowNotice) -> Vec<Cmd> {
     let (ink, text, rings) = match &notice.what {
+        // Whoever made it has been told by the answer.
+        News::Asks { checkpoint, .. } if is_told(model, &made(checkpoint)) => return Vec::new(),
         News::Asks { run, checkpoint } => (Ink::Waiting, format!("{run} waits for you: {checkpoint}"), true),
         News::RunEnded { status: RunStatus::Failed, .. } => (Ink::Bad, notice.what.to_string(), true),
         News::RunEnded { status: RunStatus::Succeeded, .. } => (Ink::Good, notice.what.to_string(), false),
@@ -106,6 +108,15 @@ fn hear_news(model: &mut Model, notice: &FlowNotice) -> Vec<Cmd> {
     model.dirty = true;
     model.toasts.push_run(notice.what.run(), ink, text.clone(), model.now);
     if rings { vec![Cmd::Notify(text.into())] } else { Vec::new() }
+}
+
+/// What an edit of one's own is answered with.
+fn made(checkpoint: &CheckpointId) -> String {
+    format!("{checkpoint} is new, and waits to be approved")
+}
+
+fn is_told(model: &Model, text: &str) -> bool {
+    model.toasts.shown().iter().any(|toast| toast.text == *text)
 }
 
 /// The run that is looked at is on the screen.
@@ -332,7 +343,7 @@ fn done(model: &mut Model, what: &FlowRequest, reply: &FlowReply) {
             say(model, Ink::Good, format!("Branch {} begins at {}", wish.branch, wish.at));
         }
         (FlowRequest::Edit(_), FlowReply::Edited { checkpoint: Some(new) }) => {
-            say(model, Ink::Good, format!("{new} is new, and waits to be approved"));
+            say(model, Ink::Good, made(new));
         }
         (FlowRequest::Edit(wish), FlowReply::Edited { checkpoint: None }) => {
             say(model, Ink::Text, format!("{} is as it was: no new version", wish.stage));
