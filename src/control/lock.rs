@@ -189,8 +189,10 @@ fn take_one(path: &Path, patience: Duration, lives: fn(&Process) -> bool) -> Res
             }
         }
     };
-    // Whoever is named there lives and does not hold it: the file is a copy of his.
-    if read(path).is_some_and(|(said, _)| lives(&said.holder.process)) {
+    // It was written elsewhere, and whoever is named there lives: the file is a copy of his. Who has just been killed lets
+    // go of the lock while he still seems to live.
+    let id = id_of(&file);
+    if read(path).is_some_and(|(said, _)| said.file != id && lives(&said.holder.process)) {
         file.set_len(0).map_err(failed)?;
     }
     Ok(file)

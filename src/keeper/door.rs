@@ -37,14 +37,13 @@ impl Sign {
         (is_own || is_held()).then_some(sign)
     }
 
-    /// For whoever has the lock: what is left there names somebody else who lives, so the folder is a copy of his.
+    /// For whoever has the lock: what is left there was written elsewhere and names somebody who lives, so the folder is a
+    /// copy of his. Who has just been killed lets go of the lock while he still seems to live.
     pub(super) fn is_copied(lock: &File) -> bool {
         let mut text = [0; 4096];
         let read = lock.read_at(&mut text, 0).unwrap_or(0);
         let sign = text.get(..read).and_then(|text| serde_json::from_slice::<Self>(text).ok());
-        sign.is_some_and(|sign| {
-            proc::is_alive(sign.pid, sign.start) && sign.pid.cast_unsigned() != std::process::id()
-        })
+        sign.is_some_and(|sign| sign.file != id_of(lock) && proc::is_alive(sign.pid, sign.start))
     }
 }
 
