@@ -63,7 +63,7 @@ impl Engine {
             FlowRequest::Show { run } => self.show(&run),
             FlowRequest::Glance { run } => self.glance(&run),
             FlowRequest::Runs(filter) => {
-                let runs = self.store.runs(&filter).map_err(|error| store(&error))?;
+                let runs = self.scribe.store().runs(&filter).map_err(|error| store(&error))?;
                 Ok(FlowReply::Runs(runs.into_iter().map(|run| self.with_held(run)).collect()))
             }
             FlowRequest::Links { run } => self.links(&run),
@@ -102,13 +102,13 @@ impl Engine {
         error: String,
     ) -> Result<FlowReply, Refusal> {
         let (run, started_at) = (&stored.record.run_id, stored.record.started_at);
-        let epoch = self.store.take_over(run, &self.holder).map_err(|error| store(&error))?;
+        let epoch = self.scribe.store().take_over(run, &self.holder).map_err(|error| store(&error))?;
         let now = self.clock.now().wall;
         let took = started_at.map(|started| now.duration_since(started).as_secs_f64().max(0.0));
         let (error, ended_at) = (Some(error), Some(now));
         let what = What::Run { status, error, started_at, ended_at, duration_seconds: took };
         let change = Change { run: run.clone(), epoch, what };
-        self.store.commit(&[change]).map_err(|error| store(&error))?;
+        self.scribe.store().commit(&[change]).map_err(|error| store(&error))?;
         self.unresumed.remove(run);
         let inventory = self.inventory.iter_mut().flat_map(|inventory| inventory.keys());
         let names = inventory.filter(|name| parse_guest(name).is_some_and(|(of, ..)| of == *run));
@@ -158,7 +158,7 @@ impl Engine {
     fn unlock(&mut self, id: &RunId) -> Result<FlowReply, Refusal> {
         let stored = self.stored(id)?;
         let (root, branch) = (stored.record.root_run_id.clone(), stored.record.branch.clone());
-        let held = self.store.lock(&root, &branch).map_err(|error| store(&error))?;
+        let held = self.scribe.store().lock(&root, &branch).map_err(|error| store(&error))?;
         let Some(held) = held else { return Err(Refusal::NotLocked { run: id.clone() }) };
         if self.active.contains_key(&held.run) {
             let pid = i32::try_from(std::process::id()).unwrap_or(0);

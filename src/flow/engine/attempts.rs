@@ -81,7 +81,7 @@ impl Engine {
         let Active { run, of_parent, .. } = self.active.get_mut(id)?;
         let (parent, stage) = (run.parent.clone()?, run.stage(unit.stage).name.clone());
         let value = run.unit(unit).and_then(|unit| unit.value.clone());
-        let ended = self.store.stage_status(&parent, &stage).ok().flatten();
+        let ended = self.scribe.store().stage_status(&parent, &stage).ok().flatten();
         if !matches!(ended, Some(StageStatus::Failed | StageStatus::Cancelled)) {
             return None;
         }

@@ -21,7 +21,8 @@ use crate::ports::store::Begun;
 impl Engine {
     pub(super) fn begin_run(&mut self, wish: RunWish) -> Result<FlowReply, Refusal> {
         if let Some(key) = &wish.key
-            && let Some(run) = self.store.run_of_key(&wish.flow, key).map_err(|error| store(&error))?
+            && let Some(run) =
+                self.scribe.store().run_of_key(&wish.flow, key).map_err(|error| store(&error))?
         {
             return self.first_of_key(run, key, &wish);
         }
@@ -113,7 +114,7 @@ impl Engine {
             message: format!("run {}: {error}", spec.name),
             hint: Some("`restage check` shows where".into()),
         })?;
-        let (id, number, epoch) = match self.store.begin(&new).map_err(|error| store(&error))? {
+        let (id, number, epoch) = match self.scribe.store().begin(&new).map_err(|error| store(&error))? {
             Begun::New { run, number, epoch } => (run, number, epoch),
             Begun::Existing(run) => return Ok(FlowReply::Run { run, existing: true }),
             Begun::Held(held) => {
@@ -185,7 +186,7 @@ impl Engine {
         let active = self.active.get(id)?;
         let own = active.record.clone();
         let filter = RunFilter { root: Some(own.root_run_id), ..RunFilter::default() };
-        let runs = self.store.runs(&filter).ok()?;
+        let runs = self.scribe.store().runs(&filter).ok()?;
         let parent = runs.iter().find(|run| Some(&run.run_id) == own.parent_run_id.as_ref())?.run_number;
         let between = |number: u64| parent < number && number < own.run_number;
         let good = |status| matches!(status, RunStatus::Succeeded | RunStatus::Degraded);

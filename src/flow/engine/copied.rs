@@ -44,12 +44,12 @@ impl Engine {
 
     fn end_copied(&mut self, theirs: &Path) -> Result<(), StoreError> {
         let theirs = theirs.display();
-        for run in self.store.unfinished()? {
+        for run in self.scribe.store().unfinished()? {
             let why = format!(
                 "this folder is a copy of {theirs}, where the run goes on; here a retry takes over what it has done: \
                  restage retry {run}"
             );
-            let Some(stored) = self.store.run(&run)? else { continue };
+            let Some(stored) = self.scribe.store().run(&run)? else { continue };
             match self.give_up(&stored, RunStatus::Failed, why) {
                 Ok(_) => {}
                 Err(Refusal::Store(cause)) => {
@@ -58,13 +58,13 @@ impl Engine {
                 Err(refusal) => tracing::error!(%run, error = %refusal, "end a run that was copied"),
             }
         }
-        for run in self.store.open_hooks()? {
-            let Some(mut hook) = self.store.run(&run)?.and_then(|stored| stored.record.hook) else {
+        for run in self.scribe.store().open_hooks()? {
+            let Some(mut hook) = self.scribe.store().run(&run)?.and_then(|stored| stored.record.hook) else {
                 continue;
             };
             hook.error = Some(format!("this folder is a copy of {theirs}, where it is executed"));
             hook.ended_at = Some(self.clock.now().wall);
-            self.store.set_hook(&run, &hook)?;
+            self.scribe.store().set_hook(&run, &hook)?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::supervisor::guest::GuestOrder;
 impl Engine {
     /// History goes first: a file that is left behind when we die in between belongs to nobody, and is collected later.
     pub(super) fn delete(&mut self, runs: &[RunId], cascade: bool) -> Result<FlowReply, Refusal> {
-        let hooks = self.store.open_hooks().map_err(|error| store(&error))?;
+        let hooks = self.scribe.store().open_hooks().map_err(|error| store(&error))?;
         for run in runs {
             let now = self.now(run)?;
             if !now.status.is_final() && now.status != RunStatus::Interrupted {
@@ -30,7 +30,7 @@ impl Engine {
             }
         }
         let named = self.named()?;
-        let gone = self.store.delete(runs, cascade).map_err(|error| match error {
+        let gone = self.scribe.store().delete(runs, cascade).map_err(|error| match error {
             StoreError::Reused { run, by, branches } => Refusal::Reused { run, by, branches },
             // One that builds on them is under way.
             StoreError::Broken { cause, .. } => Refusal::Unusable {
@@ -74,7 +74,7 @@ impl Engine {
     /// What history names, and what it is about to name: while it cannot be written, that may be old.
     pub(super) fn named(&mut self) -> Result<HashSet<Hash>, Refusal> {
         let mut named: HashSet<Hash> =
-            self.store.objects().map_err(|error| store(&error))?.into_iter().collect();
+            self.scribe.store().objects().map_err(|error| store(&error))?.into_iter().collect();
         for what in self.pending.iter().flat_map(|pending| &pending.turn.changes) {
             if let What::Checkpoint { new, .. } = what {
                 named.extend(new.artifacts.iter().map(|one| one.hash.clone()));

@@ -388,7 +388,7 @@ fn stand_at(parent: &mut RunRecord, lineage: &Lineage<'_>, at: &Checkpoint) {
 impl Engine {
     pub(super) fn desk(&mut self) -> Desk<'_> {
         Desk {
-            store: self.store.as_mut(),
+            store: self.scribe.store(),
             objects: &self.objects,
             root: &self.root,
             flows: &self.flows,

@@ -18,12 +18,12 @@ impl Engine {
         let recipe = active.recipes.of(active.run.stage(stage)).hash();
         let Some(from) = active.run.input_of_unit(UnitKey { stage, item: Some(0) }) else { return };
         let before = active.run.parent.clone().zip(active.run.stages[stage].reason);
-        let mut known = self.store.items(id, &name).unwrap_or_else(|error| {
+        let mut known = self.scribe.store().items(id, &name).unwrap_or_else(|error| {
             told(id, &name, &error);
             Vec::new()
         });
         if let Some((parent, reason)) = before.filter(|_| known.is_empty()) {
-            let earlier = earlier(self.store.as_mut(), &parent, reason, &name);
+            let earlier = earlier(self.scribe.store(), &parent, reason, &name);
             known.extend(earlier.into_iter().flat_map(|earlier| earlier.items));
         }
         let inputs: Vec<Hash> = values.iter().map(|value| items::input(&recipe, &from, value)).collect();

@@ -188,8 +188,9 @@ impl Engine {
     }
 
     pub(super) fn resume_unfinished(&mut self, mut claims: Claims) {
-        let open =
-            self.disown_copied().and_then(|()| Ok((self.store.unfinished()?, self.store.open_hooks()?)));
+        let open = self
+            .disown_copied()
+            .and_then(|()| Ok((self.scribe.store().unfinished()?, self.scribe.store().open_hooks()?)));
         match open {
             Ok((unfinished, hooks)) => {
                 for run in unfinished {

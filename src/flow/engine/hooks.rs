@@ -103,7 +103,7 @@ impl Engine {
     pub(super) fn go_on_with_hook(&mut self, id: &RunId) {
         let Some(hook) = self.hooks.get_mut(id) else { return self.resume_hook(id) };
         if !hook.written {
-            if let Err(error) = self.store.set_hook(id, &hook.record) {
+            if let Err(error) = self.scribe.store().set_hook(id, &hook.record) {
                 tracing::error!(run = %id, %error, "write down what became of the command after a run");
                 return self.hook_later(id);
             }
@@ -174,7 +174,7 @@ impl Engine {
     }
 
     fn known(&mut self, run: &RunId) -> Result<Known, Trouble> {
-        let stored = match self.store.run(run) {
+        let stored = match self.scribe.store().run(run) {
             Ok(Some(stored)) => stored,
             Ok(None) => return Ok(Known::Gone),
             Err(StoreError::Broken { cause, .. }) => {

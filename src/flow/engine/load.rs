@@ -102,7 +102,7 @@ impl Engine {
     /// The run as its records have it, written by us from here on.
     pub(super) fn load(&mut self, id: &RunId, claims: &[(RunnerName, u32)]) -> Result<Active, Refusal> {
         let stored = self.stored(id)?;
-        let epoch = self.store.take_over(id, &self.holder).map_err(|error| store(&error))?;
+        let epoch = self.scribe.store().take_over(id, &self.holder).map_err(|error| store(&error))?;
         self.assemble(stored, epoch, claims)
     }
 
@@ -202,14 +202,16 @@ impl Engine {
         let root = &record.root_run_id;
         let mut all = BTreeMap::new();
         if named.len() > MANY {
-            let (readable, _) = self.store.checkpoints(root).map_err(|error| store(&error))?;
+            let (readable, _) = self.scribe.store().checkpoints(root).map_err(|error| store(&error))?;
             all.extend(readable.into_iter().map(|one| (one.id.clone(), one)));
         }
         let mut found = BTreeMap::new();
         for id in named {
             let one = match all.remove(id) {
                 Some(one) => Some(one),
-                None => self.store.checkpoint(root, id).map_err(|error| unreadable(record, &error))?,
+                None => {
+                    self.scribe.store().checkpoint(root, id).map_err(|error| unreadable(record, &error))?
+                }
             };
             let one = one.ok_or_else(|| unusable(record, &format!("{id} is not on record")))?;
             if !is_whole(&one) {

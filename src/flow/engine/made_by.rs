@@ -39,7 +39,7 @@ impl Engine {
             return Some(began.and_made(&now));
         }
         // It began under a supervisor before this one.
-        let noted = self.store.recipe_of(id, &stage.name).ok().flatten();
+        let noted = self.scribe.store().recipe_of(id, &stage.name).ok().flatten();
         Some(now.begun_as(noted.as_ref()))
     }
 

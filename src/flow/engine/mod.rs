@@ -1,7 +1,7 @@
 //! The engine of flows: an actor in a thread of its own that carries out runs. It receives, lets the run's machine step,
 //! commits what came of it, acts, publishes; what several runs have to write in one moment shares a transaction.
 //! Everything here may wait for the disk, which is why it is not on the supervisor's thread; what may wait for long
-//! (copies of large artifacts) is done by workers.
+//! (copies of large artifacts) is done by workers, and while attempts are under way the `scribe` commits beside it.
 //!
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
 //! `turns` (the course of a turn), `attempts` (launch and settle; `fan`: which items; `held`: why not) with `runner` (what
@@ -24,6 +24,7 @@ mod made_by;
 mod people;
 mod retry;
 mod runner;
+mod scribe;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -54,16 +55,17 @@ use crate::ports::Clock;
 use crate::ports::store::Store;
 use crate::supervisor::guest::{GuestEvent, GuestOrder};
 use crate::supervisor::handle::{Busy, Handle};
-use turns::Pending;
+use scribe::Scribe;
+use turns::{Batch, Pending};
 
 /// So many inputs at most are taken before what they lead to is written down.
 const BATCH: usize = 256;
 /// A store that cannot be written to is tried again this often.
 const AGAIN: Duration = Duration::from_secs(2);
 /// What nobody waits for is written down with what comes within so long: each time costs the disk, not each change.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 /// So much is written at once: what follows the end of an attempt is under way by then, and the engine has time.
-const GATHERED: usize = 8;
+const GATHERED: usize = 64;
 /// The store tidies up when nothing has happened for so long: in a chain of short stages that is not between two of them.
 const QUIET: Duration = Duration::from_secs(1);
 /// Processes of one run at once, where its flow does not say.
@@ -77,6 +79,8 @@ pub enum Input {
     /// The private folder of an attempt is ready, or cannot be made.
     Prepared(Prepared),
     Settled(Box<Settling>),
+    /// What was being written down is, or cannot be.
+    Written,
     Flows(Vec<Arc<FlowSpec>>),
     End(oneshot::Sender<()>),
 }
@@ -133,7 +137,7 @@ pub struct Parts {
 
 pub struct Engine {
     clock: Arc<dyn Clock>,
-    store: Box<dyn Store>,
+    scribe: Scribe,
     dirs: Arc<AttemptDirs>,
     objects: Arc<Objects>,
     root: PathBuf,
@@ -151,6 +155,8 @@ pub struct Engine {
     hooks: BTreeMap<RunId, hooks::OpenHook>,
     /// Turns of which the changes are yet to be written down.
     pending: Vec<Pending>,
+    /// Those that are being written down.
+    writing: Option<Batch>,
     /// When they are at the latest.
     gathers_until: Option<Mono>,
     /// What these attempts left is safe elsewhere once the changes that wait are written down; until then a successor
@@ -271,7 +277,7 @@ impl Engine {
         let random = clock.now().mono.as_nanos() | 1;
         Self {
             clock,
-            store,
+            scribe: Scribe::new(store, own.clone()),
             dirs: Arc::new(AttemptDirs::new(runs_dir.clone())),
             objects: Arc::new(Objects::new(place.data_dir.join("objects"))),
             root: place.root,
@@ -284,6 +290,7 @@ impl Engine {
             active: BTreeMap::new(),
             hooks: BTreeMap::new(),
             pending: Vec::new(),
+            writing: None,
             gathers_until: None,
             taken_in: Vec::new(),
             timers: BinaryHeap::new(),
@@ -325,7 +332,7 @@ impl Engine {
             self.flush_in_time();
         }
         self.interrupt_all();
-        self.store.close();
+        self.scribe.store().close();
         if let Some(done) = self.ending.take() {
             // Whoever waited may have gone.
             done.send(()).ok();
@@ -335,9 +342,13 @@ impl Engine {
     /// Waits for the next input, or until a timer is due, or it has been quiet for long enough to tidy up.
     fn next(&mut self, inputs: &mpsc::Receiver<Input>) -> Woken {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
-        let due = timer.into_iter().chain(self.gathers_until).min();
+        let gathers_until = self.gathers_until.filter(|_| self.writing.is_none());
+        let due = timer.into_iter().chain(gathers_until).min();
         let due = due.map(|at| at.since(self.clock.now().mono));
-        let quiet = self.untidy && self.blocked.is_none() && due.is_none_or(|due| due > QUIET);
+        let quiet = self.untidy
+            && self.writing.is_none()
+            && self.blocked.is_none()
+            && due.is_none_or(|due| due > QUIET);
         let wait = if quiet { Some(QUIET) } else { due };
         let received = match wait {
             Some(wait) => inputs.recv_timeout(wait),
@@ -348,7 +359,7 @@ impl Engine {
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 if quiet {
                     self.untidy = false;
-                    self.store.maintain();
+                    self.scribe.store().maintain();
                 }
                 Woken::InTime
             }
@@ -362,6 +373,7 @@ impl Engine {
             Input::Guest(event) => self.on_guest(event),
             Input::Prepared(prepared) => self.on_prepared(prepared),
             Input::Settled(settling) => self.on_settled(*settling),
+            Input::Written => self.take_back(false),
             Input::Flows(flows) => self.flows = by_name(flows),
             Input::End(done) => self.ending = Some(done),
         }

@@ -140,7 +140,8 @@ impl Engine {
 
     /// No run waits for it.
     fn judge_at_rest(&mut self, record: &RunRecord, judgement: &Judgement) -> Result<(), Refusal> {
-        let done = self.store.judge(&record.root_run_id, judgement).map_err(|error| store(&error))?;
+        let done =
+            self.scribe.store().judge(&record.root_run_id, judgement).map_err(|error| store(&error))?;
         if done {
             Ok(())
         } else {
@@ -180,7 +181,8 @@ impl Engine {
             return Ok(());
         }
         let record = self.stored(id)?.record;
-        let held = self.store.lock(&record.root_run_id, &record.branch).map_err(|error| store(&error))?;
+        let held =
+            self.scribe.store().lock(&record.root_run_id, &record.branch).map_err(|error| store(&error))?;
         let waits_its_turn = record.status == RunStatus::Queued;
         if let Some(held) = held.filter(|held| held.run != *id && !waits_its_turn) {
             return Err(Refusal::RetryLives { run: record.run_id, holder: held.run, branch: record.branch });
@@ -207,7 +209,7 @@ impl Engine {
         let waits = run.stages.iter().filter(waits).filter_map(|stage| stage.checkpoint.clone());
         let (waits, root): (Vec<CheckpointId>, RunId) = (waits.collect(), run.root.clone());
         for checkpoint in waits {
-            let found = self.store.checkpoint(&root, &checkpoint).ok().flatten();
+            let found = self.scribe.store().checkpoint(&root, &checkpoint).ok().flatten();
             if found.is_some_and(|found| found.approval == Approval::Approved) {
                 let at = self.moment();
                 self.hold_going(id);
@@ -326,7 +328,11 @@ impl Engine {
             }
             None => Vec::new(),
         };
-        let id = self.store.add_checkpoint(root, &owner, &new, &adopters).map_err(|error| store(&error))?;
+        let id = self
+            .scribe
+            .store()
+            .add_checkpoint(root, &owner, &new, &adopters)
+            .map_err(|error| store(&error))?;
         let made = new.named(id.clone(), root.clone(), owner);
         for adopter in adopters {
             let at = self.moment();
@@ -381,7 +387,8 @@ impl Engine {
             created_at: self.clock.now().wall,
             created_by: Some(wish.who),
         };
-        let added = self.store.add_branch(&record.root_run_id, &branch).map_err(|error| store(&error))?;
+        let added =
+            self.scribe.store().add_branch(&record.root_run_id, &branch).map_err(|error| store(&error))?;
         if added {
             Ok(FlowReply::Done)
         } else {

@@ -277,7 +277,11 @@ impl Engine {
             note: Some("rebuilt from the outputs on record".into()),
         };
         let root = &parent.root_run_id;
-        let id = self.store.add_checkpoint(root, &parent.run_id, &new, &[]).map_err(|error| store(&error))?;
+        let id = self
+            .scribe
+            .store()
+            .add_checkpoint(root, &parent.run_id, &new, &[])
+            .map_err(|error| store(&error))?;
         Ok(new.named(id, root.clone(), parent.run_id.clone()))
     }
 }

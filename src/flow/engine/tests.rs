@@ -2,6 +2,7 @@
 //! ends right, nothing is executed twice, nothing is lost.
 
 mod people;
+mod slow;
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -52,13 +53,20 @@ struct Faulty {
     fault: Fault,
     at: usize,
     writes: Arc<AtomicUsize>,
+    gate: slow::Gate,
 }
 
 impl Faulty {
+    fn new(inner: &MemoryStore, fault: Fault, at: usize, writes: &Arc<AtomicUsize>) -> Self {
+        let (inner, writes) = (inner.clone(), Arc::clone(writes));
+        Self { inner, fault, at, writes, gate: slow::Gate::default() }
+    }
+
     fn write<T>(
         &mut self,
         write: impl FnOnce(&mut MemoryStore) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.gate.pass();
         if self.writes.fetch_add(1, Ordering::Relaxed) != self.at {
             return write(&mut self.inner);
         }
@@ -252,7 +260,7 @@ fn play(fault: Fault, at: usize) -> Outcomes {
     let dir = tempfile::tempdir().unwrap();
     let writes = Arc::new(AtomicUsize::new(0));
     let mut memory = MemoryStore::new();
-    let store = Faulty { inner: memory.clone(), fault, at, writes: Arc::clone(&writes) };
+    let store = Faulty::new(&memory, fault, at, &writes);
     let mut supervisor = Supervisor::default();
     let mut final_record = || {
         let run = memory.run_of_key(&FlowName::trusted("f"), "once").unwrap()?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::scribe::Written;
 use super::{AGAIN, Active, Engine, GATHER, GATHERED, Key};
 use crate::domain::flow::change::{Change, What};
 use crate::domain::flow::ids::RunId;
@@ -12,6 +13,7 @@ use crate::domain::flow::run::{Effect, Index, Run, Turn};
 use crate::domain::flow::status::RunStatus;
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
 use crate::domain::view::Update;
+use crate::flow::attempt_dir::AttemptKey;
 use crate::ports::store::StoreError;
 
 /// A turn of which the changes are yet to be written down.
@@ -19,6 +21,14 @@ use crate::ports::store::StoreError;
 pub(super) struct Pending {
     pub(super) run: RunId,
     pub(super) turn: Turn,
+}
+
+/// Turns that are written down together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) turns: Vec<Pending>,
+    /// What these attempts left is safe elsewhere once that is done; until then a successor would take it in anew.
+    pub(super) taken_in: Vec<AttemptKey>,
 }
 
 impl Engine {
@@ -65,15 +75,23 @@ impl Engine {
 
     /// Writes down what waits for that, until nothing is left.
     pub(super) fn flush(&mut self) {
+        self.take_back(true);
         while self.waits() {
-            self.write_down();
+            let (batch, changes) = self.batch();
+            self.write_down(batch, &changes);
         }
     }
 
-    /// The same, but what may gather is left to.
+    /// The same, but what may gather is left to, and while attempts are under way, their ends do not wait for the disk.
     pub(super) fn flush_in_time(&mut self) {
-        while self.waits() && !self.gathers() {
-            self.write_down();
+        while self.writing.is_none() && self.waits() && !self.gathers() {
+            let (batch, changes) = self.batch();
+            if changes.is_empty() || self.active.values().all(|active| active.live.is_empty()) {
+                self.write_down(batch, &changes);
+            } else {
+                self.writing = Some(batch);
+                self.scribe.write(changes);
+            }
         }
     }
 
@@ -81,25 +99,44 @@ impl Engine {
         !self.pending.is_empty() && self.blocked.is_none()
     }
 
-    /// All that waits in one go, and then what was to come after it.
-    fn write_down(&mut self) {
+    fn write_down(&mut self, batch: Batch, changes: &[Change]) {
+        let written = if changes.is_empty() { Ok(Vec::new()) } else { self.scribe.store().commit(changes) };
+        self.after(batch, written);
+    }
+
+    /// What was written beside us; `wait`: also where that still goes on.
+    pub(super) fn take_back(&mut self, wait: bool) {
+        if self.writing.is_some()
+            && let Some(written) = self.scribe.written(wait)
+            && let Some(batch) = self.writing.take()
+        {
+            self.after(batch, written);
+        }
+    }
+
+    /// All that waits.
+    fn batch(&mut self) -> (Batch, Vec<Change>) {
         self.gathers_until = None;
-        let batch = std::mem::take(&mut self.pending);
-        let taken_in = std::mem::take(&mut self.taken_in);
+        let batch =
+            Batch { turns: std::mem::take(&mut self.pending), taken_in: std::mem::take(&mut self.taken_in) };
         let mut changes = Vec::new();
-        for pending in &batch {
+        for pending in &batch.turns {
             let Some(active) = self.active.get(&pending.run) else { continue };
             let change =
                 |what: &What| Change { run: pending.run.clone(), epoch: active.epoch, what: what.clone() };
             changes.extend(pending.turn.changes.iter().map(change));
         }
-        let written = !changes.is_empty();
-        self.untidy |= written;
-        let committed = if written { self.store.commit(&changes) } else { Ok(Vec::new()) };
-        match committed {
+        self.untidy |= !changes.is_empty();
+        (batch, changes)
+    }
+
+    /// What was to come after a batch was written down.
+    fn after(&mut self, batch: Batch, written: Written) {
+        let Batch { turns, taken_in } = batch;
+        match written {
             Ok(named) => {
-                let was_blocked = written && self.told_blocked.take().is_some();
-                self.follow_up(batch, named);
+                let was_blocked = !named.is_empty() && self.told_blocked.take().is_some();
+                self.follow_up(turns, named);
                 if was_blocked {
                     tracing::info!("the history of runs is written again");
                     self.active.keys().for_each(|run| self.publish_run(run));
@@ -113,8 +150,8 @@ impl Engine {
                 }
             }
             Err(error) => {
-                self.taken_in = taken_in;
-                self.cannot_write(batch, &error);
+                self.taken_in.splice(0..0, taken_in);
+                self.cannot_write(turns, &error);
             }
         }
     }
@@ -256,7 +293,8 @@ impl Engine {
 
     /// A run that is over concerns nobody here any more, once that is on record.
     pub(super) fn let_go(&mut self, id: &RunId) {
-        let unwritten = self.pending.iter().any(|pending| pending.run == *id);
+        let writing = self.writing.iter().flat_map(|batch| &batch.turns);
+        let unwritten = self.pending.iter().chain(writing).any(|pending| pending.run == *id);
         if !unwritten && self.active.get(id).is_some_and(Active::is_over) {
             self.active.remove(id);
         }

@@ -259,7 +259,7 @@ struct Trial {
 fn trial(before: &[FlowRequest], act: &FlowRequest, fault: Fault, at: usize) -> Trial {
     let dir = tempfile::tempdir().unwrap();
     let mut memory = MemoryStore::new();
-    let sound = Faulty { inner: memory.clone(), fault: Fault::None, at: 0, writes: Arc::default() };
+    let sound = Faulty::new(&memory, Fault::None, 0, &Arc::default());
     let mut life = Life::begin(dir.path(), &sound, Supervisor::default());
     for request in before {
         life.ask(request.clone()).unwrap().unwrap();
@@ -268,7 +268,7 @@ fn trial(before: &[FlowRequest], act: &FlowRequest, fault: Fault, at: usize) -> 
     let supervisor = life.end();
 
     let writes = Arc::new(AtomicUsize::new(0));
-    let faulty = Faulty { inner: memory.clone(), fault, at, writes: Arc::clone(&writes) };
+    let faulty = Faulty::new(&memory, fault, at, &writes);
     let mut life = Life::begin(dir.path(), &faulty, supervisor);
     let answer = life.ask(act.clone());
     match (fault, &answer) {
