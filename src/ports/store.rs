@@ -132,7 +132,7 @@ pub struct StoredRun {
     pub epoch: u64,
     pub holder: String,
     pub approve_all: bool,
-    /// What it may yet take, while it has no deadline because its clock stands still.
+    /// What it might yet take when its clock was set going, or came to stand still: then it has no deadline.
     pub time_left: Option<Duration>,
 }
 

@@ -52,7 +52,7 @@ use crate::domain::ids::RunnerName;
 use crate::domain::time::{Mono, Timestamp};
 use crate::ports::Clock;
 use crate::ports::store::Store;
-use crate::supervisor::guest::{GuestEvent, GuestOrder};
+use crate::supervisor::guest::{GuestEvent, GuestOrder, KnownGuest};
 use crate::supervisor::handle::{Busy, Handle};
 use turns::Pending;
 
@@ -205,13 +205,13 @@ enum Key {
     Hook(RunId),
 }
 
-/// What lives or has ended of each run, by the number under which it was ordered.
-type Claims = BTreeMap<RunId, Vec<(RunnerName, u32)>>;
+/// What lives or has ended of each run.
+type Claims = BTreeMap<RunId, Vec<KnownGuest>>;
 
 #[derive(Debug)]
 struct Unresumed {
     /// Its processes.
-    claims: Vec<(RunnerName, u32)>,
+    claims: Vec<KnownGuest>,
     /// Where that is known.
     why: Option<Refusal>,
 }

@@ -30,7 +30,7 @@ use crate::ports::store::{Adopter, Begun, Held, Stats, Store, StoreError, Stored
 use crate::ports::{Clock, Usage};
 use crate::store::memory::MemoryStore;
 use crate::supervisor::clock::SystemClock;
-use crate::supervisor::guest::{GuestEnd, GuestEvent, GuestOrder};
+use crate::supervisor::guest::{GuestEnd, GuestEvent, GuestOrder, KnownGuest};
 use crate::supervisor::handle::Handle;
 
 /// What goes wrong at the chosen write.
@@ -171,7 +171,12 @@ struct Supervisor {
 
 impl Supervisor {
     fn inventory(&self) -> GuestEvent {
-        GuestEvent::Inventory(self.guests.iter().map(|(name, end)| (name.clone(), end.attempt)).collect())
+        let known = self.guests.iter().map(|(name, end)| KnownGuest {
+            name: name.clone(),
+            attempt: end.attempt,
+            last_seen: Some(end.ended_at),
+        });
+        GuestEvent::Inventory(known.collect())
     }
 
     fn carry_out(&mut self, order: GuestOrder) -> Option<GuestEvent> {

@@ -11,6 +11,7 @@ mod items;
 mod kept;
 mod keys;
 mod left;
+mod limit;
 mod lying;
 mod made;
 mod output;
