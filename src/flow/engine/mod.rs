@@ -54,6 +54,7 @@ use crate::ports::Clock;
 use crate::ports::store::Store;
 use crate::supervisor::guest::{GuestEvent, GuestOrder, KnownGuest};
 use crate::supervisor::handle::{Busy, Handle};
+pub use copied::is_copied;
 use turns::Pending;
 
 /// So many inputs at most are taken before what they lead to is written down.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Engine;
 use super::desk::{Desk, Prepared};
 use super::load::{fresh_row, store};
-use crate::domain::flow::ask::{FlowReply, Plan, Planned, RetryWish};
+use crate::domain::flow::ask::{FlowReply, FlowRequest, Plan, Planned, RetryWish};
 use crate::domain::flow::change::{NewCheckpoint, NewRun, NewStage};
 use crate::domain::flow::hashes;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
@@ -77,6 +77,17 @@ impl Desk<'_> {
     pub fn plan(&mut self, wish: RetryWish) -> Result<Plan, Refusal> {
         let again = self.wanted(wish)?;
         Ok(self.plan_again(&again, true)?.plan)
+    }
+
+    /// Why nothing would come of what sets something going.
+    pub fn refuse(&mut self, request: &FlowRequest, thorough: bool) -> Result<(), Refusal> {
+        if let FlowRequest::Retry(wish) = request {
+            let again = self.wanted(wish.clone())?;
+            self.plan_again(&again, thorough)?;
+        } else if let FlowRequest::Continue(wish) = request {
+            self.continuation(wish, thorough)?;
+        }
+        Ok(())
     }
 
     fn wanted(&mut self, wish: RetryWish) -> Result<Wanted, Refusal> {

@@ -18,6 +18,7 @@ mod output;
 mod plans;
 mod refusals;
 mod retry;
+mod told;
 mod trust;
 mod unread;
 mod watch;
