@@ -134,6 +134,13 @@ pub struct StoredRun {
     pub approve_all: bool,
     /// What it might yet take when its clock was set going, or came to stand still: then it has no deadline.
     pub time_left: Option<Duration>,
+    /// What of it cannot be read: something else stands there instead, which is good enough to look at it and to end it.
+    pub unreadable: Option<String>,
+}
+
+/// Of a run that is damaged.
+pub fn unread(why: &str) -> String {
+    format!("its record cannot be read: {why}")
 }
 
 impl StoredRun {

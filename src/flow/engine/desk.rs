@@ -26,7 +26,7 @@ use crate::domain::flow::{hashes, inputs};
 use crate::domain::json::JsonMap;
 use crate::flow::objects::Objects;
 use crate::flow::recipe::Recipes;
-use crate::ports::store::{Store, StoredRun};
+use crate::ports::store::{Store, StoredRun, unread};
 
 mod sight;
 
@@ -110,12 +110,16 @@ impl<'a> Desk<'a> {
 
     /// A run as it is at this moment.
     pub fn now(&mut self, id: &RunId) -> Result<RunRecord, Refusal> {
-        let mut record = self.stored(id)?.record;
+        self.look(id).map(|stored| stored.record)
+    }
+
+    fn look(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
+        let mut stored = self.stored(id)?;
         if let Some(active) = self.active.and_then(|active| active.get(id)) {
-            active.overlay_all(&mut record);
+            active.overlay_all(&mut stored.record);
         }
-        record.left = self.lies && record.status.is_under_way();
-        Ok(record)
+        stored.record.left = self.lies && stored.record.status.is_under_way();
+        Ok(stored)
     }
 
     fn stored(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
@@ -160,7 +164,13 @@ impl<'a> Desk<'a> {
 
     /// `thorough`: the bytes of artifacts are read whatever they are; else as far as that takes no time.
     pub(super) fn plan_again(&mut self, again: &Wanted, thorough: bool) -> Result<Prepared, Refusal> {
-        let mut parent = self.now(&again.run)?;
+        let StoredRun { record: mut parent, unreadable, .. } = self.look(&again.run)?;
+        if let Some(why) = unreadable.filter(|_| parent.status.is_final()) {
+            return Err(Refusal::Unusable {
+                message: format!("retry {}: {}", again.run, unread(&why)),
+                hint: Some(format!("what it did stays on record; begin anew: restage run {}", parent.flow)),
+            });
+        }
         let flow = flow(self.flows, &parent.flow)?;
         let graph = Graph::of(&flow).map_err(|error| Refusal::Unusable {
             message: format!("retry {}: {error}", again.run),

@@ -14,7 +14,7 @@ use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::domain::ids::Attempt;
 use crate::flow::recipe::Recipes;
-use crate::ports::store::{StoreError, StoredRun};
+use crate::ports::store::{StoreError, StoredRun, unread};
 use crate::supervisor::guest::{GuestOrder, KnownGuest};
 
 /// From so many checkpoints on, all of the lineage are read at once.
@@ -112,7 +112,16 @@ impl Engine {
 
     fn assemble(&mut self, stored: StoredRun, epoch: u64, claims: &[KnownGuest]) -> Result<Active, Refusal> {
         let now = self.clock.now();
-        let StoredRun { mut record, approve_all, time_left, .. } = stored;
+        let StoredRun { mut record, approve_all, time_left, unreadable, .. } = stored;
+        if let Some(why) = unreadable {
+            return Err(Refusal::Unusable {
+                message: format!("go on with {}: {}", record.run_id, unread(&why)),
+                hint: Some(format!(
+                    "end it: restage cancel {}; then begin anew: restage run {}",
+                    record.run_id, record.flow
+                )),
+            });
+        }
         let rows = record.stages.take().unwrap_or_default();
         let spec = Arc::new(self.definition(&record)?);
         let graph = Graph::of(&spec).map_err(|error| unusable(&record, &error.to_string()))?;

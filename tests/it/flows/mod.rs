@@ -21,6 +21,7 @@ mod retry;
 mod told;
 mod trust;
 mod unread;
+mod unread_rows;
 mod watch;
 
 use std::path::PathBuf;
