@@ -3,13 +3,10 @@
 use super::load::store;
 use super::{Active, Engine};
 use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest};
-use crate::domain::flow::change::{Change, What};
-use crate::domain::flow::ids::{RunId, parse_guest};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::flow::handle::FlowAsk;
-use crate::ports::store::StoredRun;
-use crate::supervisor::guest::GuestOrder;
 
 impl Engine {
     /// What it leads to is on record before it is answered.
@@ -91,31 +88,6 @@ impl Engine {
         }
         let at = self.moment();
         self.step(id, |run| run.cancel(at));
-        Ok(FlowReply::Done)
-    }
-
-    /// Ends a run that cannot be gone on with, and with it what lives of it. What it has done may be reused.
-    pub(super) fn give_up(
-        &mut self,
-        stored: &StoredRun,
-        status: RunStatus,
-        error: String,
-    ) -> Result<FlowReply, Refusal> {
-        let (run, started_at) = (&stored.record.run_id, stored.record.started_at);
-        let epoch = self.store.take_over(run, &self.holder).map_err(|error| store(&error))?;
-        let now = self.clock.now().wall;
-        let took = started_at.map(|started| now.duration_since(started).as_secs_f64().max(0.0));
-        let (error, ended_at) = (Some(error), Some(now));
-        let what = What::Run { status, error, started_at, ended_at, duration_seconds: took };
-        let change = Change { run: run.clone(), epoch, what };
-        self.store.commit(&[change]).map_err(|error| store(&error))?;
-        self.unresumed.remove(run);
-        let inventory = self.inventory.iter_mut().flat_map(|inventory| inventory.keys());
-        let names = inventory.filter(|name| parse_guest(name).is_some_and(|(of, ..)| of == *run));
-        for name in names.cloned().collect::<Vec<_>>() {
-            // The supervisor is gone only at the end.
-            self.guests.send(GuestOrder::Forget { name }).ok();
-        }
         Ok(FlowReply::Done)
     }
 

@@ -6,7 +6,7 @@
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
 //! `turns` (the course of a turn), `attempts` (launch and settle; `fan`: which items; `held`: why not) with `runner` (what
 //! an attempt is executed as) and `made_by` (what it is made by), `guests` (what the supervisor tells), `load` (from the
-//! records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
+//! records), then what people ask: `asks`, `begin`, `retry`, `people`, `give_up`, `show`.
 
 mod ahead;
 mod asks;
@@ -16,6 +16,7 @@ mod copied;
 mod delete;
 pub mod desk;
 mod fan;
+mod give_up;
 mod guests;
 mod held;
 mod hooks;

@@ -5,6 +5,7 @@ mod attempts;
 mod course;
 mod damage;
 mod foreach;
+mod given_up;
 mod hooks;
 mod hosts;
 mod items;
