@@ -4,6 +4,7 @@ mod adopted;
 mod attempts;
 mod course;
 mod damage;
+mod deleted;
 mod foreach;
 mod given_up;
 mod hooks;
