@@ -126,7 +126,11 @@ fn open(
                     done.send(()).ok();
                     return Err(why);
                 }
-                other @ (Input::Guest(_) | Input::Prepared(_) | Input::Settled(_) | Input::Flows(_)) => {
+                other @ (Input::Guest(_)
+                | Input::Prepared(_)
+                | Input::Settled(_)
+                | Input::Read(_)
+                | Input::Flows(_)) => {
                     before.push(other);
                 }
             }
@@ -148,7 +152,7 @@ fn refuse_all(inputs: &mpsc::Receiver<Input>, why: &str) {
                 done.send(()).ok();
                 return;
             }
-            Input::Guest(_) | Input::Prepared(_) | Input::Settled(_) | Input::Flows(_) => {}
+            Input::Guest(_) | Input::Prepared(_) | Input::Settled(_) | Input::Read(_) | Input::Flows(_) => {}
         }
     }
 }

@@ -17,18 +17,31 @@ impl Engine {
             self.early.push(ask);
             return;
         }
+        let may_be_put_off = matches!(ask.request, FlowRequest::Retry(_) | FlowRequest::Continue(_));
+        self.reply(ask, may_be_put_off);
+    }
+
+    /// `may_be_put_off`: what it depends on may have to be read elsewhere first.
+    pub(super) fn reply(&mut self, ask: FlowAsk, may_be_put_off: bool) {
+        let kind = Kind::of(&ask.request);
         let FlowAsk { request, answer } = ask;
+        let again = may_be_put_off.then(|| request.clone());
         if kind.executes() {
             self.go_on();
         }
         // What came before it counts.
         self.flush();
         self.refused = None;
+        self.begin_reading(may_be_put_off);
         let mut reply = match &self.blocked {
             // It would be judged by what is not on record.
             Some(why) if kind.needs_the_checkpoints() => Err(Refusal::Store(why.clone())),
             Some(_) | None => self.answer(request),
         };
+        let open = self.end_reading();
+        if let Some(request) = again.filter(|_| !open.is_empty()) {
+            return self.read_apart(FlowAsk { request, answer }, open);
+        }
         self.flush();
         if let (Ok(FlowReply::Run { .. } | FlowReply::Done), Some(why)) = (&reply, &self.blocked) {
             reply = Err(Refusal::NotYet(why.clone()));

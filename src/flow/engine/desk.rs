@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::ahead::AT_A_GLANCE;
 use super::begin::beside_others;
 use super::load::{store, unreadable, unusable};
+use super::reading::Reads;
 use super::retry::{Wanted, reference};
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
@@ -43,6 +44,7 @@ pub struct Desk<'a> {
     active: Option<&'a BTreeMap<RunId, Active>>,
     /// Nobody carries out what is under way by the records.
     lies: bool,
+    pub(super) reads: Option<&'a mut Reads>,
 }
 
 impl std::fmt::Debug for Desk<'_> {
@@ -91,7 +93,7 @@ impl<'a> Desk<'a> {
         flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
         lies: bool,
     ) -> Self {
-        Self { store, objects, root, flows, active: None, lies }
+        Self { store, objects, root, flows, active: None, lies, reads: None }
     }
 
     pub fn show(&mut self, id: &RunId) -> Result<Shown, Refusal> {
@@ -226,6 +228,7 @@ impl<'a> Desk<'a> {
             lineage: &lineage,
             definitions: BTreeMap::new(),
             thorough,
+            reads: self.reads.as_deref_mut(),
             may_read: AT_A_GLANCE,
         };
         let plan = plan::plan(&facts, &wish, &mut oracle)?;
@@ -404,6 +407,7 @@ impl Engine {
             flows: &self.flows,
             active: Some(&self.active),
             lies: self.lying.is_some(),
+            reads: Some(&mut self.reads),
         }
     }
 

@@ -6,7 +6,7 @@
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
 //! `turns` (the course of a turn), `attempts` (launch and settle; `fan`: which items; `held`: why not) with `runner` (what
 //! an attempt is executed as) and `made_by` (what it is made by), `guests` (what the supervisor tells), `load` (from the
-//! records), then what people ask: `asks`, `begin`, `retry`, `people`, `give_up`, `show`.
+//! records), then what people ask: `asks` with `reading` (what takes its time is read elsewhere), `begin`, `retry`, `people`, `give_up`, `show`.
 
 mod ahead;
 mod asks;
@@ -23,6 +23,7 @@ mod hooks;
 mod load;
 mod made_by;
 mod people;
+mod reading;
 mod retry;
 mod runner;
 mod show;
@@ -79,6 +80,8 @@ pub enum Input {
     /// The private folder of an attempt is ready, or cannot be made.
     Prepared(Prepared),
     Settled(Box<Settling>),
+    /// What somebody's wish depends on has been read.
+    Read(Box<reading::ReadFor>),
     Flows(Vec<Arc<FlowSpec>>),
     End(oneshot::Sender<()>),
 }
@@ -183,6 +186,8 @@ pub struct Engine {
     unlooked: Option<Claims>,
     /// Keeps the supervisor there while there are such.
     kept: Option<Busy>,
+    reads: reading::Reads,
+    reading: reading::Reading,
     random: u64,
     ending: Option<oneshot::Sender<()>>,
 }
@@ -302,6 +307,8 @@ impl Engine {
             unresumed: BTreeMap::new(),
             unlooked: None,
             kept: None,
+            reads: reading::Reads::default(),
+            reading: reading::Reading::default(),
             random,
             ending: None,
         }
@@ -364,6 +371,7 @@ impl Engine {
             Input::Guest(event) => self.on_guest(event),
             Input::Prepared(prepared) => self.on_prepared(prepared),
             Input::Settled(settling) => self.on_settled(*settling),
+            Input::Read(read) => self.on_read(*read),
             Input::Flows(flows) => self.flows = by_name(flows),
             Input::End(done) => self.ending = Some(done),
         }

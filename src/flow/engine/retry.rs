@@ -152,6 +152,8 @@ impl Engine {
 
     pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
         let prepared = self.plan_again(again, true)?;
+        self.has_read()?;
+        self.reads.all_here();
         if again.seen.as_ref().is_some_and(|seen| *seen != prepared.plan.hash()) {
             return Ok(FlowReply::Plan(prepared.plan));
         }
