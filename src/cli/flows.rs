@@ -130,6 +130,7 @@ fn open(
                 | Input::Prepared(_)
                 | Input::Settled(_)
                 | Input::Written
+                | Input::Read(_)
                 | Input::Flows(_)) => {
                     before.push(other);
                 }
@@ -152,7 +153,12 @@ fn refuse_all(inputs: &mpsc::Receiver<Input>, why: &str) {
                 done.send(()).ok();
                 return;
             }
-            Input::Guest(_) | Input::Prepared(_) | Input::Settled(_) | Input::Written | Input::Flows(_) => {}
+            Input::Guest(_)
+            | Input::Prepared(_)
+            | Input::Settled(_)
+            | Input::Written
+            | Input::Read(_)
+            | Input::Flows(_) => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::workspace::Workspace;
-use super::{block_on, flows, link, settings};
+use super::{background, block_on, flows, link, settings};
 use crate::config::Missing;
 use crate::control::client::ClientError;
 use crate::domain::flow::ask::{BranchView, ContinueWish, FlowReply, FlowRequest, Plan, RetryWish, Shown};
@@ -17,6 +17,7 @@ use crate::domain::flow::record::{Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::RunStatus;
+use crate::flow::engine;
 use crate::flow::engine::desk::Desk;
 use crate::flow::objects::Objects;
 use crate::ports::store::{Store, StoreError};
@@ -110,6 +111,29 @@ impl<'w> History<'w> {
         self.recorded(&run).ok().filter(|shown| shown.run.left)
     }
 
+    /// Why nothing would come of a request, where nobody supervises and the records tell that: whoever was started for it
+    /// would say the same, after all that lies unfinished had been gone on with.
+    pub fn refuse(&mut self, request: &FlowRequest, act: &str) -> Result<(), Failure> {
+        let workspace = self.workspace;
+        let is_copied = || engine::is_copied(&workspace.data_dir(), &workspace.root);
+        if self.is_supervised() || background::is_needed(workspace) || is_copied() {
+            return Ok(());
+        }
+        // What is refused at a glance may not be where all bytes are read.
+        for thorough in [false, true] {
+            let mut of_record = false;
+            let look = |desk: &mut Desk<'_>| {
+                desk.refuse(request, thorough).inspect_err(|refusal| of_record = refusal.is_of_record())
+            };
+            match self.desk(look, act) {
+                Err(failure) if of_record && thorough => return Err(failure),
+                Err(_) if of_record => {}
+                Ok(()) | Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
     /// What a retry would do.
     pub fn plan(&mut self, wish: &RetryWish) -> Result<Plan, Failure> {
         let act = format!("retry {}", wish.run);
@@ -142,7 +166,16 @@ impl<'w> History<'w> {
         let (workspace, lies) = (self.workspace, !self.is_supervised());
         let flows = self.flows.get_or_insert_with(|| todays(workspace));
         let mut desk = Desk::alone(&mut self.store, &self.objects, &workspace.root, flows, lies);
-        look(&mut desk).map_err(|refusal| Failure::of_refusal(act, &refusal))
+        look(&mut desk).map_err(|refusal| {
+            let failure = Failure::of_refusal(act, &refusal);
+            // It does not go on by itself, so that nobody should wait for it.
+            match refusal.in_the_way().filter(|run| desk.now(run).is_ok_and(|run| run.left)) {
+                Some(run) => failure.hint(format!(
+                    "nobody supervises {run}: go on with it: restage continue {run}; or end it for good: restage cancel {run}"
+                )),
+                None => failure,
+            }
+        })
     }
 
     /// `None` where nobody supervises. Who is just ending is asked no more.

@@ -213,7 +213,7 @@ pub const KEYS: &[Key] = &[
     key("retry_backoff_multiplier", FLOW, MULTIPLIER, "2", "Each further wait is this many times longer."),
     key("retry_max_backoff_seconds", FLOW, SECONDS, "300", "The longest wait."),
     key("retry_jitter", FLOW, JITTER, "none", "How much of the wait is random: nothing, half, all."),
-    key("timeout_seconds", FLOW, SECONDS_OR_OFF, "off", "The longest that a whole run may take. While it only waits for a person, or lies interrupted, its clock stands still."),
+    key("timeout_seconds", FLOW, SECONDS_OR_OFF, "off", "The longest that a whole run may take. While it only waits for a person, or nobody carries it out, its clock stands still."),
     key("max_parallel", FLOW, AT_LEAST_ONE, "no limit", "How many stages of a run may be under way at once."),
     key("concurrency", FLOW, Kind::Word(&["allow", "queue", "refuse"]), "allow", "What a second run does while one is under way."),
     key("max_retry_depth", FLOW, AT_LEAST_ONE, "10", "How long a chain of retries may be, each of the one before."),

@@ -138,6 +138,11 @@ impl Objects {
         self.open(artifact, Looked::Whole).map(drop)
     }
 
+    /// The same, unless this process has read it and it was not touched since.
+    pub fn verify_once(&self, artifact: &Artifact) -> Result<(), FileError> {
+        self.open(artifact, Looked::Once).map(drop)
+    }
+
     /// A copy for somebody who may do with it as they like, as `name` in the folder `at`, where nothing of that name
     /// is. Nothing is left of one that fails.
     pub fn materialise(&self, artifact: &Artifact, at: impl AsFd, name: &str) -> Result<(), FileError> {

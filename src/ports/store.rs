@@ -132,8 +132,15 @@ pub struct StoredRun {
     pub epoch: u64,
     pub holder: String,
     pub approve_all: bool,
-    /// What it may yet take, while it has no deadline because its clock stands still.
+    /// What it might yet take when its clock was set going, or came to stand still: then it has no deadline.
     pub time_left: Option<Duration>,
+    /// What of it cannot be read: something else stands there instead, which is good enough to look at it and to end it.
+    pub unreadable: Option<String>,
+}
+
+/// Of a run that is damaged.
+pub fn unread(why: &str) -> String {
+    format!("its record cannot be read: {why}")
 }
 
 impl StoredRun {

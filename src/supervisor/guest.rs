@@ -45,10 +45,10 @@ pub enum GuestOrder {
 /// What becomes of guests.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GuestEvent {
-    /// Once, when the executor is there: all guests that records or processes tell of, with the number under which their
-    /// last attempt was ordered. One that was to be started, and was not, is not among them. Nothing is started or told
+    /// Once, when the executor is there: all guests that records or processes tell of, by name. One that was to be
+    /// started, and was not, is not among them. Nothing is started or told
     /// before. From here on the ends of those that live are told; what has ended already is told when it is claimed.
-    Inventory(Vec<(RunnerName, Attempt)>),
+    Inventory(Vec<KnownGuest>),
     Started {
         name: RunnerName,
         attempt: Attempt,
@@ -68,6 +68,16 @@ pub enum GuestEvent {
         name: RunnerName,
         pids: Vec<i32>,
     },
+}
+
+/// A guest from before this supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownGuest {
+    pub name: RunnerName,
+    /// The number under which its last attempt was ordered.
+    pub attempt: Attempt,
+    /// When there was last a sign of it. `None`: something of it lives.
+    pub last_seen: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

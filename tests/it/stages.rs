@@ -199,7 +199,7 @@ impl Supervisor {
 
     async fn inventory(&self) -> Vec<String> {
         let names = |event: &GuestEvent| match event {
-            GuestEvent::Inventory(all) => Some(all.iter().map(|(name, _)| name.to_string()).collect()),
+            GuestEvent::Inventory(all) => Some(all.iter().map(|one| one.name.to_string()).collect()),
             _ => None,
         };
         self.until("the inventory", names).await

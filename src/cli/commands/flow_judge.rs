@@ -258,7 +258,13 @@ pub fn delete(global: &Global, workspace: &Workspace, args: &DeleteArgs) -> Outc
     }
     let runs = collected.runs.iter().map(|run| run.to_string() + "\n");
     output::print(&runs.collect::<String>())?;
-    output::remark(&format!("deleted, with {} files, {}", collected.files, bytes(collected.bytes)));
+    let branches = collected.branches.iter().map(|gone| format!("branch {}, ", gone.branch_name));
+    output::remark(&format!(
+        "deleted, with {}{} files, {}",
+        branches.collect::<String>(),
+        collected.files,
+        bytes(collected.bytes)
+    ));
     Ok(Exit::Completed)
 }
 

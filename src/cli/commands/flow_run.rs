@@ -72,7 +72,11 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
         return printed.map(|_| Exit::Completed);
     }
     let act = format!("retry {}", args.run);
-    set_going(global, workspace, &args.follow, Some(spec), &act, &FlowRequest::Retry(wish), None)
+    let request = FlowRequest::Retry(wish);
+    if let Ok(mut history) = History::open(workspace) {
+        history.refuse(&request, &act)?;
+    }
+    set_going(global, workspace, &args.follow, Some(spec), &act, &request, None)
 }
 
 pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> Outcome {
@@ -92,7 +96,11 @@ pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> O
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
         lay: None,
     };
-    let lies = History::open(workspace).ok().and_then(|mut history| history.lies(&wish));
+    let mut lies = None;
+    if let Ok(mut history) = History::open(workspace) {
+        history.refuse(&FlowRequest::Continue(wish.clone()), &act)?;
+        lies = history.lies(&wish);
+    }
     let wish = ContinueWish { lay: lies.as_ref().map(|shown| shown.run.run_id.clone()), ..wish };
     set_going(global, workspace, &args.follow, None, &act, &FlowRequest::Continue(wish), lies.as_ref())
 }

@@ -327,11 +327,21 @@ pub struct Can {
     pub proceed: Result<(), Refusal>,
 }
 
+/// A branch that is no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoneBranch {
+    pub root_run_id: RunId,
+    pub branch_name: BranchName,
+}
+
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Collected {
     /// Those that were deleted, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<RunId>,
+    /// Branches that were deleted with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<GoneBranch>,
     pub files: u64,
     pub bytes: u64,
     pub paths: Vec<std::path::PathBuf>,

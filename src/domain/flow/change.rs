@@ -95,7 +95,8 @@ pub enum What {
     Judge(Judgement),
     /// What the stage is made by in this run, part by part, so that a change of it can be told.
     Recipe { stage: StageName, recipe: RecipeRecord },
-    /// Until when the run may take, or, while its clock stands still, how long it may yet. Absolute.
+    /// Until when the run may take, while its clock goes on, and how long it might yet when that was set going or came to
+    /// stand still. Absolute.
     Limit { deadline: Option<Timestamp>, left: Option<Duration> },
     /// From here on nobody is asked in this run.
     AskNobody,

@@ -182,6 +182,30 @@ impl Refusal {
         }
     }
 
+    /// The run that is in the way of what was wished for.
+    pub const fn in_the_way(&self) -> Option<&RunId> {
+        if let Self::RetryLives { holder: run, .. }
+        | Self::QueuedAlready { queued: run, .. }
+        | Self::Elsewhere { run, waits: None, .. } = self
+        {
+            Some(run)
+        } else {
+            None
+        }
+    }
+
+    /// It follows from what is on record of runs, whoever looks.
+    pub const fn is_of_record(&self) -> bool {
+        let unknown = matches!(
+            self,
+            Self::UnknownRun { .. }
+                | Self::UnknownStage { .. }
+                | Self::UnknownCheckpoint { .. }
+                | Self::UnknownBranch { .. }
+        );
+        unknown || matches!(self.code(), 10..=18)
+    }
+
     /// The way out.
     #[expect(clippy::too_many_lines, reason = "a list: one way out for each refusal")]
     pub fn hint(&self) -> String {

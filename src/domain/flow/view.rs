@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, FlowName, RunId, StageName};
 use super::news::News;
-use super::record::ItemCount;
+use super::record::{ItemCount, RunRecord, StageRecord};
 use super::status::{Decision, Reason, RunStatus, StageStatus};
 use crate::domain::time::Timestamp;
 
@@ -52,6 +52,44 @@ pub struct RunView {
     pub at: Vec<StageName>,
     /// The checkpoints that wait for a person.
     pub asks: Vec<CheckpointId>,
+}
+
+impl RunView {
+    /// As far as records tell.
+    pub fn of(record: &RunRecord) -> Self {
+        let stages = || record.stages.iter().flatten();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let names = |status: StageStatus| {
+            stages().filter(move |stage| stage.status == status).map(|stage| stage.name.clone())
+        };
+        let waiting = |stage: &StageRecord| {
+            let waits = stage.status == StageStatus::Waiting;
+            stage.checkpoint.as_ref().filter(|_| waits).map(|checkpoint| checkpoint.id.clone())
+        };
+        let mut at: Vec<_> = names(StageStatus::Running).take(3).collect();
+        if at.is_empty() && record.status == RunStatus::Failed {
+            at.extend(names(StageStatus::Failed).take(1));
+        }
+        Self {
+            run_id: record.run_id.clone(),
+            flow: record.flow.clone(),
+            status: record.status,
+            branch: record.branch.clone(),
+            parent_run_id: record.parent_run_id.clone(),
+            retry_from_stage: record.retry_from_stage.clone(),
+            retry_depth: record.retry_depth,
+            created_at: record.created_at,
+            started_at: record.started_at,
+            ended_at: record.ended_at,
+            deadline: record.deadline,
+            error: record.error.clone(),
+            held: record.held.clone(),
+            done: count(stages().filter(|stage| stage.status.counts_as_done()).count()),
+            all: count(stages().count()),
+            at,
+            asks: stages().filter_map(waiting).collect(),
+        }
+    }
 }
 
 /// One stage of a run that is under way.

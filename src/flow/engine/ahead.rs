@@ -1,6 +1,7 @@
 //! What continuing depends on, as it is seen from a desk: the plan that would be made, and whether artifacts are whole.
 
 use super::desk::Desk;
+use super::reading::Reads;
 use super::retry::Wanted;
 use crate::domain::flow::proceed::{Again, Ahead};
 use crate::domain::flow::record::{Artifact, Checkpoint};
@@ -11,16 +12,22 @@ use crate::flow::objects::Objects;
 /// not read before, it has to do that it is there and as long as it was.
 pub(super) const AT_A_GLANCE: u64 = 16 << 20;
 
+/// `reads`: where what is looked at thoroughly is read; where nobody says, here.
 pub(super) fn look(
     objects: &Objects,
     artifacts: &[Artifact],
     thorough: bool,
+    mut reads: Option<&mut Reads>,
     may_read: &mut u64,
 ) -> Result<(), String> {
-    let looked = artifacts.iter().try_for_each(|artifact| {
-        if thorough { objects.verify(artifact) } else { objects.glance(artifact, may_read) }
-    });
-    looked.map_err(|error| error.to_string())
+    artifacts.iter().try_for_each(|artifact| {
+        let looked = match &mut reads {
+            _ if !thorough => objects.glance(artifact, may_read),
+            Some(reads) => return reads.look(objects, artifact),
+            None => objects.verify(artifact),
+        };
+        looked.map_err(|error| error.to_string())
+    })
 }
 
 /// What continuing would do, asked where somebody looks from.
@@ -37,7 +44,8 @@ impl Ahead for Forward<'_, '_> {
     }
 
     fn look(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
-        look(self.desk.objects, &checkpoint.artifacts, self.thorough, &mut self.may_read)
+        let reads = self.desk.reads.as_deref_mut();
+        look(self.desk.objects, &checkpoint.artifacts, self.thorough, reads, &mut self.may_read)
     }
 }
 

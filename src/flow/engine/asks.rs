@@ -3,13 +3,10 @@
 use super::load::store;
 use super::{Active, Engine};
 use crate::domain::flow::ask::{ContinueWish, FlowReply, FlowRequest};
-use crate::domain::flow::change::{Change, What};
-use crate::domain::flow::ids::{RunId, parse_guest};
+use crate::domain::flow::ids::RunId;
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::flow::handle::FlowAsk;
-use crate::ports::store::StoredRun;
-use crate::supervisor::guest::GuestOrder;
 
 impl Engine {
     /// What it leads to is on record before it is answered.
@@ -20,18 +17,31 @@ impl Engine {
             self.early.push(ask);
             return;
         }
+        let may_be_put_off = matches!(ask.request, FlowRequest::Retry(_) | FlowRequest::Continue(_));
+        self.reply(ask, may_be_put_off);
+    }
+
+    /// `may_be_put_off`: what it depends on may have to be read elsewhere first.
+    pub(super) fn reply(&mut self, ask: FlowAsk, may_be_put_off: bool) {
+        let kind = Kind::of(&ask.request);
         let FlowAsk { request, answer } = ask;
+        let again = may_be_put_off.then(|| request.clone());
         if kind.executes() {
             self.go_on();
         }
         // What came before it counts.
         self.flush();
         self.refused = None;
+        self.begin_reading(may_be_put_off);
         let mut reply = match &self.blocked {
             // It would be judged by what is not on record.
             Some(why) if kind.needs_the_checkpoints() => Err(Refusal::Store(why.clone())),
             Some(_) | None => self.answer(request),
         };
+        let open = self.end_reading();
+        if let Some(request) = again.filter(|_| !open.is_empty()) {
+            return self.read_apart(FlowAsk { request, answer }, open);
+        }
         self.flush();
         if let (Ok(FlowReply::Run { .. } | FlowReply::Done), Some(why)) = (&reply, &self.blocked) {
             reply = Err(Refusal::NotYet(why.clone()));
@@ -91,31 +101,6 @@ impl Engine {
         }
         let at = self.moment();
         self.step(id, |run| run.cancel(at));
-        Ok(FlowReply::Done)
-    }
-
-    /// Ends a run that cannot be gone on with, and with it what lives of it. What it has done may be reused.
-    pub(super) fn give_up(
-        &mut self,
-        stored: &StoredRun,
-        status: RunStatus,
-        error: String,
-    ) -> Result<FlowReply, Refusal> {
-        let (run, started_at) = (&stored.record.run_id, stored.record.started_at);
-        let epoch = self.scribe.store().take_over(run, &self.holder).map_err(|error| store(&error))?;
-        let now = self.clock.now().wall;
-        let took = started_at.map(|started| now.duration_since(started).as_secs_f64().max(0.0));
-        let (error, ended_at) = (Some(error), Some(now));
-        let what = What::Run { status, error, started_at, ended_at, duration_seconds: took };
-        let change = Change { run: run.clone(), epoch, what };
-        self.scribe.store().commit(&[change]).map_err(|error| store(&error))?;
-        self.unresumed.remove(run);
-        let inventory = self.inventory.iter_mut().flat_map(|inventory| inventory.keys());
-        let names = inventory.filter(|name| parse_guest(name).is_some_and(|(of, ..)| of == *run));
-        for name in names.cloned().collect::<Vec<_>>() {
-            // The supervisor is gone only at the end.
-            self.guests.send(GuestOrder::Forget { name }).ok();
-        }
         Ok(FlowReply::Done)
     }
 

@@ -353,7 +353,10 @@ impl Engine {
 }
 
 /// By a worker that tells what came of it; where no thread can be had, what came of it is the answer.
-fn apart(own: mpsc::Sender<Input>, work: impl FnOnce() -> Input + Send + 'static) -> Option<Input> {
+pub(super) fn apart(
+    own: mpsc::Sender<Input>,
+    work: impl FnOnce() -> Input + Send + 'static,
+) -> Option<Input> {
     let work = Arc::new(Mutex::new(Some(work)));
     let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
     let theirs = Arc::clone(&work);

@@ -18,12 +18,21 @@ use crate::ports::store::StoreError;
 
 const HOME: &str = "home";
 
+/// What lies unfinished here is ended as soon as somebody supervises.
+pub fn is_copied(data_dir: &Path, root: &Path) -> bool {
+    home(&data_dir.join(HOME)).is_some_and(|home| home != root && is_elsewhere(&home, root))
+}
+
+fn home(file: &Path) -> Option<PathBuf> {
+    fs::read(file).ok().map(|path| PathBuf::from(OsString::from_vec(path)))
+}
+
 impl Engine {
     /// To be called before anything of the history goes on.
     pub(super) fn disown_copied(&mut self) -> Result<(), StoreError> {
         let Some(data_dir) = self.runs_dir.parent().map(Path::to_owned) else { return Ok(()) };
         let file = data_dir.join(HOME);
-        let home = fs::read(&file).ok().map(|path| PathBuf::from(OsString::from_vec(path)));
+        let home = home(&file);
         if home.as_ref() == Some(&self.root) {
             return Ok(());
         }

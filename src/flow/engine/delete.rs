@@ -1,12 +1,12 @@
 //! Takes runs out of history, and their files off the disk.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Engine;
 use super::load::store;
-use crate::domain::flow::ask::FlowReply;
+use crate::domain::flow::ask::{FlowReply, GoneBranch};
 use crate::domain::flow::change::What;
-use crate::domain::flow::ids::{Hash, RunId};
+use crate::domain::flow::ids::{BranchName, Hash, RunId};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
 use crate::flow::collect::{Collector, YOUNG};
@@ -17,6 +17,7 @@ impl Engine {
     /// History goes first: a file that is left behind when we die in between belongs to nobody, and is collected later.
     pub(super) fn delete(&mut self, runs: &[RunId], cascade: bool) -> Result<FlowReply, Refusal> {
         let hooks = self.scribe.store().open_hooks().map_err(|error| store(&error))?;
+        let mut roots = BTreeSet::new();
         for run in runs {
             let now = self.now(run)?;
             if !now.status.is_final() && now.status != RunStatus::Interrupted {
@@ -28,7 +29,9 @@ impl Engine {
                     hint: Some(format!("wait for it: restage show {run}")),
                 });
             }
+            roots.insert(now.root_run_id);
         }
+        let branches = self.branches_of(&roots)?;
         let named = self.named()?;
         let gone = self.scribe.store().delete(runs, cascade).map_err(|error| match error {
             StoreError::Reused { run, by, branches } => Refusal::Reused { run, by, branches },
@@ -44,6 +47,7 @@ impl Engine {
             | StoreError::Stale { .. }
             | StoreError::Newer { .. } => store(&error),
         })?;
+        let still = self.branches_of(&roots)?;
         for run in &gone {
             self.active.remove(run);
             self.unresumed.remove(run);
@@ -68,7 +72,20 @@ impl Engine {
             hint: Some("look at that path; restage gc deletes the rest".into()),
         })?;
         collected.runs = gone;
+        collected.branches = branches.into_iter().filter(|branch| !still.contains(branch)).collect();
         Ok(FlowReply::Collected(collected))
+    }
+
+    /// All but the first of each lineage, which is there as long as that is.
+    fn branches_of(&mut self, roots: &BTreeSet<RunId>) -> Result<Vec<GoneBranch>, Refusal> {
+        let mut found = Vec::new();
+        for root in roots {
+            let branches = self.scribe.store().branches(root).map_err(|error| store(&error))?;
+            let names = branches.into_iter().map(|branch| branch.branch_name);
+            let others = names.filter(|name| *name != BranchName::main());
+            found.extend(others.map(|branch_name| GoneBranch { root_run_id: root.clone(), branch_name }));
+        }
+        Ok(found)
     }
 
     /// What history names, and what it is about to name: while it cannot be written, that may be old.

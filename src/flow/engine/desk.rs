@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::ahead::AT_A_GLANCE;
 use super::begin::beside_others;
 use super::load::{store, unreadable, unusable};
+use super::reading::Reads;
 use super::retry::{Wanted, reference};
 use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
@@ -26,7 +27,7 @@ use crate::domain::flow::{hashes, inputs};
 use crate::domain::json::JsonMap;
 use crate::flow::objects::Objects;
 use crate::flow::recipe::Recipes;
-use crate::ports::store::{Store, StoredRun};
+use crate::ports::store::{Store, StoredRun, unread};
 
 mod sight;
 
@@ -43,6 +44,7 @@ pub struct Desk<'a> {
     active: Option<&'a BTreeMap<RunId, Active>>,
     /// Nobody carries out what is under way by the records.
     lies: bool,
+    pub(super) reads: Option<&'a mut Reads>,
 }
 
 impl std::fmt::Debug for Desk<'_> {
@@ -91,7 +93,7 @@ impl<'a> Desk<'a> {
         flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
         lies: bool,
     ) -> Self {
-        Self { store, objects, root, flows, active: None, lies }
+        Self { store, objects, root, flows, active: None, lies, reads: None }
     }
 
     pub fn show(&mut self, id: &RunId) -> Result<Shown, Refusal> {
@@ -110,12 +112,16 @@ impl<'a> Desk<'a> {
 
     /// A run as it is at this moment.
     pub fn now(&mut self, id: &RunId) -> Result<RunRecord, Refusal> {
-        let mut record = self.stored(id)?.record;
+        self.look(id).map(|stored| stored.record)
+    }
+
+    fn look(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
+        let mut stored = self.stored(id)?;
         if let Some(active) = self.active.and_then(|active| active.get(id)) {
-            active.overlay_all(&mut record);
+            active.overlay_all(&mut stored.record);
         }
-        record.left = self.lies && record.status.is_under_way();
-        Ok(record)
+        stored.record.left = self.lies && stored.record.status.is_under_way();
+        Ok(stored)
     }
 
     fn stored(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
@@ -160,7 +166,13 @@ impl<'a> Desk<'a> {
 
     /// `thorough`: the bytes of artifacts are read whatever they are; else as far as that takes no time.
     pub(super) fn plan_again(&mut self, again: &Wanted, thorough: bool) -> Result<Prepared, Refusal> {
-        let mut parent = self.now(&again.run)?;
+        let StoredRun { record: mut parent, unreadable, .. } = self.look(&again.run)?;
+        if let Some(why) = unreadable.filter(|_| parent.status.is_final()) {
+            return Err(Refusal::Unusable {
+                message: format!("retry {}: {}", again.run, unread(&why)),
+                hint: Some(format!("what it did stays on record; begin anew: restage run {}", parent.flow)),
+            });
+        }
         let flow = flow(self.flows, &parent.flow)?;
         let graph = Graph::of(&flow).map_err(|error| Refusal::Unusable {
             message: format!("retry {}: {error}", again.run),
@@ -216,6 +228,7 @@ impl<'a> Desk<'a> {
             lineage: &lineage,
             definitions: BTreeMap::new(),
             thorough,
+            reads: self.reads.as_deref_mut(),
             may_read: AT_A_GLANCE,
         };
         let plan = plan::plan(&facts, &wish, &mut oracle)?;
@@ -394,6 +407,7 @@ impl Engine {
             flows: &self.flows,
             active: Some(&self.active),
             lies: self.lying.is_some(),
+            reads: Some(&mut self.reads),
         }
     }
 

@@ -8,12 +8,12 @@ use std::path::Path;
 use super::{Claims, Engine, Left};
 use crate::domain::flow::ids::{RunId, parse_guest};
 use crate::domain::flow::run::{AttemptEnd, UnitKey, UnitPhase};
-use crate::domain::ids::{Attempt, RunnerName};
+use crate::domain::ids::RunnerName;
 use crate::domain::verdict::Verdict;
 use crate::flow::attempt_dir::AttemptKey;
 use crate::flow::settle;
 use crate::logs::sanitize::{self, Keep};
-use crate::supervisor::guest::{GuestEnd, GuestEvent, GuestOrder};
+use crate::supervisor::guest::{GuestEnd, GuestEvent, GuestOrder, KnownGuest};
 
 /// Where the last line of a log is looked for.
 const TAIL: u64 = 4096;
@@ -156,13 +156,13 @@ impl Engine {
     }
 
     /// The supervisor is there: what lay unfinished goes on, and what belongs to nothing is forgotten.
-    fn on_inventory(&mut self, guests: Vec<(RunnerName, Attempt)>) {
+    fn on_inventory(&mut self, guests: Vec<KnownGuest>) {
         let inventory: HashMap<RunnerName, u32> =
-            guests.into_iter().map(|(name, attempt)| (name, attempt.get())).collect();
+            guests.iter().map(|guest| (guest.name.clone(), guest.attempt.get())).collect();
         let mut claims = Claims::new();
-        for (name, attempt) in &inventory {
-            if let Some((run, ..)) = parse_guest(name) {
-                claims.entry(run).or_default().push((name.clone(), *attempt));
+        for guest in guests {
+            if let Some((run, ..)) = parse_guest(&guest.name) {
+                claims.entry(run).or_default().push(guest);
             }
         }
         self.inventory = Some(inventory);
@@ -201,7 +201,7 @@ impl Engine {
                     self.resume_hook(run);
                 }
                 for (run, guests) in claims {
-                    for (name, _) in guests {
+                    for KnownGuest { name, .. } in guests {
                         if !self.is_open_hook(&run, &name) {
                             self.guests.send(GuestOrder::Forget { name }).ok();
                         }

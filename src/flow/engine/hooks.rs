@@ -182,6 +182,9 @@ impl Engine {
             }
             Err(error) => return Err(Trouble::Refused(store(&error))),
         };
+        if let Some(why) = stored.unreadable {
+            return Ok(Known::Unreadable { why: format!("read {run}: {why}") });
+        }
         match self.definition(&stored.record) {
             Ok(spec) => Ok(Known::Run { record: Box::new(stored.record), keep_failed: spec.keep_failed }),
             Err(Refusal::Unusable { message, .. }) => Ok(Known::Unreadable { why: message }),

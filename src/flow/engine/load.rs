@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::desk::is_whole;
-use super::{AGAIN, Active, Engine, Key, MAX_PARALLEL, Unresumed};
+use super::{AGAIN, Active, Engine, Key, Live, MAX_PARALLEL, Unresumed};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{CheckpointId, RunId, parse_guest};
 use crate::domain::flow::record::{Checkpoint, RunRecord, StageRecord};
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::run::{Restored, RestoredStage, Run, UnitKey};
+use crate::domain::flow::run::{Claim, Restored, RestoredStage, Run, UnitKey};
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
-use crate::domain::ids::RunnerName;
+use crate::domain::ids::Attempt;
 use crate::flow::recipe::Recipes;
-use crate::ports::store::{StoreError, StoredRun};
-use crate::supervisor::guest::GuestOrder;
+use crate::ports::store::{StoreError, StoredRun, unread};
+use crate::supervisor::guest::{GuestOrder, KnownGuest};
 
 /// From so many checkpoints on, all of the lineage are read at once.
 const MANY: usize = 20;
 
 impl Engine {
     /// Goes on with a run that lay unfinished.
-    pub(super) fn resume(&mut self, id: &RunId, claims: &[(RunnerName, u32)]) {
+    pub(super) fn resume(&mut self, id: &RunId, claims: &[KnownGuest]) {
         let at = self.moment();
         match self.load(id, claims) {
             Ok(active) => {
@@ -91,29 +91,37 @@ impl Engine {
     pub(super) fn take_up_anew(&mut self, id: &RunId) {
         let Some(active) = self.active.remove(id) else { return };
         let ordered = active.live.iter().filter(|(_, live)| live.ordered);
-        let claims: Vec<(RunnerName, u32)> = ordered
-            .map(|(unit, live)| (id.guest(&active.run.stage(unit.stage).name, unit.item), live.attempt))
-            .collect();
-        self.inventory.get_or_insert_default().extend(claims.iter().cloned());
+        // They live, or have ended just now.
+        let claim = |(unit, live): (&UnitKey, &Live)| {
+            let name = id.guest(&active.run.stage(unit.stage).name, unit.item);
+            Some(KnownGuest { name, attempt: Attempt::new(live.attempt)?, last_seen: None })
+        };
+        let claims: Vec<KnownGuest> = ordered.filter_map(claim).collect();
+        let known = claims.iter().map(|claim| (claim.name.clone(), claim.attempt.get()));
+        self.inventory.get_or_insert_default().extend(known);
         self.unresumed.insert(id.clone(), Unresumed { claims, why: None });
         self.try_later();
     }
 
     /// The run as its records have it, written by us from here on.
-    pub(super) fn load(&mut self, id: &RunId, claims: &[(RunnerName, u32)]) -> Result<Active, Refusal> {
+    pub(super) fn load(&mut self, id: &RunId, claims: &[KnownGuest]) -> Result<Active, Refusal> {
         let stored = self.stored(id)?;
         let epoch = self.scribe.store().take_over(id, &self.holder).map_err(|error| store(&error))?;
         self.assemble(stored, epoch, claims)
     }
 
-    fn assemble(
-        &mut self,
-        stored: StoredRun,
-        epoch: u64,
-        claims: &[(RunnerName, u32)],
-    ) -> Result<Active, Refusal> {
+    fn assemble(&mut self, stored: StoredRun, epoch: u64, claims: &[KnownGuest]) -> Result<Active, Refusal> {
         let now = self.clock.now();
-        let StoredRun { mut record, approve_all, time_left, .. } = stored;
+        let StoredRun { mut record, approve_all, time_left, unreadable, .. } = stored;
+        if let Some(why) = unreadable {
+            return Err(Refusal::Unusable {
+                message: format!("go on with {}: {}", record.run_id, unread(&why)),
+                hint: Some(format!(
+                    "end it: restage cancel {}; then begin anew: restage run {}",
+                    record.run_id, record.flow
+                )),
+            });
+        }
         let rows = record.stages.take().unwrap_or_default();
         let spec = Arc::new(self.definition(&record)?);
         let graph = Graph::of(&spec).map_err(|error| unusable(&record, &error.to_string()))?;
@@ -165,21 +173,23 @@ impl Engine {
     /// are forgotten now: to be told of it again would spend another retry.
     fn open_claims(
         &mut self,
-        claims: &[(RunnerName, u32)],
+        claims: &[KnownGuest],
         graph: &Graph,
         stages: &[RestoredStage],
-    ) -> BTreeMap<UnitKey, u32> {
+    ) -> BTreeMap<UnitKey, Claim> {
         let mut open = BTreeMap::new();
-        for (name, attempt) in claims {
+        for KnownGuest { name, attempt, last_seen } in claims {
             let Some((_, stage, item)) = parse_guest(name) else { continue };
             let place = graph.index(&stage);
             let on_record = |place: usize| {
                 let record = &stages[place].record;
                 let mut attempts = record.attempts.iter();
-                attempts.any(|one| one.item == item && one.number >= *attempt) || record.status.is_final()
+                attempts.any(|one| one.item == item && one.number >= attempt.get())
+                    || record.status.is_final()
             };
             if let Some(stage) = place.filter(|place| !on_record(*place)) {
-                open.insert(UnitKey { stage, item }, *attempt);
+                let claim = Claim { attempt: attempt.get(), last_seen: *last_seen };
+                open.insert(UnitKey { stage, item }, claim);
                 continue;
             }
             if let Some(inventory) = &mut self.inventory {

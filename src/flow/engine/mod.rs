@@ -6,7 +6,7 @@
 //! Nothing here decides about stages: that is [`domain::flow::run`](crate::domain::flow::run). Reading order: this file,
 //! `turns` (the course of a turn), `attempts` (launch and settle; `fan`: which items; `held`: why not) with `runner` (what
 //! an attempt is executed as) and `made_by` (what it is made by), `guests` (what the supervisor tells), `load` (from the
-//! records), then what people ask: `asks`, `begin`, `retry`, `people`, `show`.
+//! records), then what people ask: `asks` with `reading` (what takes its time is read elsewhere), `begin`, `retry`, `people`, `give_up`, `show`.
 
 mod ahead;
 mod asks;
@@ -16,12 +16,14 @@ mod copied;
 mod delete;
 pub mod desk;
 mod fan;
+mod give_up;
 mod guests;
 mod held;
 mod hooks;
 mod load;
 mod made_by;
 mod people;
+mod reading;
 mod retry;
 mod runner;
 mod scribe;
@@ -53,8 +55,9 @@ use crate::domain::ids::RunnerName;
 use crate::domain::time::{Mono, Timestamp};
 use crate::ports::Clock;
 use crate::ports::store::Store;
-use crate::supervisor::guest::{GuestEvent, GuestOrder};
+use crate::supervisor::guest::{GuestEvent, GuestOrder, KnownGuest};
 use crate::supervisor::handle::{Busy, Handle};
+pub use copied::is_copied;
 use scribe::Scribe;
 use turns::{Batch, Pending};
 
@@ -81,6 +84,8 @@ pub enum Input {
     Settled(Box<Settling>),
     /// What was being written down is, or cannot be.
     Written,
+    /// What somebody's wish depends on has been read.
+    Read(Box<reading::ReadFor>),
     Flows(Vec<Arc<FlowSpec>>),
     End(oneshot::Sender<()>),
 }
@@ -187,6 +192,8 @@ pub struct Engine {
     unlooked: Option<Claims>,
     /// Keeps the supervisor there while there are such.
     kept: Option<Busy>,
+    reads: reading::Reads,
+    reading: reading::Reading,
     random: u64,
     ending: Option<oneshot::Sender<()>>,
 }
@@ -211,13 +218,13 @@ enum Key {
     Hook(RunId),
 }
 
-/// What lives or has ended of each run, by the number under which it was ordered.
-type Claims = BTreeMap<RunId, Vec<(RunnerName, u32)>>;
+/// What lives or has ended of each run.
+type Claims = BTreeMap<RunId, Vec<KnownGuest>>;
 
 #[derive(Debug)]
 struct Unresumed {
     /// Its processes.
-    claims: Vec<(RunnerName, u32)>,
+    claims: Vec<KnownGuest>,
     /// Where that is known.
     why: Option<Refusal>,
 }
@@ -307,6 +314,8 @@ impl Engine {
             unresumed: BTreeMap::new(),
             unlooked: None,
             kept: None,
+            reads: reading::Reads::default(),
+            reading: reading::Reading::default(),
             random,
             ending: None,
         }
@@ -374,6 +383,7 @@ impl Engine {
             Input::Prepared(prepared) => self.on_prepared(prepared),
             Input::Settled(settling) => self.on_settled(*settling),
             Input::Written => self.take_back(false),
+            Input::Read(read) => self.on_read(*read),
             Input::Flows(flows) => self.flows = by_name(flows),
             Input::End(done) => self.ending = Some(done),
         }

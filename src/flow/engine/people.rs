@@ -114,6 +114,7 @@ impl Engine {
         record: &RunRecord,
         judgement: Judgement,
     ) -> Result<(), Refusal> {
+        self.reads.all_here();
         let whole = self.whole(record)?;
         if let Some(checkpoint) = whole.lineage().checkpoint(&judgement.checkpoint) {
             proceed::looked_at(&mut self.desk().ahead(true), &record.run_id, None, checkpoint)?;
@@ -239,7 +240,10 @@ impl Engine {
     }
 
     pub(super) fn proceed(&mut self, wish: ContinueWish) -> Result<FlowReply, Refusal> {
-        match self.desk().continuation(&wish, true)? {
+        let continuation = self.desk().continuation(&wish, true)?;
+        self.has_read()?;
+        self.reads.all_here();
+        match continuation {
             Continuation::Approve { run, checkpoint, hash, .. } => {
                 let record = self.now(&run)?;
                 let judgement = self.judgement(checkpoint, hash, Approval::Approved, wish.who.clone(), None);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Engine;
 use super::desk::{Desk, Prepared};
 use super::load::{fresh_row, store};
-use crate::domain::flow::ask::{FlowReply, Plan, Planned, RetryWish};
+use crate::domain::flow::ask::{FlowReply, FlowRequest, Plan, Planned, RetryWish};
 use crate::domain::flow::change::{NewCheckpoint, NewRun, NewStage};
 use crate::domain::flow::hashes;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
@@ -79,6 +79,17 @@ impl Desk<'_> {
         Ok(self.plan_again(&again, true)?.plan)
     }
 
+    /// Why nothing would come of what sets something going.
+    pub fn refuse(&mut self, request: &FlowRequest, thorough: bool) -> Result<(), Refusal> {
+        if let FlowRequest::Retry(wish) = request {
+            let again = self.wanted(wish.clone())?;
+            self.plan_again(&again, thorough)?;
+        } else if let FlowRequest::Continue(wish) = request {
+            self.continuation(wish, thorough)?;
+        }
+        Ok(())
+    }
+
     fn wanted(&mut self, wish: RetryWish) -> Result<Wanted, Refusal> {
         let run = match &wish.branch {
             Some(branch) => {
@@ -141,6 +152,8 @@ impl Engine {
 
     pub(super) fn run_again(&mut self, again: &Wanted) -> Result<FlowReply, Refusal> {
         let prepared = self.plan_again(again, true)?;
+        self.has_read()?;
+        self.reads.all_here();
         if again.seen.as_ref().is_some_and(|seen| *seen != prepared.plan.hash()) {
             return Ok(FlowReply::Plan(prepared.plan));
         }

@@ -224,6 +224,7 @@ impl Engine {
             batch.retain(|pending| pending.run != run);
             self.taken_in.retain(|key| key.run != run);
             self.active.remove(&run);
+            self.publish_recorded(&run);
             self.pending.splice(0..0, batch);
             return;
         }

@@ -192,6 +192,7 @@ impl State {
             holder: run.holder.clone(),
             approve_all: run.approve_all,
             time_left: run.time_left,
+            unreadable: None,
         }
     }
 

@@ -53,7 +53,8 @@ fn target(connection: &Connection, run: &RunId, epoch: u64) -> Result<Target, Fa
                 epoch: uint(row.get(3)?),
                 had_error: row.get(4)?,
             };
-            Ok((target, row.get(5)?))
+            // One of which nobody knows how far it is can be ended.
+            Ok((target, row.get(5).unwrap_or(RunStatus::Interrupted)))
         })
         .optional()?;
     let (target, status) = found.ok_or_else(|| begin::no_run(run))?;

@@ -100,7 +100,8 @@ fn describe(connection: &Connection, run: i64) -> Result<Gone, Fail> {
             run: row.get(0)?,
             root: row.get(1)?,
             branch: row.get(2)?,
-            status: row.get(3)?,
+            // One of which nobody knows how far it is can be deleted.
+            status: row.get(3).unwrap_or(RunStatus::Interrupted),
             definition: row.get(4)?,
         })
     })?)

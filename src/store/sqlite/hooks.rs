@@ -1,10 +1,10 @@
 //! Commands after runs.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
+use super::columns::Columns;
 use super::fail::Fail;
 use super::runs;
-use super::stages::time;
 use super::values::at;
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::record::HookRecord;
@@ -35,19 +35,18 @@ pub(super) fn set_of(connection: &Connection, run: &RunId, hook: &HookRecord) ->
 }
 
 /// From this column of a run on, which are null where it has none.
-pub(super) fn of(row: &Row<'_>, from: usize) -> rusqlite::Result<Option<HookRecord>> {
-    let Some(name) = row.get(from)? else { return Ok(None) };
-    Ok(Some(HookRecord {
-        name,
-        number: row.get(from + 1)?,
-        verdict: row.get(from + 2)?,
-        exit_code: row.get(from + 3)?,
-        signal: row.get(from + 4)?,
-        started_at: time(row, from + 5)?,
-        ended_at: time(row, from + 6)?,
-        log: row.get(from + 7)?,
-        error: row.get(from + 8)?,
-    }))
+pub(super) fn of(columns: &mut Columns<'_, '_>, from: usize) -> Option<HookRecord> {
+    Some(HookRecord {
+        name: columns.some(from)?,
+        number: columns.get(from + 1, 1),
+        verdict: columns.some(from + 2),
+        exit_code: columns.some(from + 3),
+        signal: columns.some(from + 4),
+        started_at: columns.time(from + 5),
+        ended_at: columns.time(from + 6),
+        log: columns.some(from + 7),
+        error: columns.some(from + 8),
+    })
 }
 
 pub(super) const OPEN: &str = "SELECT run_id FROM hooks JOIN runs ON runs.id = hooks.run WHERE hooks.ended_at IS NULL ORDER BY hooks.run";

@@ -5,6 +5,7 @@
 
 mod begin;
 mod checkpoints;
+mod columns;
 mod commit;
 mod delete;
 mod fail;

@@ -5,53 +5,59 @@ use std::time::Duration;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
+use super::columns::Columns;
 use super::fail::{Fail, broken};
 use super::pack::{unpack, unpack_text};
-use super::stages::{of_run, time};
+use super::stages::of_run;
 use super::values::{Nanos, int, uint};
 use super::{begin, hooks, search};
 use crate::domain::flow::ids::{BranchName, FlowName, Hash, RunId};
 use crate::domain::flow::record::{Branch, RunFilter, RunRecord};
+use crate::domain::flow::status::{RunStatus, Trigger};
 use crate::domain::json::JsonMap;
-use crate::ports::store::StoredRun;
+use crate::domain::time::Timestamp;
+use crate::ports::store::{StoredRun, unread};
 
 const COLUMNS: &str = "SELECT run_id, runs.number, flow, hash, status, cause, runs.error, runs.started_at, \
      runs.ended_at, duration_seconds, cost, parent, root, caller, retry_from, retry_depth, \
      substr(key, length(flow) + 2), deadline, branch, \
      created_at, runs.id, epoch, holder, approve_all, value, value_size, time_left, hooks.name, hooks.number, verdict, exit_code, \
      signal, hooks.started_at, hooks.ended_at, log, hooks.error, retry_number \
-     FROM runs JOIN definitions ON definitions.id = definition JOIN inputs ON inputs.run = runs.id \
+     FROM runs LEFT JOIN definitions ON definitions.id = definition LEFT JOIN inputs ON inputs.run = runs.id \
      LEFT JOIN hooks ON hooks.run = runs.id";
 
-/// Its inputs stand in columns of their own.
-fn record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
+/// `told`: what of it cannot be read.
+fn record(row: &Row<'_>, told: &mut Vec<String>) -> rusqlite::Result<RunRecord> {
+    let run_id = row.get(0)?;
+    let mut columns = Columns::new(row, ("run", 0), told);
     Ok(RunRecord {
-        run_id: row.get(0)?,
-        run_number: uint(row.get(1)?),
+        run_number: uint(columns.get(1, 0)),
         flow: row.get(2)?,
-        def_hash: row.get(3)?,
-        status: row.get(4)?,
-        trigger: row.get(5)?,
-        inputs: JsonMap::new(),
-        error: row.get(6)?,
-        started_at: time(row, 7)?,
-        ended_at: time(row, 8)?,
-        duration_seconds: row.get(9)?,
-        cost: row.get(10)?,
-        parent_run_id: row.get(11)?,
+        def_hash: columns.get(3, Hash::of(["unknown"])),
+        // Nothing goes on by itself of which nobody knows how far it is.
+        status: columns.get(4, RunStatus::Interrupted),
+        trigger: columns.get(5, Trigger::Manual),
+        inputs: unpack(row, 24).unwrap_or_else(|why| columns.without(24, &why, JsonMap::new())),
+        error: columns.some(6),
+        started_at: columns.time(7),
+        ended_at: columns.time(8),
+        duration_seconds: columns.some(9),
+        cost: columns.some(10),
+        parent_run_id: columns.some(11),
         root_run_id: row.get(12)?,
-        caller_run_id: row.get(13)?,
-        retry_from_stage: row.get(14)?,
-        retry_depth: row.get(15)?,
-        retry_number: row.get(36)?,
-        idempotency_key: row.get(16)?,
-        deadline: time(row, 17)?,
+        caller_run_id: columns.some(13),
+        retry_from_stage: columns.some(14),
+        retry_depth: columns.get(15, 0),
+        retry_number: columns.some(36),
+        idempotency_key: columns.some(16),
+        deadline: columns.time(17),
         branch: row.get(18)?,
-        created_at: row.get::<_, Nanos>(19)?.0,
+        created_at: columns.time(19).unwrap_or(Timestamp::UNIX_EPOCH),
         stages: None,
         left: false,
         held: None,
-        hook: hooks::of(row, 27)?,
+        hook: hooks::of(&mut columns, 27),
+        run_id,
     })
 }
 
@@ -59,16 +65,31 @@ pub(super) fn run(connection: &Connection, run: &RunId) -> Result<Option<StoredR
     let mut query = connection.prepare_cached(&format!("{COLUMNS} WHERE run_id = ?"))?;
     let mut rows = query.query([run])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let mut record = record(row)?;
-    record.inputs = unpack(row, 24).map_err(|cause| broken(format!("read the inputs of {run}"), cause))?;
-    record.stages = Some(of_run(connection, row.get(20)?)?);
+    let mut told = Vec::new();
+    let mut record = record(row, &mut told)?;
+    record.stages = Some(of_run(connection, row.get(20)?, &mut told)?);
+    let mut columns = Columns::new(row, ("run", 0), &mut told);
+    let (epoch, holder) = (uint(columns.get(21, 0)), columns.get(22, String::new()));
+    let (approve_all, time_left) = (columns.get(23, false), columns.some::<i64>(26));
+    let unreadable = told.into_iter().next();
+    tell(&mut record, unreadable.as_deref());
     Ok(Some(StoredRun {
         record,
-        epoch: uint(row.get(21)?),
-        holder: row.get(22)?,
-        approve_all: row.get(23)?,
-        time_left: row.get::<_, Option<i64>>(26)?.map(|left| Duration::from_nanos(uint(left))),
+        epoch,
+        holder,
+        approve_all,
+        time_left: time_left.map(|left| Duration::from_nanos(uint(left))),
+        unreadable,
     }))
+}
+
+/// Whoever looks at it sees what is wrong with it.
+fn tell(record: &mut RunRecord, unreadable: Option<&str>) {
+    let Some(why) = unreadable.map(unread) else { return };
+    record.error = Some(match record.error.take() {
+        Some(error) => format!("{error}; {why}"),
+        None => why,
+    });
 }
 
 pub(super) fn id(connection: &Connection, run: &RunId) -> Result<i64, Fail> {
@@ -105,9 +126,12 @@ pub(super) fn list(connection: &Connection, filter: &RunFilter) -> Result<Vec<Ru
     let mut query = connection.prepare_cached(&format!("{COLUMNS} WHERE runs.id = ?"))?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
+        // One that is damaged does not hide the others.
         found.push(query.query_row([id], |row| {
-            // One whose inputs are damaged does not hide the others; it is told where the run itself is read.
-            Ok(RunRecord { inputs: unpack(row, 24).unwrap_or_default(), ..record(row)? })
+            let mut told = Vec::new();
+            let mut record = record(row, &mut told)?;
+            tell(&mut record, told.first().map(String::as_str));
+            Ok(record)
         })?);
     }
     Ok(found)

@@ -5,30 +5,34 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checkpoints::artifact;
+use super::columns::Columns;
 use super::commit::NO_ITEM;
 use super::fail::{Fail, broken};
 use super::pack::{Packed, unpack};
-use super::values::{Nanos, int, uint};
+use super::values::{int, uint};
 use crate::domain::flow::change::{ItemRecord, RecipeRecord};
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::record::{Artifact, AttemptRecord, CheckpointRef, ItemCount, StageRecord};
-use crate::domain::flow::status::{Decision, StageStatus, Trigger};
-use crate::domain::time::Timestamp;
+use crate::domain::flow::status::{Approval, Decision, StageStatus, Trigger};
 
 pub(super) const STAGES: &str = "SELECT name, ord, stages.status, decision, reason, source, error, started_at, ended_at, \
      retry_at, items, feedback, checkpoints.id, checkpoints.stage, version, parent, branch, approval, outputs, outputs_size \
      FROM stages LEFT JOIN checkpoints ON checkpoints.id = checkpoint WHERE stages.run = ?";
 
-/// In order, with all that belongs to them.
-pub(super) fn of_run(connection: &Connection, run: i64) -> Result<Vec<StageRecord>, Fail> {
-    let mut attempts = attempts(connection, run)?;
+/// In order, with all that belongs to them. `told`: what of them cannot be read.
+pub(super) fn of_run(
+    connection: &Connection,
+    run: i64,
+    told: &mut Vec<String>,
+) -> Result<Vec<StageRecord>, Fail> {
+    let mut attempts = attempts(connection, run, told)?;
     let mut artifacts = artifacts(connection, run)?;
     let done = items_done(connection, run)?;
     let mut stages = Vec::new();
     let mut query = connection.prepare_cached(STAGES)?;
     let mut rows = query.query([run])?;
     while let Some(row) = rows.next()? {
-        let mut stage = stage(row)?;
+        let mut stage = stage(row, told)?;
         stage.attempts = attempts.remove(&stage.name).unwrap_or_default();
         stage.artifacts = artifacts.remove(&stage.name).unwrap_or_default();
         if let Some(items) = &mut stage.items {
@@ -40,43 +44,45 @@ pub(super) fn of_run(connection: &Connection, run: i64) -> Result<Vec<StageRecor
     Ok(stages)
 }
 
-fn stage(row: &Row<'_>) -> rusqlite::Result<StageRecord> {
-    let checkpoint = match row.get::<_, Option<i64>>(12)? {
-        None => None,
-        Some(_) => Some(CheckpointRef {
-            id: CheckpointId { stage: row.get(13)?, version: row.get(14)? },
-            version: row.get(14)?,
-            parent: row.get(15)?,
-            branch: row.get(16)?,
-            approval: row.get(17)?,
-        }),
-    };
+fn stage(row: &Row<'_>, told: &mut Vec<String>) -> rusqlite::Result<StageRecord> {
+    let name: StageName = row.get(0)?;
+    let mut columns = Columns::new(row, ("stage", 0), told);
+    let checkpoint = columns.some::<i64>(12).map(|_| {
+        let version = columns.get(14, 0);
+        CheckpointRef {
+            id: CheckpointId { stage: columns.get(13, name.clone()), version },
+            version,
+            parent: columns.some(15),
+            branch: columns.get(16, BranchName::main()),
+            approval: columns.get(17, Approval::Rejected),
+        }
+    });
     Ok(StageRecord {
-        name: row.get(0)?,
-        order: row.get(1)?,
-        status: row.get(2)?,
-        decision: row.get(3)?,
-        reason: row.get(4)?,
-        source_run_id: row.get(5)?,
-        error: row.get(6)?,
-        started_at: time(row, 7)?,
-        ended_at: time(row, 8)?,
-        retry_at: time(row, 9)?,
+        order: columns.get(1, u32::MAX),
+        status: columns.get(2, StageStatus::Failed),
+        decision: columns.get(3, Decision::Execute),
+        reason: columns.some(4),
+        source_run_id: columns.some(5),
+        error: columns.some(6),
+        started_at: columns.time(7),
+        ended_at: columns.time(8),
+        retry_at: columns.time(9),
         // Outputs that cannot be read are told where the checkpoint itself is asked for.
         outputs: if checkpoint.is_some() { unpack(row, 18).ok() } else { None },
         artifacts: Vec::new(),
         checkpoint,
         attempts: Vec::new(),
-        items: row.get::<_, Option<u32>>(10)?.map(|all| ItemCount { done: 0, all }),
-        feedback: row.get(11)?,
+        items: columns.some(10).map(|all| ItemCount { done: 0, all }),
+        feedback: columns.some(11),
+        name,
     })
 }
 
-pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
-    Ok(row.get::<_, Option<Nanos>>(column)?.map(|nanos| nanos.0))
-}
-
-fn attempts(connection: &Connection, run: i64) -> Result<HashMap<StageName, Vec<AttemptRecord>>, Fail> {
+fn attempts(
+    connection: &Connection,
+    run: i64,
+    told: &mut Vec<String>,
+) -> Result<HashMap<StageName, Vec<AttemptRecord>>, Fail> {
     let mut query = connection.prepare_cached(
         "SELECT stage, item, number, verdict, exit_code, signal, error, started_at, ended_at, cpu_seconds, \
          peak_rss_bytes, cost, log, blameless FROM attempts WHERE run = ? ORDER BY stage, item, number",
@@ -84,22 +90,24 @@ fn attempts(connection: &Connection, run: i64) -> Result<HashMap<StageName, Vec<
     let mut rows = query.query([run])?;
     let mut found: HashMap<StageName, Vec<AttemptRecord>> = HashMap::new();
     while let Some(row) = rows.next()? {
-        let item: i64 = row.get(1)?;
-        found.entry(row.get(0)?).or_default().push(AttemptRecord {
-            number: row.get(2)?,
-            item: if item == NO_ITEM { None } else { Some(row.get(1)?) },
-            verdict: row.get(3)?,
-            exit_code: row.get(4)?,
-            signal: row.get(5)?,
-            error: row.get(6)?,
-            started_at: time(row, 7)?,
-            ended_at: time(row, 8)?,
-            cpu_seconds: row.get(9)?,
-            peak_rss_bytes: row.get::<_, Option<i64>>(10)?.map(uint),
-            cost: row.get(11)?,
-            log: row.get(12)?,
-            blameless: row.get(13)?,
-        });
+        let mut columns = Columns::new(row, ("attempt of", 0), told);
+        let item: i64 = columns.get(1, NO_ITEM);
+        let attempt = AttemptRecord {
+            number: columns.get(2, 0),
+            item: if item == NO_ITEM { None } else { Some(columns.get(1, u32::MAX)) },
+            verdict: columns.some(3),
+            exit_code: columns.some(4),
+            signal: columns.some(5),
+            error: columns.some(6),
+            started_at: columns.time(7),
+            ended_at: columns.time(8),
+            cpu_seconds: columns.some(9),
+            peak_rss_bytes: columns.some(10).map(uint),
+            cost: columns.some(11),
+            log: columns.some(12),
+            blameless: columns.get(13, false),
+        };
+        found.entry(row.get(0)?).or_default().push(attempt);
     }
     Ok(found)
 }
@@ -174,11 +182,11 @@ pub(super) fn items(
     let mut rows = query.query(params![run, stage])?;
     let mut items = Vec::new();
     while let Some(row) = rows.next()? {
-        let Ok(outputs) = unpack(row, 4) else { continue };
+        let (Ok(outputs), Ok(item), Ok(status)) = (unpack(row, 4), row.get(1), row.get(3)) else { continue };
         items.push(ItemRecord {
-            item: row.get(1)?,
+            item,
             input: row.get(2)?,
-            status: row.get(3)?,
+            status,
             outputs,
             artifacts: artifacts.remove(&row.get(0)?).unwrap_or_default(),
         });

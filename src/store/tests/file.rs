@@ -346,7 +346,8 @@ fn a_checkpoint_that_cannot_be_read_hides_no_other() {
     let shown: Vec<_> = stored.stages().iter().map(|stage| stage.outputs.is_some()).collect();
     assert_eq!(shown, [false, true, true, false]);
     damage.execute("UPDATE inputs SET value = '{'", []).unwrap();
-    assert!(store.run(&run).unwrap_err().to_string().contains("the inputs of video-1"));
+    let unreadable = store.run(&run).unwrap().unwrap().unreadable.unwrap();
+    assert!(unreadable.starts_with("run video-1: value: "), "{unreadable}");
     assert_eq!(store.runs(&RunFilter::default()).unwrap().len(), 1);
 }
 

@@ -1,13 +1,14 @@
 //! What becomes of guests: how their ends are kept, and what the flow engine is told.
 
+use std::fs;
 use std::time::Duration;
 
 use super::RunnerManager;
 use super::roster::{Entry, Id};
 use crate::domain::retry::OutputMatch;
 use crate::domain::runner::state::RunnerState;
-use crate::domain::runner::{Event, Phase};
-use crate::domain::time::Now;
+use crate::domain::runner::{Ended, Event, Phase};
+use crate::domain::time::{Now, Timestamp};
 use crate::domain::verdict::{ExitStatus, Verdict};
 use crate::domain::view::NoticeKind;
 use crate::ports::{ExecExit, Usage};
@@ -134,6 +135,22 @@ impl RunnerManager {
             disk_full: guest.fate.disk_full,
         };
         self.tell(GuestEvent::Ended(Box::new(end)));
+    }
+
+    /// When there was last a sign of a guest; `None` where it lives. Of one that was found to be gone by this supervisor
+    /// nobody knows when it went: then it is what it printed last.
+    pub(super) fn last_seen(&self, Entry { runner, .. }: &Entry) -> Option<Timestamp> {
+        if runner.live_attempt().is_some() {
+            return None;
+        }
+        let went_unseen = |end: &&Ended| end.outcome.verdict == Verdict::Lost && end.at >= self.started_at;
+        if let Some(end) = runner.last.as_ref().filter(|end| !went_unseen(end)) {
+            return Some(end.at);
+        }
+        let started = runner.started.map(|started| started.wall);
+        let printed = runner.log.as_ref().and_then(|log| fs::metadata(log).ok()?.modified().ok());
+        let printed = printed.and_then(|at| Timestamp::try_from(at).ok());
+        Some(started.max(printed).unwrap_or(Timestamp::UNIX_EPOCH))
     }
 
     /// What clients would have been told, were it a runner.

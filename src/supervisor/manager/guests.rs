@@ -13,7 +13,7 @@ use crate::domain::runner::{Ended, Event, Phase, Rest, Runner, Why};
 use crate::domain::spec::{Leftovers, Reload, RestartPolicy, RunnerSpec};
 use crate::domain::time::Now;
 use crate::domain::verdict::{Outcome, Verdict};
-use crate::supervisor::guest::{GuestEvent, GuestOrder};
+use crate::supervisor::guest::{GuestEvent, GuestOrder, KnownGuest};
 use crate::supervisor::handle::Shutdown;
 
 const ENDING: &str = "the supervisor is ending";
@@ -61,7 +61,10 @@ impl RunnerManager {
     }
 
     pub(super) fn tell_inventory(&mut self) {
-        let known = self.roster.guests().filter_map(|entry| Some((entry.spec.name.clone(), known(entry)?)));
+        let known = self.roster.guests().filter_map(|entry| {
+            let (name, attempt) = (entry.spec.name.clone(), known(entry)?);
+            Some(KnownGuest { name, attempt, last_seen: self.last_seen(entry) })
+        });
         let mut known: Vec<_> = known.collect();
         known.sort_unstable();
         let inventory = GuestEvent::Inventory(known);

@@ -23,6 +23,8 @@ fn an_item_whose_artifact_is_damaged_runs_again_and_the_others_do_not() {
     assert!(object.exists(), "{}", object.display());
     std::fs::remove_file(&object).unwrap();
     std::fs::write(&object, "\"xx\"").unwrap();
+    let told = flows.ok(&["retry", "f-1", "--dry-run"]);
+    assert!(told.contains("failed: 2 of 4 items: 1, 3"), "{told}");
     flows.ok(&["retry", "f-1"]);
     let items = flows.read("items");
     let mut items: Vec<&str> = items.lines().collect();

@@ -55,8 +55,9 @@ impl Run {
         self.started.get_or_insert(at.now);
         if let Some(left) = left {
             let deadline = at.now.mono.plus(left);
-            self.limit = Some(Limit::Until(Deadline { at: deadline, wall: at.now.wall_at(deadline) }));
-            turn.changes.push(self.limit_change());
+            let wall = at.now.wall_at(deadline);
+            self.limit = Some(Limit::Until(Deadline { at: deadline, wall }));
+            turn.changes.push(What::Limit { deadline: Some(wall), left: Some(left) });
         }
         if let Some(deadline) = self.deadline() {
             turn.after.push(Effect::Deadline { at: deadline.at });
@@ -66,19 +67,13 @@ impl Run {
 
     /// Nothing of it runs any more, and it has not ended.
     pub(super) fn stop_clock(&mut self, at: Moment, turn: &mut Turn) {
-        if let Some(deadline) = self.deadline() {
-            self.limit = Some(Limit::Left(deadline.at.since(at.now.mono)));
-            turn.changes.push(self.limit_change());
-        }
-    }
-
-    fn limit_change(&self) -> What {
-        let deadline = self.deadline().map(|deadline| deadline.wall);
-        let left = self.limit.and_then(|limit| match limit {
-            Limit::Left(left) => Some(left),
-            Limit::Until(_) => None,
-        });
-        What::Limit { deadline, left }
+        let left = match self.limit {
+            Some(Limit::Until(deadline)) => deadline.at.since(at.now.mono),
+            Some(Limit::Left(left)) => left,
+            None => return,
+        };
+        self.limit = Some(Limit::Left(left));
+        turn.changes.push(What::Limit { deadline: None, left: Some(left) });
     }
 
     pub(super) fn change(&self, ended_at: Option<Timestamp>, duration_seconds: Option<f64>) -> What {

@@ -42,7 +42,7 @@ use super::status::{Decision, Reason, RunStatus, StageStatus};
 use crate::domain::json::{Json, JsonMap};
 use crate::domain::time::{Mono, Now, Timestamp};
 use crate::domain::verdict::Outcome;
-pub use restore::{Restored, RestoredStage};
+pub use restore::{Claim, Restored, RestoredStage};
 
 /// So much of a hash tells works of one stage apart.
 const KEY_DIGITS: usize = 16;
@@ -105,7 +105,7 @@ pub struct Run {
 }
 
 /// How long the whole run may take. Its clock stands still while nothing of it runs: the time for which it only waits for
-/// a person, or lies interrupted, is not its own.
+/// a person, or lies where its supervisor left it, is not its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     Until(Deadline),

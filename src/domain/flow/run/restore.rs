@@ -28,7 +28,15 @@ pub struct Restored {
     /// Where the flow does not say.
     pub max_parallel: u32,
     /// Attempts that live, or ended while nobody looked.
-    pub claims: BTreeMap<UnitKey, u32>,
+    pub claims: BTreeMap<UnitKey, Claim>,
+}
+
+/// An attempt that is not on record, or not its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    pub attempt: u32,
+    /// When there was last a sign of it. `None`: it lives.
+    pub last_seen: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -41,6 +49,7 @@ pub struct RestoredStage {
 impl Run {
     pub fn restore(from: Restored, now: Now) -> Self {
         let Restored { record, spec, graph, stages, approve_all, time_left, max_parallel, claims } = from;
+        let limit = limit(&record, time_left, &stages, &claims, now);
         let mut made = HashMap::new();
         let restore = |(index, stage): (usize, RestoredStage)| {
             let restored = restore(&stage, &spec.stages[index].retry, now);
@@ -49,7 +58,6 @@ impl Run {
         };
         let stages: Vec<Stage> = stages.into_iter().enumerate().map(restore).collect();
         let started = record.started_at.map(|wall| Now { mono: mono_of(wall, now), wall });
-        let until = record.deadline.map(|wall| Limit::Until(Deadline { at: mono_of(wall, now), wall }));
         let mut run = Self {
             max_parallel: spec.max_parallel.unwrap_or(max_parallel).max(1),
             id: record.run_id,
@@ -63,7 +71,7 @@ impl Run {
             error: record.error.filter(|_| record.status != RunStatus::Interrupted),
             started,
             ended_at: record.ended_at,
-            limit: until.or(time_left.map(Limit::Left)),
+            limit,
             approve_all,
             with_artifacts: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -73,7 +81,7 @@ impl Run {
             waiting: 0,
             active: 0,
             ending: None,
-            claims,
+            claims: claims.into_iter().map(|(unit, claim)| (unit, claim.attempt)).collect(),
             spec,
             graph,
             stages,
@@ -109,6 +117,38 @@ impl Run {
         self.open = self.stages.iter().filter(|stage| !stage.status.is_final()).count();
         self.waiting = self.stages.iter().filter(|stage| stage.status == StageStatus::Waiting).count();
     }
+}
+
+/// Where something of the run has lived on, so has its clock. Else nobody carried it out since the last that is known of
+/// it, and its clock stood still.
+fn limit(
+    record: &RunRecord,
+    time_left: Option<Duration>,
+    stages: &[RestoredStage],
+    claims: &BTreeMap<UnitKey, Claim>,
+    now: Now,
+) -> Option<Limit> {
+    let Some(wall) = record.deadline else { return time_left.map(Limit::Left) };
+    let lives = claims.values().any(|claim| claim.last_seen.is_none());
+    let set_going = match time_left {
+        Some(left) => wall.checked_sub(left).ok(),
+        None => record.started_at,
+    };
+    let Some(set_going) = set_going.filter(|_| !lives) else {
+        return Some(Limit::Until(Deadline { at: mono_of(wall, now), wall }));
+    };
+    let ends = claims.values().filter_map(|claim| claim.last_seen);
+    let seen =
+        stages.iter().flat_map(|stage| times(&stage.record)).chain(ends).fold(set_going, Timestamp::max);
+    // What was seen later was written by a clock that somebody has set.
+    let seen = seen.min(now.wall);
+    Some(Limit::Left(Duration::try_from(wall.duration_since(seen)).unwrap_or_default()))
+}
+
+/// When something of it is known to have happened.
+fn times(stage: &StageRecord) -> impl Iterator<Item = Timestamp> {
+    let attempts = stage.attempts.iter().flat_map(|attempt| [attempt.started_at, attempt.ended_at]);
+    attempts.chain([stage.started_at, stage.ended_at]).flatten()
 }
 
 fn restore(from: &RestoredStage, retry: &StageRetry, now: Now) -> Stage {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::super::ahead::look;
 use super::super::fan::earlier;
+use super::super::reading::Reads;
 use super::read_definition;
 use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
@@ -32,6 +33,7 @@ pub(super) struct Sight<'a> {
     /// Those that were asked for, by run.
     pub(super) definitions: BTreeMap<RunId, Option<FlowSpec>>,
     pub(super) thorough: bool,
+    pub(super) reads: Option<&'a mut Reads>,
     /// So many bytes, where it is not thorough.
     pub(super) may_read: u64,
 }
@@ -81,7 +83,7 @@ impl Oracle for Sight<'_> {
     }
 
     fn verify(&mut self, _stage: usize, artifacts: &[Artifact]) -> Result<(), String> {
-        look(self.objects, artifacts, self.thorough, &mut self.may_read)
+        look(self.objects, artifacts, self.thorough, self.reads.as_deref_mut(), &mut self.may_read)
     }
 
     fn retries(&mut self, checkpoint: &CheckpointId) -> Vec<RunId> {

@@ -161,7 +161,7 @@ pub(in crate::frontend::tui) fn without_stages(record: &RunRecord) -> RunRecord 
 }
 
 pub(in crate::frontend::tui) fn view(record: &RunRecord) -> RunView {
-    super::view_of(record)
+    RunView::of(record)
 }
 
 fn checkpoint(text: &str, made: i64) -> Checkpoint {

@@ -2,12 +2,12 @@
 //! list of all of them ([`history`]), the questions about them ([`question`]), and what is under way. It decides
 //! nothing about runs: what may be done is asked of the supervisor.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::flow::ids::{FlowName, RunId, StageName};
-use crate::domain::flow::record::{RunFilter, RunRecord, StageRecord};
-use crate::domain::flow::status::{RunStatus, StageStatus};
+use crate::domain::flow::record::{RunFilter, RunRecord};
+use crate::domain::flow::status::RunStatus;
 use crate::domain::flow::view::RunView;
 use crate::domain::keys::Action;
 use crate::domain::time::Timestamp;
@@ -158,7 +158,7 @@ impl Flows {
         }
         // Which of the two is newer cannot be told where they differ: such a run is asked about once more.
         let counted = record.stages.is_some() && !known.is_some_and(|known| known.counted);
-        let known = Known { view: Arc::new(view_of(record)), counted };
+        let known = Known { view: Arc::new(RunView::of(record)), counted };
         self.insert(known)
     }
 
@@ -269,41 +269,4 @@ impl Flows {
     pub fn done(&mut self, thing: &Thing) {
         self.doing.remove(thing);
     }
-}
-
-/// What can be told of a run by its record.
-pub fn view_of(record: &RunRecord) -> RunView {
-    let stages = || record.stages.iter().flatten();
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let names = |status: StageStatus| {
-        stages().filter(move |stage| stage.status == status).map(|stage| stage.name.clone())
-    };
-    let mut at: VecDeque<_> = names(StageStatus::Running).take(3).collect();
-    if at.is_empty() && record.status == RunStatus::Failed {
-        at.extend(names(StageStatus::Failed).take(1));
-    }
-    RunView {
-        run_id: record.run_id.clone(),
-        flow: record.flow.clone(),
-        status: record.status,
-        branch: record.branch.clone(),
-        parent_run_id: record.parent_run_id.clone(),
-        retry_from_stage: record.retry_from_stage.clone(),
-        retry_depth: record.retry_depth,
-        created_at: record.created_at,
-        started_at: record.started_at,
-        ended_at: record.ended_at,
-        deadline: record.deadline,
-        error: record.error.clone(),
-        held: record.held.clone(),
-        done: count(stages().filter(|stage| stage.status.counts_as_done()).count()),
-        all: count(stages().count()),
-        at: at.into(),
-        asks: stages().filter_map(waiting_for).collect(),
-    }
-}
-
-fn waiting_for(stage: &StageRecord) -> Option<crate::domain::flow::ids::CheckpointId> {
-    let waits = stage.status == StageStatus::Waiting;
-    stage.checkpoint.as_ref().filter(|_| waits).map(|checkpoint| checkpoint.id.clone())
 }

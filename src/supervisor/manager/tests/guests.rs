@@ -94,7 +94,8 @@ impl World {
 fn short(event: &GuestEvent) -> String {
     match event {
         GuestEvent::Inventory(all) => {
-            let all: Vec<String> = all.iter().map(|(name, attempt)| format!("{name}#{attempt}")).collect();
+            let all = all.iter().map(|one| format!("{}#{}", one.name, one.attempt));
+            let all: Vec<String> = all.collect();
             format!("inventory [{}]", all.join(" "))
         }
         GuestEvent::Started { name, attempt, process, .. } => {

@@ -2,6 +2,7 @@
 //! written down, and can forget everything but those.
 
 mod chance;
+mod clock;
 mod course;
 mod items;
 mod people;
@@ -262,12 +263,16 @@ impl World {
 
     /// The supervisor dies; processes live on, what was being settled is to be settled again.
     fn dies_and_comes_back(&mut self) {
+        self.comes_back(None);
+    }
+
+    /// `last_seen`: what lived ended then, in seconds.
+    fn comes_back(&mut self, last_seen: Option<i64>) {
         self.write_all();
-        let claims: BTreeMap<UnitKey, u32> = self
-            .live
-            .iter()
-            .map(|(unit, attempt)| (*unit, *attempt))
+        let attempts = self.live.iter().map(|(unit, attempt)| (*unit, *attempt));
+        let claims: BTreeMap<UnitKey, Claim> = attempts
             .chain(self.settling.iter().map(|(unit, end)| (*unit, end.attempt)))
+            .map(|(unit, attempt)| (unit, Claim { attempt, last_seen: last_seen.map(at) }))
             .collect();
         for (unit, end) in std::mem::take(&mut self.settling) {
             self.live.insert(unit, end.attempt);
@@ -327,7 +332,7 @@ fn restored(
     spec: &Arc<FlowSpec>,
     rows: &BTreeMap<StageName, StageRecord>,
     checkpoints: &BTreeMap<StageName, Checkpoint>,
-    claims: BTreeMap<UnitKey, u32>,
+    claims: BTreeMap<UnitKey, Claim>,
     at: Moment,
 ) -> Run {
     let stages = spec.stages.iter().map(|stage| RestoredStage {
