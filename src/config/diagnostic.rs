@@ -135,7 +135,7 @@ pub(super) struct Problem {
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     name: &'a str,
-    text: &'a str,
+    pub text: &'a str,
     line_starts: Vec<usize>,
 }
 

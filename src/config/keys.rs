@@ -345,8 +345,16 @@ impl Place {
         })
     }
 
+    /// The key that has a name here.
+    pub fn key(self, name: &str) -> Option<&'static Key> {
+        if self == Self::Retry {
+            return KEYS.iter().find(|key| key.short == Some(name));
+        }
+        KEYS.iter().find(|key| key.name == name && key.places.contains(&self))
+    }
+
     pub fn has(self, name: &str) -> bool {
-        self.keys().any(|(known, _)| known == name)
+        self.key(name).is_some()
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) struct Place<'a> {
 }
 
 pub(super) fn lower(
-    reader: &mut Reader,
+    reader: &mut Reader<'_>,
     file: &RawFile,
     place: &Place<'_>,
     env: &Environment,
@@ -83,8 +83,8 @@ pub(super) fn lower(
     }
 }
 
-struct Lowering<'a> {
-    reader: &'a mut Reader,
+struct Lowering<'a, 't> {
+    reader: &'a mut Reader<'t>,
     file: &'a RawFile,
     root: &'a Path,
     data_dir: &'a Path,
@@ -110,7 +110,7 @@ fn pick<T: Clone>(runner: Option<&At<T>>, file: Option<&At<T>>, default: T) -> T
     value(runner.or(file), default)
 }
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     fn runner(
         &mut self,
         raw: &RawRunner,
@@ -219,7 +219,7 @@ impl Lowering<'_> {
                         value.len(),
                         MAX_ARG - 1
                     );
-                    self.reader.error(at.spot.clone(), message, Some("hand long text over in a file".into()));
+                    self.reader.error(at.spot, message, Some("hand long text over in a file".into()));
                 }
                 Some((name.clone(), value))
             })
@@ -256,7 +256,7 @@ impl Lowering<'_> {
             };
             let message = format!("{wanted} is more than can be had here: {most} at most");
             let hint = "write less, or have the hard limit of your session raised (`ulimit -H`)".to_owned();
-            self.reader.missing(at.spot.clone(), message, Some(hint));
+            self.reader.missing(at.spot, message, Some(hint));
         }
         allowed
     }
@@ -266,7 +266,7 @@ impl Lowering<'_> {
         if text == "null" {
             return StdinSpec::Null;
         }
-        let at = At { value: text.clone(), spot: spot.clone() };
+        let at = At { value: text.clone(), spot: *spot };
         match self.path(&at, scope, self.root) {
             Some(path) => {
                 self.there(&at, disk::readable(&path));
@@ -291,7 +291,7 @@ impl Lowering<'_> {
         let timeout = pick(raw.common.activity_timeout.as_ref(), file.activity_timeout.as_ref(), None);
         if let (Some(at), None) = (&raw.activity, timeout) {
             let hint = "set activity_timeout_seconds, too".to_owned();
-            self.reader.warn(at.spot.clone(), "this has no effect without a limit for silence", Some(hint));
+            self.reader.warn(at.spot, "this has no effect without a limit for silence", Some(hint));
         }
         let chosen = raw.activity.as_ref().map(|at| &at.value);
         Some(ActivitySpec {
@@ -305,12 +305,12 @@ impl Lowering<'_> {
     fn expanded(&mut self, at: &At<String>, scope: Scope<'_>) -> Option<String> {
         match expand(&at.value, scope) {
             Ok(text) if text.contains('\0') => {
-                self.reader.error(at.spot.clone(), "a variable in it holds a NUL byte", None);
+                self.reader.error(at.spot, "a variable in it holds a NUL byte", None);
                 None
             }
             Ok(text) => Some(text),
             Err(error) => {
-                self.reader.error(at.spot.clone(), error.to_string(), Some(error.hint()));
+                self.reader.error(at.spot, error.to_string(), Some(error.hint()));
                 None
             }
         }
@@ -319,7 +319,7 @@ impl Lowering<'_> {
     fn path(&mut self, at: &At<String>, scope: Scope<'_>, base: &Path) -> Option<PathBuf> {
         let text = self.expanded(at, scope)?;
         if text.is_empty() {
-            self.reader.error(at.spot.clone(), "the path is empty once its variables are filled in", None);
+            self.reader.error(at.spot, "the path is empty once its variables are filled in", None);
             return None;
         }
         // Without its dots of the harmless kind; `..` stays, for it means something else behind a symbolic link.
@@ -328,7 +328,7 @@ impl Lowering<'_> {
 
     fn there(&mut self, at: &At<String>, found: Result<(), Trouble>) -> bool {
         let Err(Trouble { message, hint }) = found else { return true };
-        self.reader.missing(at.spot.clone(), message, hint);
+        self.reader.missing(at.spot, message, hint);
         false
     }
 
@@ -337,7 +337,7 @@ impl Lowering<'_> {
         match found {
             Err(Trouble { message, hint }) if needed == Needed::AtItsStart && missing() => {
                 let message = format!("{message}; it has to be there when the stage starts");
-                self.reader.warn(at.spot.clone(), message, hint);
+                self.reader.warn(at.spot, message, hint);
                 false
             }
             found => self.there(at, found),
@@ -351,7 +351,7 @@ impl Lowering<'_> {
         let inside = path.strip_prefix(self.data_dir);
         if inside.is_ok_and(|inside| inside.components().any(|part| part == Component::ParentDir)) {
             let hint = "write the whole path, from / or ~".to_owned();
-            self.reader.error(at.spot.clone(), "the folder leads out of .restage/ by \"..\"", Some(hint));
+            self.reader.error(at.spot, "the folder leads out of .restage/ by \"..\"", Some(hint));
             return default;
         }
         self.there(at, disk::future_folder(&path));
@@ -378,7 +378,7 @@ impl Lowering<'_> {
     /// A folder that restage makes.
     fn made_dir(&mut self, at: Option<&At<Option<String>>>) -> Option<PathBuf> {
         let At { value: Some(text), spot } = at? else { return None };
-        let at = At { value: text.clone(), spot: spot.clone() };
+        let at = At { value: text.clone(), spot: *spot };
         let path = self.path(&at, Scope { env: self.env, own: None }, self.root)?;
         self.there(&at, disk::future_folder(&path));
         Some(path)

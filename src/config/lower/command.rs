@@ -24,10 +24,10 @@ pub(super) struct World<'a> {
     pub(super) made_later: bool,
 }
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn command(&mut self, raw: &RawCommand, world: &World<'_>) -> Option<CommandSpec> {
         let (command, spot) = match raw {
-            RawCommand::Shell(line) => (CommandSpec::Shell(line.value.clone()), line.spot.clone()),
+            RawCommand::Shell(line) => (CommandSpec::Shell(line.value.clone()), line.spot),
             RawCommand::Argv(items) => {
                 let script = script_start(items);
                 let argv: Vec<Option<String>> = items
@@ -42,11 +42,11 @@ impl Lowering<'_> {
                     })
                     .collect();
                 let argv: Vec<String> = argv.into_iter().collect::<Option<_>>()?;
-                (CommandSpec::Argv(argv), items.first()?.spot.clone())
+                (CommandSpec::Argv(argv), items.first()?.spot)
             }
         };
         let argv = command.argv();
-        self.size(&argv, world.scope, &spot);
+        self.size(&argv, world.scope, spot);
         let program = argv.first()?;
         if program.is_empty() {
             self.reader.error(spot, "the program has no name once its variables are filled in", None);
@@ -81,7 +81,7 @@ impl Lowering<'_> {
     }
 
     /// The kernel refuses a start whose arguments and environment are too large together.
-    fn size(&mut self, argv: &[String], scope: Scope<'_>, spot: &Spot) {
+    fn size(&mut self, argv: &[String], scope: Scope<'_>, spot: Spot) {
         const POINTER: usize = size_of::<usize>();
         let outer =
             self.env.vars.iter().filter(|(name, _)| scope.own.is_none_or(|own| !own.contains_key(*name)));
@@ -92,11 +92,7 @@ impl Lowering<'_> {
             let message = format!(
                 "command and environment take {total} bytes together; the kernel takes {MAX_ARGS} at most"
             );
-            self.reader.error(
-                spot.clone(),
-                message,
-                Some("hand long text over in a file or on stdin".into()),
-            );
+            self.reader.error(spot, message, Some("hand long text over in a file or on stdin".into()));
         }
     }
 }

@@ -20,7 +20,7 @@ const DAY: f64 = 86_400.0;
 const BASE: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_mins(5);
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn flow(&mut self, raw: &RawFlow, file_env: &BTreeMap<String, String>) -> Option<FlowSpec> {
         let outer = Scope { env: self.env, own: None };
         let mut env = file_env.clone();
@@ -131,7 +131,7 @@ impl Lowering<'_> {
             && !flow.unclear
         {
             let hint = "add \"count\", or set retry_count on the flow".to_owned();
-            self.reader.warn(at.spot.clone(), "this has no effect: the count of retries is 0", Some(hint));
+            self.reader.warn(at.spot, "this has no effect: the count of retries is 0", Some(hint));
         }
         StageRetry {
             count: if enabled { count } else { 0 },
@@ -158,17 +158,13 @@ impl Lowering<'_> {
             && !of_stages(|retry| retry.count.is_some())
         {
             let hint = "set retry_count, too".to_owned();
-            self.reader.warn(at.spot.clone(), "this has no effect: the count of retries is 0", Some(hint));
+            self.reader.warn(at.spot, "this has no effect: the count of retries is 0", Some(hint));
         }
         if let Some(at) = count.as_ref().filter(|_| some && !on)
             && !of_stages(|retry| retry.enabled.as_ref().is_some_and(|at| at.value))
         {
             let hint = "set retry_on_failure, too".to_owned();
-            self.reader.warn(
-                at.spot.clone(),
-                "this has no effect while retry_on_failure is false",
-                Some(hint),
-            );
+            self.reader.warn(at.spot, "this has no effect while retry_on_failure is false", Some(hint));
         }
     }
 
@@ -184,7 +180,7 @@ impl Lowering<'_> {
             let (base, cap) = (base.as_secs_f64(), cap.as_secs_f64());
             let message = format!("the first wait of {base} seconds is above the longest of {cap} seconds");
             let hint = "raise the longest wait or lower the first one".to_owned();
-            self.reader.error(at.spot.clone(), message, Some(hint));
+            self.reader.error(at.spot, message, Some(hint));
         }
     }
 }
