@@ -33,7 +33,7 @@ pub(super) fn check(reader: &mut Reader<'_>, file: &RawFile, runners: &[RunnerSp
             let (first, second) = (one.runner.min(other.runner), one.runner.max(other.runner));
             let (Some(first), Some(second)) = (runners.get(first), runners.get(second)) else { continue };
             let at = file.runners.iter().find(|raw| raw.name == second.name).and_then(|raw| {
-                let own = raw.common.log_template.as_ref().or(file.common.log_template.as_ref());
+                let own = raw.supervision.log_template.as_ref().or(file.supervision.log_template.as_ref());
                 own.map(|at| at.spot).or_else(|| raw.command.as_ref().map(|at| at.spot))
             });
             let message = format!("logs of {} and {} could have the same name", first.name, second.name);

@@ -47,12 +47,19 @@ pub(super) fn lower(
     env: &Environment,
 ) -> WorkspaceSpec {
     let data_dir = place.root.join(DATA_DIR);
-    let mut lowering =
-        Lowering { reader, file, root: place.root, data_dir: &data_dir, env, disk: Disk::default() };
-    lowering.retry_pairs(&file.common.retry, &RawRetry::default());
+    let mut lowering = Lowering {
+        reader,
+        file,
+        root: place.root,
+        data_dir: &data_dir,
+        env,
+        env_bytes: command::bytes(env.vars.iter()),
+        disk: Disk::default(),
+    };
+    lowering.retry_pairs(&file.supervision.retry, &RawRetry::default());
     let outer = Scope { env, own: None };
     let file_env = lowering.env(file.common.env.as_ref(), outer);
-    let log_dir = lowering.log_dir(file.common.log_dir.as_ref(), outer);
+    let log_dir = lowering.log_dir(file.supervision.log_dir.as_ref(), outer);
     let runners: Vec<RunnerSpec> =
         file.runners.iter().filter_map(|runner| lowering.runner(runner, &file_env, &log_dir)).collect();
     let flows = file.flows.iter().filter_map(|flow| lowering.flow(flow, &file_env)).map(Arc::new).collect();
@@ -89,6 +96,7 @@ struct Lowering<'a, 't> {
     root: &'a Path,
     data_dir: &'a Path,
     env: &'a Environment,
+    env_bytes: usize,
     disk: Disk,
 }
 
@@ -135,13 +143,14 @@ impl Lowering<'_, '_> {
         let command = raw.command.as_ref().and_then(|at| self.command(&at.value, &world));
         let stop = self.stop(own, &world);
         let health = self.health(raw, &world);
-        let log_dir = match &own.log_dir {
+        let (named, by_file) = (&raw.supervision, &self.file.supervision);
+        let log_dir = match &named.log_dir {
             Some(at) => self.log_dir(Some(at), scope),
             None => log_dir.to_owned(),
         };
         let restart = value(raw.restart.as_ref(), RestartPolicy::OnCrash);
         let activity = self.activity(raw);
-        let retry = self.retry(&own.retry, restart);
+        let retry = self.retry(&named.retry, restart);
 
         Some(RunnerSpec {
             name: raw.name.clone(),
@@ -153,17 +162,17 @@ impl Lowering<'_, '_> {
             health,
             stop,
             autostart: value(raw.autostart.as_ref(), true),
-            leftovers: pick(own.leftovers.as_ref(), file.leftovers.as_ref(), Leftovers::Kill),
-            reload: pick(own.reload.as_ref(), file.reload.as_ref(), Reload::Manual),
+            leftovers: pick(named.leftovers.as_ref(), by_file.leftovers.as_ref(), Leftovers::Kill),
+            reload: pick(named.reload.as_ref(), by_file.reload.as_ref(), Reload::Manual),
             log: LogSpec {
                 dir: log_dir,
                 template: pick(
-                    own.log_template.as_ref(),
-                    file.log_template.as_ref(),
+                    named.log_template.as_ref(),
+                    by_file.log_template.as_ref(),
                     "{name}_{index}.log".to_owned(),
                 ),
                 max_bytes: pick(own.log_max_bytes.as_ref(), file.log_max_bytes.as_ref(), None),
-                keep_attempts: pick(own.log_keep.as_ref(), file.log_keep.as_ref(), 100),
+                keep_attempts: pick(named.log_keep.as_ref(), by_file.log_keep.as_ref(), 100),
             },
             launch: LaunchSpec {
                 command: command?,

@@ -42,31 +42,37 @@ pub(super) struct RawRetry {
     pub unclear: bool,
 }
 
-/// The keys that stand at the top of the file and on a runner alike.
+/// The keys that stand at the top of the file and on a runner alike, but not on a stage.
+#[derive(Debug, Default)]
+pub(super) struct RawSupervision {
+    pub retry: RawRetry,
+    pub log_template: Maybe<String>,
+    pub log_dir: Maybe<String>,
+    pub log_keep: Maybe<u32>,
+    pub leftovers: Maybe<Leftovers>,
+    pub reload: Maybe<Reload>,
+}
+
+/// The keys that stand on a runner and on a stage alike, most of them also at the top of the file.
 #[derive(Debug, Default)]
 pub(super) struct RawCommon {
-    pub retry: RawRetry,
     pub activity_timeout: Maybe<Option<Duration>>,
     pub timeout: Maybe<Option<Duration>>,
     pub stop_signal: Maybe<i32>,
     pub stop_grace: Maybe<Duration>,
     pub stop_command: Maybe<Option<RawCommand>>,
-    pub log_template: Maybe<String>,
-    pub log_dir: Maybe<String>,
     pub log_max_bytes: Maybe<Option<u64>>,
-    pub log_keep: Maybe<u32>,
     pub stdio: Maybe<Stdio>,
     pub env: Maybe<BTreeMap<String, At<String>>>,
     pub env_files: Maybe<Vec<At<String>>>,
     pub umask: Maybe<u32>,
     pub limits: Maybe<BTreeMap<Limit, At<LimitValue>>>,
-    pub leftovers: Maybe<Leftovers>,
-    pub reload: Maybe<Reload>,
 }
 
 #[derive(Debug)]
 pub(super) struct RawRunner {
     pub name: RunnerName,
+    pub supervision: RawSupervision,
     pub common: RawCommon,
     pub command: Maybe<RawCommand>,
     pub cwd: Maybe<String>,
@@ -95,6 +101,7 @@ pub(super) struct RawHealth {
 
 #[derive(Debug, Default)]
 pub(super) struct RawFile {
+    pub supervision: RawSupervision,
     pub common: RawCommon,
     pub retry_budget: Maybe<Option<(u32, Duration)>>,
     pub retry_log_dir: Maybe<Option<String>>,
@@ -143,6 +150,7 @@ impl RawFile {
             cgroup: fields.take("cgroup", |item, kind| {
                 Some(if reader.word(item, kind)? == "off" { CgroupUse::Off } else { CgroupUse::Auto })
             }),
+            supervision: RawSupervision::read(reader, &fields),
             common: RawCommon::read(reader, &fields),
             ..Self::default()
         };
@@ -202,20 +210,33 @@ fn set(fields: &Fields<'_>) -> Keys {
     set
 }
 
-impl RawCommon {
+impl RawSupervision {
     fn read(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Self {
         Self {
             retry: retry(reader, fields),
+            log_template: fields.take("log_file_template", |item, _| template(reader, item)),
+            log_dir: fields.take("log_dir_name", |item, _| reader.filled(item, "a folder as text")),
+            log_keep: fields.take("log_keep_attempts", |item, kind| reader.whole(item, kind)),
+            leftovers: fields.take("leftovers", |item, kind| {
+                Some(if reader.word(item, kind)? == "keep" { Leftovers::Keep } else { Leftovers::Kill })
+            }),
+            reload: fields.take("reload", |item, kind| {
+                Some(if reader.word(item, kind)? == "restart" { Reload::Restart } else { Reload::Manual })
+            }),
+        }
+    }
+}
+
+impl RawCommon {
+    fn read(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Self {
+        Self {
             activity_timeout: fields
                 .take_or_off("activity_timeout_seconds", |item, kind| reader.seconds(item, kind)),
             timeout: fields.take_or_off("timeout_seconds", |item, kind| reader.seconds(item, kind)),
             stop_signal: fields.take("stop_signal", |item, _| values::signal(reader, item)),
             stop_grace: fields.take("stop_grace_seconds", |item, kind| reader.seconds(item, kind)),
             stop_command: fields.take_or_off("stop_command", |item, _| values::command(reader, item)),
-            log_template: fields.take("log_file_template", |item, _| template(reader, item)),
-            log_dir: fields.take("log_dir_name", |item, _| reader.filled(item, "a folder as text")),
             log_max_bytes: fields.take_or_off("log_max_bytes", |item, _| values::log_size(reader, item)),
-            log_keep: fields.take("log_keep_attempts", |item, kind| reader.whole(item, kind)),
             stdio: fields.take("stdio", |item, kind| {
                 Some(match reader.word(item, kind)? {
                     "file" => Stdio::File,
@@ -228,12 +249,6 @@ impl RawCommon {
             env_files: fields.take("env_file", |item, _| values::texts(reader, item, "a file as text")),
             umask: fields.take("umask", |item, _| values::umask(reader, item)),
             limits: fields.take("limits", |item, _| values::limits(reader, item)),
-            leftovers: fields.take("leftovers", |item, kind| {
-                Some(if reader.word(item, kind)? == "keep" { Leftovers::Keep } else { Leftovers::Kill })
-            }),
-            reload: fields.take("reload", |item, kind| {
-                Some(if reader.word(item, kind)? == "restart" { Reload::Restart } else { Reload::Manual })
-            }),
         }
     }
 }
@@ -308,6 +323,7 @@ impl RawRunner {
             stdin: fields.take_or_off("stdin", |item, _| reader.filled(item, PATH_OR_NULL)),
             activity: fields.take("activity", |item, _| activity(reader, item)),
             health: fields.take_or_off("health", |item, _| health(reader, item)),
+            supervision: RawSupervision::read(reader, fields),
             common: RawCommon::read(reader, fields),
         }
     }

@@ -12,6 +12,7 @@ use crate::domain::spec::CommandSpec;
 
 /// What the kernel takes for arguments and environment together, with the usual stack limit of 8 MiB.
 const MAX_ARGS: usize = 2 << 20;
+const POINTER: usize = size_of::<usize>();
 
 /// What a command of a runner meets.
 pub(super) struct World<'a> {
@@ -45,9 +46,12 @@ impl Lowering<'_, '_> {
                 (CommandSpec::Argv(argv), items.first()?.spot)
             }
         };
-        let argv = command.argv();
+        let argv: Vec<&str> = match &command {
+            CommandSpec::Shell(line) => vec!["sh", "-c", line],
+            CommandSpec::Argv(argv) => argv.iter().map(String::as_str).collect(),
+        };
         self.size(&argv, world.scope, spot);
-        let program = argv.first()?;
+        let program = *argv.first()?;
         if program.is_empty() {
             self.reader.error(spot, "the program has no name once its variables are filled in", None);
             return None;
@@ -81,12 +85,10 @@ impl Lowering<'_, '_> {
     }
 
     /// The kernel refuses a start whose arguments and environment are too large together.
-    fn size(&mut self, argv: &[String], scope: Scope<'_>, spot: Spot) {
-        const POINTER: usize = size_of::<usize>();
-        let outer =
-            self.env.vars.iter().filter(|(name, _)| scope.own.is_none_or(|own| !own.contains_key(*name)));
-        let vars = outer.chain(scope.own.into_iter().flatten());
-        let env: usize = vars.map(|(name, value)| name.len() + value.len() + 2 + POINTER).sum();
+    fn size(&mut self, argv: &[&str], scope: Scope<'_>, spot: Spot) {
+        let own = scope.own.into_iter().flatten();
+        let hidden = own.clone().filter_map(|(name, _)| self.env.vars.get_key_value(name));
+        let env = self.env_bytes - bytes(hidden) + bytes(own);
         let total = env + argv.iter().map(|arg| arg.len() + 1 + POINTER).sum::<usize>();
         if total > MAX_ARGS {
             let message = format!(
@@ -95,6 +97,11 @@ impl Lowering<'_, '_> {
             self.reader.error(spot, message, Some("hand long text over in a file or on stdin".into()));
         }
     }
+}
+
+/// What variables take of the kernel's room.
+pub(super) fn bytes<'a>(vars: impl Iterator<Item = (&'a String, &'a String)>) -> usize {
+    vars.map(|(name, value)| name.len() + value.len() + 2 + POINTER).sum()
 }
 
 /// Where the script of `["bash", "-c", "…"]` starts: from there on the variables are the shell's own.

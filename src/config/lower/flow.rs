@@ -82,9 +82,7 @@ impl Lowering<'_, '_> {
         let command = raw.command.as_ref().and_then(|at| self.command(&at.value, &world));
         let stop = self.stop(own, &world);
         let retry = self.stage_retry(&raw.retry, &flow.retry);
-        let names = |list: &[At<String>]| {
-            list.iter().map(|at| StageName::trusted(at.value.as_str())).collect::<Vec<_>>()
-        };
+        let names = |list: &[At<StageName>]| list.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
         let keys = |list: &[At<String>]| list.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
         let optional_needs = names(&raw.optional_needs);
         Some(StageSpec {
@@ -100,7 +98,7 @@ impl Lowering<'_, '_> {
             // What is named in both places is needed optionally.
             needs: names(&raw.needs).into_iter().filter(|name| !optional_needs.contains(name)).collect(),
             optional_needs,
-            validates: raw.validates.as_ref().map(|at| StageName::trusted(at.value.as_str())),
+            validates: raw.validates.as_ref().map(|at| at.value.clone()),
             requires: keys(&raw.requires),
             reads_nothing: raw.reads_nothing,
             outputs: keys(&raw.outputs),

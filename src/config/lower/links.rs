@@ -31,10 +31,10 @@ pub(super) fn check(reader: &mut Reader<'_>, flow: &RawFlow) {
 
 /// Names looked up; only the first of several stages with one name stays.
 fn resolve<'a>(reader: &mut Reader<'_>, flow: &'a RawFlow) -> Vec<Linked<'a>> {
-    let mut known: HashMap<&str, &RawStage> = HashMap::new();
+    let mut known: HashMap<&StageName, &RawStage> = HashMap::with_capacity(flow.stages.len());
     let mut stages = Vec::with_capacity(flow.stages.len());
     for raw in &flow.stages {
-        if let Some(first) = known.get(raw.name.value.as_str()) {
+        if let Some(first) = known.get(&raw.name.value) {
             let message = format!(
                 "two stages are called {}; the first one is {}",
                 quoted(raw.name.value.as_str()),
@@ -43,26 +43,31 @@ fn resolve<'a>(reader: &mut Reader<'_>, flow: &'a RawFlow) -> Vec<Linked<'a>> {
             reader.error(raw.name.spot, message, Some("give one of them another name".into()));
             continue;
         }
-        known.insert(raw.name.value.as_str(), raw);
+        known.insert(&raw.name.value, raw);
         stages.push(raw);
     }
     stages.into_iter().map(|raw| link(reader, raw, &known)).collect()
 }
 
-fn link<'a>(reader: &mut Reader<'_>, raw: &'a RawStage, known: &HashMap<&str, &RawStage>) -> Linked<'a> {
+fn link<'a>(
+    reader: &mut Reader<'_>,
+    raw: &'a RawStage,
+    known: &HashMap<&StageName, &RawStage>,
+) -> Linked<'a> {
     let mut vague = false;
-    let mut find = |at: &At<String>, verb: &str| {
-        let trouble = if at.value == raw.name.value.as_str() {
+    let mut find = |at: &At<StageName>, verb: &str| {
+        let trouble = if at.value == raw.name.value {
             Some((
                 format!("a stage cannot {verb} itself"),
                 Some("name another one, or take it away".to_owned()),
             ))
-        } else if known.contains_key(at.value.as_str()) {
+        } else if known.contains_key(&at.value) {
             None
         } else {
-            Some((format!("there is no stage {}", quoted(&at.value)), Some(likely(&at.value, known))))
+            let wrong = at.value.as_str();
+            Some((format!("there is no stage {}", quoted(wrong)), Some(likely(wrong, known))))
         };
-        let Some((message, hint)) = trouble else { return Some(StageName::trusted(at.value.as_str())) };
+        let Some((message, hint)) = trouble else { return Some(at.value.clone()) };
         reader.error(at.spot, message, hint);
         vague = true;
         None
@@ -71,17 +76,17 @@ fn link<'a>(reader: &mut Reader<'_>, raw: &'a RawStage, known: &HashMap<&str, &R
     let optional_needs = raw.optional_needs.iter().filter_map(|at| find(at, "need")).collect();
     let validates = raw.validates.as_ref().and_then(|at| find(at, "validate"));
     if let (Some(at), Some(target)) = (&raw.validates, &validates)
-        && let Some(validated) = known.get(target.as_str()).and_then(|target| target.validates.as_ref())
+        && let Some(validated) = known.get(target).and_then(|target| target.validates.as_ref())
     {
         let message = format!("{} is a validator, and validators are not validated", quoted(target.as_str()));
-        let hint = format!("validate {}, which it validates", quoted(&validated.value));
+        let hint = format!("validate {}, which it validates", quoted(validated.value.as_str()));
         reader.error(at.spot, message, Some(hint));
     }
     Linked { raw, needs, optional_needs, validates, vague }
 }
 
-fn likely(wrong: &str, known: &HashMap<&str, &RawStage>) -> String {
-    let mut names: Vec<&str> = known.keys().copied().collect();
+fn likely(wrong: &str, known: &HashMap<&StageName, &RawStage>) -> String {
+    let mut names: Vec<&str> = known.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
     match keys::closest(wrong, names.iter().copied()) {
         Some(name) => format!("did you mean {}?", quoted(name)),
@@ -157,11 +162,11 @@ fn order(reader: &mut Reader<'_>, stages: &mut [Linked<'_>]) -> Option<Graph> {
 
 fn tell(reader: &mut Reader<'_>, stages: &[Linked<'_>], cycle: &Cycle) {
     const EXPLAINED: usize = 6;
-    let by_name: HashMap<&str, &RawStage> =
-        stages.iter().map(|stage| (stage.raw.name.value.as_str(), stage.raw)).collect();
+    let by_name: HashMap<&StageName, &RawStage> =
+        stages.iter().map(|stage| (&stage.raw.name.value, stage.raw)).collect();
     let why = |before: &StageName, after: &StageName| {
-        let after = by_name.get(after.as_str())?;
-        let named = |at: &&At<String>| at.value == before.as_str();
+        let after = by_name.get(after)?;
+        let named = |at: &&At<StageName>| at.value == *before;
         let name = after.name.value.as_str();
         if let Some(at) = after.needs.iter().chain(&after.optional_needs).find(named) {
             return Some((format!("{name} needs {before}"), at.spot));
@@ -169,7 +174,7 @@ fn tell(reader: &mut Reader<'_>, stages: &[Linked<'_>], cycle: &Cycle) {
         if let Some(at) = after.validates.as_ref().filter(named) {
             return Some((format!("{name} validates {before}"), at.spot));
         }
-        let target = by_name.get(before.as_str())?.validates.as_ref()?;
+        let target = by_name.get(before)?.validates.as_ref()?;
         let at = after.needs.iter().chain(&after.optional_needs).find(|at| at.value == target.value)?;
         Some((format!("{name} needs {}, which {before} validates", target.value), at.spot))
     };

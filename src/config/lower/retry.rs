@@ -12,7 +12,7 @@ const CAP: Duration = Duration::from_mins(5);
 
 impl Lowering<'_, '_> {
     pub(super) fn retry(&mut self, own: &RawRetry, restart: RestartPolicy) -> RetryPolicy {
-        let file = &self.file.common.retry;
+        let file = &self.file.supervision.retry;
         self.retry_pairs(own, file);
         let reset_after = match restart {
             RestartPolicy::Always => Some(Duration::from_mins(10)),

@@ -62,9 +62,9 @@ pub(in crate::config) struct RawStage {
     pub common: RawCommon,
     pub command: Maybe<RawCommand>,
     pub cwd: Maybe<String>,
-    pub needs: Vec<At<String>>,
-    pub optional_needs: Vec<At<String>>,
-    pub validates: Maybe<String>,
+    pub needs: Vec<At<StageName>>,
+    pub optional_needs: Vec<At<StageName>>,
+    pub validates: Maybe<StageName>,
     pub requires: Vec<At<String>>,
     /// `requires` is there, and empty.
     pub reads_nothing: bool,
@@ -202,16 +202,15 @@ fn stage(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawStage> {
         reader.error(start, "a stage needs a command", Some(hint));
     }
     let mut names = |key: &str| {
-        let what = "the name of a stage as text";
-        let list = fields.take(key, |item, _| values::texts(reader, item, what));
-        unique(reader, list)
+        let list = fields.take(key, |item, _| reader.list(item, other));
+        unique(reader, list, StageName::as_str)
     };
     let (needs, optional_needs) = (names("needs"), names("optional_needs"));
     let mut reads_nothing = false;
     let mut keys = |key: &str| {
         let list = fields.take(key, |item, _| reader.list(item, state_key));
         reads_nothing |= key == "requires" && list.as_ref().is_some_and(|list| list.value.is_empty());
-        unique(reader, list)
+        unique(reader, list, String::as_str)
     };
     let (requires, outputs) = (keys("requires"), keys("outputs"));
     Some(RawStage {
@@ -219,7 +218,7 @@ fn stage(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawStage> {
         set: set(&fields),
         needs,
         optional_needs,
-        validates: fields.take("validates", |item, _| reader.filled(item, "the name of a stage as text")),
+        validates: fields.take("validates", |item, _| other(reader, item)).map(|at| at.value),
         requires,
         reads_nothing,
         outputs,
@@ -277,19 +276,26 @@ fn stage_name(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<At<StageName>>
     }
 }
 
+/// The name of another stage; whether there is one is looked at later.
+fn other(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<At<StageName>> {
+    let text = reader.filled(item, "the name of a stage as text")?;
+    Some(At { value: StageName::trusted(text), spot: item.spot })
+}
+
 /// What stands twice is told, and taken once.
-fn unique(reader: &mut Reader<'_>, list: Maybe<Vec<At<String>>>) -> Vec<At<String>> {
-    let mut seen = std::collections::HashSet::new();
-    let list = list.map(|at| at.value).unwrap_or_default();
-    list.into_iter()
-        .filter(|at| {
-            let new = seen.insert(at.value.clone());
+fn unique<T>(reader: &mut Reader<'_>, list: Maybe<Vec<At<T>>>, text: fn(&T) -> &str) -> Vec<At<T>> {
+    let mut list = list.map(|at| at.value).unwrap_or_default();
+    if list.len() > 1 {
+        let mut seen = std::collections::HashSet::new();
+        list.retain(|at| {
+            let new = seen.insert(text(&at.value).to_owned());
             if !new {
-                reader.warn(at.spot, format!("{} stands here twice", quoted(&at.value)), None);
+                reader.warn(at.spot, format!("{} stands here twice", quoted(text(&at.value))), None);
             }
             new
-        })
-        .collect()
+        });
+    }
+    list
 }
 
 /// A key of the state: it has to fit into `key=value`, and into an expression.
