@@ -13,7 +13,7 @@ struct Names {
     runner: usize,
 }
 
-pub(super) fn check(reader: &mut Reader<'_>, file: &RawFile, runners: &[RunnerSpec]) {
+pub(super) fn check(reader: &mut Reader<'_>, file: &RawFile<'_>, runners: &[RunnerSpec]) {
     let mut names: Vec<Names> = runners
         .iter()
         .enumerate()

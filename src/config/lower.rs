@@ -17,10 +17,10 @@ use super::collide;
 use super::dashboard;
 use super::disk::{self, Disk, Trouble};
 use super::expand::{Environment, Scope, expand};
-use super::raw::{RawCommon, RawFile, RawRetry, RawRunner};
+use super::raw::{Keys, RawCommon, RawFile, RawRetry, RawRunner};
 use super::read::{At, Reader};
 use super::values::MAX_ARG;
-use crate::domain::flow::ids::Hash;
+use crate::domain::flow::ids::{Hash, StageName};
 use crate::domain::keys::Overrides;
 use crate::domain::spec::{
     ActivitySpec, CgroupUse, Clipboard, HealthSpec, LaunchSpec, Leftovers, Limit, LimitValue, LogSpec,
@@ -40,12 +40,15 @@ pub(super) struct Place<'a> {
     pub text: Hash,
 }
 
+/// For each flow of the file, the keys that its stages set.
+pub(super) type StageKeys = Vec<Vec<(StageName, Keys)>>;
+
 pub(super) fn lower(
     reader: &mut Reader<'_>,
-    file: &RawFile,
+    file: &RawFile<'_>,
     place: &Place<'_>,
     env: &Environment,
-) -> WorkspaceSpec {
+) -> (WorkspaceSpec, StageKeys) {
     let data_dir = place.root.join(DATA_DIR);
     let mut lowering = Lowering {
         reader,
@@ -55,6 +58,7 @@ pub(super) fn lower(
         env,
         env_bytes: command::bytes(env.vars.iter()),
         disk: Disk::default(),
+        stage_keys: StageKeys::new(),
     };
     lowering.retry_pairs(&file.supervision.retry, &RawRetry::default());
     let outer = Scope { env, own: None };
@@ -66,8 +70,9 @@ pub(super) fn lower(
     let cache_dir = lowering.made_dir(file.cache_dir.as_ref());
     let retry_log_dir = lowering.made_dir(file.retry_log_dir.as_ref());
     let theme = lowering.theme(file.theme.as_ref());
+    let stage_keys = lowering.stage_keys;
     collide::check(reader, file, &runners);
-    WorkspaceSpec {
+    let spec = WorkspaceSpec {
         root: place.root.to_owned(),
         config_path: place.config_path.to_owned(),
         text: place.text.clone(),
@@ -87,17 +92,20 @@ pub(super) fn lower(
         runners,
         flows,
         data_dir,
-    }
+    };
+    (spec, stage_keys)
 }
 
 struct Lowering<'a, 't> {
     reader: &'a mut Reader<'t>,
-    file: &'a RawFile,
+    file: &'a RawFile<'a>,
     root: &'a Path,
     data_dir: &'a Path,
     env: &'a Environment,
+    /// What the variables take that restage was started with.
     env_bytes: usize,
     disk: Disk,
+    stage_keys: StageKeys,
 }
 
 /// When something has to be there.

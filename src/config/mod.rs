@@ -175,8 +175,8 @@ fn load_bytes(
         let file = RawFile::read(&mut reader, root);
         let root = config_path.parent().unwrap_or(Path::new("/"));
         let place = lower::Place { root, config_path, text: Hash::of([bytes]) };
-        let spec = lower::lower(&mut reader, &file, &place, env);
-        (spec, Origins::new(&file, &source))
+        let (spec, stages) = lower::lower(&mut reader, &file, &place, env);
+        (spec, Origins::new(&file, &stages, &source))
     });
     let diagnostics = finish(reader.problems, &source, missing);
     let broken = diagnostics.iter().any(|one| one.severity == Severity::Error);

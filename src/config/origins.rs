@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::diagnostic::Source;
 use super::keys::{KEYS, Place};
+use super::lower::StageKeys;
 use super::raw::{Keys, RawFile};
 use crate::domain::flow::ids::{FlowName, StageName};
 use crate::domain::ids::RunnerName;
@@ -60,14 +61,14 @@ struct OfFlow {
 }
 
 impl Origins {
-    pub(super) fn new(file: &RawFile, source: &Source<'_>) -> Self {
+    pub(super) fn new(file: &RawFile<'_>, stages: &StageKeys, source: &Source<'_>) -> Self {
         let lines = |set: &Keys| {
             let line = |offset| u32::try_from(source.line(offset)).unwrap_or(u32::MAX);
             set.iter().map(|(key, offset)| (*key, line(*offset))).collect()
         };
         let set = &file.set;
-        let flows = file.flows.iter().map(|flow| {
-            let stages = flow.stages.iter().map(|stage| (stage.name.value.clone(), lines(&stage.set)));
+        let flows = file.flows.iter().zip(stages).map(|(flow, stages)| {
+            let stages = stages.iter().map(|(name, set)| (name.clone(), lines(set)));
             (flow.name.clone(), OfFlow { own: lines(&flow.set), stages: stages.collect() })
         });
         Self {

@@ -18,7 +18,7 @@ use crate::domain::spec::{
 
 mod flow;
 
-pub(super) use flow::{RawFlow, RawInput, RawStage, RawStageRetry};
+pub(super) use flow::{RawFlow, RawInput, RawLinks, RawStage, RawStageRetry, stage};
 
 const PATH_OR_NULL: &str = "a path as text, or null";
 
@@ -100,7 +100,7 @@ pub(super) struct RawHealth {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct RawFile {
+pub(super) struct RawFile<'a> {
     pub supervision: RawSupervision,
     pub common: RawCommon,
     pub retry_budget: Maybe<Option<(u32, Duration)>>,
@@ -114,7 +114,7 @@ pub(super) struct RawFile {
     pub clipboard: Maybe<Clipboard>,
     pub cgroup: Maybe<CgroupUse>,
     pub runners: Vec<RawRunner>,
-    pub flows: Vec<RawFlow>,
+    pub flows: Vec<RawFlow<'a>>,
     /// The line of each key that is set: at the top, and on each runner.
     pub set: Set,
 }
@@ -122,15 +122,15 @@ pub(super) struct RawFile {
 /// The keys that an object sets, under their long names, each with the byte where it stands.
 pub(super) type Keys = Vec<(&'static str, usize)>;
 
-/// Which keys are set. Flows remember their own.
+/// Which keys are set. Flows remember their own; those of stages are gathered when these are read.
 #[derive(Debug, Default)]
 pub(super) struct Set {
     pub file: Keys,
     pub runners: BTreeMap<RunnerName, Keys>,
 }
 
-impl RawFile {
-    pub(super) fn read(reader: &mut Reader<'_>, root: &Node<'_>) -> Self {
+impl<'a> RawFile<'a> {
+    pub(super) fn read(reader: &mut Reader<'_>, root: &'a Node<'a>) -> Self {
         let Some(fields) = reader.object(root, Place::File) else {
             return Self::default();
         };

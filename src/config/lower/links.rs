@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::config::diagnostic::quoted;
 use crate::config::keys;
-use crate::config::raw::{RawFlow, RawStage};
+use crate::config::raw::{RawFlow, RawLinks};
 use crate::config::read::{At, Reader, Spot};
 use crate::domain::flow::graph::{Cycle, Graph, GraphError, Links};
 use crate::domain::flow::ids::StageName;
@@ -13,7 +13,7 @@ use crate::domain::flow::spec::InputKind;
 
 /// A stage whose names mean something, as far as they do.
 struct Linked<'a> {
-    raw: &'a RawStage,
+    raw: &'a RawLinks,
     needs: Vec<StageName>,
     optional_needs: Vec<StageName>,
     validates: Option<StageName>,
@@ -21,8 +21,8 @@ struct Linked<'a> {
     vague: bool,
 }
 
-pub(super) fn check(reader: &mut Reader<'_>, flow: &RawFlow) {
-    let mut stages = resolve(reader, flow);
+pub(super) fn check(reader: &mut Reader<'_>, flow: &RawFlow<'_>, stages: &[RawLinks]) {
+    let mut stages = resolve(reader, stages);
     logs(reader, &stages);
     let Some(graph) = order(reader, &mut stages) else { return };
     let flow = Keys { reader, flow, stages: &stages, graph: &graph };
@@ -30,10 +30,10 @@ pub(super) fn check(reader: &mut Reader<'_>, flow: &RawFlow) {
 }
 
 /// Names looked up; only the first of several stages with one name stays.
-fn resolve<'a>(reader: &mut Reader<'_>, flow: &'a RawFlow) -> Vec<Linked<'a>> {
-    let mut known: HashMap<&StageName, &RawStage> = HashMap::with_capacity(flow.stages.len());
-    let mut stages = Vec::with_capacity(flow.stages.len());
-    for raw in &flow.stages {
+fn resolve<'a>(reader: &mut Reader<'_>, all: &'a [RawLinks]) -> Vec<Linked<'a>> {
+    let mut known: HashMap<&StageName, &RawLinks> = HashMap::with_capacity(all.len());
+    let mut stages = Vec::with_capacity(all.len());
+    for raw in all {
         if let Some(first) = known.get(&raw.name.value) {
             let message = format!(
                 "two stages are called {}; the first one is {}",
@@ -51,8 +51,8 @@ fn resolve<'a>(reader: &mut Reader<'_>, flow: &'a RawFlow) -> Vec<Linked<'a>> {
 
 fn link<'a>(
     reader: &mut Reader<'_>,
-    raw: &'a RawStage,
-    known: &HashMap<&StageName, &RawStage>,
+    raw: &'a RawLinks,
+    known: &HashMap<&StageName, &RawLinks>,
 ) -> Linked<'a> {
     let mut vague = false;
     let mut find = |at: &At<StageName>, verb: &str| {
@@ -85,7 +85,7 @@ fn link<'a>(
     Linked { raw, needs, optional_needs, validates, vague }
 }
 
-fn likely(wrong: &str, known: &HashMap<&StageName, &RawStage>) -> String {
+fn likely(wrong: &str, known: &HashMap<&StageName, &RawLinks>) -> String {
     let mut names: Vec<&str> = known.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
     match keys::closest(wrong, names.iter().copied()) {
@@ -102,7 +102,7 @@ fn list(names: &[&str]) -> String {
 }
 
 /// `stages[3]`, of the whole path of its name.
-fn place(reader: &Reader<'_>, stage: &RawStage) -> String {
+fn place(reader: &Reader<'_>, stage: &RawLinks) -> String {
     let path = reader.path(stage.name.spot);
     let path = path.strip_suffix(".name").unwrap_or(&path);
     path.rsplit_once('.').map_or(path, |(_, last)| last).to_owned()
@@ -115,7 +115,7 @@ fn logs(reader: &mut Reader<'_>, stages: &[Linked<'_>]) {
         .filter(|one| one.raw.foreach.is_some())
         .map(|one| one.raw.name.value.as_str())
         .collect();
-    for stage in stages {
+    for stage in stages.iter().filter(|_| !fanned.is_empty()) {
         let name = &stage.raw.name;
         if let Some((base, item)) = name.value.as_str().rsplit_once('.')
             && fanned.contains(base)
@@ -162,7 +162,7 @@ fn order(reader: &mut Reader<'_>, stages: &mut [Linked<'_>]) -> Option<Graph> {
 
 fn tell(reader: &mut Reader<'_>, stages: &[Linked<'_>], cycle: &Cycle) {
     const EXPLAINED: usize = 6;
-    let by_name: HashMap<&StageName, &RawStage> =
+    let by_name: HashMap<&StageName, &RawLinks> =
         stages.iter().map(|stage| (&stage.raw.name.value, stage.raw)).collect();
     let why = |before: &StageName, after: &StageName| {
         let after = by_name.get(after)?;
@@ -192,7 +192,7 @@ fn tell(reader: &mut Reader<'_>, stages: &[Linked<'_>], cycle: &Cycle) {
 /// Who writes and who reads which key of the state.
 struct Keys<'a, 't> {
     reader: &'a mut Reader<'t>,
-    flow: &'a RawFlow,
+    flow: &'a RawFlow<'a>,
     stages: &'a [Linked<'a>],
     graph: &'a Graph,
 }

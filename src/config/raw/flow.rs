@@ -17,9 +17,10 @@ use crate::domain::json::Json;
 use crate::domain::spec::Jitter;
 
 #[derive(Debug)]
-pub(in crate::config) struct RawFlow {
+pub(in crate::config) struct RawFlow<'a> {
     pub name: FlowName,
-    pub stages: Vec<RawStage>,
+    /// Not read yet: of ten thousand, each is better lowered at once than held.
+    pub stages: &'a [Node<'a>],
     pub inputs: BTreeMap<String, RawInput>,
     pub retry: RawStageRetry,
     pub timeout: Maybe<Option<Duration>>,
@@ -58,25 +59,31 @@ pub(in crate::config) struct RawStageRetry {
 
 #[derive(Debug)]
 pub(in crate::config) struct RawStage {
-    pub name: At<StageName>,
+    pub links: RawLinks,
     pub common: RawCommon,
     pub command: Maybe<RawCommand>,
     pub cwd: Maybe<String>,
-    pub needs: Vec<At<StageName>>,
-    pub optional_needs: Vec<At<StageName>>,
-    pub validates: Maybe<StageName>,
-    pub requires: Vec<At<String>>,
     /// `requires` is there, and empty.
     pub reads_nothing: bool,
-    pub outputs: Vec<At<String>>,
     pub artifacts: Vec<String>,
-    pub when: Maybe<Expression>,
-    pub foreach: Maybe<RawForeach>,
     pub approve: Maybe<Approve>,
     pub retry: RawStageRetry,
     pub degraded_exit_codes: Maybe<Vec<i32>>,
     pub allow_degraded: Maybe<bool>,
     pub set: Keys,
+}
+
+/// What a stage says of other stages, and of the state that they share.
+#[derive(Debug)]
+pub(in crate::config) struct RawLinks {
+    pub name: At<StageName>,
+    pub needs: Vec<At<StageName>>,
+    pub optional_needs: Vec<At<StageName>>,
+    pub validates: Maybe<StageName>,
+    pub requires: Vec<At<String>>,
+    pub outputs: Vec<At<String>>,
+    pub when: Maybe<Expression>,
+    pub foreach: Maybe<RawForeach>,
 }
 
 #[derive(Debug)]
@@ -91,7 +98,7 @@ const LONGEST_FLOW: usize = 80;
 const TAKEN: [&str; 1] = ["logs"];
 const LONGEST_KEY: usize = 100;
 
-pub(super) fn flows(reader: &mut Reader<'_>, item: &Node<'_>) -> Vec<RawFlow> {
+pub(super) fn flows<'a>(reader: &mut Reader<'_>, item: &'a Node<'a>) -> Vec<RawFlow<'a>> {
     let Some(members) = reader.members(item, "an object with a name for each flow") else {
         return Vec::new();
     };
@@ -119,7 +126,7 @@ pub(super) fn flows(reader: &mut Reader<'_>, item: &Node<'_>) -> Vec<RawFlow> {
     flows
 }
 
-fn flow(reader: &mut Reader<'_>, name: FlowName, spot: Spot, fields: &Fields<'_>) -> RawFlow {
+fn flow<'a>(reader: &mut Reader<'_>, name: FlowName, spot: Spot, fields: &Fields<'a>) -> RawFlow<'a> {
     let stages = fields.item("stages").map(|item| stages(reader, item));
     if stages.is_none() {
         let hint =
@@ -163,32 +170,28 @@ fn flow(reader: &mut Reader<'_>, name: FlowName, spot: Spot, fields: &Fields<'_>
     }
 }
 
-fn stages(reader: &mut Reader<'_>, item: &Node<'_>) -> Vec<RawStage> {
+fn stages<'a>(reader: &mut Reader<'_>, item: &'a Node<'a>) -> &'a [Node<'a>] {
     const WHAT: &str = "a list of stages";
     match &item.value {
         Value::List(nodes) if nodes.is_empty() => {
             let hint = "add { \"name\": \"first\", \"command\": [\"program\", \"argument\"] }".to_owned();
             reader.error(item.spot, "a flow needs at least one stage", Some(hint));
-            Vec::new()
+            &[]
         }
-        Value::List(nodes) => {
-            let mut stages = Vec::with_capacity(nodes.len());
-            stages.extend(nodes.iter().filter_map(|item| stage(reader, item)));
-            stages
-        }
+        Value::List(nodes) => nodes,
         Value::Object(_) => {
             let hint = "write [{ \"name\": \"first\", … }, …]: the order counts".to_owned();
             reader.expected_with::<()>(item, WHAT, Some(hint));
-            Vec::new()
+            &[]
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
             reader.expected::<()>(item, WHAT);
-            Vec::new()
+            &[]
         }
     }
 }
 
-fn stage(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawStage> {
+pub(in crate::config) fn stage(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawStage> {
     let fields = reader.object(item, Place::Stage)?;
     let start = item.spot.first();
     let name = if let Some(item) = fields.item("name") {
@@ -213,21 +216,24 @@ fn stage(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawStage> {
         unique(reader, list, String::as_str)
     };
     let (requires, outputs) = (keys("requires"), keys("outputs"));
-    Some(RawStage {
+    let links = RawLinks {
         name,
-        set: set(&fields),
         needs,
         optional_needs,
         validates: fields.take("validates", |item, _| other(reader, item)).map(|at| at.value),
         requires,
-        reads_nothing,
         outputs,
+        when: fields.take("when", |item, _| when(reader, item)),
+        foreach: fields.take("foreach", |item, _| foreach(reader, item)),
+    };
+    Some(RawStage {
+        links,
+        set: set(&fields),
+        reads_nothing,
         artifacts: fields
             .take("artifacts", |item, _| reader.list(item, artifact))
             .map(|at| at.value)
             .unwrap_or_default(),
-        when: fields.take("when", |item, _| when(reader, item)),
-        foreach: fields.take("foreach", |item, _| foreach(reader, item)),
         approve: fields.take("approve", |item, kind| {
             Some(if reader.word(item, kind)? == "manual" { Approve::Manual } else { Approve::Auto })
         }),
