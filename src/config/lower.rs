@@ -17,10 +17,10 @@ use super::collide;
 use super::dashboard;
 use super::disk::{self, Disk, Trouble};
 use super::expand::{Environment, Scope, expand};
-use super::raw::{Keys, RawCommon, RawFile, RawRetry, RawRunner};
+use super::raw::{RawCommon, RawFile, RawRetry, RawRunner, StageKeys};
 use super::read::{At, Reader};
 use super::values::MAX_ARG;
-use crate::domain::flow::ids::{Hash, StageName};
+use crate::domain::flow::ids::Hash;
 use crate::domain::keys::Overrides;
 use crate::domain::spec::{
     ActivitySpec, CgroupUse, Clipboard, HealthSpec, LaunchSpec, Leftovers, Limit, LimitValue, LogSpec,
@@ -40,15 +40,13 @@ pub(super) struct Place<'a> {
     pub text: Hash,
 }
 
-/// For each flow of the file, the keys that its stages set.
-pub(super) type StageKeys = Vec<Vec<(StageName, Keys)>>;
-
+/// Also the keys that the stages of each flow set.
 pub(super) fn lower(
     reader: &mut Reader<'_>,
     file: &RawFile<'_>,
     place: &Place<'_>,
     env: &Environment,
-) -> (WorkspaceSpec, StageKeys) {
+) -> (WorkspaceSpec, Vec<StageKeys>) {
     let data_dir = place.root.join(DATA_DIR);
     let mut lowering = Lowering {
         reader,
@@ -58,7 +56,7 @@ pub(super) fn lower(
         env,
         env_bytes: command::bytes(env.vars.iter()),
         disk: Disk::default(),
-        stage_keys: StageKeys::new(),
+        stage_keys: Vec::new(),
     };
     lowering.retry_pairs(&file.supervision.retry, &RawRetry::default());
     let outer = Scope { env, own: None };
@@ -105,7 +103,7 @@ struct Lowering<'a, 't> {
     /// What the variables take that restage was started with.
     env_bytes: usize,
     disk: Disk,
-    stage_keys: StageKeys,
+    stage_keys: Vec<StageKeys>,
 }
 
 /// When something has to be there.

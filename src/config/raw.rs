@@ -18,7 +18,7 @@ use crate::domain::spec::{
 
 mod flow;
 
-pub(super) use flow::{RawFlow, RawInput, RawLinks, RawStage, RawStageRetry, stage};
+pub(super) use flow::{RawFlow, RawInput, RawLinks, RawStage, RawStageRetry, StageKeys, stage};
 
 const PATH_OR_NULL: &str = "a path as text, or null";
 
@@ -154,7 +154,7 @@ impl<'a> RawFile<'a> {
             common: RawCommon::read(reader, &fields),
             ..Self::default()
         };
-        file.set.file = set(&fields);
+        note(&fields, &mut file.set.file);
         let flows = fields.item("flows");
         if let Some(item) = flows {
             file.flows = flow::flows(reader, item);
@@ -183,7 +183,7 @@ impl<'a> RawFile<'a> {
                 }
             };
             if let Some(fields) = reader.object(&member.value, Place::Runner) {
-                self.set.runners.insert(name.clone(), set(&fields));
+                note(&fields, self.set.runners.entry(name.clone()).or_default());
                 if fields.item("command").is_none() {
                     let hint = "add \"command\": [\"program\", \"argument\"], or a text for sh".to_owned();
                     reader.error(member.key_spot, "a runner needs a command", Some(hint));
@@ -194,9 +194,8 @@ impl<'a> RawFile<'a> {
     }
 }
 
-/// Which keys an object sets; those of its retries, too.
-fn set(fields: &Fields<'_>) -> Keys {
-    let mut set = Keys::with_capacity(fields.known.len());
+/// Remembers which keys an object sets; those of its retries, too.
+fn note(fields: &Fields<'_>, set: &mut Keys) {
     for (key, member) in &fields.known {
         set.push((key.name, member.key_spot.start()));
         let Value::Object(inner) = &member.value.value else { continue };
@@ -207,7 +206,6 @@ fn set(fields: &Fields<'_>) -> Keys {
         };
         set.extend(inner.iter().filter_map(|member| Some((long(&member.key)?, member.key_spot.start()))));
     }
-    set
 }
 
 impl RawSupervision {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::command::World;
 use super::{Lowering, Needed, links, pick, value};
 use crate::config::expand::Scope;
-use crate::config::raw::{self, RawFlow, RawInput, RawStage, RawStageRetry};
+use crate::config::raw::{self, RawFlow, RawInput, RawStage, RawStageRetry, StageKeys};
 use crate::config::read::At;
 use crate::domain::flow::ids::StageName;
 use crate::domain::flow::spec::{
@@ -60,13 +60,12 @@ impl Lowering<'_, '_> {
         // Every stage is looked at, also behind a bad one.
         let mut stages: Vec<Option<StageSpec>> = Vec::with_capacity(raw.stages.len());
         let mut links = Vec::with_capacity(raw.stages.len());
-        let mut keys = Vec::with_capacity(raw.stages.len());
+        let mut keys = StageKeys::default();
         let mut retries = Retries::default();
         for item in raw.stages {
-            let Some(stage) = raw::stage(self.reader, item) else { continue };
+            let Some(stage) = raw::stage(self.reader, item, &mut keys) else { continue };
             stages.push(self.stage(raw, &stage, &env));
             retries.add(&stage.retry);
-            keys.push((stage.links.name.value.clone(), stage.set));
             links.push(stage.links);
         }
         self.stage_keys.push(keys);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Keys, Maybe, RawCommon, jitter, set};
+use super::{Keys, Maybe, RawCommon, jitter, note};
 use crate::config::diagnostic::quoted;
 use crate::config::keys::{Kind, Place};
 use crate::config::read::{At, Fields, Reader, Spot};
@@ -70,7 +70,13 @@ pub(in crate::config) struct RawStage {
     pub retry: RawStageRetry,
     pub degraded_exit_codes: Maybe<Vec<i32>>,
     pub allow_degraded: Maybe<bool>,
+}
+
+/// The keys that the stages of a flow set, all in one list: where those of each stage end in it.
+#[derive(Debug, Default)]
+pub(in crate::config) struct StageKeys {
     pub set: Keys,
+    pub ends: Vec<(StageName, usize)>,
 }
 
 /// What a stage says of other stages, and of the state that they share.
@@ -133,9 +139,11 @@ fn flow<'a>(reader: &mut Reader<'_>, name: FlowName, spot: Spot, fields: &Fields
             "add \"stages\": [{ \"name\": \"first\", \"command\": [\"program\", \"argument\"] }]".to_owned();
         reader.error(spot, "a flow needs stages", Some(hint));
     }
+    let mut set = Keys::new();
+    note(fields, &mut set);
     RawFlow {
         name,
-        set: set(fields),
+        set,
         stages: stages.unwrap_or_default(),
         inputs: fields.item("inputs").map(|item| inputs(reader, item)).unwrap_or_default(),
         retry: RawStageRetry::read(
@@ -191,7 +199,11 @@ fn stages<'a>(reader: &mut Reader<'_>, item: &'a Node<'a>) -> &'a [Node<'a>] {
     }
 }
 
-pub(in crate::config) fn stage(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawStage> {
+pub(in crate::config) fn stage(
+    reader: &mut Reader<'_>,
+    item: &Node<'_>,
+    keys: &mut StageKeys,
+) -> Option<RawStage> {
     let fields = reader.object(item, Place::Stage)?;
     let start = item.spot.first();
     let name = if let Some(item) = fields.item("name") {
@@ -210,6 +222,8 @@ pub(in crate::config) fn stage(reader: &mut Reader<'_>, item: &Node<'_>) -> Opti
     };
     let (needs, optional_needs) = (names("needs"), names("optional_needs"));
     let mut reads_nothing = false;
+    note(&fields, &mut keys.set);
+    keys.ends.push((name.value.clone(), keys.set.len()));
     let mut keys = |key: &str| {
         let list = fields.take(key, |item, _| reader.list(item, state_key));
         reads_nothing |= key == "requires" && list.as_ref().is_some_and(|list| list.value.is_empty());
@@ -228,7 +242,6 @@ pub(in crate::config) fn stage(reader: &mut Reader<'_>, item: &Node<'_>) -> Opti
     };
     Some(RawStage {
         links,
-        set: set(&fields),
         reads_nothing,
         artifacts: fields
             .take("artifacts", |item, _| reader.list(item, artifact))
