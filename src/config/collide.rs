@@ -13,7 +13,7 @@ struct Names {
     runner: usize,
 }
 
-pub(super) fn check(reader: &mut Reader, file: &RawFile, runners: &[RunnerSpec]) {
+pub(super) fn check(reader: &mut Reader<'_>, file: &RawFile<'_>, runners: &[RunnerSpec]) {
     let mut names: Vec<Names> = runners
         .iter()
         .enumerate()
@@ -33,12 +33,12 @@ pub(super) fn check(reader: &mut Reader, file: &RawFile, runners: &[RunnerSpec])
             let (first, second) = (one.runner.min(other.runner), one.runner.max(other.runner));
             let (Some(first), Some(second)) = (runners.get(first), runners.get(second)) else { continue };
             let at = file.runners.iter().find(|raw| raw.name == second.name).and_then(|raw| {
-                let own = raw.common.log_template.as_ref().or(file.common.log_template.as_ref());
-                own.map(|at| at.spot.clone()).or_else(|| raw.command.as_ref().map(|at| at.spot.clone()))
+                let own = raw.supervision.log_template.as_ref().or(file.supervision.log_template.as_ref());
+                own.map(|at| at.spot).or_else(|| raw.command.as_ref().map(|at| at.spot))
             });
             let message = format!("logs of {} and {} could have the same name", first.name, second.name);
             let hint = "put {name} into log_file_template, and a \"_\" between {name} and {index}".to_owned();
-            reader.error(at.unwrap_or(Spot { path: String::new(), span: 0..0 }), message, Some(hint));
+            reader.error(at.unwrap_or(Spot::default()), message, Some(hint));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a config, for a person and for a machine. Knows texts and places, nothing of configs.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 
@@ -135,8 +136,10 @@ pub(super) struct Problem {
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     name: &'a str,
-    text: &'a str,
+    pub text: &'a str,
     line_starts: Vec<usize>,
+    /// An offset, and the characters before it on its line. The next column is counted from there: all may be one line.
+    counted: Cell<(usize, usize)>,
 }
 
 impl<'a> Source<'a> {
@@ -146,7 +149,7 @@ impl<'a> Source<'a> {
     pub(super) fn new(name: &'a str, text: &'a str) -> Self {
         let line_starts =
             std::iter::once(0).chain(text.match_indices('\n').map(|(offset, _)| offset + 1)).collect();
-        Self { name, text, line_starts }
+        Self { name, text, line_starts, counted: Cell::default() }
     }
 
     /// Counting the columns costs as much as the line is long, and a file may be one line.
@@ -158,8 +161,11 @@ impl<'a> Source<'a> {
         let offset = self.floor(offset);
         let line = self.line(offset);
         let start = self.line_starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
-        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
-        Position { line, column }
+        let known = Some(self.counted.get()).filter(|(from, _)| (start..=offset).contains(from));
+        let (from, before) = known.unwrap_or((start, 0));
+        let before = before + self.text.get(from..offset).map_or(0, |gap| gap.chars().count());
+        self.counted.set((offset, before));
+        Position { line, column: before + 1 }
     }
 
     pub(super) fn diagnostic(&self, problem: Problem) -> Diagnostic {
@@ -180,16 +186,21 @@ impl<'a> Source<'a> {
 
     fn snippet(&self, at: Position, span: &Range<usize>) -> Snippet {
         let start = self.line_starts.get(at.line - 1).copied().unwrap_or(0);
-        let rest = self.text.get(start..).unwrap_or("");
-        let line = rest.split('\n').next().unwrap_or("").trim_end_matches('\r');
+        let end = self.line_starts.get(at.line).map_or(self.text.len(), |next| next - 1);
+        let line = self.text.get(start..end).unwrap_or("").trim_end_matches('\r');
         let skip = at.column - 1;
         let from = if skip > Self::WINDOW * 3 / 4 { skip - Self::WINDOW / 2 } else { 0 };
-        let shown: String = line.chars().skip(from).take(Self::WINDOW).map(printable).collect();
+        // Looked for from the mark: the line may begin a long way before.
+        let before = self.text.get(start..self.floor(span.start)).unwrap_or("").char_indices();
+        let first =
+            if from == 0 { 0 } else { before.rev().nth(skip - from - 1).map_or(0, |(index, _)| index) };
+        let window = line.get(first..).unwrap_or("").chars();
+        let shown: String = window.take(Self::WINDOW).map(printable).collect();
         let room = shown.chars().count().saturating_sub(skip - from).max(1);
         let marked = self
             .text
             .get(self.floor(span.start)..self.floor(span.end))
-            .map_or(0, |marked| marked.split('\n').next().unwrap_or("").chars().count());
+            .map_or(0, |marked| marked.chars().take(Self::WINDOW).take_while(|c| *c != '\n').count());
         Snippet { text: shown.trim_end().to_owned(), skip: skip - from, width: marked.clamp(1, room) }
     }
 

@@ -1,6 +1,7 @@
 //! Whether what a config names is there: programs, their interpreters, folders, files. Looks, opens, changes nothing.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
@@ -26,22 +27,25 @@ fn trouble(message: String, hint: impl Into<String>) -> Trouble {
 /// Where the C library looks when there is no PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// Answers are remembered: a thousand runners often share one program.
+/// Answers are remembered, by program, folder and PATH: a thousand runners often share one program.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    programs: BTreeMap<(String, PathBuf, String), Result<(), Trouble>>,
+    programs: BTreeMap<String, BTreeMap<OsString, ByPath>>,
 }
+
+type ByPath = BTreeMap<String, Result<(), Trouble>>;
 
 impl Disk {
     /// Whether a program can be started from `cwd`; found as the system would find it.
     pub(super) fn program(&mut self, program: &str, cwd: &Path, path: Option<&str>) -> Result<(), Trouble> {
         let path = path.unwrap_or(DEFAULT_PATH);
-        let key = (program.to_owned(), cwd.to_owned(), path.to_owned());
-        if let Some(known) = self.programs.get(&key) {
+        let known = self.programs.get(program).and_then(|of| of.get(cwd.as_os_str()));
+        if let Some(known) = known.and_then(|of| of.get(path)) {
             return known.clone();
         }
         let answer = find(program, cwd, path).and_then(|found| runnable(program, &found, cwd, path));
-        self.programs.insert(key, answer.clone());
+        let of = self.programs.entry(program.to_owned()).or_default();
+        of.entry(cwd.into()).or_default().insert(path.to_owned(), answer.clone());
         answer
     }
 }

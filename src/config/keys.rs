@@ -1,6 +1,8 @@
 //! Every key of a config, once: where it may stand, what it takes, what it is without being set, what it means.
 //! Suggestions for misspelt keys, the JSON schema and the documentation all read this table.
 
+use std::sync::LazyLock;
+
 /// Which object a key stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -254,6 +256,15 @@ pub const KEYS: &[Key] = &[
     key("max_parallel", FOREACH, AT_LEAST_ONE, "that of the flow", "How many items may be under way at once."),
 ];
 
+/// Those of each place by themselves: every key of a config is looked up here.
+static BY_PLACE: LazyLock<[Vec<(&str, &Key)>; Place::ALL.len()]> = LazyLock::new(|| {
+    Place::ALL.map(|place| {
+        let name = |key: &Key| if place == Place::Retry { key.short } else { Some(key.name) };
+        let here = |key: &&Key| place == Place::Retry || key.places.contains(&place);
+        KEYS.iter().filter(here).filter_map(|key| Some((name(key)?, key))).collect()
+    })
+});
+
 impl Kind {
     /// For a person, in Markdown: the words that are allowed, or the form.
     pub fn takes(self) -> String {
@@ -297,6 +308,7 @@ impl Kind {
 }
 
 impl Place {
+    /// In the order in which they are declared.
     pub const ALL: [Self; 11] = [
         Self::File,
         Self::Runner,
@@ -330,23 +342,16 @@ impl Place {
 
     /// The keys that may stand here, as they are written here.
     pub fn keys(self) -> impl Iterator<Item = (&'static str, &'static Key)> {
-        KEYS.iter().filter_map(move |key| match self {
-            Self::Retry => key.short.map(|short| (short, key)),
-            Self::File
-            | Self::Runner
-            | Self::Health
-            | Self::Activity
-            | Self::Budget
-            | Self::Flow
-            | Self::Input
-            | Self::Stage
-            | Self::StageRetry
-            | Self::Foreach => key.places.contains(&self).then_some((key.name, key)),
-        })
+        BY_PLACE[self as usize].iter().copied()
+    }
+
+    /// The key that has a name here.
+    pub fn key(self, name: &str) -> Option<&'static Key> {
+        self.keys().find(|(known, _)| *known == name).map(|(_, key)| key)
     }
 
     pub fn has(self, name: &str) -> bool {
-        self.keys().any(|(known, _)| known == name)
+        self.key(name).is_some()
     }
 }
 

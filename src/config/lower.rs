@@ -17,7 +17,7 @@ use super::collide;
 use super::dashboard;
 use super::disk::{self, Disk, Trouble};
 use super::expand::{Environment, Scope, expand};
-use super::raw::{RawCommon, RawFile, RawRetry, RawRunner};
+use super::raw::{RawCommon, RawFile, RawRetry, RawRunner, StageKeys};
 use super::read::{At, Reader};
 use super::values::MAX_ARG;
 use crate::domain::flow::ids::Hash;
@@ -40,27 +40,37 @@ pub(super) struct Place<'a> {
     pub text: Hash,
 }
 
+/// Also the keys that the stages of each flow set.
 pub(super) fn lower(
-    reader: &mut Reader,
-    file: &RawFile,
+    reader: &mut Reader<'_>,
+    file: &RawFile<'_>,
     place: &Place<'_>,
     env: &Environment,
-) -> WorkspaceSpec {
+) -> (WorkspaceSpec, Vec<StageKeys>) {
     let data_dir = place.root.join(DATA_DIR);
-    let mut lowering =
-        Lowering { reader, file, root: place.root, data_dir: &data_dir, env, disk: Disk::default() };
-    lowering.retry_pairs(&file.common.retry, &RawRetry::default());
+    let mut lowering = Lowering {
+        reader,
+        file,
+        root: place.root,
+        data_dir: &data_dir,
+        env,
+        env_bytes: command::bytes(env.vars.iter()),
+        disk: Disk::default(),
+        stage_keys: Vec::new(),
+    };
+    lowering.retry_pairs(&file.supervision.retry, &RawRetry::default());
     let outer = Scope { env, own: None };
     let file_env = lowering.env(file.common.env.as_ref(), outer);
-    let log_dir = lowering.log_dir(file.common.log_dir.as_ref(), outer);
+    let log_dir = lowering.log_dir(file.supervision.log_dir.as_ref(), outer);
     let runners: Vec<RunnerSpec> =
         file.runners.iter().filter_map(|runner| lowering.runner(runner, &file_env, &log_dir)).collect();
     let flows = file.flows.iter().filter_map(|flow| lowering.flow(flow, &file_env)).map(Arc::new).collect();
     let cache_dir = lowering.made_dir(file.cache_dir.as_ref());
     let retry_log_dir = lowering.made_dir(file.retry_log_dir.as_ref());
     let theme = lowering.theme(file.theme.as_ref());
+    let stage_keys = lowering.stage_keys;
     collide::check(reader, file, &runners);
-    WorkspaceSpec {
+    let spec = WorkspaceSpec {
         root: place.root.to_owned(),
         config_path: place.config_path.to_owned(),
         text: place.text.clone(),
@@ -80,16 +90,20 @@ pub(super) fn lower(
         runners,
         flows,
         data_dir,
-    }
+    };
+    (spec, stage_keys)
 }
 
-struct Lowering<'a> {
-    reader: &'a mut Reader,
-    file: &'a RawFile,
+struct Lowering<'a, 't> {
+    reader: &'a mut Reader<'t>,
+    file: &'a RawFile<'a>,
     root: &'a Path,
     data_dir: &'a Path,
     env: &'a Environment,
+    /// What the variables take that restage was started with.
+    env_bytes: usize,
     disk: Disk,
+    stage_keys: Vec<StageKeys>,
 }
 
 /// When something has to be there.
@@ -110,7 +124,7 @@ fn pick<T: Clone>(runner: Option<&At<T>>, file: Option<&At<T>>, default: T) -> T
     value(runner.or(file), default)
 }
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     fn runner(
         &mut self,
         raw: &RawRunner,
@@ -135,13 +149,14 @@ impl Lowering<'_> {
         let command = raw.command.as_ref().and_then(|at| self.command(&at.value, &world));
         let stop = self.stop(own, &world);
         let health = self.health(raw, &world);
-        let log_dir = match &own.log_dir {
+        let (named, by_file) = (&raw.supervision, &self.file.supervision);
+        let log_dir = match &named.log_dir {
             Some(at) => self.log_dir(Some(at), scope),
             None => log_dir.to_owned(),
         };
         let restart = value(raw.restart.as_ref(), RestartPolicy::OnCrash);
         let activity = self.activity(raw);
-        let retry = self.retry(&own.retry, restart);
+        let retry = self.retry(&named.retry, restart);
 
         Some(RunnerSpec {
             name: raw.name.clone(),
@@ -153,17 +168,17 @@ impl Lowering<'_> {
             health,
             stop,
             autostart: value(raw.autostart.as_ref(), true),
-            leftovers: pick(own.leftovers.as_ref(), file.leftovers.as_ref(), Leftovers::Kill),
-            reload: pick(own.reload.as_ref(), file.reload.as_ref(), Reload::Manual),
+            leftovers: pick(named.leftovers.as_ref(), by_file.leftovers.as_ref(), Leftovers::Kill),
+            reload: pick(named.reload.as_ref(), by_file.reload.as_ref(), Reload::Manual),
             log: LogSpec {
                 dir: log_dir,
                 template: pick(
-                    own.log_template.as_ref(),
-                    file.log_template.as_ref(),
+                    named.log_template.as_ref(),
+                    by_file.log_template.as_ref(),
                     "{name}_{index}.log".to_owned(),
                 ),
                 max_bytes: pick(own.log_max_bytes.as_ref(), file.log_max_bytes.as_ref(), None),
-                keep_attempts: pick(own.log_keep.as_ref(), file.log_keep.as_ref(), 100),
+                keep_attempts: pick(named.log_keep.as_ref(), by_file.log_keep.as_ref(), 100),
             },
             launch: LaunchSpec {
                 command: command?,
@@ -219,7 +234,7 @@ impl Lowering<'_> {
                         value.len(),
                         MAX_ARG - 1
                     );
-                    self.reader.error(at.spot.clone(), message, Some("hand long text over in a file".into()));
+                    self.reader.error(at.spot, message, Some("hand long text over in a file".into()));
                 }
                 Some((name.clone(), value))
             })
@@ -256,7 +271,7 @@ impl Lowering<'_> {
             };
             let message = format!("{wanted} is more than can be had here: {most} at most");
             let hint = "write less, or have the hard limit of your session raised (`ulimit -H`)".to_owned();
-            self.reader.missing(at.spot.clone(), message, Some(hint));
+            self.reader.missing(at.spot, message, Some(hint));
         }
         allowed
     }
@@ -266,7 +281,7 @@ impl Lowering<'_> {
         if text == "null" {
             return StdinSpec::Null;
         }
-        let at = At { value: text.clone(), spot: spot.clone() };
+        let at = At { value: text.clone(), spot: *spot };
         match self.path(&at, scope, self.root) {
             Some(path) => {
                 self.there(&at, disk::readable(&path));
@@ -291,7 +306,7 @@ impl Lowering<'_> {
         let timeout = pick(raw.common.activity_timeout.as_ref(), file.activity_timeout.as_ref(), None);
         if let (Some(at), None) = (&raw.activity, timeout) {
             let hint = "set activity_timeout_seconds, too".to_owned();
-            self.reader.warn(at.spot.clone(), "this has no effect without a limit for silence", Some(hint));
+            self.reader.warn(at.spot, "this has no effect without a limit for silence", Some(hint));
         }
         let chosen = raw.activity.as_ref().map(|at| &at.value);
         Some(ActivitySpec {
@@ -305,12 +320,12 @@ impl Lowering<'_> {
     fn expanded(&mut self, at: &At<String>, scope: Scope<'_>) -> Option<String> {
         match expand(&at.value, scope) {
             Ok(text) if text.contains('\0') => {
-                self.reader.error(at.spot.clone(), "a variable in it holds a NUL byte", None);
+                self.reader.error(at.spot, "a variable in it holds a NUL byte", None);
                 None
             }
             Ok(text) => Some(text),
             Err(error) => {
-                self.reader.error(at.spot.clone(), error.to_string(), Some(error.hint()));
+                self.reader.error(at.spot, error.to_string(), Some(error.hint()));
                 None
             }
         }
@@ -319,7 +334,7 @@ impl Lowering<'_> {
     fn path(&mut self, at: &At<String>, scope: Scope<'_>, base: &Path) -> Option<PathBuf> {
         let text = self.expanded(at, scope)?;
         if text.is_empty() {
-            self.reader.error(at.spot.clone(), "the path is empty once its variables are filled in", None);
+            self.reader.error(at.spot, "the path is empty once its variables are filled in", None);
             return None;
         }
         // Without its dots of the harmless kind; `..` stays, for it means something else behind a symbolic link.
@@ -328,7 +343,7 @@ impl Lowering<'_> {
 
     fn there(&mut self, at: &At<String>, found: Result<(), Trouble>) -> bool {
         let Err(Trouble { message, hint }) = found else { return true };
-        self.reader.missing(at.spot.clone(), message, hint);
+        self.reader.missing(at.spot, message, hint);
         false
     }
 
@@ -337,7 +352,7 @@ impl Lowering<'_> {
         match found {
             Err(Trouble { message, hint }) if needed == Needed::AtItsStart && missing() => {
                 let message = format!("{message}; it has to be there when the stage starts");
-                self.reader.warn(at.spot.clone(), message, hint);
+                self.reader.warn(at.spot, message, hint);
                 false
             }
             found => self.there(at, found),
@@ -351,7 +366,7 @@ impl Lowering<'_> {
         let inside = path.strip_prefix(self.data_dir);
         if inside.is_ok_and(|inside| inside.components().any(|part| part == Component::ParentDir)) {
             let hint = "write the whole path, from / or ~".to_owned();
-            self.reader.error(at.spot.clone(), "the folder leads out of .restage/ by \"..\"", Some(hint));
+            self.reader.error(at.spot, "the folder leads out of .restage/ by \"..\"", Some(hint));
             return default;
         }
         self.there(at, disk::future_folder(&path));
@@ -378,7 +393,7 @@ impl Lowering<'_> {
     /// A folder that restage makes.
     fn made_dir(&mut self, at: Option<&At<Option<String>>>) -> Option<PathBuf> {
         let At { value: Some(text), spot } = at? else { return None };
-        let at = At { value: text.clone(), spot: spot.clone() };
+        let at = At { value: text.clone(), spot: *spot };
         let path = self.path(&at, Scope { env: self.env, own: None }, self.root)?;
         self.there(&at, disk::future_folder(&path));
         Some(path)

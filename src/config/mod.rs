@@ -164,19 +164,19 @@ fn load_bytes(
         }
     };
     if body.len() < bytes.len() {
-        let spot = read::Spot { path: String::new(), span: 0..0 };
         let hint = "save it as UTF-8 without one; other programs stumble over it".to_owned();
-        reader.warn(spot, "the file starts with a byte order mark", Some(hint));
+        reader.warn(read::Spot::default(), "the file starts with a byte order mark", Some(hint));
     }
     let source = Source::new(name, text);
-    let (root, slips) = tree::parse(text);
+    let (root, slips) = tree::parse(&source);
     reader.problems.extend(slips);
-    let lowered = root.map(|root| {
-        let file = RawFile::read(&mut reader, &root);
+    reader.root = root.as_ref();
+    let lowered = root.as_ref().map(|root| {
+        let file = RawFile::read(&mut reader, root);
         let root = config_path.parent().unwrap_or(Path::new("/"));
         let place = lower::Place { root, config_path, text: Hash::of([bytes]) };
-        let spec = lower::lower(&mut reader, &file, &place, env);
-        (spec, Origins::new(&file, &source))
+        let (spec, stages) = lower::lower(&mut reader, &file, &place, env);
+        (spec, Origins::new(&file, &stages, &source))
     });
     let diagnostics = finish(reader.problems, &source, missing);
     let broken = diagnostics.iter().any(|one| one.severity == Severity::Error);

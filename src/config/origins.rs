@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use serde::Serialize;
 
 use super::diagnostic::Source;
 use super::keys::{KEYS, Place};
-use super::raw::{Keys, RawFile};
+use super::raw::{Keys, RawFile, StageKeys};
 use crate::domain::flow::ids::{FlowName, StageName};
 use crate::domain::ids::RunnerName;
 
@@ -56,19 +57,31 @@ pub struct Origins {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct OfFlow {
     own: Lines,
-    stages: BTreeMap<StageName, Lines>,
+    of_stages: Lines,
+    /// Where those of each stage lie; sorted by name.
+    stages: Box<[(StageName, Range<usize>)]>,
+}
+
+impl OfFlow {
+    fn stage(&self, name: &StageName) -> Option<&[(&'static str, u32)]> {
+        let index = self.stages.binary_search_by(|(known, _)| known.cmp(name)).ok()?;
+        self.of_stages.get(self.stages.get(index)?.1.clone())
+    }
 }
 
 impl Origins {
-    pub(super) fn new(file: &RawFile, source: &Source<'_>) -> Self {
+    pub(super) fn new(file: &RawFile<'_>, stages: &[StageKeys], source: &Source<'_>) -> Self {
         let lines = |set: &Keys| {
             let line = |offset| u32::try_from(source.line(offset)).unwrap_or(u32::MAX);
             set.iter().map(|(key, offset)| (*key, line(*offset))).collect()
         };
         let set = &file.set;
-        let flows = file.flows.iter().map(|flow| {
-            let stages = flow.stages.iter().map(|stage| (stage.name.value.clone(), lines(&stage.set)));
-            (flow.name.clone(), OfFlow { own: lines(&flow.set), stages: stages.collect() })
+        let flows = file.flows.iter().zip(stages).map(|(flow, keys)| {
+            let starts = std::iter::once(0).chain(keys.ends.iter().map(|(_, end)| *end));
+            let ranges = keys.ends.iter().zip(starts).map(|((name, end), start)| (name.clone(), start..*end));
+            let mut stages: Box<[_]> = ranges.collect();
+            stages.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            (flow.name.clone(), OfFlow { own: lines(&flow.set), of_stages: lines(&keys.set), stages })
         });
         Self {
             file: lines(&set.file),
@@ -101,7 +114,7 @@ impl Origins {
     /// Of a key as it counts for one stage: its retries may be those of the flow, and what a runner also takes from the
     /// top of the file, it takes from there.
     pub fn of_stage(&self, flow: &FlowName, name: &StageName, key: &str) -> Origin {
-        let own = self.flows.get(flow).and_then(|flow| flow.stages.get(name));
+        let own = self.flows.get(flow).and_then(|flow| flow.stage(name));
         if let Some(line) = own.and_then(|set| line(set, key)) {
             return Origin::Stage { line };
         }
@@ -120,6 +133,6 @@ impl Origins {
     }
 }
 
-fn line(set: &Lines, key: &str) -> Option<u32> {
+fn line(set: &[(&'static str, u32)], key: &str) -> Option<u32> {
     set.iter().find(|(known, _)| *known == key).map(|(_, line)| *line)
 }

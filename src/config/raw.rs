@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::dashboard;
 use super::keys::{self, Kind, Place};
-use super::read::{At, Fields, Item, Reader, Spot};
-use super::tree::{Node, Value, join};
+use super::read::{At, Fields, Reader};
+use super::tree::{Node, Value};
 use super::values::{self, RawCommand};
 use crate::domain::ids::RunnerName;
 use crate::domain::keys::Overrides;
@@ -18,7 +18,7 @@ use crate::domain::spec::{
 
 mod flow;
 
-pub(super) use flow::{RawFlow, RawInput, RawStage, RawStageRetry};
+pub(super) use flow::{RawFlow, RawInput, RawLinks, RawStage, RawStageRetry, StageKeys, stage};
 
 const PATH_OR_NULL: &str = "a path as text, or null";
 
@@ -42,31 +42,37 @@ pub(super) struct RawRetry {
     pub unclear: bool,
 }
 
-/// The keys that stand at the top of the file and on a runner alike.
+/// The keys that stand at the top of the file and on a runner alike, but not on a stage.
+#[derive(Debug, Default)]
+pub(super) struct RawSupervision {
+    pub retry: RawRetry,
+    pub log_template: Maybe<String>,
+    pub log_dir: Maybe<String>,
+    pub log_keep: Maybe<u32>,
+    pub leftovers: Maybe<Leftovers>,
+    pub reload: Maybe<Reload>,
+}
+
+/// The keys that stand on a runner and on a stage alike, most of them also at the top of the file.
 #[derive(Debug, Default)]
 pub(super) struct RawCommon {
-    pub retry: RawRetry,
     pub activity_timeout: Maybe<Option<Duration>>,
     pub timeout: Maybe<Option<Duration>>,
     pub stop_signal: Maybe<i32>,
     pub stop_grace: Maybe<Duration>,
     pub stop_command: Maybe<Option<RawCommand>>,
-    pub log_template: Maybe<String>,
-    pub log_dir: Maybe<String>,
     pub log_max_bytes: Maybe<Option<u64>>,
-    pub log_keep: Maybe<u32>,
     pub stdio: Maybe<Stdio>,
     pub env: Maybe<BTreeMap<String, At<String>>>,
     pub env_files: Maybe<Vec<At<String>>>,
     pub umask: Maybe<u32>,
     pub limits: Maybe<BTreeMap<Limit, At<LimitValue>>>,
-    pub leftovers: Maybe<Leftovers>,
-    pub reload: Maybe<Reload>,
 }
 
 #[derive(Debug)]
 pub(super) struct RawRunner {
     pub name: RunnerName,
+    pub supervision: RawSupervision,
     pub common: RawCommon,
     pub command: Maybe<RawCommand>,
     pub cwd: Maybe<String>,
@@ -94,7 +100,8 @@ pub(super) struct RawHealth {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct RawFile {
+pub(super) struct RawFile<'a> {
+    pub supervision: RawSupervision,
     pub common: RawCommon,
     pub retry_budget: Maybe<Option<(u32, Duration)>>,
     pub retry_log_dir: Maybe<Option<String>>,
@@ -107,7 +114,7 @@ pub(super) struct RawFile {
     pub clipboard: Maybe<Clipboard>,
     pub cgroup: Maybe<CgroupUse>,
     pub runners: Vec<RawRunner>,
-    pub flows: Vec<RawFlow>,
+    pub flows: Vec<RawFlow<'a>>,
     /// The line of each key that is set: at the top, and on each runner.
     pub set: Set,
 }
@@ -115,16 +122,16 @@ pub(super) struct RawFile {
 /// The keys that an object sets, under their long names, each with the byte where it stands.
 pub(super) type Keys = Vec<(&'static str, usize)>;
 
-/// Which keys are set. Flows remember their own.
+/// Which keys are set. Flows remember their own; those of stages are gathered when these are read.
 #[derive(Debug, Default)]
 pub(super) struct Set {
     pub file: Keys,
     pub runners: BTreeMap<RunnerName, Keys>,
 }
 
-impl RawFile {
-    pub(super) fn read(reader: &mut Reader, root: &Node) -> Self {
-        let Some(fields) = reader.object(&Item { node: root, path: String::new() }, Place::File) else {
+impl<'a> RawFile<'a> {
+    pub(super) fn read(reader: &mut Reader<'_>, root: &'a Node<'a>) -> Self {
+        let Some(fields) = reader.object(root, Place::File) else {
             return Self::default();
         };
         let mut file = Self {
@@ -143,49 +150,43 @@ impl RawFile {
             cgroup: fields.take("cgroup", |item, kind| {
                 Some(if reader.word(item, kind)? == "off" { CgroupUse::Off } else { CgroupUse::Auto })
             }),
+            supervision: RawSupervision::read(reader, &fields),
             common: RawCommon::read(reader, &fields),
             ..Self::default()
         };
         note(&fields, &mut file.set.file);
         let flows = fields.item("flows");
-        if let Some(item) = &flows {
+        if let Some(item) = flows {
             file.flows = flow::flows(reader, item);
         }
-        let flows =
-            flows.is_some_and(|item| !matches!(&item.node.value, Value::Object(all) if all.is_empty()));
+        let flows = flows.is_some_and(|item| !matches!(&item.value, Value::Object(all) if all.is_empty()));
         if let Some(item) = fields.item("runners") {
-            file.read_runners(reader, &item, flows);
+            file.read_runners(reader, item, flows);
         } else if !flows {
-            let spot = Spot { path: "runners".into(), span: root.span.start..root.span.start + 1 };
-            reader.error(spot, "there are no runners", Some(super::syntax::BEGIN.into()));
+            reader.absent("runners", root.spot.first(), "there are no runners", super::syntax::BEGIN);
         }
         file
     }
 
-    fn read_runners(&mut self, reader: &mut Reader, item: &Item<'_>, flows: bool) {
+    fn read_runners(&mut self, reader: &mut Reader<'_>, item: &Node<'_>, flows: bool) {
         let Some(members) = reader.members(item, "an object with a name for each runner") else { return };
         if members.is_empty() && !flows {
-            reader.warn(item.spot(), "there is nothing to run", Some(super::syntax::BEGIN.into()));
+            reader.warn(item.spot, "there is nothing to run", Some(super::syntax::BEGIN.into()));
         }
         for member in members {
-            let path = join(&item.path, &member.key);
             let name = match RunnerName::parse(&member.key) {
                 Ok(name) => name,
                 Err(why) => {
-                    reader.error(Spot { path: path.clone(), span: member.key_span.clone() }, why, None);
+                    reader.error(member.key_spot, why, None);
                     // What is inside is looked at all the same.
-                    RunnerName::trusted(member.key.clone())
+                    RunnerName::trusted(&*member.key)
                 }
             };
-            let item = Item { node: &member.value, path };
-            if let Some(fields) = reader.object(&item, Place::Runner) {
-                let mut set = Vec::new();
-                note(&fields, &mut set);
-                self.set.runners.insert(name.clone(), set);
-                if fields.member("command").is_none() {
-                    let spot = Spot { path: item.path.clone(), span: member.key_span.clone() };
+            if let Some(fields) = reader.object(&member.value, Place::Runner) {
+                note(&fields, self.set.runners.entry(name.clone()).or_default());
+                if fields.item("command").is_none() {
                     let hint = "add \"command\": [\"program\", \"argument\"], or a text for sh".to_owned();
-                    reader.error(spot, "a runner needs a command", Some(hint));
+                    reader.error(member.key_spot, "a runner needs a command", Some(hint));
                 }
                 self.runners.push(RawRunner::read(reader, name, &fields));
             }
@@ -195,36 +196,45 @@ impl RawFile {
 
 /// Remembers which keys an object sets; those of its retries, too.
 fn note(fields: &Fields<'_>, set: &mut Keys) {
-    for member in fields.members() {
-        if let Some((_, key)) = fields.place.keys().find(|(name, _)| *name == member.key) {
-            set.push((key.name, member.key_span.start));
-        }
+    for (key, member) in &fields.known {
+        set.push((key.name, member.key_spot.start()));
         let Value::Object(inner) = &member.value.value else { continue };
-        let long: fn(&str) -> Option<&'static str> = match (fields.place, member.key.as_str()) {
-            (Place::Runner, "retry") => {
-                |short| Place::Retry.keys().find(|(known, _)| *known == short).map(|(_, key)| key.name)
-            }
+        let long: fn(&str) -> Option<&'static str> = match (fields.place, key.name) {
+            (Place::Runner, "retry") => |short| Place::Retry.key(short).map(|key| key.name),
             (Place::Stage, "retry") => flow::long_name,
             _ => continue,
         };
-        set.extend(inner.iter().filter_map(|member| Some((long(&member.key)?, member.key_span.start))));
+        set.extend(inner.iter().filter_map(|member| Some((long(&member.key)?, member.key_spot.start()))));
+    }
+}
+
+impl RawSupervision {
+    fn read(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Self {
+        Self {
+            retry: retry(reader, fields),
+            log_template: fields.take("log_file_template", |item, _| template(reader, item)),
+            log_dir: fields.take("log_dir_name", |item, _| reader.filled(item, "a folder as text")),
+            log_keep: fields.take("log_keep_attempts", |item, kind| reader.whole(item, kind)),
+            leftovers: fields.take("leftovers", |item, kind| {
+                Some(if reader.word(item, kind)? == "keep" { Leftovers::Keep } else { Leftovers::Kill })
+            }),
+            reload: fields.take("reload", |item, kind| {
+                Some(if reader.word(item, kind)? == "restart" { Reload::Restart } else { Reload::Manual })
+            }),
+        }
     }
 }
 
 impl RawCommon {
-    fn read(reader: &mut Reader, fields: &Fields<'_>) -> Self {
+    fn read(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Self {
         Self {
-            retry: retry(reader, fields),
             activity_timeout: fields
                 .take_or_off("activity_timeout_seconds", |item, kind| reader.seconds(item, kind)),
             timeout: fields.take_or_off("timeout_seconds", |item, kind| reader.seconds(item, kind)),
             stop_signal: fields.take("stop_signal", |item, _| values::signal(reader, item)),
             stop_grace: fields.take("stop_grace_seconds", |item, kind| reader.seconds(item, kind)),
             stop_command: fields.take_or_off("stop_command", |item, _| values::command(reader, item)),
-            log_template: fields.take("log_file_template", |item, _| template(reader, item)),
-            log_dir: fields.take("log_dir_name", |item, _| reader.filled(item, "a folder as text")),
             log_max_bytes: fields.take_or_off("log_max_bytes", |item, _| values::log_size(reader, item)),
-            log_keep: fields.take("log_keep_attempts", |item, kind| reader.whole(item, kind)),
             stdio: fields.take("stdio", |item, kind| {
                 Some(match reader.word(item, kind)? {
                     "file" => Stdio::File,
@@ -237,18 +247,12 @@ impl RawCommon {
             env_files: fields.take("env_file", |item, _| values::texts(reader, item, "a file as text")),
             umask: fields.take("umask", |item, _| values::umask(reader, item)),
             limits: fields.take("limits", |item, _| values::limits(reader, item)),
-            leftovers: fields.take("leftovers", |item, kind| {
-                Some(if reader.word(item, kind)? == "keep" { Leftovers::Keep } else { Leftovers::Kill })
-            }),
-            reload: fields.take("reload", |item, kind| {
-                Some(if reader.word(item, kind)? == "restart" { Reload::Restart } else { Reload::Manual })
-            }),
         }
     }
 }
 
 impl RawRetry {
-    fn read(reader: &mut Reader, fields: &Fields<'_>) -> Self {
+    fn read(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Self {
         let key = |long| if fields.place == Place::Retry { keys::short(long) } else { long };
         let told = reader.problems.len();
         let retry = Self {
@@ -271,7 +275,7 @@ impl RawRetry {
     }
 }
 
-fn jitter(reader: &mut Reader, item: &Item<'_>, kind: Kind) -> Option<Jitter> {
+fn jitter(reader: &mut Reader<'_>, item: &Node<'_>, kind: Kind) -> Option<Jitter> {
     Some(match reader.word(item, kind)? {
         "equal" => Jitter::Equal,
         "full" => Jitter::Full,
@@ -280,28 +284,27 @@ fn jitter(reader: &mut Reader, item: &Item<'_>, kind: Kind) -> Option<Jitter> {
 }
 
 /// Either the flat keys or `retry: { … }`; both at once would leave open which of them counts.
-fn retry(reader: &mut Reader, fields: &Fields<'_>) -> RawRetry {
+fn retry(reader: &mut Reader<'_>, fields: &Fields<'_>) -> RawRetry {
     let flat = RawRetry::read(reader, fields);
     let Some(item) = fields.item("retry").filter(|_| fields.place == Place::Runner) else { return flat };
-    for clash in fields.members() {
-        let Some((short, _)) = Place::Retry.keys().find(|(_, key)| key.name == clash.key) else { continue };
-        let spot = Spot { path: join(&fields.path, &clash.key), span: clash.key_span.clone() };
+    for (key, clash) in &fields.known {
+        let Some(short) = key.short else { continue };
         let hint = format!("move it into retry, as \"{short}\"");
-        reader.error(spot, "a retry key beside \"retry\": { … } on one runner", Some(hint));
+        reader.error(clash.key_spot, "a retry key beside \"retry\": { … } on one runner", Some(hint));
     }
-    if let Value::Bool(value) = item.node.value {
+    if let Value::Bool(value) = item.value {
         let hint = format!("write {{ \"enabled\": {value} }}");
-        reader.expected_with::<()>(&item, "an object { … }", Some(hint));
+        reader.expected_with::<()>(item, "an object { … }", Some(hint));
         return flat;
     }
-    match reader.object(&item, Place::Retry) {
+    match reader.object(item, Place::Retry) {
         Some(inner) => RawRetry::read(reader, &inner),
         None => flat,
     }
 }
 
 impl RawRunner {
-    fn read(reader: &mut Reader, name: RunnerName, fields: &Fields<'_>) -> Self {
+    fn read(reader: &mut Reader<'_>, name: RunnerName, fields: &Fields<'_>) -> Self {
         Self {
             name,
             command: fields.take("command", |item, _| values::command(reader, item)),
@@ -318,12 +321,13 @@ impl RawRunner {
             stdin: fields.take_or_off("stdin", |item, _| reader.filled(item, PATH_OR_NULL)),
             activity: fields.take("activity", |item, _| activity(reader, item)),
             health: fields.take_or_off("health", |item, _| health(reader, item)),
+            supervision: RawSupervision::read(reader, fields),
             common: RawCommon::read(reader, fields),
         }
     }
 }
 
-fn group(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+fn group(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<String> {
     const WHAT: &str = "a short heading as text";
     let text = reader.filled(item, WHAT)?;
     if text.chars().count() > 100 || text.chars().any(char::is_control) {
@@ -332,32 +336,32 @@ fn group(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
     Some(text)
 }
 
-fn budget(reader: &mut Reader, item: &Item<'_>) -> Option<(u32, Duration)> {
+fn budget(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<(u32, Duration)> {
     let fields = reader.object(item, Place::Budget)?;
     let max = fields.take("max", |item, kind| reader.whole(item, kind));
     let per = fields.take("per_seconds", |item, kind| reader.seconds(item, kind));
-    for key in ["max", "per_seconds"].into_iter().filter(|key| fields.member(key).is_none()) {
+    for key in ["max", "per_seconds"].into_iter().filter(|key| fields.item(key).is_none()) {
         let hint = "for example { \"max\": 10, \"per_seconds\": 60 }".to_owned();
-        reader.error(item.spot(), format!("\"{key}\" is missing"), Some(hint));
+        reader.error(item.spot, format!("\"{key}\" is missing"), Some(hint));
     }
     Some((max?.value, per?.value))
 }
 
-fn health(reader: &mut Reader, item: &Item<'_>) -> Option<RawHealth> {
+fn health(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawHealth> {
     let fields = reader.object(item, Place::Health)?;
     let command = fields.take("command", |item, _| values::command(reader, item));
     let interval = fields.take("interval_seconds", |item, kind| reader.seconds(item, kind));
     let timeout = fields.take("timeout_seconds", |item, kind| reader.seconds(item, kind));
     let failures = fields.take("failures", |item, kind| reader.whole(item, kind));
-    if fields.member("command").is_none() {
+    if fields.item("command").is_none() {
         let hint = "add \"command\": what exits with 0 while all is well".to_owned();
-        reader.error(item.spot(), "a health check needs a command", Some(hint));
+        reader.error(item.spot, "a health check needs a command", Some(hint));
     }
     Some(RawHealth { command: command?.value, interval, timeout, failures })
 }
 
-fn activity(reader: &mut Reader, item: &Item<'_>) -> Option<RawActivity> {
-    if let Value::Object(_) = item.node.value {
+fn activity(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawActivity> {
+    if let Value::Object(_) = item.value {
         let fields = reader.object(item, Place::Activity)?;
         let output = fields.take("output", |item, _| reader.boolean(item));
         let cpu = fields.take("cpu", |item, _| reader.boolean(item));
@@ -369,14 +373,14 @@ fn activity(reader: &mut Reader, item: &Item<'_>) -> Option<RawActivity> {
         };
         if !activity.output && !activity.cpu && activity.files.is_empty() {
             let hint = "allow output or cpu, name files, or leave out activity_timeout_seconds".to_owned();
-            reader.error(item.spot(), "nothing is left that counts as activity", Some(hint));
+            reader.error(item.spot, "nothing is left that counts as activity", Some(hint));
             return None;
         }
         return Some(activity);
     }
     let words = reader.list(item, |reader, item| {
         const WHAT: &str = "\"output\", \"cpu\", \"output|cpu\", or { \"files\": [ … ] }";
-        let words: Option<Vec<String>> = match &item.node.value {
+        let words: Option<Vec<String>> = match &item.value {
             Value::Text(text) => {
                 let words: Vec<String> = text.split('|').map(|word| word.trim().to_owned()).collect();
                 words.iter().all(|word| matches!(word.as_str(), "output" | "cpu")).then_some(words)
@@ -396,7 +400,7 @@ fn activity(reader: &mut Reader, item: &Item<'_>) -> Option<RawActivity> {
 }
 
 /// The name of a log: one `{index}`, at most a `{name}`, nothing that leads out of the folder.
-fn template(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+fn template(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<String> {
     let text = reader.filled(item, "a file name such as \"{name}_{index}.log\"")?;
     let hint = Some("for example \"{name}_{index}.log\"".to_owned());
     let mut rest = text.as_str();
@@ -404,13 +408,13 @@ fn template(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
     while let Some((before, after)) = rest.split_once('{') {
         literal.push_str(before);
         let Some((name, behind)) = after.split_once('}') else {
-            reader.error(item.spot(), "a \"{\" is not closed", hint);
+            reader.error(item.spot, "a \"{\" is not closed", hint);
             return None;
         };
         if !matches!(name, "name" | "index") {
             let message =
                 format!("unknown placeholder {}", super::diagnostic::quoted(&format!("{{{name}}}")));
-            reader.error(item.spot(), message, Some("there are {name} and {index}".into()));
+            reader.error(item.spot, message, Some("there are {name} and {index}".into()));
             return None;
         }
         rest = behind;
@@ -437,7 +441,7 @@ fn template(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
         Some(trouble) => {
             let hint =
                 if trouble.contains('/') { Some("the folder is set by log_dir_name".into()) } else { hint };
-            reader.error(item.spot(), trouble, hint);
+            reader.error(item.spot, trouble, hint);
             None
         }
         None => Some(text),

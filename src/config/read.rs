@@ -1,19 +1,12 @@
 //! From a node of the tree to a value of one kind, or a problem that says what was expected and what was found.
 //! Nothing here looks at the disk, and nothing knows which key wants which kind.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use super::diagnostic::{Problem, Severity, quoted};
-use super::keys::{self, Kind, Place};
-use super::tree::{Member, Node, Value, join};
-
-/// Where a value stands.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Spot {
-    pub path: String,
-    pub span: Range<usize>,
-}
+use super::keys::{self, Key, Kind, Place};
+pub(super) use super::tree::Spot;
+use super::tree::{Member, Node, Value};
 
 /// A value that was read, with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,77 +15,54 @@ pub(super) struct At<T> {
     pub spot: Spot,
 }
 
-/// A value that is still to be read.
-#[derive(Debug, Clone)]
-pub(super) struct Item<'a> {
-    pub node: &'a Node,
-    pub path: String,
-}
-
-impl Item<'_> {
-    pub(super) fn spot(&self) -> Spot {
-        Spot { path: self.path.clone(), span: self.node.span.clone() }
-    }
-
-    pub(super) fn is_null(&self) -> bool {
-        self.node.value == Value::Null
-    }
-}
-
-/// The members of one object whose keys are in the table.
-#[derive(Debug, Clone)]
+/// The members of one object that may stand there, each with what the table says of its key.
+#[derive(Debug)]
 pub(super) struct Fields<'a> {
-    pub path: String,
     pub place: Place,
-    members: &'a [Member],
+    pub known: Vec<(&'static Key, &'a Member<'a>)>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn member(&self, key: &str) -> Option<&'a Member> {
-        self.members.iter().find(|member| member.key == key)
+    fn find(&self, key: &str) -> Option<(&'static Key, &'a Member<'a>)> {
+        self.known.iter().find(|(_, member)| member.key == key).copied()
     }
 
-    pub(super) fn item(&self, key: &str) -> Option<Item<'a>> {
-        self.member(key).map(|member| Item { node: &member.value, path: join(&self.path, key) })
+    pub(super) fn item(&self, key: &str) -> Option<&'a Node<'a>> {
+        self.find(key).map(|(_, member)| &member.value)
     }
 
-    pub(super) fn members(&self) -> &'a [Member] {
-        self.members
-    }
-
-    /// What the table says about a key of this object; nothing of one that does not belong here.
-    fn kind(&self, key: &str) -> Option<Kind> {
-        self.place.keys().find(|(name, _)| *name == key).map(|(_, key)| key.kind)
-    }
-
-    /// Reads the value of a key, where it is set and may stand.
+    /// Reads the value of a key, where it is set.
     pub(super) fn take<T>(
         &self,
         key: &str,
-        read: impl FnOnce(&Item<'a>, Kind) -> Option<T>,
+        read: impl FnOnce(&'a Node<'a>, Kind) -> Option<T>,
     ) -> Option<At<T>> {
-        let item = self.item(key)?;
-        let value = read(&item, self.kind(key)?)?;
-        Some(At { value, spot: item.spot() })
+        let (known, Member { value: item, .. }) = self.find(key)?;
+        Some(At { value: read(item, known.kind)?, spot: item.spot })
     }
 
     /// The same for a key whose null means "off".
     pub(super) fn take_or_off<T>(
         &self,
         key: &str,
-        read: impl FnOnce(&Item<'a>, Kind) -> Option<T>,
+        read: impl FnOnce(&'a Node<'a>, Kind) -> Option<T>,
     ) -> Option<At<Option<T>>> {
-        self.take(key, |item, kind| if item.is_null() { Some(None) } else { read(item, kind).map(Some) })
+        self.take(
+            key,
+            |item, kind| if item.value == Value::Null { Some(None) } else { read(item, kind).map(Some) },
+        )
     }
 }
 
 /// Collects problems while values are read.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(super) struct Reader<'t> {
     pub problems: Vec<Problem>,
+    /// The whole config, where it could be parsed.
+    pub root: Option<&'t Node<'t>>,
 }
 
-impl Reader {
+impl Reader<'_> {
     pub(super) fn error(&mut self, spot: Spot, message: impl Into<String>, hint: Option<String>) {
         self.report(Severity::Error, spot, message.into(), hint, false);
     }
@@ -109,41 +79,57 @@ impl Reader {
     fn report(
         &mut self,
         severity: Severity,
-        Spot { path, span }: Spot,
+        spot: Spot,
         message: String,
         hint: Option<String>,
         missing: bool,
     ) {
+        let (path, span) = (self.path(spot), spot.range());
         self.problems.push(Problem { severity, path, span, message, hint, missing });
     }
 
-    pub(super) fn expected<T>(&mut self, item: &Item<'_>, what: &str) -> Option<T> {
+    /// A key that is not there has a path, and the place where it could be.
+    pub(super) fn absent(&mut self, path: &str, spot: Spot, message: &str, hint: &str) {
+        let (path, message, hint) = (path.to_owned(), message.to_owned(), Some(hint.to_owned()));
+        let span = spot.range();
+        self.problems.push(Problem { severity: Severity::Error, path, span, message, hint, missing: false });
+    }
+
+    /// `runners.agent.command[0]`, of what stands there.
+    pub(super) fn path(&self, spot: Spot) -> String {
+        self.root.map(|root| root.path(spot.start())).unwrap_or_default()
+    }
+
+    pub(super) fn expected<T>(&mut self, item: &Node<'_>, what: &str) -> Option<T> {
         self.expected_with(item, what, None)
     }
 
     pub(super) fn expected_with<T>(
         &mut self,
-        item: &Item<'_>,
+        item: &Node<'_>,
         what: &str,
         hint: Option<String>,
     ) -> Option<T> {
-        self.error(item.spot(), format!("expected {what}, found {}", found(&item.node.value)), hint);
+        self.error(item.spot, format!("expected {what}, found {}", found(&item.value)), hint);
         None
     }
 
     /// An object whose keys are those of `place`; unknown ones are reported.
-    pub(super) fn object<'a>(&mut self, item: &Item<'a>, place: Place) -> Option<Fields<'a>> {
+    pub(super) fn object<'a>(&mut self, item: &'a Node<'a>, place: Place) -> Option<Fields<'a>> {
         let members = self.members(item, "an object { … }")?;
-        for member in members.iter().filter(|member| !place.has(&member.key)) {
-            let spot = Spot { path: join(&item.path, &member.key), span: member.key_span.clone() };
-            self.error(spot, "unknown key", keys::suggest(place, &member.key));
+        let mut known = Vec::with_capacity(members.len());
+        for member in members {
+            match place.key(&member.key) {
+                Some(key) => known.push((key, member)),
+                None => self.error(member.key_spot, "unknown key", keys::suggest(place, &member.key)),
+            }
         }
-        Some(Fields { path: item.path.clone(), place, members })
+        Some(Fields { place, known })
     }
 
     /// An object with keys of the user's choice.
-    pub(super) fn members<'a>(&mut self, item: &Item<'a>, what: &str) -> Option<&'a [Member]> {
-        match &item.node.value {
+    pub(super) fn members<'a>(&mut self, item: &'a Node<'a>, what: &str) -> Option<&'a [Member<'a>]> {
+        match &item.value {
             Value::Object(members) => Some(members),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
                 self.expected(item, what)
@@ -151,10 +137,10 @@ impl Reader {
         }
     }
 
-    pub(super) fn boolean(&mut self, item: &Item<'_>) -> Option<bool> {
-        match &item.node.value {
+    pub(super) fn boolean(&mut self, item: &Node<'_>) -> Option<bool> {
+        match &item.value {
             Value::Bool(value) => Some(*value),
-            Value::Text(text) if matches!(text.as_str(), "true" | "false") => {
+            Value::Text(text) if matches!(&**text, "true" | "false") => {
                 self.expected_with(item, "true or false", Some(format!("write {text} without quotes")))
             }
             Value::Null | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Object(_) => {
@@ -163,7 +149,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn whole(&mut self, item: &Item<'_>, kind: Kind) -> Option<u32> {
+    pub(super) fn whole(&mut self, item: &Node<'_>, kind: Kind) -> Option<u32> {
         let (min, max) =
             if let Kind::Whole { min, max } = kind { (min, max) } else { (0, u64::from(u32::MAX)) };
         let what = if max == u64::from(u32::MAX) {
@@ -179,7 +165,7 @@ impl Reader {
     }
 
     /// A whole number that is not negative, also where it is written as `3.0` or `1e3`.
-    pub(super) fn integer(&mut self, item: &Item<'_>, what: &str) -> Option<u64> {
+    pub(super) fn integer(&mut self, item: &Node<'_>, what: &str) -> Option<u64> {
         const EXACT: f64 = 9_007_199_254_740_992.0;
         let literal = self.literal(item, what)?;
         if let Ok(whole) = literal.parse::<u64>() {
@@ -196,8 +182,8 @@ impl Reader {
         }
     }
 
-    fn literal<'a>(&mut self, item: &Item<'a>, what: &str) -> Option<&'a str> {
-        match &item.node.value {
+    fn literal<'a>(&mut self, item: &Node<'a>, what: &str) -> Option<&'a str> {
+        match &item.value {
             Value::Number(literal) => Some(literal),
             Value::Text(text) if text.parse::<f64>().is_ok_and(f64::is_finite) => {
                 self.expected_with(item, what, Some(format!("write {text} without quotes")))
@@ -208,7 +194,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn number(&mut self, item: &Item<'_>, kind: Kind) -> Option<f64> {
+    pub(super) fn number(&mut self, item: &Node<'_>, kind: Kind) -> Option<f64> {
         let (min, max) = if let Kind::Number { min, max } = kind { (min, max) } else { (f64::MIN, f64::MAX) };
         let what = format!("a number of at least {min}");
         let literal = self.literal(item, &what)?;
@@ -219,7 +205,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn seconds(&mut self, item: &Item<'_>, kind: Kind) -> Option<Duration> {
+    pub(super) fn seconds(&mut self, item: &Node<'_>, kind: Kind) -> Option<Duration> {
         let (min, off) = if let Kind::SecondsOrNull { min } = kind {
             (min, true)
         } else if let Kind::Seconds { min } = kind {
@@ -240,12 +226,12 @@ impl Reader {
     }
 
     /// One of the words of the table.
-    pub(super) fn word(&mut self, item: &Item<'_>, kind: Kind) -> Option<&'static str> {
+    pub(super) fn word(&mut self, item: &Node<'_>, kind: Kind) -> Option<&'static str> {
         let words = if let Kind::Word(words) = kind { words } else { &[] };
         let all = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         let what = format!("one of {all}");
-        let text = match &item.node.value {
-            Value::Text(text) => text.as_str(),
+        let text = match &item.value {
+            Value::Text(text) => &**text,
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_) => {
                 return self.expected(item, &what);
             }
@@ -258,14 +244,14 @@ impl Reader {
     }
 
     /// Any text without NUL bytes; the system could take no other.
-    pub(super) fn text(&mut self, item: &Item<'_>, what: &str) -> Option<String> {
-        match &item.node.value {
+    pub(super) fn text(&mut self, item: &Node<'_>, what: &str) -> Option<String> {
+        match &item.value {
             Value::Text(text) if text.contains('\0') => {
                 let hint = "the system takes it for the end of the text".to_owned();
-                self.error(item.spot(), "the text holds a NUL byte", Some(hint));
+                self.error(item.spot, "the text holds a NUL byte", Some(hint));
                 None
             }
-            Value::Text(text) => Some(text.clone()),
+            Value::Text(text) => Some(text.to_string()),
             Value::Number(literal) => {
                 self.expected_with(item, what, Some(format!("write it in quotes: \"{literal}\"")))
             }
@@ -273,7 +259,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn filled(&mut self, item: &Item<'_>, what: &str) -> Option<String> {
+    pub(super) fn filled(&mut self, item: &Node<'_>, what: &str) -> Option<String> {
         let text = self.text(item, what)?;
         if text.trim().is_empty() {
             return self.expected(item, what);
@@ -284,17 +270,13 @@ impl Reader {
     /// One value or a list of them.
     pub(super) fn list<'a, T>(
         &mut self,
-        item: &Item<'a>,
-        mut read: impl FnMut(&mut Self, &Item<'a>) -> Option<T>,
+        item: &'a Node<'a>,
+        mut read: impl FnMut(&mut Self, &'a Node<'a>) -> Option<T>,
     ) -> Option<Vec<T>> {
-        match &item.node.value {
+        match &item.value {
             Value::List(nodes) => {
                 // Every item is looked at, also behind a bad one.
-                let items: Vec<Option<T>> = nodes
-                    .iter()
-                    .enumerate()
-                    .map(|(index, node)| read(self, &Item { node, path: format!("{}[{index}]", item.path) }))
-                    .collect();
+                let items: Vec<Option<T>> = nodes.iter().map(|node| read(self, node)).collect();
                 items.into_iter().collect()
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Object(_) => {
@@ -305,7 +287,7 @@ impl Reader {
 }
 
 /// What stands there, in a few words.
-pub(super) fn found(value: &Value) -> String {
+pub(super) fn found(value: &Value<'_>) -> String {
     match value {
         Value::Null => "null".into(),
         Value::Bool(value) => value.to_string(),

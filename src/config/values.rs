@@ -6,8 +6,8 @@ use regex::bytes::Regex;
 
 use super::diagnostic::quoted;
 use super::keys::{self, LIMITS, MIN_LOG_BYTES};
-use super::read::{At, Item, Reader, Spot};
-use super::tree::{Value, join};
+use super::read::{At, Reader};
+use super::tree::{Node, Value};
 use crate::domain::spec::{Limit, LimitValue, Pattern};
 use crate::domain::verdict::parse_signal;
 
@@ -24,32 +24,32 @@ pub(super) const MAX_ARG: usize = 128 << 10;
 
 const WORDS_OF_A_SHELL: [&str; 8] = ["&&", "||", "|", ">", ">>", "<", ";", "2>&1"];
 
-pub(super) fn command(reader: &mut Reader, item: &Item<'_>) -> Option<RawCommand> {
+pub(super) fn command(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawCommand> {
     const WHAT: &str = "a command: a list of program and arguments, or a text for sh";
-    match &item.node.value {
+    match &item.value {
         Value::Text(_) => {
             let text = reader.filled(item, WHAT)?;
             fits(reader, item, &text)?;
-            Some(RawCommand::Shell(At { value: text, spot: item.spot() }))
+            Some(RawCommand::Shell(At { value: text, spot: item.spot }))
         }
         Value::List(nodes) if nodes.is_empty() => reader.expected(item, WHAT),
         Value::List(_) => {
             let argv = reader.list(item, |reader, item| {
                 let text = reader.text(item, "an argument as text")?;
                 fits(reader, item, &text)?;
-                Some(At { value: text, spot: item.spot() })
+                Some(At { value: text, spot: item.spot })
             })?;
             let program = argv.first()?;
             if program.value.trim().is_empty() {
                 let hint = "the first item of a command names what to run".to_owned();
-                reader.error(program.spot.clone(), "the program has no name", Some(hint));
+                reader.error(program.spot, "the program has no name", Some(hint));
                 return None;
             }
             if let Some(word) = argv.iter().find(|arg| WORDS_OF_A_SHELL.contains(&arg.value.as_str())) {
                 let message =
                     format!("{} is handed to {} as an argument", quoted(&word.value), quoted(&program.value));
                 let hint = "write the command as one text to have sh read it".to_owned();
-                reader.warn(word.spot.clone(), message, Some(hint));
+                reader.warn(word.spot, message, Some(hint));
             }
             Some(RawCommand::Argv(argv))
         }
@@ -57,20 +57,21 @@ pub(super) fn command(reader: &mut Reader, item: &Item<'_>) -> Option<RawCommand
     }
 }
 
-fn fits(reader: &mut Reader, item: &Item<'_>, text: &str) -> Option<()> {
+fn fits(reader: &mut Reader<'_>, item: &Node<'_>, text: &str) -> Option<()> {
     if text.len() < MAX_ARG {
         return Some(());
     }
     let message = format!("one argument of {} bytes; the kernel takes {} at most", text.len(), MAX_ARG - 1);
-    reader.error(item.spot(), message, Some("hand long text over in a file or on stdin".into()));
+    reader.error(item.spot, message, Some("hand long text over in a file or on stdin".into()));
     None
 }
 
-pub(super) fn signal(reader: &mut Reader, item: &Item<'_>) -> Option<i32> {
+pub(super) fn signal(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<i32> {
     const WHAT: &str = "a signal such as \"TERM\", \"INT\" or 15";
     const USUAL: [&str; 8] = ["TERM", "INT", "HUP", "QUIT", "KILL", "USR1", "USR2", "ABRT"];
-    let text = match &item.node.value {
-        Value::Number(text) | Value::Text(text) => text,
+    let text = match &item.value {
+        Value::Number(text) => text,
+        Value::Text(text) => &**text,
         Value::Null | Value::Bool(_) | Value::List(_) | Value::Object(_) => {
             return reader.expected(item, WHAT);
         }
@@ -83,7 +84,7 @@ pub(super) fn signal(reader: &mut Reader, item: &Item<'_>) -> Option<i32> {
     reader.expected_with(item, WHAT, likely.map(|name| format!("did you mean \"{name}\"?")))
 }
 
-pub(super) fn log_size(reader: &mut Reader, item: &Item<'_>) -> Option<u64> {
+pub(super) fn log_size(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<u64> {
     let bytes = size(reader, item, "a size such as 1048576, \"10MB\" or \"1GiB\"")?;
     if bytes < MIN_LOG_BYTES {
         let hint = "write null to turn it off".to_owned();
@@ -92,8 +93,8 @@ pub(super) fn log_size(reader: &mut Reader, item: &Item<'_>) -> Option<u64> {
     Some(bytes)
 }
 
-fn size(reader: &mut Reader, item: &Item<'_>, what: &str) -> Option<u64> {
-    match &item.node.value {
+fn size(reader: &mut Reader<'_>, item: &Node<'_>, what: &str) -> Option<u64> {
+    match &item.value {
         Value::Text(text) => match parse_size(text) {
             Some(bytes) => Some(bytes),
             None => reader.expected(item, what),
@@ -126,7 +127,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     (0.0..=1e18).contains(&bytes).then_some(bytes as u64)
 }
 
-pub(super) fn codes(reader: &mut Reader, item: &Item<'_>) -> Option<Vec<i32>> {
+pub(super) fn codes(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<Vec<i32>> {
     const WHAT: &str = "an exit code from 0 to 255";
     reader.list(item, |reader, item| match reader.integer(item, WHAT)? {
         code @ 0..=255 => i32::try_from(code).ok(),
@@ -134,7 +135,7 @@ pub(super) fn codes(reader: &mut Reader, item: &Item<'_>) -> Option<Vec<i32>> {
     })
 }
 
-pub(super) fn patterns(reader: &mut Reader, item: &Item<'_>) -> Option<Vec<Pattern>> {
+pub(super) fn patterns(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<Vec<Pattern>> {
     reader.list(item, |reader, item| {
         let text = reader.text(item, "a regular expression as text")?;
         if text.is_empty() {
@@ -148,7 +149,7 @@ pub(super) fn patterns(reader: &mut Reader, item: &Item<'_>) -> Option<Vec<Patte
             Ok(regex) => Some(Pattern(regex)),
             Err(error) => {
                 let message = format!("bad regular expression {}: {}", quoted(&text), regex_trouble(&error));
-                reader.error(item.spot(), message, regex_hint(&text));
+                reader.error(item.spot, message, regex_hint(&text));
                 None
             }
         }
@@ -167,29 +168,29 @@ fn regex_hint(text: &str) -> Option<String> {
     clever.then(|| "write it without look-around; what must not match goes into no_retry_on_output".into())
 }
 
-pub(super) fn globs(reader: &mut Reader, item: &Item<'_>) -> Option<Vec<String>> {
+pub(super) fn globs(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<Vec<String>> {
     reader.list(item, glob)
 }
 
-pub(super) fn glob(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+pub(super) fn glob(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<String> {
     let text = reader.filled(item, "a file pattern such as \"out/**/*.png\"")?;
     match globset::Glob::new(&text) {
         Ok(_) => Some(text),
         Err(error) => {
             let message = format!("bad file pattern {}: {}", quoted(&text), error.kind());
-            reader.error(item.spot(), message, None);
+            reader.error(item.spot, message, None);
             None
         }
     }
 }
 
-pub(super) fn texts(reader: &mut Reader, item: &Item<'_>, what: &str) -> Option<Vec<At<String>>> {
-    reader.list(item, |reader, item| reader.filled(item, what).map(|value| At { value, spot: item.spot() }))
+pub(super) fn texts(reader: &mut Reader<'_>, item: &Node<'_>, what: &str) -> Option<Vec<At<String>>> {
+    reader.list(item, |reader, item| reader.filled(item, what).map(|value| At { value, spot: item.spot }))
 }
 
-pub(super) fn umask(reader: &mut Reader, item: &Item<'_>) -> Option<u32> {
+pub(super) fn umask(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<u32> {
     const WHAT: &str = "an octal mask as text, from \"000\" to \"777\"";
-    match &item.node.value {
+    match &item.value {
         Value::Text(text) => {
             let digits = !text.is_empty() && text.len() <= 4 && text.chars().all(|c| c.is_digit(8));
             match u32::from_str_radix(text, 8) {
@@ -204,34 +205,33 @@ pub(super) fn umask(reader: &mut Reader, item: &Item<'_>) -> Option<u32> {
     }
 }
 
-pub(super) fn limits(reader: &mut Reader, item: &Item<'_>) -> Option<BTreeMap<Limit, At<LimitValue>>> {
+pub(super) fn limits(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<BTreeMap<Limit, At<LimitValue>>> {
     const WHAT: &str = "a whole number, a size such as \"1GiB\", or \"unlimited\"";
     let members = reader.members(item, "an object such as { \"nofile\": 1024 }")?;
     let mut limits = BTreeMap::new();
     let mut whole = true;
     for member in members {
-        let inner = Item { node: &member.value, path: join(&item.path, &member.key) };
+        let inner = &member.value;
         let Some(name) = limit(&member.key) else {
-            let spot = Spot { path: inner.path, span: member.key_span.clone() };
             let hint = match keys::closest(&member.key, LIMITS.into_iter()) {
                 Some(name) => format!("did you mean \"{name}\"?"),
                 None => format!("there are: {}", LIMITS.join(", ")),
             };
-            reader.error(spot, "unknown limit", Some(hint));
+            reader.error(member.key_spot, "unknown limit", Some(hint));
             whole = false;
             continue;
         };
-        let value = match &member.value.value {
+        let value = match &inner.value {
             Value::Text(text) if text == "unlimited" => Some(LimitValue::Unlimited),
             Value::Null
             | Value::Bool(_)
             | Value::Number(_)
             | Value::Text(_)
             | Value::List(_)
-            | Value::Object(_) => size(reader, &inner, WHAT).map(LimitValue::At),
+            | Value::Object(_) => size(reader, inner, WHAT).map(LimitValue::At),
         };
         match value {
-            Some(value) => _ = limits.insert(name, At { value, spot: inner.spot() }),
+            Some(value) => _ = limits.insert(name, At { value, spot: inner.spot }),
             None => whole = false,
         }
     }
@@ -254,12 +254,11 @@ fn limit(name: &str) -> Option<Limit> {
 }
 
 /// Variables as they were written; expanded later. A value never appears in a message: it may be a secret.
-pub(super) fn env(reader: &mut Reader, item: &Item<'_>) -> Option<BTreeMap<String, At<String>>> {
+pub(super) fn env(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<BTreeMap<String, At<String>>> {
     let members = reader.members(item, "an object such as { \"NAME\": \"value\" }")?;
     let mut vars = BTreeMap::new();
     for member in members {
-        let inner = Item { node: &member.value, path: join(&item.path, &member.key) };
-        let key = Spot { path: inner.path.clone(), span: member.key_span.clone() };
+        let (inner, key) = (&member.value, member.key_spot);
         if member.key.is_empty() {
             reader.error(key, "a variable needs a name", None);
         } else if member.key.contains('=') {
@@ -268,25 +267,26 @@ pub(super) fn env(reader: &mut Reader, item: &Item<'_>) -> Option<BTreeMap<Strin
         } else if member.key.contains('\0') {
             reader.error(key, "the name of a variable may not hold a NUL byte", None);
         }
-        let spot = inner.spot();
-        let value = match &member.value.value {
+        let spot = inner.spot;
+        let value = match &inner.value {
             Value::Text(text) if text.contains('\0') => {
                 reader.error(spot, "the value holds a NUL byte", None);
                 continue;
             }
-            Value::Text(text) | Value::Number(text) => text.clone(),
+            Value::Text(text) => text.to_string(),
+            Value::Number(literal) => (*literal).to_owned(),
             Value::Bool(value) => value.to_string(),
             Value::Null => {
                 let hint = "a variable cannot be taken away; write \"\" for an empty one".to_owned();
-                reader.expected_with::<()>(&inner, "text, a number or true/false", Some(hint));
+                reader.expected_with::<()>(inner, "text, a number or true/false", Some(hint));
                 continue;
             }
             Value::List(_) | Value::Object(_) => {
-                reader.expected::<()>(&inner, "text, a number or true/false");
+                reader.expected::<()>(inner, "text, a number or true/false");
                 continue;
             }
         };
-        vars.insert(member.key.clone(), At { value, spot });
+        vars.insert(member.key.to_string(), At { value, spot });
     }
     Some(vars)
 }

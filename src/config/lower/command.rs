@@ -12,6 +12,7 @@ use crate::domain::spec::CommandSpec;
 
 /// What the kernel takes for arguments and environment together, with the usual stack limit of 8 MiB.
 const MAX_ARGS: usize = 2 << 20;
+const POINTER: usize = size_of::<usize>();
 
 /// What a command of a runner meets.
 pub(super) struct World<'a> {
@@ -24,10 +25,10 @@ pub(super) struct World<'a> {
     pub(super) made_later: bool,
 }
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn command(&mut self, raw: &RawCommand, world: &World<'_>) -> Option<CommandSpec> {
         let (command, spot) = match raw {
-            RawCommand::Shell(line) => (CommandSpec::Shell(line.value.clone()), line.spot.clone()),
+            RawCommand::Shell(line) => (CommandSpec::Shell(line.value.clone()), line.spot),
             RawCommand::Argv(items) => {
                 let script = script_start(items);
                 let argv: Vec<Option<String>> = items
@@ -42,12 +43,15 @@ impl Lowering<'_> {
                     })
                     .collect();
                 let argv: Vec<String> = argv.into_iter().collect::<Option<_>>()?;
-                (CommandSpec::Argv(argv), items.first()?.spot.clone())
+                (CommandSpec::Argv(argv), items.first()?.spot)
             }
         };
-        let argv = command.argv();
-        self.size(&argv, world.scope, &spot);
-        let program = argv.first()?;
+        let argv: Vec<&str> = match &command {
+            CommandSpec::Shell(line) => vec!["sh", "-c", line],
+            CommandSpec::Argv(argv) => argv.iter().map(String::as_str).collect(),
+        };
+        self.size(&argv, world.scope, spot);
+        let program = *argv.first()?;
         if program.is_empty() {
             self.reader.error(spot, "the program has no name once its variables are filled in", None);
             return None;
@@ -81,24 +85,23 @@ impl Lowering<'_> {
     }
 
     /// The kernel refuses a start whose arguments and environment are too large together.
-    fn size(&mut self, argv: &[String], scope: Scope<'_>, spot: &Spot) {
-        const POINTER: usize = size_of::<usize>();
-        let outer =
-            self.env.vars.iter().filter(|(name, _)| scope.own.is_none_or(|own| !own.contains_key(*name)));
-        let vars = outer.chain(scope.own.into_iter().flatten());
-        let env: usize = vars.map(|(name, value)| name.len() + value.len() + 2 + POINTER).sum();
+    fn size(&mut self, argv: &[&str], scope: Scope<'_>, spot: Spot) {
+        let own = scope.own.into_iter().flatten();
+        let hidden = own.clone().filter_map(|(name, _)| self.env.vars.get_key_value(name));
+        let env = self.env_bytes - bytes(hidden) + bytes(own);
         let total = env + argv.iter().map(|arg| arg.len() + 1 + POINTER).sum::<usize>();
         if total > MAX_ARGS {
             let message = format!(
                 "command and environment take {total} bytes together; the kernel takes {MAX_ARGS} at most"
             );
-            self.reader.error(
-                spot.clone(),
-                message,
-                Some("hand long text over in a file or on stdin".into()),
-            );
+            self.reader.error(spot, message, Some("hand long text over in a file or on stdin".into()));
         }
     }
+}
+
+/// What variables take of the kernel's room.
+pub(super) fn bytes<'a>(vars: impl Iterator<Item = (&'a String, &'a String)>) -> usize {
+    vars.map(|(name, value)| name.len() + value.len() + 2 + POINTER).sum()
 }
 
 /// Where the script of `["bash", "-c", "…"]` starts: from there on the variables are the shell's own.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::command::World;
 use super::{Lowering, Needed, links, pick, value};
 use crate::config::expand::Scope;
-use crate::config::raw::{RawFlow, RawInput, RawStage, RawStageRetry};
+use crate::config::raw::{self, RawFlow, RawInput, RawStage, RawStageRetry, StageKeys};
 use crate::config::read::At;
 use crate::domain::flow::ids::StageName;
 use crate::domain::flow::spec::{
@@ -20,8 +20,28 @@ const DAY: f64 = 86_400.0;
 const BASE: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_mins(5);
 
-impl Lowering<'_> {
-    pub(super) fn flow(&mut self, raw: &RawFlow, file_env: &BTreeMap<String, String>) -> Option<FlowSpec> {
+/// What some stage of a flow says of its retries.
+#[derive(Default)]
+struct Retries {
+    unclear: bool,
+    counted: bool,
+    enabled: bool,
+}
+
+impl Retries {
+    fn add(&mut self, retry: &RawStageRetry) {
+        self.unclear |= retry.unclear;
+        self.counted |= retry.count.is_some();
+        self.enabled |= retry.enabled.as_ref().is_some_and(|at| at.value);
+    }
+}
+
+impl Lowering<'_, '_> {
+    pub(super) fn flow(
+        &mut self,
+        raw: &RawFlow<'_>,
+        file_env: &BTreeMap<String, String>,
+    ) -> Option<FlowSpec> {
         let outer = Scope { env: self.env, own: None };
         let mut env = file_env.clone();
         env.extend(self.env(raw.env.as_ref(), outer));
@@ -37,11 +57,20 @@ impl Lowering<'_> {
             raw.and_then(|raw| self.command(raw, &world))
         };
         let (on_success, on_failure) = (hook(&raw.on_success), hook(&raw.on_failure));
-        self.flow_retry(raw);
         // Every stage is looked at, also behind a bad one.
-        let stages: Vec<Option<StageSpec>> =
-            raw.stages.iter().map(|stage| self.stage(raw, stage, &env)).collect();
-        links::check(self.reader, raw);
+        let mut stages: Vec<Option<StageSpec>> = Vec::with_capacity(raw.stages.len());
+        let mut links = Vec::with_capacity(raw.stages.len());
+        let mut keys = StageKeys::default();
+        let mut retries = Retries::default();
+        for item in raw.stages {
+            let Some(stage) = raw::stage(self.reader, item, &mut keys) else { continue };
+            stages.push(self.stage(raw, &stage, &env));
+            retries.add(&stage.retry);
+            links.push(stage.links);
+        }
+        self.stage_keys.push(keys);
+        self.flow_retry(&raw.retry, &retries);
+        links::check(self.reader, raw, &links);
         let days = value(raw.keep_failed_days.as_ref(), 7.0);
         Some(FlowSpec {
             name: raw.name.clone(),
@@ -63,11 +92,11 @@ impl Lowering<'_> {
 
     fn stage(
         &mut self,
-        flow: &RawFlow,
+        flow: &RawFlow<'_>,
         raw: &RawStage,
         flow_env: &BTreeMap<String, String>,
     ) -> Option<StageSpec> {
-        let (own, file) = (&raw.common, &self.file.common);
+        let (own, file, links) = (&raw.common, &self.file.common, &raw.links);
         let mut env = flow_env.clone();
         env.extend(self.env(own.env.as_ref(), Scope { env: self.env, own: None }));
         let scope = Scope { env: self.env, own: Some(&env) };
@@ -82,13 +111,11 @@ impl Lowering<'_> {
         let command = raw.command.as_ref().and_then(|at| self.command(&at.value, &world));
         let stop = self.stop(own, &world);
         let retry = self.stage_retry(&raw.retry, &flow.retry);
-        let names = |list: &[At<String>]| {
-            list.iter().map(|at| StageName::trusted(at.value.as_str())).collect::<Vec<_>>()
-        };
+        let names = |list: &[At<StageName>]| list.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
         let keys = |list: &[At<String>]| list.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
-        let optional_needs = names(&raw.optional_needs);
+        let optional_needs = names(&links.optional_needs);
         Some(StageSpec {
-            name: raw.name.value.clone(),
+            name: links.name.value.clone(),
             command: command?,
             cwd: cwd?,
             env_files,
@@ -98,12 +125,12 @@ impl Lowering<'_> {
             stop,
             log_max_bytes: pick(own.log_max_bytes.as_ref(), file.log_max_bytes.as_ref(), None),
             // What is named in both places is needed optionally.
-            needs: names(&raw.needs).into_iter().filter(|name| !optional_needs.contains(name)).collect(),
+            needs: names(&links.needs).into_iter().filter(|name| !optional_needs.contains(name)).collect(),
             optional_needs,
-            validates: raw.validates.as_ref().map(|at| StageName::trusted(at.value.as_str())),
-            requires: keys(&raw.requires),
+            validates: links.validates.as_ref().map(|at| at.value.clone()),
+            requires: keys(&links.requires),
             reads_nothing: raw.reads_nothing,
-            outputs: keys(&raw.outputs),
+            outputs: keys(&links.outputs),
             artifacts: raw.artifacts.clone(),
             retry,
             timeout: value(own.timeout.as_ref(), None),
@@ -111,8 +138,8 @@ impl Lowering<'_> {
             approve: value(raw.approve.as_ref(), Approve::Auto),
             degraded_exit_codes: value(raw.degraded_exit_codes.as_ref(), Vec::new()),
             allow_degraded: value(raw.allow_degraded.as_ref(), false),
-            when: raw.when.as_ref().map(|at| at.value.clone()),
-            foreach: raw.foreach.as_ref().map(|at| Foreach {
+            when: links.when.as_ref().map(|at| at.value.clone()),
+            foreach: links.foreach.as_ref().map(|at| Foreach {
                 key: at.value.key.value.clone(),
                 max_parallel: at.value.max_parallel.as_ref().map(|at| at.value),
             }),
@@ -131,7 +158,7 @@ impl Lowering<'_> {
             && !flow.unclear
         {
             let hint = "add \"count\", or set retry_count on the flow".to_owned();
-            self.reader.warn(at.spot.clone(), "this has no effect: the count of retries is 0", Some(hint));
+            self.reader.warn(at.spot, "this has no effect: the count of retries is 0", Some(hint));
         }
         StageRetry {
             count: if enabled { count } else { 0 },
@@ -145,30 +172,25 @@ impl Lowering<'_> {
     }
 
     /// What a flow says of retries, and would have no effect on any stage.
-    fn flow_retry(&mut self, raw: &RawFlow) {
-        self.waits(&raw.retry, &RawStageRetry::default());
-        if raw.retry.unclear || raw.stages.iter().any(|stage| stage.retry.unclear) {
+    fn flow_retry(&mut self, own: &RawStageRetry, stages: &Retries) {
+        self.waits(own, &RawStageRetry::default());
+        if own.unclear || stages.unclear {
             return;
         }
-        let (enabled, count) = (&raw.retry.enabled, &raw.retry.count);
+        let (enabled, count) = (&own.enabled, &own.count);
         let on = enabled.as_ref().is_some_and(|at| at.value);
         let some = count.as_ref().is_some_and(|at| at.value > 0);
-        let of_stages = |has: fn(&RawStageRetry) -> bool| raw.stages.iter().any(|stage| has(&stage.retry));
         if let Some(at) = enabled.as_ref().filter(|_| on && !some)
-            && !of_stages(|retry| retry.count.is_some())
+            && !stages.counted
         {
             let hint = "set retry_count, too".to_owned();
-            self.reader.warn(at.spot.clone(), "this has no effect: the count of retries is 0", Some(hint));
+            self.reader.warn(at.spot, "this has no effect: the count of retries is 0", Some(hint));
         }
         if let Some(at) = count.as_ref().filter(|_| some && !on)
-            && !of_stages(|retry| retry.enabled.as_ref().is_some_and(|at| at.value))
+            && !stages.enabled
         {
             let hint = "set retry_on_failure, too".to_owned();
-            self.reader.warn(
-                at.spot.clone(),
-                "this has no effect while retry_on_failure is false",
-                Some(hint),
-            );
+            self.reader.warn(at.spot, "this has no effect while retry_on_failure is false", Some(hint));
         }
     }
 
@@ -184,7 +206,7 @@ impl Lowering<'_> {
             let (base, cap) = (base.as_secs_f64(), cap.as_secs_f64());
             let message = format!("the first wait of {base} seconds is above the longest of {cap} seconds");
             let hint = "raise the longest wait or lower the first one".to_owned();
-            self.reader.error(at.spot.clone(), message, Some(hint));
+            self.reader.error(at.spot, message, Some(hint));
         }
     }
 }

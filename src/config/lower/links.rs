@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::config::diagnostic::quoted;
 use crate::config::keys;
-use crate::config::raw::{RawFlow, RawStage};
+use crate::config::raw::{RawFlow, RawLinks};
 use crate::config::read::{At, Reader, Spot};
 use crate::domain::flow::graph::{Cycle, Graph, GraphError, Links};
 use crate::domain::flow::ids::StageName;
@@ -13,7 +13,7 @@ use crate::domain::flow::spec::InputKind;
 
 /// A stage whose names mean something, as far as they do.
 struct Linked<'a> {
-    raw: &'a RawStage,
+    raw: &'a RawLinks,
     needs: Vec<StageName>,
     optional_needs: Vec<StageName>,
     validates: Option<StageName>,
@@ -21,8 +21,8 @@ struct Linked<'a> {
     vague: bool,
 }
 
-pub(super) fn check(reader: &mut Reader, flow: &RawFlow) {
-    let mut stages = resolve(reader, flow);
+pub(super) fn check(reader: &mut Reader<'_>, flow: &RawFlow<'_>, stages: &[RawLinks]) {
+    let mut stages = resolve(reader, stages);
     logs(reader, &stages);
     let Some(graph) = order(reader, &mut stages) else { return };
     let flow = Keys { reader, flow, stages: &stages, graph: &graph };
@@ -30,40 +30,45 @@ pub(super) fn check(reader: &mut Reader, flow: &RawFlow) {
 }
 
 /// Names looked up; only the first of several stages with one name stays.
-fn resolve<'a>(reader: &mut Reader, flow: &'a RawFlow) -> Vec<Linked<'a>> {
-    let mut known: HashMap<&str, &RawStage> = HashMap::new();
-    let mut stages = Vec::with_capacity(flow.stages.len());
-    for raw in &flow.stages {
-        if let Some(first) = known.get(raw.name.value.as_str()) {
+fn resolve<'a>(reader: &mut Reader<'_>, all: &'a [RawLinks]) -> Vec<Linked<'a>> {
+    let mut known: HashMap<&StageName, &RawLinks> = HashMap::with_capacity(all.len());
+    let mut stages = Vec::with_capacity(all.len());
+    for raw in all {
+        if let Some(first) = known.get(&raw.name.value) {
             let message = format!(
                 "two stages are called {}; the first one is {}",
                 quoted(raw.name.value.as_str()),
-                place(first)
+                place(reader, first)
             );
-            reader.error(raw.name.spot.clone(), message, Some("give one of them another name".into()));
+            reader.error(raw.name.spot, message, Some("give one of them another name".into()));
             continue;
         }
-        known.insert(raw.name.value.as_str(), raw);
+        known.insert(&raw.name.value, raw);
         stages.push(raw);
     }
     stages.into_iter().map(|raw| link(reader, raw, &known)).collect()
 }
 
-fn link<'a>(reader: &mut Reader, raw: &'a RawStage, known: &HashMap<&str, &RawStage>) -> Linked<'a> {
+fn link<'a>(
+    reader: &mut Reader<'_>,
+    raw: &'a RawLinks,
+    known: &HashMap<&StageName, &RawLinks>,
+) -> Linked<'a> {
     let mut vague = false;
-    let mut find = |at: &At<String>, verb: &str| {
-        let trouble = if at.value == raw.name.value.as_str() {
+    let mut find = |at: &At<StageName>, verb: &str| {
+        let trouble = if at.value == raw.name.value {
             Some((
                 format!("a stage cannot {verb} itself"),
                 Some("name another one, or take it away".to_owned()),
             ))
-        } else if known.contains_key(at.value.as_str()) {
+        } else if known.contains_key(&at.value) {
             None
         } else {
-            Some((format!("there is no stage {}", quoted(&at.value)), Some(likely(&at.value, known))))
+            let wrong = at.value.as_str();
+            Some((format!("there is no stage {}", quoted(wrong)), Some(likely(wrong, known))))
         };
-        let Some((message, hint)) = trouble else { return Some(StageName::trusted(at.value.as_str())) };
-        reader.error(at.spot.clone(), message, hint);
+        let Some((message, hint)) = trouble else { return Some(at.value.clone()) };
+        reader.error(at.spot, message, hint);
         vague = true;
         None
     };
@@ -71,17 +76,17 @@ fn link<'a>(reader: &mut Reader, raw: &'a RawStage, known: &HashMap<&str, &RawSt
     let optional_needs = raw.optional_needs.iter().filter_map(|at| find(at, "need")).collect();
     let validates = raw.validates.as_ref().and_then(|at| find(at, "validate"));
     if let (Some(at), Some(target)) = (&raw.validates, &validates)
-        && let Some(validated) = known.get(target.as_str()).and_then(|target| target.validates.as_ref())
+        && let Some(validated) = known.get(target).and_then(|target| target.validates.as_ref())
     {
         let message = format!("{} is a validator, and validators are not validated", quoted(target.as_str()));
-        let hint = format!("validate {}, which it validates", quoted(&validated.value));
-        reader.error(at.spot.clone(), message, Some(hint));
+        let hint = format!("validate {}, which it validates", quoted(validated.value.as_str()));
+        reader.error(at.spot, message, Some(hint));
     }
     Linked { raw, needs, optional_needs, validates, vague }
 }
 
-fn likely(wrong: &str, known: &HashMap<&str, &RawStage>) -> String {
-    let mut names: Vec<&str> = known.keys().copied().collect();
+fn likely(wrong: &str, known: &HashMap<&StageName, &RawLinks>) -> String {
+    let mut names: Vec<&str> = known.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
     match keys::closest(wrong, names.iter().copied()) {
         Some(name) => format!("did you mean {}?", quoted(name)),
@@ -97,32 +102,33 @@ fn list(names: &[&str]) -> String {
 }
 
 /// `stages[3]`, of the whole path of its name.
-fn place(stage: &RawStage) -> &str {
-    let path = stage.name.spot.path.strip_suffix(".name").unwrap_or(&stage.name.spot.path);
-    path.rsplit_once('.').map_or(path, |(_, last)| last)
+fn place(reader: &Reader<'_>, stage: &RawLinks) -> String {
+    let path = reader.path(stage.name.spot);
+    let path = path.strip_suffix(".name").unwrap_or(&path);
+    path.rsplit_once('.').map_or(path, |(_, last)| last).to_owned()
 }
 
 /// An item of `a` has the log `a.1_2.log`, which must not be that of a stage `a.1`.
-fn logs(reader: &mut Reader, stages: &[Linked<'_>]) {
+fn logs(reader: &mut Reader<'_>, stages: &[Linked<'_>]) {
     let fanned: HashSet<&str> = stages
         .iter()
         .filter(|one| one.raw.foreach.is_some())
         .map(|one| one.raw.name.value.as_str())
         .collect();
-    for stage in stages {
+    for stage in stages.iter().filter(|_| !fanned.is_empty()) {
         let name = &stage.raw.name;
         if let Some((base, item)) = name.value.as_str().rsplit_once('.')
             && fanned.contains(base)
             && item.bytes().all(|byte| byte.is_ascii_digit())
         {
             let message = format!("an item of {} would have the same log", quoted(base));
-            reader.error(name.spot.clone(), message, Some("give it another name".into()));
+            reader.error(name.spot, message, Some("give it another name".into()));
         }
     }
 }
 
 /// The graph, unless stages wait for each other in a circle. Several circles are told at once.
-fn order(reader: &mut Reader, stages: &mut [Linked<'_>]) -> Option<Graph> {
+fn order(reader: &mut Reader<'_>, stages: &mut [Linked<'_>]) -> Option<Graph> {
     const MOST: usize = 10;
     let mut round = false;
     for _ in 0..MOST {
@@ -154,23 +160,23 @@ fn order(reader: &mut Reader, stages: &mut [Linked<'_>]) -> Option<Graph> {
     None
 }
 
-fn tell(reader: &mut Reader, stages: &[Linked<'_>], cycle: &Cycle) {
+fn tell(reader: &mut Reader<'_>, stages: &[Linked<'_>], cycle: &Cycle) {
     const EXPLAINED: usize = 6;
-    let by_name: HashMap<&str, &RawStage> =
-        stages.iter().map(|stage| (stage.raw.name.value.as_str(), stage.raw)).collect();
+    let by_name: HashMap<&StageName, &RawLinks> =
+        stages.iter().map(|stage| (&stage.raw.name.value, stage.raw)).collect();
     let why = |before: &StageName, after: &StageName| {
-        let after = by_name.get(after.as_str())?;
-        let named = |at: &&At<String>| at.value == before.as_str();
+        let after = by_name.get(after)?;
+        let named = |at: &&At<StageName>| at.value == *before;
         let name = after.name.value.as_str();
         if let Some(at) = after.needs.iter().chain(&after.optional_needs).find(named) {
-            return Some((format!("{name} needs {before}"), at.spot.clone()));
+            return Some((format!("{name} needs {before}"), at.spot));
         }
         if let Some(at) = after.validates.as_ref().filter(named) {
-            return Some((format!("{name} validates {before}"), at.spot.clone()));
+            return Some((format!("{name} validates {before}"), at.spot));
         }
-        let target = by_name.get(before.as_str())?.validates.as_ref()?;
+        let target = by_name.get(before)?.validates.as_ref()?;
         let at = after.needs.iter().chain(&after.optional_needs).find(|at| at.value == target.value)?;
-        Some((format!("{name} needs {}, which {before} validates", target.value), at.spot.clone()))
+        Some((format!("{name} needs {}, which {before} validates", target.value), at.spot))
     };
     let pairs = cycle.0.iter().zip(cycle.0.iter().skip(1));
     let reasons: Vec<(String, Spot)> = pairs.filter_map(|(before, after)| why(before, after)).collect();
@@ -180,28 +186,28 @@ fn tell(reader: &mut Reader, stages: &[Linked<'_>], cycle: &Cycle) {
     } else {
         reasons.iter().map(|(reason, _)| reason.as_str()).collect::<Vec<_>>().join("; ")
     };
-    reader.error(spot.clone(), format!("stages wait for each other in a circle: {cycle}"), Some(hint));
+    reader.error(*spot, format!("stages wait for each other in a circle: {cycle}"), Some(hint));
 }
 
 /// Who writes and who reads which key of the state.
-struct Keys<'a> {
-    reader: &'a mut Reader,
-    flow: &'a RawFlow,
+struct Keys<'a, 't> {
+    reader: &'a mut Reader<'t>,
+    flow: &'a RawFlow<'a>,
     stages: &'a [Linked<'a>],
     graph: &'a Graph,
 }
 
 /// A key that a stage reads, and where it says so.
-struct Read<'a> {
+struct Read {
     stage: usize,
-    spot: &'a Spot,
+    spot: Spot,
     /// It has to be a list.
     list: bool,
 }
 
 const WORD: usize = u64::BITS as usize;
 
-impl Keys<'_> {
+impl Keys<'_, '_> {
     fn check(mut self) {
         let mut writers: BTreeMap<&str, Vec<(usize, &At<String>)>> = BTreeMap::new();
         for (index, stage) in self.stages.iter().enumerate() {
@@ -210,11 +216,7 @@ impl Keys<'_> {
                 if self.flow.inputs.contains_key(&at.value) {
                     let message =
                         "this takes the place of the input of that name in the stages behind".to_owned();
-                    self.reader.warn(
-                        at.spot.clone(),
-                        message,
-                        Some("give one of the two another name".into()),
-                    );
+                    self.reader.warn(at.spot, message, Some("give one of the two another name".into()));
                 }
             }
         }
@@ -247,7 +249,7 @@ impl Keys<'_> {
                     );
                     let hint =
                         "let one of them need the other, or give one of the keys another name".to_owned();
-                    self.reader.error(at.spot.clone(), message, Some(hint));
+                    self.reader.error(at.spot, message, Some(hint));
                 }
             }
         }
@@ -279,13 +281,13 @@ impl Keys<'_> {
     }
 
     /// No stage before writes it: an input may provide it, or something is wrong.
-    fn unwritten(&mut self, key: &str, read: &Read<'_>, writers: &BTreeMap<&str, Vec<(usize, &At<String>)>>) {
+    fn unwritten(&mut self, key: &str, read: &Read, writers: &BTreeMap<&str, Vec<(usize, &At<String>)>>) {
         if let Some(input) = self.flow.inputs.get(key) {
             if read.list && !matches!(input.kind, InputKind::Any | InputKind::Array) {
                 let message =
                     format!("the input {} is no array, so there is nothing to go through", quoted(key));
-                let hint = format!("say so at {}: \"type\": \"array\"", input.spot.path);
-                self.reader.error(read.spot.clone(), message, Some(hint));
+                let hint = format!("say so at {}: \"type\": \"array\"", self.reader.path(input.spot));
+                self.reader.error(read.spot, message, Some(hint));
             }
             return;
         }
@@ -312,23 +314,23 @@ impl Keys<'_> {
             name(read.stage),
             quoted(key)
         );
-        self.reader.error(read.spot.clone(), message, Some(hint));
+        self.reader.error(read.spot, message, Some(hint));
     }
 }
 
-fn reads<'a>(stages: &'a [Linked<'a>]) -> BTreeMap<&'a str, Vec<Read<'a>>> {
-    let mut reads: BTreeMap<&str, Vec<Read<'_>>> = BTreeMap::new();
+fn reads<'a>(stages: &'a [Linked<'a>]) -> BTreeMap<&'a str, Vec<Read>> {
+    let mut reads: BTreeMap<&str, Vec<Read>> = BTreeMap::new();
     for (stage, linked) in stages.iter().enumerate() {
         let mut add = |key, spot, list| reads.entry(key).or_default().push(Read { stage, spot, list });
         for at in &linked.raw.requires {
-            add(at.value.as_str(), &at.spot, false);
+            add(at.value.as_str(), at.spot, false);
         }
         if let Some(at) = &linked.raw.foreach {
-            add(at.value.key.value.as_str(), &at.value.key.spot, true);
+            add(at.value.key.value.as_str(), at.value.key.spot, true);
         }
         if let Some(at) = &linked.raw.when {
             for key in at.value.keys() {
-                add(key, &at.spot, false);
+                add(key, at.spot, false);
             }
         }
     }

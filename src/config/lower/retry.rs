@@ -10,9 +10,9 @@ use crate::domain::spec::{Backoff, Jitter, RestartPolicy, RetryPolicy};
 const BASE: Duration = Duration::from_secs(5);
 const CAP: Duration = Duration::from_mins(5);
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     pub(super) fn retry(&mut self, own: &RawRetry, restart: RestartPolicy) -> RetryPolicy {
-        let file = &self.file.common.retry;
+        let file = &self.file.supervision.retry;
         self.retry_pairs(own, file);
         let reset_after = match restart {
             RestartPolicy::Always => Some(Duration::from_mins(10)),
@@ -94,5 +94,5 @@ impl Lowering<'_> {
 }
 
 fn spot<T>(at: Option<&At<T>>) -> Option<Spot> {
-    at.map(|at| at.spot.clone())
+    at.map(|at| at.spot)
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{Keys, Maybe, RawCommon, jitter, note};
 use crate::config::diagnostic::quoted;
 use crate::config::keys::{Kind, Place};
-use crate::config::read::{At, Fields, Item, Reader, Spot};
-use crate::config::tree::{Value, join};
+use crate::config::read::{At, Fields, Reader, Spot};
+use crate::config::tree::{Node, Value};
 use crate::config::values::{self, RawCommand};
 use crate::domain::flow::ids::{FlowName, RunId, StageName};
 use crate::domain::flow::spec::{Approve, Concurrency, InputKind};
@@ -17,9 +17,10 @@ use crate::domain::json::Json;
 use crate::domain::spec::Jitter;
 
 #[derive(Debug)]
-pub(in crate::config) struct RawFlow {
+pub(in crate::config) struct RawFlow<'a> {
     pub name: FlowName,
-    pub stages: Vec<RawStage>,
+    /// Not read yet: of ten thousand, each is better lowered at once than held.
+    pub stages: &'a [Node<'a>],
     pub inputs: BTreeMap<String, RawInput>,
     pub retry: RawStageRetry,
     pub timeout: Maybe<Option<Duration>>,
@@ -58,25 +59,37 @@ pub(in crate::config) struct RawStageRetry {
 
 #[derive(Debug)]
 pub(in crate::config) struct RawStage {
-    pub name: At<StageName>,
+    pub links: RawLinks,
     pub common: RawCommon,
     pub command: Maybe<RawCommand>,
     pub cwd: Maybe<String>,
-    pub needs: Vec<At<String>>,
-    pub optional_needs: Vec<At<String>>,
-    pub validates: Maybe<String>,
-    pub requires: Vec<At<String>>,
     /// `requires` is there, and empty.
     pub reads_nothing: bool,
-    pub outputs: Vec<At<String>>,
     pub artifacts: Vec<String>,
-    pub when: Maybe<Expression>,
-    pub foreach: Maybe<RawForeach>,
     pub approve: Maybe<Approve>,
     pub retry: RawStageRetry,
     pub degraded_exit_codes: Maybe<Vec<i32>>,
     pub allow_degraded: Maybe<bool>,
+}
+
+/// The keys that the stages of a flow set, all in one list: where those of each stage end in it.
+#[derive(Debug, Default)]
+pub(in crate::config) struct StageKeys {
     pub set: Keys,
+    pub ends: Vec<(StageName, usize)>,
+}
+
+/// What a stage says of other stages, and of the state that they share.
+#[derive(Debug)]
+pub(in crate::config) struct RawLinks {
+    pub name: At<StageName>,
+    pub needs: Vec<At<StageName>>,
+    pub optional_needs: Vec<At<StageName>>,
+    pub validates: Maybe<StageName>,
+    pub requires: Vec<At<String>>,
+    pub outputs: Vec<At<String>>,
+    pub when: Maybe<Expression>,
+    pub foreach: Maybe<RawForeach>,
 }
 
 #[derive(Debug)]
@@ -91,41 +104,40 @@ const LONGEST_FLOW: usize = 80;
 const TAKEN: [&str; 1] = ["logs"];
 const LONGEST_KEY: usize = 100;
 
-pub(super) fn flows(reader: &mut Reader, item: &Item<'_>) -> Vec<RawFlow> {
+pub(super) fn flows<'a>(reader: &mut Reader<'_>, item: &'a Node<'a>) -> Vec<RawFlow<'a>> {
     let Some(members) = reader.members(item, "an object with a name for each flow") else {
         return Vec::new();
     };
     let mut flows = Vec::new();
     for member in members {
-        let item = Item { node: &member.value, path: join(&item.path, &member.key) };
-        let spot = Spot { path: item.path.clone(), span: member.key_span.clone() };
+        let spot = member.key_spot;
         let name = match FlowName::parse(&member.key) {
             Ok(name) if member.key.len() <= LONGEST_FLOW => name,
             Ok(name) => {
                 let example = RunId::new(&FlowName::trusted("NAME"), 12);
                 let message = format!("the name of a flow may have {LONGEST_FLOW} characters at most");
-                reader.error(spot.clone(), message, Some(format!("its runs are called {example}")));
+                reader.error(spot, message, Some(format!("its runs are called {example}")));
                 name
             }
             Err(why) => {
-                reader.error(spot.clone(), why.replace("a runner", "a flow"), None);
+                reader.error(spot, why.replace("a runner", "a flow"), None);
                 // What is inside is looked at all the same.
-                FlowName::trusted(member.key.clone())
+                FlowName::trusted(&*member.key)
             }
         };
-        if let Some(fields) = reader.object(&item, Place::Flow) {
-            flows.push(flow(reader, name, &spot, &fields));
+        if let Some(fields) = reader.object(&member.value, Place::Flow) {
+            flows.push(flow(reader, name, spot, &fields));
         }
     }
     flows
 }
 
-fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -> RawFlow {
-    let stages = fields.item("stages").map(|item| stages(reader, &item));
+fn flow<'a>(reader: &mut Reader<'_>, name: FlowName, spot: Spot, fields: &Fields<'a>) -> RawFlow<'a> {
+    let stages = fields.item("stages").map(|item| stages(reader, item));
     if stages.is_none() {
         let hint =
             "add \"stages\": [{ \"name\": \"first\", \"command\": [\"program\", \"argument\"] }]".to_owned();
-        reader.error(spot.clone(), "a flow needs stages", Some(hint));
+        reader.error(spot, "a flow needs stages", Some(hint));
     }
     let mut set = Keys::new();
     note(fields, &mut set);
@@ -133,7 +145,7 @@ fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -
         name,
         set,
         stages: stages.unwrap_or_default(),
-        inputs: fields.item("inputs").map(|item| inputs(reader, &item)).unwrap_or_default(),
+        inputs: fields.item("inputs").map(|item| inputs(reader, item)).unwrap_or_default(),
         retry: RawStageRetry::read(
             reader,
             fields,
@@ -166,78 +178,79 @@ fn flow(reader: &mut Reader, name: FlowName, spot: &Spot, fields: &Fields<'_>) -
     }
 }
 
-fn stages(reader: &mut Reader, item: &Item<'_>) -> Vec<RawStage> {
+fn stages<'a>(reader: &mut Reader<'_>, item: &'a Node<'a>) -> &'a [Node<'a>] {
     const WHAT: &str = "a list of stages";
-    match &item.node.value {
+    match &item.value {
         Value::List(nodes) if nodes.is_empty() => {
             let hint = "add { \"name\": \"first\", \"command\": [\"program\", \"argument\"] }".to_owned();
-            reader.error(item.spot(), "a flow needs at least one stage", Some(hint));
-            Vec::new()
+            reader.error(item.spot, "a flow needs at least one stage", Some(hint));
+            &[]
         }
-        Value::List(nodes) => {
-            let items = nodes.iter().enumerate();
-            let items = items.map(|(at, node)| Item { node, path: format!("{}[{at}]", item.path) });
-            items.filter_map(|item| stage(reader, &item)).collect()
-        }
+        Value::List(nodes) => nodes,
         Value::Object(_) => {
             let hint = "write [{ \"name\": \"first\", … }, …]: the order counts".to_owned();
             reader.expected_with::<()>(item, WHAT, Some(hint));
-            Vec::new()
+            &[]
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
             reader.expected::<()>(item, WHAT);
-            Vec::new()
+            &[]
         }
     }
 }
 
-fn stage(reader: &mut Reader, item: &Item<'_>) -> Option<RawStage> {
+pub(in crate::config) fn stage(
+    reader: &mut Reader<'_>,
+    item: &Node<'_>,
+    keys: &mut StageKeys,
+) -> Option<RawStage> {
     let fields = reader.object(item, Place::Stage)?;
-    let start = Spot { path: item.path.clone(), span: item.node.span.start..item.node.span.start + 1 };
+    let start = item.spot.first();
     let name = if let Some(item) = fields.item("name") {
-        stage_name(reader, &item).unwrap_or(At { value: nameless(&item.path), spot: item.spot() })
+        stage_name(reader, item).unwrap_or_else(|| nameless(reader, item.spot))
     } else {
-        reader.error(start.clone(), "a stage needs a name", Some("add \"name\": \"…\"".into()));
-        At { value: nameless(&item.path), spot: start.clone() }
+        reader.error(start, "a stage needs a name", Some("add \"name\": \"…\"".into()));
+        nameless(reader, start)
     };
-    if fields.member("command").is_none() {
+    if fields.item("command").is_none() {
         let hint = "add \"command\": [\"program\", \"argument\"], or a text for sh".to_owned();
         reader.error(start, "a stage needs a command", Some(hint));
     }
     let mut names = |key: &str| {
-        let what = "the name of a stage as text";
-        let list = fields.take(key, |item, _| values::texts(reader, item, what));
-        unique(reader, list)
+        let list = fields.take(key, |item, _| reader.list(item, other));
+        unique(reader, list, StageName::as_str)
     };
     let (needs, optional_needs) = (names("needs"), names("optional_needs"));
     let mut reads_nothing = false;
+    note(&fields, &mut keys.set);
+    keys.ends.push((name.value.clone(), keys.set.len()));
     let mut keys = |key: &str| {
         let list = fields.take(key, |item, _| reader.list(item, state_key));
         reads_nothing |= key == "requires" && list.as_ref().is_some_and(|list| list.value.is_empty());
-        unique(reader, list)
+        unique(reader, list, String::as_str)
     };
     let (requires, outputs) = (keys("requires"), keys("outputs"));
-    let mut set = Keys::new();
-    note(&fields, &mut set);
-    Some(RawStage {
+    let links = RawLinks {
         name,
-        set,
         needs,
         optional_needs,
-        validates: fields.take("validates", |item, _| reader.filled(item, "the name of a stage as text")),
+        validates: fields.take("validates", |item, _| other(reader, item)).map(|at| at.value),
         requires,
-        reads_nothing,
         outputs,
+        when: fields.take("when", |item, _| when(reader, item)),
+        foreach: fields.take("foreach", |item, _| foreach(reader, item)),
+    };
+    Some(RawStage {
+        links,
+        reads_nothing,
         artifacts: fields
             .take("artifacts", |item, _| reader.list(item, artifact))
             .map(|at| at.value)
             .unwrap_or_default(),
-        when: fields.take("when", |item, _| when(reader, item)),
-        foreach: fields.take("foreach", |item, _| foreach(reader, item)),
         approve: fields.take("approve", |item, kind| {
             Some(if reader.word(item, kind)? == "manual" { Approve::Manual } else { Approve::Auto })
         }),
-        retry: fields.item("retry").map(|item| retry(reader, &item)).unwrap_or_default(),
+        retry: fields.item("retry").map(|item| retry(reader, item)).unwrap_or_default(),
         degraded_exit_codes: fields.take("degraded_exit_codes", |item, _| degraded(reader, item)),
         allow_degraded: fields.take("allow_degraded", |item, _| reader.boolean(item)),
         command: fields.take("command", |item, _| values::command(reader, item)),
@@ -259,11 +272,11 @@ pub(super) fn long_name(short: &str) -> Option<&'static str> {
 }
 
 /// For a stage whose name is wrong: nobody can mean it.
-fn nameless(path: &str) -> StageName {
-    StageName::trusted(format!("({path})"))
+fn nameless(reader: &Reader<'_>, spot: Spot) -> At<StageName> {
+    At { value: StageName::trusted(format!("({})", reader.path(spot))), spot }
 }
 
-fn stage_name(reader: &mut Reader, item: &Item<'_>) -> Option<At<StageName>> {
+fn stage_name(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<At<StageName>> {
     let text = reader.text(item, "a name as text")?;
     let parsed = StageName::parse(&text).map_err(|why| why.replace("a runner", "a stage"));
     let parsed = match parsed {
@@ -273,37 +286,44 @@ fn stage_name(reader: &mut Reader, item: &Item<'_>) -> Option<At<StageName>> {
         other => other,
     };
     match parsed {
-        Ok(value) => Some(At { value, spot: item.spot() }),
+        Ok(value) => Some(At { value, spot: item.spot }),
         Err(why) => {
-            reader.error(item.spot(), why, None);
+            reader.error(item.spot, why, None);
             // Others that name it are right to do so.
-            Some(At { value: StageName::trusted(text), spot: item.spot() })
+            Some(At { value: StageName::trusted(text), spot: item.spot })
         }
     }
 }
 
+/// The name of another stage; whether there is one is looked at later.
+fn other(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<At<StageName>> {
+    let text = reader.filled(item, "the name of a stage as text")?;
+    Some(At { value: StageName::trusted(text), spot: item.spot })
+}
+
 /// What stands twice is told, and taken once.
-fn unique(reader: &mut Reader, list: Maybe<Vec<At<String>>>) -> Vec<At<String>> {
-    let mut seen = std::collections::HashSet::new();
-    let list = list.map(|at| at.value).unwrap_or_default();
-    list.into_iter()
-        .filter(|at| {
-            let new = seen.insert(at.value.clone());
+fn unique<T>(reader: &mut Reader<'_>, list: Maybe<Vec<At<T>>>, text: fn(&T) -> &str) -> Vec<At<T>> {
+    let mut list = list.map(|at| at.value).unwrap_or_default();
+    if list.len() > 1 {
+        let mut seen = std::collections::HashSet::new();
+        list.retain(|at| {
+            let new = seen.insert(text(&at.value).to_owned());
             if !new {
-                reader.warn(at.spot.clone(), format!("{} stands here twice", quoted(&at.value)), None);
+                reader.warn(at.spot, format!("{} stands here twice", quoted(text(&at.value))), None);
             }
             new
-        })
-        .collect()
+        });
+    }
+    list
 }
 
 /// A key of the state: it has to fit into `key=value`, and into an expression.
-fn state_key(reader: &mut Reader, item: &Item<'_>) -> Option<At<String>> {
+fn state_key(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<At<String>> {
     let text = reader.filled(item, "a key of the state as text")?;
-    is_state_key(reader, &text, &item.spot()).then(|| At { value: text, spot: item.spot() })
+    is_state_key(reader, &text, item.spot).then_some(At { value: text, spot: item.spot })
 }
 
-fn is_state_key(reader: &mut Reader, text: &str, spot: &Spot) -> bool {
+fn is_state_key(reader: &mut Reader<'_>, text: &str, spot: Spot) -> bool {
     let bad = text.chars().find(|c| !(c.is_alphanumeric() || matches!(c, '_' | '-')));
     let trouble = match bad {
         Some('.' | '[') => Some("a key of the state stands at its top; this leads inside".to_owned()),
@@ -317,47 +337,47 @@ fn is_state_key(reader: &mut Reader, text: &str, spot: &Spot) -> bool {
     };
     let fine = trouble.is_none();
     if let Some(trouble) = trouble {
-        reader.error(spot.clone(), trouble, None);
+        reader.error(spot, trouble, None);
     }
     fine
 }
 
-fn artifact(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+fn artifact(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<String> {
     let glob = values::glob(reader, item)?;
     if glob.starts_with('/') || glob.split('/').any(|part| part == "..") {
         let message = format!("{} leads out of the artifact folder", quoted(&glob));
         let hint = "the stage writes into $RESTAGE_ARTIFACTS; the pattern is relative to that".to_owned();
-        reader.error(item.spot(), message, Some(hint));
+        reader.error(item.spot, message, Some(hint));
         return None;
     }
     Some(glob)
 }
 
-fn when(reader: &mut Reader, item: &Item<'_>) -> Option<Expression> {
+fn when(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<Expression> {
     let text = reader.filled(item, "a condition as text, such as \"mode == 'final'\"")?;
     match Expression::parse(&text) {
         Ok(expression) => Some(expression),
         Err(error) => {
             let hint = "for example \"state.count > 3 and mode in ['a', 'b']\"; exists(key), len(key), not"
                 .to_owned();
-            reader.error(item.spot(), format!("no condition: {error}"), Some(hint));
+            reader.error(item.spot, format!("no condition: {error}"), Some(hint));
             None
         }
     }
 }
 
-fn foreach(reader: &mut Reader, item: &Item<'_>) -> Option<RawForeach> {
-    if let Value::Object(_) = item.node.value {
+fn foreach(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<RawForeach> {
+    if let Value::Object(_) = item.value {
         let fields = reader.object(item, Place::Foreach)?;
         let max_parallel = fields.take("max_parallel", |item, kind| reader.whole(item, kind));
-        if fields.member("key").is_none() {
+        if fields.item("key").is_none() {
             let hint = "add \"key\": \"…\", the key of the state that holds the list".to_owned();
-            reader.error(item.spot(), "\"key\" is missing", Some(hint));
+            reader.error(item.spot, "\"key\" is missing", Some(hint));
         }
         let key = fields.take("key", |item, _| state_key(reader, item))?.value;
         return Some(RawForeach { key, max_parallel });
     }
-    if let Value::Text(_) = item.node.value {
+    if let Value::Text(_) = item.value {
         return state_key(reader, item).map(|key| RawForeach { key, max_parallel: None });
     }
     reader.expected(
@@ -366,9 +386,9 @@ fn foreach(reader: &mut Reader, item: &Item<'_>) -> Option<RawForeach> {
     )
 }
 
-fn retry(reader: &mut Reader, item: &Item<'_>) -> RawStageRetry {
+fn retry(reader: &mut Reader<'_>, item: &Node<'_>) -> RawStageRetry {
     let unclear = RawStageRetry { unclear: true, ..RawStageRetry::default() };
-    if let Value::Bool(value) = item.node.value {
+    if let Value::Bool(value) = item.value {
         let hint = format!("write {{ \"enabled\": {value} }}");
         reader.expected_with::<()>(item, "an object { … }", Some(hint));
         return unclear;
@@ -380,7 +400,7 @@ fn retry(reader: &mut Reader, item: &Item<'_>) -> RawStageRetry {
 
 impl RawStageRetry {
     /// With the names that its keys have there.
-    fn read(reader: &mut Reader, fields: &Fields<'_>, names: [&str; 6]) -> Self {
+    fn read(reader: &mut Reader<'_>, fields: &Fields<'_>, names: [&str; 6]) -> Self {
         let [enabled, count, backoff, multiplier, cap, jitter_name] = names;
         let told = reader.problems.len();
         let retry = Self {
@@ -396,40 +416,39 @@ impl RawStageRetry {
     }
 }
 
-fn degraded(reader: &mut Reader, item: &Item<'_>) -> Option<Vec<i32>> {
+fn degraded(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<Vec<i32>> {
     let codes = values::codes(reader, item)?;
     if codes.contains(&0) {
         let hint =
             "a stage that ends with 0 says so by \"status\": \"degraded\" in its output; set allow_degraded"
                 .to_owned();
-        reader.error(item.spot(), "exit code 0 is a good end, not a degraded one", Some(hint));
+        reader.error(item.spot, "exit code 0 is a good end, not a degraded one", Some(hint));
         return None;
     }
     Some(codes)
 }
 
-fn inputs(reader: &mut Reader, item: &Item<'_>) -> BTreeMap<String, RawInput> {
+fn inputs(reader: &mut Reader<'_>, item: &Node<'_>) -> BTreeMap<String, RawInput> {
     let mut inputs = BTreeMap::new();
     let Some(members) = reader.members(item, "an object with a name for each input") else { return inputs };
     for member in members {
-        let item = Item { node: &member.value, path: join(&item.path, &member.key) };
-        let spot = Spot { path: item.path.clone(), span: member.key_span.clone() };
-        is_state_key(reader, &member.key, &spot);
-        let Some(fields) = reader.object(&item, Place::Input) else { continue };
+        let spot = member.key_spot;
+        is_state_key(reader, &member.key, spot);
+        let Some(fields) = reader.object(&member.value, Place::Input) else { continue };
         let kind = fields.take("type", |item, kind| input_kind(reader, item, kind));
         let kind = kind.map_or(InputKind::Any, |at| at.value);
         let required = fields.take("required", |item, _| reader.boolean(item));
         let default = fields.take("default", |item, _| default(reader, item, kind));
         if let (Some(At { value: true, .. }), Some(at)) = (&required, &default) {
             let hint = "take one of the two away".to_owned();
-            reader.warn(at.spot.clone(), "a required input with a default is never missing", Some(hint));
+            reader.warn(at.spot, "a required input with a default is never missing", Some(hint));
         }
-        inputs.insert(member.key.clone(), RawInput { spot, required, default, kind });
+        inputs.insert(member.key.to_string(), RawInput { spot, required, default, kind });
     }
     inputs
 }
 
-fn input_kind(reader: &mut Reader, item: &Item<'_>, kind: Kind) -> Option<InputKind> {
+fn input_kind(reader: &mut Reader<'_>, item: &Node<'_>, kind: Kind) -> Option<InputKind> {
     Some(match reader.word(item, kind)? {
         "string" => InputKind::String,
         "number" => InputKind::Number,
@@ -441,30 +460,26 @@ fn input_kind(reader: &mut Reader, item: &Item<'_>, kind: Kind) -> Option<InputK
     })
 }
 
-fn default(reader: &mut Reader, item: &Item<'_>, kind: InputKind) -> Option<Json> {
-    let text = item.node.value.json();
+fn default(reader: &mut Reader<'_>, item: &Node<'_>, kind: InputKind) -> Option<Json> {
+    let text = item.value.json();
     let Ok(json) = Json::parse(&text) else { return reader.expected(item, "a value of JSON") };
     let (fits, what) = match kind {
         InputKind::Any => (true, ""),
-        InputKind::String => {
-            (matches!(item.node.value, Value::Text(_)), "text, which is the type of this input")
-        }
+        InputKind::String => (matches!(item.value, Value::Text(_)), "text, which is the type of this input"),
         InputKind::Number => {
-            (matches!(item.node.value, Value::Number(_)), "a number, which is the type of this input")
+            (matches!(item.value, Value::Number(_)), "a number, which is the type of this input")
         }
         InputKind::Integer => {
-            let whole = matches!(&item.node.value, Value::Number(text) if text.parse::<f64>().is_ok_and(|n| n.fract() == 0.0));
+            let whole = matches!(&item.value, Value::Number(text) if text.parse::<f64>().is_ok_and(|n| n.fract() == 0.0));
             (whole, "a whole number, which is the type of this input")
         }
         InputKind::Boolean => {
-            (matches!(item.node.value, Value::Bool(_)), "true or false, which is the type of this input")
+            (matches!(item.value, Value::Bool(_)), "true or false, which is the type of this input")
         }
         InputKind::Object => {
-            (matches!(item.node.value, Value::Object(_)), "an object, which is the type of this input")
+            (matches!(item.value, Value::Object(_)), "an object, which is the type of this input")
         }
-        InputKind::Array => {
-            (matches!(item.node.value, Value::List(_)), "a list, which is the type of this input")
-        }
+        InputKind::Array => (matches!(item.value, Value::List(_)), "a list, which is the type of this input"),
     };
     if fits { Some(json) } else { reader.expected(item, what) }
 }

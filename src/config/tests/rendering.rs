@@ -107,3 +107,18 @@ fn a_successor_takes_what_is_missing_as_a_warning() {
     std::fs::write(&path, r#"{"runners": {"a": {"command": 5}}}"#).unwrap();
     assert!(load_with(&path, &workspace.env(), Missing::Warning).is_err());
 }
+
+#[test]
+fn many_problems_on_one_line_are_each_shown_where_they_are() {
+    let count = 20_000;
+    let list = (0..count).map(|n| format!("\"ä{n}\": {{}}")).collect::<Vec<_>>().join(", ");
+    let workspace = Workspace::new();
+    let diagnostics = workspace.load(format!("{{\"runners\": {{{list}}}}}")).unwrap_err();
+    let columns: Vec<usize> = diagnostics.0.iter().map(|one| one.at.unwrap().column).collect();
+    assert_eq!(columns.len(), 2 * count, "a bad name each, and no command");
+    assert!(columns.is_sorted());
+    let last = diagnostics.0.last().unwrap().human();
+    let lines: Vec<&str> = last.lines().collect();
+    let mark = lines[3].chars().position(|c| c == '^').unwrap();
+    assert_eq!(lines[2].chars().skip(mark).collect::<String>(), "\"ä19999\": {}}}");
+}
