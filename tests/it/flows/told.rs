@@ -9,6 +9,10 @@ use crate::support::{is_alive, kill_9, wait_until};
 /// Nothing is begun for it, and nobody has been there.
 #[track_caller]
 fn refused(flows: &Flows, code: i32, arguments: &[&str], told: &[&str]) {
+    // The keeper of whoever was there before may take a moment to end.
+    let keepers = std::fs::File::open(flows.path(".restage/keeper.lock")).unwrap();
+    wait_until("nobody is there", || keepers.try_lock().is_ok());
+    keepers.unlock().unwrap();
     let lock = || std::fs::metadata(flows.path(".restage/supervisor.lock")).unwrap().modified().unwrap();
     let keeper = || std::fs::read(flows.path(".restage/keeper.journal")).unwrap();
     let (before, count) = ((lock(), keeper()), flows.count());
