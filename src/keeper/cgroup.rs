@@ -4,7 +4,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -63,20 +62,6 @@ pub(crate) fn is_populated(dir: &Path) -> bool {
         Ok(_) => events.starts_with(b"populated 1"),
         Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)),
     }
-}
-
-/// Its descriptor, where it is as it was made: nothing is in it or below it, nothing was set, and it is ours. Whatever lived
-/// in it could change all of that.
-pub(crate) fn as_made(dir: &Path) -> Option<OwnedFd> {
-    let fd = fs::File::open(dir).ok()?;
-    let meta = fd.metadata().ok()?;
-    let holds = |name: &str, text: &str| fs::read_to_string(dir.join(name)).is_ok_and(|held| held == text);
-    let is_made = (meta.nlink(), meta.uid()) == (2, nix::unistd::geteuid().as_raw())
-        && holds("cgroup.events", "populated 0\nfrozen 0\n")
-        && holds("cgroup.type", "domain\n")
-        // Without controllers there are no limits in it.
-        && holds("cgroup.controllers", "");
-    is_made.then(|| fd.into())
 }
 
 pub(crate) fn kill(dir: &Path) -> io::Result<()> {

@@ -416,7 +416,7 @@ impl Keeper {
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
         // After the report is out, and after the next spawn that it may bring: somebody waits for these.
-        self.empty_cgroups.extend(tree.cgroup().map(|dir| (tree.nest(), dir)));
+        self.empty_cgroups.extend(tree.cgroup());
         self.tidies_at.get_or_insert(proc::monotonic() + TIDY);
     }
 

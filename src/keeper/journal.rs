@@ -86,9 +86,6 @@ pub(crate) struct Intent {
     pub(crate) keep_leftovers: bool,
     /// The folder with the attempt's cgroup, where it has one of its own; shared by all of one keeper.
     pub(crate) cgroups: Option<Rc<str>>,
-    /// What its cgroup is called; the version before called it by the token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) nest: Option<u64>,
     pub(crate) relay: Option<(i32, u64)>,
 }
 
@@ -358,7 +355,6 @@ mod tests {
             grace_ms: 100,
             keep_leftovers: false,
             cgroups: None,
-            nest: None,
             relay: None,
         })
     }

@@ -15,7 +15,7 @@ use super::journal::{Intent, Journal, Record};
 use super::log::Log;
 use super::proc;
 use super::relay::{self, Source};
-use super::spares::{self, Spares};
+use super::spares::{Nest, Spares};
 use super::spawn::{self, Child, ChildStdio, Stack};
 use super::tree::{Main, Relay, Tree};
 use super::wire::{SpawnSpec, SpawnStep, StdioKind};
@@ -101,9 +101,9 @@ impl Inheritance {
             let may = self.may_keep(source.highest());
             if may { Ok(source) } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) }
         })?;
-        let at = || Failure::at(SpawnStep::Cgroup, "a place for the attempt");
-        let token = spares::random().map_err(at())?;
-        let nest = cgroups.map(|cgroups| spares.take_nest(cgroups)).transpose().map_err(at())?;
+        let nest = spares.take_nest(cgroups);
+        let Nest { token, cgroup } =
+            nest.map_err(Failure::at(SpawnStep::Cgroup, "a place for the attempt"))?;
         let intent = Intent {
             key: key.into(),
             token,
@@ -113,12 +113,11 @@ impl Inheritance {
             grace_ms: spec.grace_ms,
             keep_leftovers: spec.keep_leftovers,
             cgroups: cgroups.map(Cgroups::base),
-            nest: nest.as_ref().map(|nest| nest.name),
             relay: outputs.relay_id(),
         };
         if let Err(error) = journal.append(&Record::Intent(intent.clone())) {
-            if let Some(nest) = nest {
-                cgroup::remove(&nest.dir);
+            if let Some((path, _)) = &cgroup {
+                cgroup::remove(path);
             }
             return Err(Failure::at(SpawnStep::Journal, "the keeper's journal")(error));
         }
@@ -136,7 +135,7 @@ impl Inheritance {
             stdio: outputs.child_stdio(&log.fd, stdin, spec.stdin.is_some(), &log_name),
             umask: spec.umask.unwrap_or(self.umask),
             limits: &limits,
-            cgroup: nest.as_ref().map(|nest| &nest.fd),
+            cgroup: cgroup.as_ref().map(|(_, fd)| fd),
         };
         let born = match spawn::spawn(&child, &mut self.stack) {
             Err(failed) if failed.step == SpawnStep::Exec && failed.errno == libc::ENOEXEC => {
@@ -148,8 +147,8 @@ impl Inheritance {
             other => other,
         };
         let born = born.map_err(|failed| {
-            if let Some(nest) = nest {
-                cgroup::remove(&nest.dir);
+            if let Some((path, _)) = &cgroup {
+                cgroup::remove(path);
             }
             // The intent came to nothing; where even this cannot be written, the next keeper finds nobody with the token.
             journal.append(&Record::Gone { key: key.to_owned() }).ok();

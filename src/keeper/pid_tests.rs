@@ -22,7 +22,6 @@ fn tree(key: &str, main: Main) -> Tree {
         grace_ms: 100,
         keep_leftovers: false,
         cgroups: None,
-        nest: None,
         relay: None,
     };
     Tree::new(intent, PID, 1, main, None)

@@ -12,7 +12,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::cgroup::Cgroups;
+use super::cgroup::{self, Cgroups};
 use super::conn::Conn;
 use super::door::{self, Door, Sign};
 use super::ends::Due;
@@ -86,8 +86,8 @@ pub(crate) struct Keeper {
     pub(super) spares: Spares,
     /// Where the log of the last spawn lies.
     pub(super) log_dir: Option<PathBuf>,
-    /// To be given back when there is time.
-    pub(super) empty_cgroups: Vec<(u64, PathBuf)>,
+    /// To be removed when there is time.
+    pub(super) empty_cgroups: Vec<PathBuf>,
     /// When there is time at the latest.
     pub(super) tidies_at: Option<u64>,
     /// When to look at what there was no descriptor to watch.
@@ -289,8 +289,8 @@ impl Keeper {
     /// Clears up after those that are gone, and gets ready for the next.
     fn tidy(&mut self) {
         self.tidies_at = None;
-        for (nest, dir) in self.empty_cgroups.drain(..) {
-            self.spares.give_back(nest, dir);
+        for dir in self.empty_cgroups.drain(..) {
+            cgroup::remove(&dir);
         }
         let in_use = |dir: &PathBuf| self.trees.values().any(|tree| tree.intent.log.parent() == Some(dir));
         let log_dir = self.log_dir.as_ref().filter(|dir| in_use(dir));

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::cgroup::{self, Cgroups};
+use super::cgroup::Cgroups;
 use super::log::Log;
 use super::sweep::marker;
 
@@ -19,19 +19,19 @@ pub(crate) struct Spares {
     nest: Option<Nest>,
 }
 
-/// An empty cgroup that is nobody's.
+/// A cgroup, which is called by the token of the attempt that will live in it.
 #[derive(Debug)]
 pub(crate) struct Nest {
-    pub(crate) name: u64,
-    pub(crate) dir: PathBuf,
-    pub(crate) fd: OwnedFd,
+    pub(crate) token: u64,
+    /// Where cgroups are in use: the folder, and its descriptor for the spawn.
+    pub(crate) cgroup: Option<(PathBuf, OwnedFd)>,
 }
 
 impl Nest {
-    fn make(cgroups: &Cgroups) -> io::Result<Self> {
-        let name = random()?;
-        let (dir, fd) = cgroups.add(&marker(name))?;
-        Ok(Self { name, dir, fd })
+    pub(crate) fn make(cgroups: Option<&Cgroups>) -> io::Result<Self> {
+        let token = token()?;
+        let cgroup = cgroups.map(|cgroups| cgroups.add(&marker(token))).transpose()?;
+        Ok(Self { token, cgroup })
     }
 }
 
@@ -44,17 +44,8 @@ struct SpareLog {
 
 impl Spares {
     /// The nest that is ready, or a new one.
-    pub(crate) fn take_nest(&mut self, cgroups: &Cgroups) -> io::Result<Nest> {
+    pub(crate) fn take_nest(&mut self, cgroups: Option<&Cgroups>) -> io::Result<Nest> {
         self.nest.take().map_or_else(|| Nest::make(cgroups), Ok)
-    }
-
-    /// Nothing lives in this one any more. To make one and to remove it costs the kernel so much that the next attempt
-    /// gets it, where it is as it was made.
-    pub(crate) fn give_back(&mut self, name: u64, dir: PathBuf) {
-        match cgroup::as_made(&dir).filter(|_| self.nest.is_none()) {
-            Some(fd) => self.nest = Some(Nest { name, dir, fd }),
-            None => cgroup::remove(&dir),
-        }
     }
 
     /// A fresh log at this path; `None` where something is there already, or there is none to be had this way.
@@ -77,7 +68,7 @@ impl Spares {
     pub(crate) fn prepare(&mut self, cgroups: Option<&Cgroups>, log_dir: Option<&Path>) {
         if self.nest.is_none() {
             // The spawn tries again, and says what is wrong.
-            self.nest = cgroups.and_then(|cgroups| Nest::make(cgroups).ok());
+            self.nest = Nest::make(cgroups).ok();
         }
         if self.log.as_ref().map(|spare| &*spare.dir) != log_dir {
             self.log =
@@ -113,7 +104,7 @@ fn give_name(file: &OwnedFd, path: &Path) -> io::Result<()> {
 }
 
 /// Never 0 and never "unlimited"; 62 random bits.
-pub(crate) fn random() -> io::Result<u64> {
+fn token() -> io::Result<u64> {
     let mut bytes = [0_u8; 8];
     // SAFETY: the buffer is valid for its length.
     if unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } != 8 {
@@ -152,5 +143,15 @@ mod tests {
         std::fs::write(&path, "x").unwrap();
         File::from(log.fd).write_all(b"y").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "xy", "it is appended to");
+    }
+
+    #[test]
+    fn each_nest_has_a_token_of_its_own() {
+        let mut spares = Spares::default();
+        spares.prepare(None, None);
+        let ready = spares.nest.as_ref().unwrap().token;
+        let first = spares.take_nest(None).unwrap().token;
+        assert_eq!(first, ready);
+        assert_ne!(spares.take_nest(None).unwrap().token, first);
     }
 }

@@ -194,7 +194,6 @@ struct Keys {
     by_session: HashMap<i32, usize>,
     by_token: HashMap<u64, usize>,
     by_marker: HashMap<String, usize>,
-    by_nest: HashMap<String, usize>,
     by_log: HashMap<(u64, u64), usize>,
     mains: HashMap<i32, (u64, usize)>,
 }
@@ -209,7 +208,6 @@ impl Keys {
                 .collect(),
             by_token: each().map(|(index, tree)| (tree.intent.token, index)).collect(),
             by_marker: each().map(|(index, tree)| (marker(tree.intent.token), index)).collect(),
-            by_nest: each().map(|(index, tree)| (marker(tree.nest()), index)).collect(),
             by_log: each().filter_map(|(index, tree)| Some((tree.log_file?, index))).collect(),
             mains: each().map(|(index, tree)| (tree.pid, (tree.start, index))).collect(),
         }
@@ -242,7 +240,7 @@ impl Keys {
             // terminal of his own; one whose output is the log is of the attempt.
             return Some(*index);
         }
-        // One that the processes of an attempt made lies below its own.
-        dir.cgroup()?.split('/').find_map(|part| self.by_nest.get(part).copied())
+        // The cgroup of an attempt is called as its marker; one that its processes made lies below.
+        dir.cgroup()?.split('/').find_map(|part| self.by_marker.get(part).copied())
     }
 }

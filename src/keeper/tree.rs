@@ -151,12 +151,7 @@ impl Tree {
 
     /// The cgroup of the attempt, where it has one of its own.
     pub(crate) fn cgroup(&self) -> Option<PathBuf> {
-        self.intent.cgroups.as_ref().map(|base| Path::new(&**base).join(marker(self.nest())))
-    }
-
-    /// What that is called.
-    pub(crate) fn nest(&self) -> u64 {
-        self.intent.nest.unwrap_or(self.intent.token)
+        self.intent.cgroups.as_ref().map(|base| Path::new(&**base).join(marker(self.intent.token)))
     }
 
     pub(crate) fn key(&self) -> &str {
