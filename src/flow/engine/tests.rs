@@ -263,6 +263,28 @@ fn flow(root: &Path) -> FlowSpec {
     flow
 }
 
+/// An engine of one flow, at the place where that lies.
+fn engine(
+    store: impl Store + 'static,
+    flow: FlowSpec,
+    guests: tokio_mpsc::UnboundedSender<GuestOrder>,
+    handle: Handle,
+    own: mpsc::Sender<Input>,
+) -> Engine {
+    let root = flow.root.clone();
+    Engine::new(Parts {
+        clock: Arc::new(SystemClock),
+        store: Box::new(store),
+        place: Place { data_dir: root.join(".restage"), root },
+        flows: vec![Arc::new(flow)],
+        guests,
+        handle,
+        holder: "test".into(),
+        own,
+        left: super::Left::GoesOn,
+    })
+}
+
 struct Outcomes {
     executed: BTreeMap<String, u32>,
     record: RunRecord,
@@ -285,17 +307,8 @@ fn play(fault: Fault, at: usize) -> Outcomes {
         let (own, inputs) = mpsc::channel();
         let (guests, mut orders) = tokio_mpsc::unbounded_channel();
         let (asks, _asked) = tokio_mpsc::channel(1);
-        let engine = Engine::new(Parts {
-            clock: Arc::new(SystemClock),
-            store: Box::new(store.clone()),
-            place: Place { root: dir.path().to_owned(), data_dir: dir.path().join(".restage") },
-            flows: vec![Arc::new(flow(dir.path()))],
-            guests,
-            handle: Handle::new(asks, broadcast::channel(1).0),
-            holder: "test".into(),
-            own: own.clone(),
-            left: super::Left::GoesOn,
-        });
+        let handle = Handle::new(asks, broadcast::channel(1).0);
+        let engine = engine(store.clone(), flow(dir.path()), guests, handle, own.clone());
         let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
         own.send(Input::Guest(supervisor.inventory())).unwrap();
         let (answer, _answered) = oneshot::channel();

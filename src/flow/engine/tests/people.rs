@@ -36,17 +36,7 @@ impl Life {
         let (guests, mut orders) = tokio_mpsc::unbounded_channel();
         let (requests, _requested) = tokio_mpsc::channel(1);
         let (told, updates) = broadcast::channel(64);
-        let engine = Engine::new(Parts {
-            clock: Arc::new(SystemClock),
-            store: Box::new(store.clone()),
-            place: Place { root: root.to_owned(), data_dir: root.join(".restage") },
-            flows: vec![Arc::new(film(root))],
-            guests,
-            handle: Handle::new(requests, told),
-            holder: "test".into(),
-            own: own.clone(),
-            left: crate::flow::engine::Left::GoesOn,
-        });
+        let engine = engine(store.clone(), film(root), guests, Handle::new(requests, told), own.clone());
         let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
         own.send(Input::Guest(supervisor.inventory())).unwrap();
         let tell = own.clone();

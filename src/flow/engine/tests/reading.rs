@@ -30,17 +30,8 @@ impl Place {
         let (requests, _requested) = tokio_mpsc::channel(1);
         let mut flow = testing::flow("film: @film\n cut: film");
         flow.root = dir.path().to_owned();
-        let mut engine = Engine::new(Parts {
-            clock: Arc::new(SystemClock),
-            store: Box::new(MemoryStore::new()),
-            place: super::super::Place { root: dir.path().to_owned(), data_dir: dir.path().join(".restage") },
-            flows: vec![Arc::new(flow)],
-            guests,
-            handle: Handle::new(requests, broadcast::channel(64).0),
-            holder: "test".into(),
-            own,
-            left: super::super::Left::GoesOn,
-        });
+        let handle = Handle::new(requests, broadcast::channel(64).0);
+        let mut engine = engine(MemoryStore::new(), flow, guests, handle, own);
         engine.take(Input::Guest(GuestEvent::Inventory(Vec::new())));
         Self { dir, engine, inputs, orders, supervisor: Supervisor::default() }
     }

@@ -68,17 +68,8 @@ fn an_end_does_not_wait_for_the_record_of_another() {
     let (own, inputs) = mpsc::channel();
     let (guests, mut orders) = tokio_mpsc::unbounded_channel();
     let (asks, _asked) = tokio_mpsc::channel(1);
-    let engine = Engine::new(Parts {
-        clock: Arc::new(SystemClock),
-        store: Box::new(store),
-        place: Place { root: dir.path().to_owned(), data_dir: dir.path().join(".restage") },
-        flows: vec![Arc::new(flow)],
-        guests,
-        handle: Handle::new(asks, broadcast::channel(1).0),
-        holder: "test".into(),
-        own: own.clone(),
-        left: super::super::Left::GoesOn,
-    });
+    let handle = Handle::new(asks, broadcast::channel(1).0);
+    let engine = engine(store, flow, guests, handle, own.clone());
     let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
     let mut supervisor = Supervisor::default();
     own.send(Input::Guest(supervisor.inventory())).unwrap();
