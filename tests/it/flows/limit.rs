@@ -27,8 +27,8 @@ fn is_over(deadline: Timestamp) -> bool {
     Timestamp::now() > deadline + Duration::from_millis(100)
 }
 
-#[test]
-fn the_time_for_which_nobody_carried_a_run_out_is_not_its_own() {
+/// The run was killed with its supervisor while its second stage ran. With the deadline that it had.
+fn lay_until_its_time_would_be_over() -> (Flows, Timestamp) {
     let flows = alone(&limited());
     let host = begin(&flows, &["run", "f"]);
     let b = is_running(&flows, "b");
@@ -37,6 +37,12 @@ fn the_time_for_which_nobody_carried_a_run_out_is_not_its_own() {
     wait_until("the stage has ended", || !is_alive(b));
     let deadline = time(&flows.show("f-1")["deadline"]);
     wait_until("its time would be over", || is_over(deadline));
+    (flows, deadline)
+}
+
+#[test]
+fn the_time_for_which_nobody_carried_a_run_out_is_not_its_own() {
+    let (flows, deadline) = lay_until_its_time_would_be_over();
     flows.write("go.b", "");
     let told = flows.ends(0, &["continue", "f-1"]);
     assert!(told.contains("Run f-1 succeeded"), "{told}");
@@ -46,14 +52,7 @@ fn the_time_for_which_nobody_carried_a_run_out_is_not_its_own() {
 
 #[test]
 fn of_a_run_that_nobody_carried_out_what_is_left_of_its_time_is_its_limit() {
-    let flows = alone(&limited());
-    let host = begin(&flows, &["run", "f"]);
-    let b = is_running(&flows, "b");
-    kill_9(pid_of(&host));
-    end(host);
-    wait_until("the stage has ended", || !is_alive(b));
-    let deadline = time(&flows.show("f-1")["deadline"]);
-    wait_until("its time would be over", || is_over(deadline));
+    let (flows, deadline) = lay_until_its_time_would_be_over();
     let told = flows.ends(124, &["continue", "f-1"]);
     assert!(told.contains("timed out after 5 seconds"), "{told}");
     let (shown, ended) = (flows.show("f-1"), flows.stage("f-1", "b"));
