@@ -14,6 +14,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::door::leads_to;
+use super::sweep::marker;
 use super::wire::{Exit, Policy, StdioKind};
 
 /// No record of an end or an acknowledgement is longer than this; keys are bounded.
@@ -87,6 +88,13 @@ pub(crate) struct Intent {
     /// The folder with the attempt's cgroup, where it has one of its own; shared by all of one keeper.
     pub(crate) cgroups: Option<Rc<str>>,
     pub(crate) relay: Option<(i32, u64)>,
+}
+
+impl Intent {
+    /// The cgroup of the attempt, where it has one of its own.
+    pub(crate) fn cgroup(&self) -> Option<PathBuf> {
+        self.cgroups.as_ref().map(|base| Path::new(&**base).join(marker(self.token)))
+    }
 }
 
 /// One attempt as the journal tells it.

@@ -197,6 +197,11 @@ impl Inheritance {
         self.nofile.1.saturating_sub(u64::from(fd.unsigned_abs())) > kept_free
     }
 
+    /// Whether every child has its token from the first moment on.
+    pub(crate) const fn token_fits(&self) -> bool {
+        self.token_fits
+    }
+
     fn limits(&self, spec: &SpawnSpec, token: u64) -> Vec<(u32, u64, u64)> {
         let mut limits = Vec::with_capacity(spec.limits.len() + 2);
         if self.token_fits {

@@ -192,11 +192,21 @@ impl Keeper {
         self.exits = told.exits.into_iter().map(|exit| (exit.seq, exit)).collect();
         if same_boot {
             let unseen = born_unseen(&told.known);
-            let found = told.known.iter().map(|known| {
+            // Its children are ours, also those that have ended: who is not among them was never born, and whoever ordered
+            // it orders it again.
+            let sees_all = takeover && self.inheritance.token_fits() && told.damaged == 0;
+            let found = told.known.iter().filter_map(|known| {
                 let main = known.process.or_else(|| unseen.get(&known.intent.token).copied());
+                if main.is_none() && sees_all && !known.main_ended {
+                    if let Some(dir) = known.intent.cgroup() {
+                        cgroup::remove(&dir);
+                    }
+                    self.loose_relays.extend(known.intent.relay.map(|(pid, _)| pid));
+                    return None;
+                }
                 let mut tree = Tree::found(known, main);
                 self.watch_main(&mut tree);
-                (tree, known.main_ended)
+                Some((tree, known.main_ended))
             });
             // Should descriptors be scarce, who lives is worth more than what a relay would leave.
             for (tree, exit_is_known) in found.collect::<Vec<_>>() {

@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::guard;
 use super::journal::{Intent, Known};
 use super::proc;
 use super::relay::Source;
-use super::sweep::marker;
 use super::terminal::Typed;
 use super::wire::LiveAttempt;
 
@@ -151,7 +150,7 @@ impl Tree {
 
     /// The cgroup of the attempt, where it has one of its own.
     pub(crate) fn cgroup(&self) -> Option<PathBuf> {
-        self.intent.cgroups.as_ref().map(|base| Path::new(&**base).join(marker(self.intent.token)))
+        self.intent.cgroup()
     }
 
     pub(crate) fn key(&self) -> &str {
