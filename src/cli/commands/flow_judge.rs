@@ -164,7 +164,8 @@ fn judge(
             Err(error) if engine::is_ending(&error) => return Ok(None),
             Err(error) => return Err(Failure::of_request(act, request, &error)),
         }
-        let follows = !ended && !wanted.detach && (wanted.watch || engine::is_hosted(&line.client));
+        let hosted = engine::is_hosted(&line.client);
+        let follows = !ended && !wanted.detach && (wanted.watch || hosted);
         if !json {
             let next = if ended { format!("; {next}") } else { String::new() };
             let hash = judged.hash.as_str();
@@ -179,7 +180,8 @@ fn judge(
         if !follows {
             return Ok(Some(Exit::Completed));
         }
-        follow::until_left(&mut line, run, manner, before.as_deref()).await.map(Some)
+        let following = async { follow::follow(&mut line, run, manner, before.as_deref()).await.map(Some) };
+        follow::until_left(hosted, manner, &run.clone().into(), following).await
     })
 }
 

@@ -1,5 +1,6 @@
 //! `run`, `retry`, `continue`, `cancel`: what sets runs going and what ends them.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Read;
 
@@ -196,27 +197,32 @@ fn set_going(
             Some(run) => line.look(&run).await.ok(),
             None => None,
         };
-        let (run, existing) = match line.client.flow(request.clone()).await {
-            Ok(FlowReply::Run { run, existing }) => (run, existing),
-            Ok(other) => {
-                return Err(Failure::of_client(act, &ClientError::Nonsense(format!("{other:?}"))));
+        let (hosted, asked) = (engine::is_hosted(&line.client), OnceCell::new());
+        let following = async {
+            let (run, existing) = match line.client.flow(request.clone()).await {
+                Ok(FlowReply::Run { run, existing }) => (run, existing),
+                Ok(other) => {
+                    return Err(Failure::of_client(act, &ClientError::Nonsense(format!("{other:?}"))));
+                }
+                Err(error) if engine::is_ending(&error) => return Ok(None),
+                Err(error) => return Err(Failure::of_request(act, request, &error)),
+            };
+            let run = asked.get_or_init(|| run);
+            if manner.output == Output::Human {
+                output::print(&format!("{run}\n"))?;
             }
-            Err(error) if engine::is_ending(&error) => return Ok(None),
-            Err(error) => return Err(Failure::of_request(act, request, &error)),
+            let before = before.as_deref().filter(|before| before.run.run_id == *run);
+            // One that was there may have ended long ago, unless it has been seen before its end.
+            let fresh = !existing || before.is_some_and(|before| !before.run.status.is_final());
+            if manner.output == Output::Json && (follow.detach || !fresh) {
+                output::print_json(&serde_json::json!({ "run_id": run, "existing": existing }))?;
+            }
+            if follow.detach {
+                return Ok(Some(Exit::Completed));
+            }
+            follow::follow(&mut line, run, Manner { fresh, ..manner }, before).await.map(Some)
         };
-        if manner.output == Output::Human {
-            output::print(&format!("{run}\n"))?;
-        }
-        let before = before.as_deref().filter(|before| before.run.run_id == run);
-        // One that was there may have ended long ago, unless it has been seen before its end.
-        let fresh = !existing || before.is_some_and(|before| !before.run.status.is_final());
-        if manner.output == Output::Json && (follow.detach || !fresh) {
-            output::print_json(&serde_json::json!({ "run_id": run, "existing": existing }))?;
-        }
-        if follow.detach {
-            return Ok(Some(Exit::Completed));
-        }
-        follow::until_left(&mut line, &run, Manner { fresh, ..manner }, before).await.map(Some)
+        follow::until_left(hosted, manner, &asked, following).await
     })
 }
 

@@ -1,11 +1,14 @@
 //! Follows a run to its end: lines for people, a live tree on a terminal, or JSON lines.
 
+use std::cell::OnceCell;
+use std::future::poll_fn;
 use std::io::IsTerminal;
+use std::pin::pin;
+use std::task::Poll;
 
 use super::asking::{Asking, asks};
 use super::ends::{Ends, end_of};
 use crate::cli::args::Output;
-use crate::cli::engine::is_hosted;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::history::{History, unexpected};
@@ -188,25 +191,41 @@ pub async fn follow(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Op
     Ok(exit(&shown, manner))
 }
 
-/// As [`follow`], for somebody whose leaving ends nothing, which they are told: unless the supervisor is this process, it
-/// and its runs go on.
-pub async fn until_left(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Option<&Shown>) -> Outcome {
-    if is_hosted(&line.client) {
-        return follow(line, run, manner, before).await;
+/// Asks for a run and follows it, for somebody whose leaving ends nothing, which they are told: unless the supervisor is
+/// this process, it and its runs go on. `run`: which one it is, as soon as that is known.
+pub async fn until_left(
+    hosted: bool,
+    manner: Manner,
+    run: &OnceCell<RunId>,
+    following: impl Future<Output = Result<Option<Exit>, Failure>>,
+) -> Result<Option<Exit>, Failure> {
+    if hosted {
+        return following.await;
     }
     let mut signals =
         Signals::listen().map_err(|error| Failure::io("listen for the signals that end it", &error))?;
+    let mut following = pin!(following);
     tokio::select! {
-        ended = follow(line, run, manner, before) => ended,
+        biased;
+        ended = &mut following => ended,
         signal = signals.next() => {
+            let answered = poll_fn(|context| {
+                let ended = run.get().is_none() && following.as_mut().poll(context).is_ready();
+                if ended || run.get().is_some() { Poll::Ready(()) } else { Poll::Pending }
+            });
+            // The name of the run may be on its way.
+            tokio::time::timeout(LAST_ANSWER, answered).await.ok();
             if manner.draws() {
                 // The terminal has shown the key that was pressed.
                 output::draw("\n");
             }
-            output::remark(&format!(
-                "restage: {run} goes on; to follow it again: restage show {run} --watch; to end it: restage cancel {run}"
-            ));
-            Ok(Exit::Signal(signal))
+            output::remark(&match run.get() {
+                Some(run) => format!(
+                    "restage: {run} goes on; to follow it again: restage show {run} --watch; to end it: restage cancel {run}"
+                ),
+                None => "restage: left before the supervisor has answered; what it has begun: restage runs".to_owned(),
+            });
+            Ok(Some(Exit::Signal(signal)))
         }
     }
 }
@@ -428,6 +447,9 @@ impl Screen {
         }
     }
 }
+
+/// So long is waited, at most, for the answer to what has just been asked for.
+const LAST_ANSWER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// It is under way.
 const LAST_NEWS: std::time::Duration = std::time::Duration::from_millis(200);

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use super::follow::{self, Line, Manner};
 use crate::cli::args::{Global, Output};
+use crate::cli::engine::is_hosted;
 use crate::cli::failure::Outcome;
 use crate::cli::flow_args::ShowArgs;
 use crate::cli::history::History;
@@ -35,7 +36,9 @@ pub fn run(global: &Global, workspace: &Workspace, args: &ShowArgs) -> Outcome {
             output::remark(&format!("{run} is {}", before.run.status));
         }
         let manner = Manner { fresh: true, ..manner };
-        follow::until_left(&mut line, &run, manner, Some(&before)).await.map(Some)
+        let hosted = is_hosted(&line.client);
+        let following = async { follow::follow(&mut line, &run, manner, Some(&before)).await.map(Some) };
+        follow::until_left(hosted, manner, &run.clone().into(), following).await
     })??;
     match followed {
         Some(exit) => Ok(exit),
