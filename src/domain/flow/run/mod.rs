@@ -324,16 +324,6 @@ impl Run {
         self.stages.get_mut(key.stage)?.units.get_mut(key.place()).filter(|unit| unit.item == key.item)
     }
 
-    /// Units whose process lives or may live.
-    pub fn live_units(&self) -> impl Iterator<Item = UnitKey> + '_ {
-        self.stages.iter().enumerate().flat_map(|(stage, it)| {
-            it.units
-                .iter()
-                .filter(|unit| matches!(unit.phase, UnitPhase::Live { .. }))
-                .map(move |unit| UnitKey { stage, item: unit.item })
-        })
-    }
-
     /// What a stage is made from; `None` while something before it has not ended.
     pub fn input_of(&self, index: Index) -> Option<Hash> {
         self.made_from(index, self.stage(index).reads())
