@@ -6,6 +6,7 @@
 //! stages two folders and a file are all there is to make, one that was left as it was made is used again, and to remove
 //! the others is left to a broom, beside the work.
 
+mod elsewhere;
 mod spare;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -199,7 +200,10 @@ impl AttemptDirs {
             top => top?,
         };
         let run = match enter(&top, key.run.as_str()) {
-            Err(Errno::ENOENT) => make_one(&top, key.run.as_str())?,
+            Err(Errno::ENOENT) => {
+                elsewhere::scatter(&top);
+                make_one(&top, key.run.as_str())?
+            }
             run => run?,
         };
         let name = key.name();
