@@ -48,10 +48,16 @@ impl ProcDir {
 
     /// The soft limit of the resident set, which the kernel ignores and we use as a token.
     pub(crate) fn token(&self) -> Option<u64> {
+        self.told_token().ok().flatten()
+    }
+
+    /// The same; an error where it is not told.
+    pub(crate) fn told_token(&self) -> io::Result<Option<u64>> {
         let mut buffer = [0_u8; 2048];
-        let text = std::str::from_utf8(self.read_small(c"limits", &mut buffer)?).ok()?;
-        let line = text.lines().find(|line| line.starts_with("Max resident set"))?;
-        line.get(26..)?.split_ascii_whitespace().next()?.parse().ok()
+        let length = nix::unistd::read(self.open_file(c"limits")?, &mut buffer)?;
+        let text = std::str::from_utf8(buffer.get(..length).unwrap_or_default()).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("Max resident set"));
+        Ok(line.and_then(|line| line.get(10..)?.split_ascii_whitespace().next()?.parse().ok()))
     }
 
     /// The path within cgroup v2.

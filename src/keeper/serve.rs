@@ -194,9 +194,10 @@ impl Keeper {
             let unseen = born_unseen(&told.known);
             // Its children are ours, also those that have ended: who is not among them was never born, and whoever ordered
             // it orders it again.
-            let sees_all = takeover && self.inheritance.token_fits() && told.damaged == 0;
+            let sees_all =
+                takeover && unseen.all_children && self.inheritance.token_fits() && told.damaged == 0;
             let found = told.known.iter().filter_map(|known| {
-                let main = known.process.or_else(|| unseen.get(&known.intent.token).copied());
+                let main = known.process.or_else(|| unseen.mains.get(&known.intent.token).copied());
                 if main.is_none() && sees_all && !known.main_ended {
                     if let Some(dir) = known.intent.cgroup() {
                         cgroup::remove(&dir);

@@ -181,30 +181,45 @@ pub(crate) fn runner_of(key: &str) -> &str {
     key.rsplit_once('#').map_or(key, |(runner, _)| runner)
 }
 
-/// Of each attempt whose keeper died in the very moment of the spawn, the main process: the eldest with its token, which
-/// it has before it is anything else. It may have ended meanwhile, as long as nobody has reaped it.
-pub(crate) fn born_unseen(known: &[Known]) -> HashMap<u64, (i32, u64)> {
+/// Processes that were started in the very moment in which their keeper died.
+#[derive(Debug, Default)]
+pub(crate) struct Unseen {
+    /// The main process of each attempt, by its token: the eldest that has it, which it has before it is anything else. It
+    /// may have ended meanwhile, as long as nobody has reaped it.
+    pub(crate) mains: HashMap<u64, (i32, u64)>,
+    /// All of our children were looked at: whose token none of them has is not among them.
+    pub(crate) all_children: bool,
+}
+
+pub(crate) fn born_unseen(known: &[Known]) -> Unseen {
     let unseen = |known: &&Known| known.process.is_none() && !known.main_ended;
     let tokens: HashSet<u64> = known.iter().filter(unseen).map(|known| known.intent.token).collect();
-    let mut eldest: HashMap<u64, (i32, u64)> = HashMap::new();
+    let mut told = Unseen::default();
     if tokens.is_empty() {
-        return eldest;
+        return told;
     }
-    wait_for_births();
+    let are_born = wait_for_births();
+    let mut looked_at = HashSet::new();
     for pid in proc::all_pids() {
-        let Ok(dir) = proc::ProcDir::open(pid) else { continue };
-        let Some(token) = dir.token().filter(|token| tokens.contains(token)) else { continue };
-        let Ok(stat) = dir.stat() else { continue };
-        let found = eldest.entry(token).or_insert((pid, stat.start));
+        let looked = proc::ProcDir::open(pid).and_then(|dir| Ok((dir.told_token()?, dir.stat()?)));
+        let Ok((token, stat)) = looked else { continue };
+        looked_at.insert(pid);
+        let Some(token) = token.filter(|token| tokens.contains(token)) else { continue };
+        let found = told.mains.entry(token).or_insert((pid, stat.start));
         if (stat.start, pid) < (found.1, found.0) {
             *found = (pid, stat.start);
         }
     }
-    eldest
+    // Without a descriptor neither the processes nor the children are told; we ourselves are among the processes.
+    let could_look = looked_at.contains(&std::process::id().cast_signed());
+    told.all_children =
+        are_born && could_look && proc::own_children().iter().all(|pid| looked_at.contains(pid));
+    told
 }
 
-/// Until it has executed, a child has the name of the keeper that died, and perhaps not yet its token.
-fn wait_for_births() {
+/// Until it has executed, a child has the name of the keeper that died, and perhaps not yet its token. False: one takes
+/// too long.
+fn wait_for_births() -> bool {
     const PATIENCE: u64 = 1_000_000_000;
     let deadline = proc::monotonic() + PATIENCE;
     let unborn = || proc::own_children().into_iter().any(|pid| proc::is_called(pid, guard::NAME));
@@ -212,4 +227,5 @@ fn wait_for_births() {
         // SAFETY: no entries: only a millisecond.
         unsafe { libc::poll(std::ptr::null_mut(), 0, 1) };
     }
+    !unborn()
 }
