@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
 
-use super::beneath::{self, FileError, during, enter};
+use super::beneath::{self, FileError, during, enter, make_one};
 use super::broom::Broom;
 use super::objects::{Objects, Stamp};
 use crate::domain::flow::ids::{RunId, StageName};
@@ -201,8 +201,8 @@ impl AttemptDirs {
         };
         let run = match enter(&top, key.run.as_str()) {
             Err(Errno::ENOENT) => {
-                elsewhere::scatter(&top);
-                make_one(&top, key.run.as_str())?
+                elsewhere::make(&top, &key.run_name())?;
+                enter(&top, key.run.as_str())?
             }
             run => run?,
         };
@@ -339,13 +339,6 @@ impl AttemptKey {
 impl Given<'_> {
     fn has_inputs(&self) -> bool {
         self.inputs.iter().any(|(_, artifacts)| !artifacts.is_empty())
-    }
-}
-
-fn make_one(at: &OwnedFd, name: &str) -> nix::Result<OwnedFd> {
-    match mkdirat(at, name, Mode::S_IRWXU) {
-        Ok(()) | Err(Errno::EEXIST) => enter(at, name),
-        Err(error) => Err(error),
     }
 }
 

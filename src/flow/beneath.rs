@@ -12,7 +12,7 @@ use nix::NixPath;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::domain::flow::ids::Hash;
@@ -58,6 +58,14 @@ pub(super) fn during<E: Into<io::Error>>(act: &str, path: &Path) -> impl FnOnce(
 pub(super) fn enter(at: impl AsFd, name: &(impl NixPath + ?Sized)) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(at, name, flags, Mode::empty())
+}
+
+/// That folder, made where there is none.
+pub(super) fn make_one(at: impl AsFd, name: &(impl NixPath + ?Sized)) -> nix::Result<OwnedFd> {
+    match mkdirat(&at, name, Mode::S_IRWXU) {
+        Ok(()) | Err(Errno::EEXIST) => enter(&at, name),
+        Err(error) => Err(error),
+    }
 }
 
 /// What has this name itself, links not followed.

@@ -12,9 +12,9 @@ use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::Mode;
 
-use super::beneath::{self, enter, enter_unlocked};
+use super::beneath::{self, enter, enter_unlocked, make_one};
 
 /// Where a folder lies until it is removed; no run is called that.
 pub(super) const DONE: &str = ".done";
@@ -105,13 +105,7 @@ impl Sweeping {
             Err(Errno::ENOENT) => return Ok(()),
             folder => folder?,
         };
-        let done = match enter(&top, DONE) {
-            Err(Errno::ENOENT) => {
-                mkdirat(&top, DONE, Mode::S_IRWXU)?;
-                enter(&top, DONE)?
-            }
-            done => done?,
-        };
+        let done = make_one(&top, DONE)?;
         loop {
             let aside = CString::new(format!("{}-{}", std::process::id(), self.next)).unwrap_or_default();
             self.next += 1;

@@ -230,7 +230,7 @@ fn a_run_that_left_nothing_leaves_no_folder_and_an_empty_workspace_is_fine() {
     let stages = vec![stage("good", StageStatus::Succeeded, vec![attempt(1, None, Verdict::Completed, 0)])];
     let runs = [run("video-12", RunStatus::Succeeded, stages)];
     assert_eq!(collect(&place, &[], &runs, false).paths, [place.dirs.path(&key("good", 1))]);
-    assert_eq!(tree(&place.path(".restage/runs")), [".empty/"]);
+    assert_eq!(tree(&place.path(".restage/runs")), [".done/", ".empty/"]);
 }
 
 #[test]
