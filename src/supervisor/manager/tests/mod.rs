@@ -5,6 +5,7 @@ mod care;
 mod course;
 mod ends;
 mod guest_takeover;
+mod guest_trouble;
 mod guests;
 mod reloading;
 mod trouble;
