@@ -53,14 +53,22 @@ impl Engine {
             waiting: None,
         };
         active.live.insert(launch.unit, live);
+        // While the launch waited for the disk, somebody may have ended the run.
+        let stops = active.run.is_stopping(launch.unit);
         let name = id.guest(&active.run.stage(launch.unit.stage).name, launch.unit.item);
         let claimed = self.inventory.as_ref().and_then(|inventory| inventory.get(&name)).copied();
         if claimed == Some(launch.attempt) {
             // It lives, or has ended: its folder is as it was.
             let env = self.environment_of(id, launch.unit);
-            return self.order(id, launch.unit, env);
+            self.order(id, launch.unit, env);
+            if stops {
+                self.stop(id, launch.unit);
+            }
+        } else if stops {
+            self.never_started(id, launch.unit, Verdict::Stopped, None);
+        } else {
+            self.prepare(id, launch.unit);
         }
-        self.prepare(id, launch.unit);
     }
 
     pub(super) fn launch_again(&mut self, id: &RunId, unit: UnitKey) {
@@ -236,6 +244,8 @@ impl Engine {
                     self.never_started(id, unit, Verdict::Stopped, None);
                 }
             }
+            // Its launch is yet to come, and sees to it.
+            None if active.run.is_stopping(unit) => {}
             // A rejection has taken it out of the machine; its end concerns nobody.
             None => {
                 self.guests.send(GuestOrder::Forget { name }).ok();

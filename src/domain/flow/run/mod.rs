@@ -320,6 +320,11 @@ impl Run {
         self.stages.get(key.stage)?.units.get(key.place()).filter(|unit| unit.item == key.item)
     }
 
+    /// Whether it is launched, and its end was asked for.
+    pub fn is_stopping(&self, key: UnitKey) -> bool {
+        self.unit(key).is_some_and(|unit| matches!(unit.phase, UnitPhase::Live { stopping: true }))
+    }
+
     fn unit_mut(&mut self, key: UnitKey) -> Option<&mut Unit> {
         self.stages.get_mut(key.stage)?.units.get_mut(key.place()).filter(|unit| unit.item == key.item)
     }
