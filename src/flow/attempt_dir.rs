@@ -6,7 +6,7 @@
 //! stages two folders and a file are all there is to make, one that was left as it was made is used again, and to remove
 //! the others is left to a broom, beside the work.
 
-mod elsewhere;
+pub(super) mod elsewhere;
 mod spare;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -15,6 +15,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
+use super::attempt_dir::elsewhere::CRADLE;
 use super::attempt_dir::{AttemptDirs, AttemptKey};
 use super::beneath::{self, FileError, during};
 use super::broom::DONE;
@@ -62,6 +63,11 @@ impl Collector<'_> {
         self.objects(&mut round);
         for entry in round.entries(&self.dirs.root().join(DONE)) {
             self.tree(&entry, &mut round);
+        }
+        for entry in round.entries(&self.dirs.root().join(CRADLE)) {
+            if entry.metadata().is_ok_and(|meta| self.is_old(&meta)) {
+                self.tree(&entry, &mut round);
+            }
         }
         for entry in round.entries(self.dirs.root()) {
             // Runs have names that are texts and begin with no dot. What is a link was put there by somebody else.

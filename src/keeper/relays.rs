@@ -44,7 +44,8 @@ impl Keeper {
             self.trees.insert(key.clone(), tree);
         }
         let Some(tree) = self.trees.get(&key) else { return };
-        if matches!(tree.ending, Ending::Drain { .. }) && tree.relay.is_none() {
+        // One that could not be started anew is tried again until the time for that is over.
+        if matches!(tree.ending, Ending::Drain { .. }) && tree.relay.is_none() && tree.source.is_none() {
             self.gone(&key);
         }
     }

@@ -209,12 +209,18 @@ pub async fn until_left(
         biased;
         ended = &mut following => ended,
         signal = signals.next() => {
-            let answered = poll_fn(|context| {
-                let ended = run.get().is_none() && following.as_mut().poll(context).is_ready();
-                if ended || run.get().is_some() { Poll::Ready(()) } else { Poll::Pending }
+            // The name of the run may be on its way, or why there is none.
+            let answered = poll_fn(|context| match run.get() {
+                Some(_) => Poll::Ready(None),
+                None => match following.as_mut().poll(context) {
+                    Poll::Pending if run.get().is_none() => Poll::Pending,
+                    Poll::Pending => Poll::Ready(None),
+                    Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                },
             });
-            // The name of the run may be on its way.
-            tokio::time::timeout(LAST_ANSWER, answered).await.ok();
+            if let Ok(Some(ended)) = tokio::time::timeout(LAST_ANSWER, answered).await {
+                return ended;
+            }
             if manner.draws() {
                 // The terminal has shown the key that was pressed.
                 output::draw("\n");

@@ -15,7 +15,9 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::flow::beneath::make_one;
-use crate::flow::broom::DONE;
+
+/// Where folders of runs are born; no run is called that. One of somebody who died at its birth is collected.
+pub(in crate::flow) const CRADLE: &str = ".born";
 
 mod flags {
     nix::ioctl_read!(get, b'f', 1, super::c_long);
@@ -27,17 +29,26 @@ const SCATTERED: c_int = 0x2_0000;
 
 /// Makes the folder of a run, which is not there.
 pub(super) fn make(top: &OwnedFd, name: &CStr) -> nix::Result<()> {
-    // Where we die in between, it lies among what is to be removed.
-    let cradle = make_one(top, DONE)?;
-    if scatter(&cradle) {
-        let born = CString::new(format!("{:016x}", RandomState::new().hash_one(name))).unwrap_or_default();
-        mkdirat(&cradle, born.as_c_str(), Mode::S_IRWXU)?;
-        if renameat2(&cradle, born.as_c_str(), top, name, RenameFlags::RENAME_NOREPLACE).is_ok() {
-            return Ok(());
-        }
-        unlinkat(&cradle, born.as_c_str(), UnlinkatFlags::RemoveDir).ok();
+    match make_apart(top, name) {
+        Ok(true) => Ok(()),
+        // Another part of the disk is not worth an attempt.
+        Ok(false) | Err(_) => make_one(top, name).map(drop),
     }
-    make_one(top, name).map(drop)
+}
+
+/// False where there is no other part of the disk to be had.
+fn make_apart(top: &OwnedFd, name: &CStr) -> nix::Result<bool> {
+    let cradle = make_one(top, CRADLE)?;
+    if !scatter(&cradle) {
+        return Ok(false);
+    }
+    let born = CString::new(format!("{:016x}", RandomState::new().hash_one(name))).unwrap_or_default();
+    mkdirat(&cradle, born.as_c_str(), Mode::S_IRWXU)?;
+    let moved = renameat2(&cradle, born.as_c_str(), top, name, RenameFlags::RENAME_NOREPLACE);
+    if moved.is_err() {
+        unlinkat(&cradle, born.as_c_str(), UnlinkatFlags::RemoveDir)?;
+    }
+    Ok(moved.is_ok())
 }
 
 /// Lays the folders that will be born in this one apart from each other; false where the file system does not know how to.
@@ -72,7 +83,7 @@ mod tests {
         let top = open(dir.path());
         make(&top, c"video-1").unwrap();
         assert!(std::fs::read_dir(dir.path().join("video-1")).unwrap().next().is_none());
-        let cradle = dir.path().join(DONE);
+        let cradle = dir.path().join(CRADLE);
         assert!(std::fs::read_dir(&cradle).unwrap().next().is_none(), "nothing is left there");
         let is_ext4 =
             nix::sys::statfs::fstatfs(&top).unwrap().filesystem_type() == nix::sys::statfs::EXT4_SUPER_MAGIC;
@@ -85,6 +96,14 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("video-1/logs")).unwrap();
         make(&open(dir.path()), c"video-1").unwrap();
         assert!(dir.path().join("video-1/logs").is_dir(), "with what is in it");
-        assert!(std::fs::read_dir(dir.path().join(DONE)).unwrap().next().is_none());
+        assert!(std::fs::read_dir(dir.path().join(CRADLE)).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_run_begins_also_where_it_cannot_be_born_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(CRADLE), "in the way").unwrap();
+        make(&open(dir.path()), c"video-1").unwrap();
+        assert!(dir.path().join("video-1").is_dir());
     }
 }

@@ -195,6 +195,11 @@ fn folders_of_attempts_go_when_nobody_goes_back_to_them() {
     let left = place.write(".restage/runs/.done/4711-0/output", "left");
     age(&place.path(".restage/runs/gone-1"), DAY);
     age(&place.path(".restage/runs/recent-1"), 10);
+    // Somebody died at the birth of the one; the other is just being born.
+    let [unborn, newborn] = ["1", "2"].map(|name| place.path(".restage/runs/.born").join(name));
+    [&unborn, &newborn].map(|path| fs::create_dir_all(path).unwrap());
+    age(&unborn, DAY);
+    age(&newborn, 10);
     let runs = [
         ended,
         run("live-1", RunStatus::Interrupted, vec![stage("bad", Failed, vec![attempt(1, None, Exit, 30)])]),
@@ -208,8 +213,10 @@ fn folders_of_attempts_go_when_nobody_goes_back_to_them() {
     let mut paths: Vec<PathBuf> = goes.iter().map(|key| place.dirs.path(key)).collect();
     paths.push(place.path(".restage/runs/gone-1"));
     paths.push(left.parent().unwrap().to_owned());
+    paths.push(unborn);
     paths.sort();
     assert_eq!(did.paths, paths);
+    assert!(newborn.exists());
     // Each holds its state and a file; of the run that was deleted, its log goes, too.
     assert_eq!((did.files, did.bytes), (2 * 7 + 2, 7 * 7 + 3 + 4));
     for path in &paths {
@@ -230,7 +237,7 @@ fn a_run_that_left_nothing_leaves_no_folder_and_an_empty_workspace_is_fine() {
     let stages = vec![stage("good", StageStatus::Succeeded, vec![attempt(1, None, Verdict::Completed, 0)])];
     let runs = [run("video-12", RunStatus::Succeeded, stages)];
     assert_eq!(collect(&place, &[], &runs, false).paths, [place.dirs.path(&key("good", 1))]);
-    assert_eq!(tree(&place.path(".restage/runs")), [".done/", ".empty/"]);
+    assert_eq!(tree(&place.path(".restage/runs")), [".born/", ".empty/"]);
 }
 
 #[test]

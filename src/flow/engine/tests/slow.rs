@@ -81,7 +81,7 @@ impl Desk {
         let handle = Handle::new(asks, broadcast::channel(1).0);
         let mut engine = engine(store, flow, guests, handle, own.clone());
         engine.clock = Arc::new(clock.clone());
-        let engine = thread::spawn(move || drop(engine.run(Vec::new(), &inputs)));
+        let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
         let supervisor = Supervisor::default();
         own.send(Input::Guest(supervisor.inventory())).unwrap();
         let (answer, _answered) = oneshot::channel();
