@@ -197,7 +197,9 @@ fn folders_of_attempts_go_when_nobody_goes_back_to_them() {
     age(&place.path(".restage/runs/recent-1"), 10);
     // Somebody died at the birth of the one; the other is just being born.
     let [unborn, newborn] = ["1", "2"].map(|name| place.path(".restage/runs/.born").join(name));
-    [&unborn, &newborn].map(|path| fs::create_dir_all(path).unwrap());
+    for path in [&unborn, &newborn] {
+        fs::create_dir_all(path).unwrap();
+    }
     age(&unborn, DAY);
     age(&newborn, 10);
     let runs = [

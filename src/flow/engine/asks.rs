@@ -92,7 +92,10 @@ impl Engine {
                 return Err(Refusal::Ended { run: id.clone(), status });
             }
             match self.load(id, &[]) {
-                Ok(active) => drop(self.active.insert(id.clone(), active)),
+                Ok(active) => {
+                    self.unresumed.remove(id);
+                    self.active.insert(id.clone(), active);
+                }
                 Err(Refusal::Unusable { .. }) => {
                     return self.give_up(&stored, RunStatus::Cancelled, "cancelled".into());
                 }

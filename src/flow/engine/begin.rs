@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::load::{NewRunParts, fresh_row, store};
-use super::{Active, Engine};
+use super::{Active, Engine, Unresumed};
 use crate::domain::flow::ask::{FlowReply, RunWish};
 use crate::domain::flow::change::{NewRun, NewStage};
 use crate::domain::flow::graph::Graph;
@@ -28,7 +28,7 @@ impl Engine {
         }
         let spec = self.flow(&wish.flow)?;
         let inputs = inputs::of_new(&spec, &wish.inputs)?;
-        let status = beside_others(Some(&self.active), &spec)?;
+        let status = beside_others(Some(self.unfinished()), &spec)?;
         let trigger = if wish.caller.is_some() { Trigger::Flow } else { Trigger::Manual };
         let stage = |name: &StageName| NewStage {
             name: name.clone(),
@@ -148,6 +148,11 @@ impl Engine {
             return;
         }
         self.run_hook(id, status);
+        self.start_queued();
+    }
+
+    /// Something is out of the way.
+    pub(super) fn start_queued(&mut self) {
         let queued = self.active.values().filter(|other| other.run.status == RunStatus::Queued);
         let mut queued: Vec<(u64, RunId)> =
             queued.map(|other| (other.record.run_number, other.run.id.clone())).collect();
@@ -165,11 +170,11 @@ impl Engine {
             (active.record.flow.clone(), active.record.root_run_id.clone(), active.record.branch.clone());
         let is_retry = active.record.parent_run_id.is_some();
         let alone = active.run.spec.concurrency != Concurrency::Allow;
-        let in_the_way = self.active.values().any(|other| {
-            let under_way = matches!(other.run.status, RunStatus::Running | RunStatus::Waiting);
-            let same_line = other.record.root_run_id == root && other.record.branch == branch;
-            let same = is_retry && same_line || alone && other.record.flow == flow;
-            under_way && same && other.run.id != *id
+        let in_the_way = self.unfinished().each().any(|(other, status, _)| {
+            let under_way = matches!(status, RunStatus::Running | RunStatus::Waiting);
+            let same_line = other.root_run_id == root && other.branch == branch;
+            let same = is_retry && same_line || alone && other.flow == flow;
+            under_way && same && other.run_id != *id
         });
         if in_the_way {
             return;
@@ -199,15 +204,38 @@ impl Engine {
     }
 }
 
+/// The runs that have not ended.
+#[derive(Clone, Copy)]
+pub(super) struct Unfinished<'a> {
+    pub(super) active: &'a BTreeMap<RunId, Active>,
+    pub(super) unresumed: &'a BTreeMap<RunId, Unresumed>,
+}
+
+impl<'a> Unfinished<'a> {
+    /// As each began, how it stands, and whether nothing more comes of it.
+    fn each(self) -> impl Iterator<Item = (&'a RunRecord, RunStatus, bool)> {
+        let active = self.active.values().map(|one| (&one.record, one.run.status, one.is_over()));
+        let unresumed = self.unresumed.values().filter_map(|one| one.record.as_deref());
+        active.chain(unresumed.map(|record| (record, record.status, false)))
+    }
+}
+
+impl Engine {
+    const fn unfinished(&self) -> Unfinished<'_> {
+        Unfinished { active: &self.active, unresumed: &self.unresumed }
+    }
+}
+
 /// Whether a new run of a flow may begin beside those that have not ended, as the flow has it.
 pub(super) fn beside_others(
-    active: Option<&BTreeMap<RunId, Active>>,
+    unfinished: Option<Unfinished<'_>>,
     spec: &FlowSpec,
 ) -> Result<RunStatus, Refusal> {
-    let same = |active: &&Active| {
-        active.record.flow == spec.name && !active.is_over() && active.run.status != RunStatus::Interrupted
-    };
-    let other = active.and_then(|active| active.values().find(same)).map(|active| active.run.id.clone());
+    let mut each = unfinished.into_iter().flat_map(Unfinished::each);
+    let other = each.find(|(record, status, over)| {
+        record.flow == spec.name && !over && *status != RunStatus::Interrupted
+    });
+    let other = other.map(|(record, ..)| record.run_id.clone());
     match (spec.concurrency, other) {
         (Concurrency::Refuse, Some(other)) => Err(Refusal::Concurrent { other }),
         (Concurrency::Queue, Some(_)) => Ok(RunStatus::Queued),

@@ -48,13 +48,17 @@ impl Engine {
             | StoreError::Newer { .. } => store(&error),
         })?;
         let still = self.branches_of(&roots)?;
+        let mut freed = false;
         for run in &gone {
             self.active.remove(run);
-            self.unresumed.remove(run);
+            freed |= self.unresumed.remove(run).is_some();
             if let Some(hook) = self.hooks.remove(run) {
                 // The supervisor is gone only at the end.
                 self.guests.send(GuestOrder::Forget { name: hook.name(run) }).ok();
             }
+        }
+        if freed {
+            self.start_queued();
         }
         let still_named = self.named()?;
         let free: Vec<Hash> = named.difference(&still_named).cloned().collect();

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Engine;
 use super::ahead::AT_A_GLANCE;
-use super::begin::beside_others;
+use super::begin::{Unfinished, beside_others};
 use super::load::{store, unreadable, unusable};
 use super::reading::Reads;
 use super::retry::{Wanted, reference};
-use super::{Active, Engine};
 use crate::domain::flow::ask::{BranchView, FlowReply, Plan, Shown};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId};
@@ -41,7 +41,7 @@ pub struct Desk<'a> {
     /// Those of today's config.
     flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
     /// None where no engine lives.
-    active: Option<&'a BTreeMap<RunId, Active>>,
+    unfinished: Option<Unfinished<'a>>,
     /// Nobody carries out what is under way by the records.
     lies: bool,
     pub(super) reads: Option<&'a mut Reads>,
@@ -93,7 +93,7 @@ impl<'a> Desk<'a> {
         flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
         lies: bool,
     ) -> Self {
-        Self { store, objects, root, flows, active: None, lies, reads: None }
+        Self { store, objects, root, flows, unfinished: None, lies, reads: None }
     }
 
     pub fn show(&mut self, id: &RunId) -> Result<Shown, Refusal> {
@@ -117,7 +117,7 @@ impl<'a> Desk<'a> {
 
     fn look(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
         let mut stored = self.stored(id)?;
-        if let Some(active) = self.active.and_then(|active| active.get(id)) {
+        if let Some(active) = self.unfinished.and_then(|runs| runs.active.get(id)) {
             active.overlay_all(&mut stored.record);
         }
         stored.record.left = self.lies && stored.record.status.is_under_way();
@@ -235,7 +235,7 @@ impl<'a> Desk<'a> {
         // Who waits for another of the lineage begins after that, and not beside it.
         let status = match holder {
             Some(_) => RunStatus::Queued,
-            None => beside_others(self.active, &flow)?,
+            None => beside_others(self.unfinished, &flow)?,
         };
         let prepared = Prepared { parent, flow, graph, inputs, left, sent_back, plan, status };
         self.not_queued_already(&prepared, &lineage)?;
@@ -405,7 +405,7 @@ impl Engine {
             objects: &self.objects,
             root: &self.root,
             flows: &self.flows,
-            active: Some(&self.active),
+            unfinished: Some(Unfinished { active: &self.active, unresumed: &self.unresumed }),
             lies: self.lying.is_some(),
             reads: Some(&mut self.reads),
         }

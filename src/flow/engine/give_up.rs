@@ -48,6 +48,7 @@ impl Engine {
         }
         self.tell(News::RunEnded { run: run.clone(), status, seconds, error: Some(error) });
         self.publish_recorded(run);
+        self.start_queued();
         Ok(FlowReply::Done)
     }
 

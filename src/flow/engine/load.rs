@@ -48,7 +48,8 @@ impl Engine {
                 self.hear_approvals(id);
             }
             Err(refusal) => {
-                let unresumed = Unresumed { claims: claims.to_vec(), why: Some(refusal) };
+                let record = self.stored(id).ok().map(|stored| Box::new(stored.record));
+                let unresumed = Unresumed { record, claims: claims.to_vec(), why: Some(refusal) };
                 let (why, passes) = (unresumed.told(), unresumed.passes());
                 let before = self.unresumed.insert(id.clone(), unresumed).and_then(|before| before.told());
                 if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
@@ -99,7 +100,8 @@ impl Engine {
         let claims: Vec<KnownGuest> = ordered.filter_map(claim).collect();
         let known = claims.iter().map(|claim| (claim.name.clone(), claim.attempt.get()));
         self.inventory.get_or_insert_default().extend(known);
-        self.unresumed.insert(id.clone(), Unresumed { claims, why: None });
+        let record = Some(Box::new(RunRecord { status: active.run.status, ..active.record }));
+        self.unresumed.insert(id.clone(), Unresumed { record, claims, why: None });
         self.try_later();
     }
 

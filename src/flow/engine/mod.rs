@@ -223,6 +223,8 @@ type Claims = BTreeMap<RunId, Vec<KnownGuest>>;
 
 #[derive(Debug)]
 struct Unresumed {
+    /// As it is on record, where that can be read: it stands in the way of others as it did before.
+    record: Option<Box<RunRecord>>,
     /// Its processes.
     claims: Vec<KnownGuest>,
     /// Where that is known.

@@ -81,6 +81,29 @@ fn a_run_that_lost_what_it_builds_on_is_told_as_held_and_what_lives_of_it_ends_w
 }
 
 #[test]
+fn a_run_that_cannot_be_gone_on_with_stands_in_the_way_until_it_is_ended() {
+    let mut config = flow(0);
+    config["f"]["concurrency"] = "queue".into();
+    let flows = Flows::new(&config);
+    flows.ok(&["run", "f", "--detach"]);
+    let process = is_running(&flows, "t");
+    flows.ok(&["run", "f", "--detach"]);
+    wait_until("s0 is on record", || flows.status("f-1", "s0") == "succeeded");
+    damage(&flows, DAMAGES[0]);
+    kill_9(flows.space.supervisor());
+    wait_until("it is held", || flows.ok(&["show", "f-1"]).contains("restage cancel f-1"));
+    flows.ok(&["run", "f", "--detach"]);
+    assert_eq!(["f-2", "f-3"].map(|run| flows.show(run)["status"].clone()), ["queued", "queued"]);
+    assert!(is_alive(process));
+    flows.ends(0, &["cancel", "f-1"]);
+    flows.until("f-2", "running");
+    assert_eq!(flows.show("f-3")["status"], "queued");
+    flows.write("go.t", "");
+    flows.until("f-3", "succeeded");
+    assert_eq!(flows.ran(), ["s0", "s0", "s0", "t", "t", "t"]);
+}
+
+#[test]
 fn what_is_known_of_one_run_no_more_keeps_nothing_else_from_being_collected() {
     let flows = Flows::new(&json!({ "f": { "stages": [stage("a", "exit 1", json!({}))] } }));
     flows.ends(1, &["run", "f"]);
