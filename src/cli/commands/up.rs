@@ -29,6 +29,7 @@ use crate::config::Missing;
 use crate::control::lock::{LOCK_FILE, LockError, WorkspaceLock};
 use crate::control::serve::Place;
 use crate::control::socket::Bound;
+use crate::domain::flow::refusal::Refusal;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::WorkspaceSpec;
 use crate::flow::engine::Left;
@@ -212,6 +213,7 @@ pub fn host(
         Role { mode: ActorMode::Headless, headless: None, chosen, runners: Runners::None, left, debug };
     on_stage(workspace, spec, role, async |scene, handle, actor| {
         let busy = handle.busy();
+        let ending = || Err(Failure::of_refusal("ask the supervisor", &Refusal::Ending));
         let (stand, stands) = oneshot::channel();
         let standing = || {
             // The verb waits for it, unless a signal has ended it.
@@ -220,7 +222,7 @@ pub fn host(
         let attending = attend(scene, handle, actor, &SystemClock, standing);
         let acting = async {
             if stands.await.is_err() {
-                return Ok(Exit::Completed);
+                return ending();
             }
             let outcome = verb().await;
             // It ends when nothing is left: what others have set going meanwhile, and the command after a run, count.
@@ -228,21 +230,22 @@ pub fn host(
             outcome
         };
         tokio::pin!(attending, acting);
-        tokio::select! {
+        let (attended, outcome) = tokio::select! {
             attended = &mut attending => {
                 // What the verb follows has come to a halt with it, and that is on record: it has a last word to say.
-                tokio::time::timeout(LAST_WORD, &mut acting).await.ok();
-                attended
+                let said = tokio::time::timeout(LAST_WORD, &mut acting).await;
+                (attended, said.unwrap_or_else(|_| ending()))
             }
-            outcome = &mut acting => match attending.await? {
-                ended @ Exit::Signal(_) => Ok(ended),
-                Exit::Completed
-                | Exit::Failed
-                | Exit::Usage
-                | Exit::Nothing
-                | Exit::WaitTimeout
-                | Exit::Code(_) => outcome,
-            },
+            outcome = &mut acting => (attending.await, outcome),
+        };
+        match attended? {
+            ended @ Exit::Signal(_) => Ok(ended),
+            Exit::Completed
+            | Exit::Failed
+            | Exit::Usage
+            | Exit::Nothing
+            | Exit::WaitTimeout
+            | Exit::Code(_) => outcome,
         }
     })
 }

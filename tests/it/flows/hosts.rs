@@ -39,6 +39,20 @@ fn a_run_in_the_foreground_starts_no_runner_and_ends_with_its_supervisor() {
 }
 
 #[test]
+fn a_run_in_the_foreground_that_somebody_else_ends_is_no_success() {
+    let flows = alone(&json!({ "f": { "stages": [stage("a", WAITS, json!({}))] } }));
+    for (round, arguments) in [["run", "f"], ["continue", "f-1"]].iter().enumerate() {
+        let child = flows.space.foreground(arguments);
+        wait_until("it runs", || flows.read("ran").lines().count() == round + 1);
+        flows.ok(&["down"]);
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), told.contains("interrupted")), (Some(1), true), "{told}");
+        assert_eq!(flows.show("f-1")["status"], "interrupted");
+    }
+}
+
+#[test]
 fn a_run_on_a_terminal_is_hosted_in_the_background_and_starts_no_runner() {
     let flows = alone(&json!({ "f": { "stages": [
         stage("a", &format!("{WAITS}printf '\\033[2J\\033]0;owned\\007\\033[5mprinted'; "), json!({})),
