@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::flow_args::{
@@ -266,7 +267,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub inputs: Option<String>,
     /// The same key again returns the first run
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     pub key: Option<String>,
     #[command(flatten)]
     pub follow: Follow,

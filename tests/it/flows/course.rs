@@ -149,6 +149,9 @@ fn a_key_that_was_used_gives_the_run_that_it_was_used_for() {
     // Each flow has keys of its own.
     assert_eq!(flows.ok(&["run", "warm", "--key", "night 2"]), "warm-2\n");
     assert_eq!(flows.show("f-2")["idempotency_key"], "night 2");
+    // As a script says it in which something is not set.
+    let told = flows.ends(2, &["run", "f", "--key", ""]);
+    assert!(told.contains("--key"), "{told}");
 }
 
 #[test]
