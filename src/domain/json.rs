@@ -1,11 +1,12 @@
 //! A JSON value that passes through untouched: its text, without the white space between its parts, so that it fits on
 //! a line. Numbers keep their digits and objects their order, which a parsed value would lose.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -86,6 +87,54 @@ impl Json {
     /// The text itself where this is a text.
     pub fn as_string(&self) -> Option<String> {
         self.text().starts_with('"').then(|| self.read().ok()).flatten()
+    }
+}
+
+/// Why a text is no object: whose value it was at, and what is wrong.
+#[derive(Debug)]
+pub struct NoObject {
+    pub key: Option<String>,
+    pub message: String,
+}
+
+/// An object whose keys are all different.
+pub fn object(text: &str) -> Result<JsonMap, NoObject> {
+    let at = RefCell::new(None);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer
+        .deserialize_map(Entries { at: &at })
+        .and_then(|map| deserializer.end().map(|()| map))
+        .map_err(|error| NoObject { key: at.take(), message: error.to_string() })
+}
+
+/// Reads a map, and remembers whose value it is at.
+struct Entries<'a> {
+    at: &'a RefCell<Option<String>>,
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = JsonMap;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<JsonMap, A::Error> {
+        let mut map = JsonMap::new();
+        while let Some(key) = access.next_key::<String>()? {
+            if map.contains_key(&key) {
+                self.at.replace(Some(key));
+                return Err(A::Error::custom("it is there twice"));
+            }
+            self.at.replace(Some(key.clone()));
+            let value: Json = access.next_value()?;
+            if let Some(why) = value.unreadable() {
+                return Err(A::Error::custom(format!("it {why}")));
+            }
+            self.at.replace(None);
+            map.insert(key, value);
+        }
+        Ok(map)
     }
 }
 

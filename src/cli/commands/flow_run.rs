@@ -21,7 +21,7 @@ use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, RunId, StageN
 use crate::domain::flow::inputs;
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::RunStatus;
-use crate::domain::json::{Json, JsonMap};
+use crate::domain::json::{self, Json, JsonMap, NoObject};
 use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::flow::plan;
 
@@ -249,7 +249,10 @@ fn pairs(flow: Option<&FlowSpec>, given: &[String]) -> Result<JsonMap, Failure> 
                 .map_err(|refusal| Failure::of_refusal(format!("read {key}"), &refusal))?,
             None => Json::string(value),
         };
-        map.insert(key.to_owned(), value);
+        if map.insert(key.to_owned(), value).is_some() {
+            let cause = format!("{key} is given twice");
+            return Err(Failure::new(Exit::Usage, format!("read {pair:?}"), cause).hint("give it once"));
+        }
     }
     Ok(map)
 }
@@ -270,7 +273,14 @@ fn read_inputs(path: &str) -> Result<JsonMap, Failure> {
         return Err(Failure::new(Exit::Usage, act, cause)
             .hint("write large things to a file, and give its path as an input"));
     }
-    serde_json::from_slice(&text).map_err(|error| {
-        Failure::new(Exit::Usage, act, error).hint("a JSON object with a value for each input")
+    let wrong = |cause: String| {
+        Failure::new(Exit::Usage, act, cause).hint("a JSON object with a value for each input")
+    };
+    let text = match str::from_utf8(&text) {
+        Ok(text) => text,
+        Err(error) => return Err(wrong(error.to_string())),
+    };
+    json::object(text).map_err(|NoObject { key, message }| {
+        wrong(key.map_or_else(|| message.clone(), |key| format!("{key:?}: {message}")))
     })
 }

@@ -11,13 +11,9 @@
 //! are reports about the stage, not part of the state, unless they are declared. Values pass untouched.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, Visitor};
-
-use crate::domain::json::{Json, JsonMap};
+use crate::domain::json::{self, Json, JsonMap, NoObject};
 
 /// What one output may have. Larger things are artifacts.
 pub const MAX_OUTPUT_BYTES: u64 = 64 << 20;
@@ -98,7 +94,9 @@ fn read(bytes: &[u8]) -> Result<JsonMap, OutputError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match text.trim_start().chars().next() {
         None => Ok(JsonMap::new()),
-        Some('{') => parse_object(text),
+        Some('{') => {
+            json::object(text).map_err(|NoObject { key, message }| OutputError::Json { key, message })
+        }
         Some('[') => Err(OutputError::NotObject { what: "a JSON array" }),
         Some('"') => Err(OutputError::NotObject { what: "a JSON text" }),
         Some(_) => parse_lines(text),
@@ -141,56 +139,6 @@ fn read_cost(cost: &Json) -> Result<f64, OutputError> {
     number
         .filter(|number: &f64| number.is_finite() && *number >= 0.0)
         .ok_or_else(|| OutputError::Cost { value: shortened(cost.text()) })
-}
-
-fn parse_object(text: &str) -> Result<JsonMap, OutputError> {
-    let at = RefCell::new(None);
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    deserializer
-        .deserialize_map(Entries { at: &at })
-        .and_then(|map| deserializer.end().map(|()| map))
-        .map_err(|error| OutputError::Json { key: at.take(), message: error.to_string() })
-}
-
-/// Reads a map whose keys are all different, and remembers whose value it is at.
-struct Entries<'a> {
-    at: &'a RefCell<Option<String>>,
-}
-
-impl<'de> Visitor<'de> for Entries<'_> {
-    type Value = JsonMap;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<JsonMap, A::Error> {
-        let mut map = JsonMap::new();
-        while let Some(key) = access.next_key::<String>()? {
-            if map.contains_key(&key) {
-                self.at.replace(Some(key));
-                return Err(A::Error::custom("it is there twice"));
-            }
-            self.at.replace(Some(key.clone()));
-            let value = access.next_value_seed(Raw)?;
-            if let Some(why) = value.unreadable() {
-                return Err(A::Error::custom(format!("it {why}")));
-            }
-            self.at.replace(None);
-            map.insert(key, value);
-        }
-        Ok(map)
-    }
-}
-
-struct Raw;
-
-impl<'de> DeserializeSeed<'de> for Raw {
-    type Value = Json;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
-        serde::Deserialize::deserialize(deserializer)
-    }
 }
 
 /// What line breaks are written as makes no difference outside of blocks; within, they stay.

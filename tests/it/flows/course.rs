@@ -122,11 +122,14 @@ fn inputs_come_from_options_a_file_or_stdin_and_a_retry_keeps_them() {
     assert_eq!((&first["trigger"], &retry["trigger"]), (&json!("manual"), &json!("retry")));
     assert_eq!((&retry["parent_run_id"], &retry["retry_from_stage"]), (&json!("f-1"), &json!("a")));
     assert!(flows.read("state").contains("\"deep\":{\"x\":[1.0]}"), "{}", flows.read("state"));
-    for (bad, why) in [("[]", "object"), ("{\"question\": 1,}", "line 1"), ("{\"nope\": 1}", "nope")] {
+    let twice = ("{\"count\": 1, \"count\": 2}", "\"count\": it is there twice");
+    for (bad, why) in [("[]", "object"), ("{\"question\": 1,}", "line 1"), ("{\"nope\": 1}", "nope"), twice] {
         flows.write("inputs.json", bad);
         let told = flows.ends(2, &["run", "f", "--inputs", "inputs.json"]);
         assert!(told.contains(why), "{bad}: {told}");
     }
+    let told = flows.ends(2, &["run", "f", "--input", "count=1", "--input", "count=2"]);
+    assert!(told.contains("count is given twice"), "{told}");
     let told = flows.ends(1, &["run", "f", "--inputs", "nowhere.json"]);
     assert!(told.contains("nowhere.json") && told.contains("No such file"), "{told}");
 }
