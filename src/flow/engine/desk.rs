@@ -169,13 +169,13 @@ impl<'a> Desk<'a> {
         let StoredRun { record: mut parent, unreadable, .. } = self.look(&again.run)?;
         if let Some(why) = unreadable.filter(|_| parent.status.is_final()) {
             return Err(Refusal::Unusable {
-                message: format!("retry {}: {}", again.run, unread(&why)),
+                message: unread(&why),
                 hint: Some(format!("what it did stays on record; begin anew: restage run {}", parent.flow)),
             });
         }
         let flow = flow(self.flows, &parent.flow)?;
         let graph = Graph::of(&flow).map_err(|error| Refusal::Unusable {
-            message: format!("retry {}: {error}", again.run),
+            message: error.to_string(),
             hint: Some("`restage check` shows where".into()),
         })?;
         if let Some(branch) = &again.branch {
