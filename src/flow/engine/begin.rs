@@ -212,11 +212,12 @@ pub(super) struct Unfinished<'a> {
 }
 
 impl<'a> Unfinished<'a> {
-    /// As each began, how it stands, and whether nothing more comes of it.
+    /// As each began, how it stands, and whether nobody has to wait for it any more.
     fn each(self) -> impl Iterator<Item = (&'a RunRecord, RunStatus, bool)> {
         let active = self.active.values().map(|one| (&one.record, one.run.status, one.is_over()));
         let unresumed = self.unresumed.values().filter_map(|one| one.record.as_deref());
-        active.chain(unresumed.map(|record| (record, record.status, false)))
+        // Behind one that had not begun, and cannot, others would wait for good.
+        active.chain(unresumed.map(|record| (record, record.status, record.status == RunStatus::Queued)))
     }
 }
 
