@@ -263,6 +263,17 @@ fn flow(root: &Path) -> FlowSpec {
     flow
 }
 
+/// For a run of the flow of these tests.
+fn wish(key: Option<&str>) -> FlowRequest {
+    FlowRequest::Run(RunWish {
+        flow: FlowName::trusted("f"),
+        inputs: JsonMap::new(),
+        key: key.map(str::to_owned),
+        caller: None,
+        approve_all: false,
+    })
+}
+
 /// An engine of one flow, at the place where that lies.
 fn engine(
     store: impl Store + 'static,
@@ -312,14 +323,7 @@ fn play(fault: Fault, at: usize) -> Outcomes {
         let engine = thread::spawn(move || engine.run(Vec::new(), &inputs));
         own.send(Input::Guest(supervisor.inventory())).unwrap();
         let (answer, _answered) = oneshot::channel();
-        let wish = RunWish {
-            flow: FlowName::trusted("f"),
-            inputs: JsonMap::new(),
-            key: Some("once".into()),
-            caller: None,
-            approve_all: false,
-        };
-        own.send(Input::Ask(FlowAsk { request: FlowRequest::Run(wish), answer })).unwrap();
+        own.send(Input::Ask(FlowAsk { request: wish(Some("once")), answer })).unwrap();
         // What is recorded is forgotten after that, so an order follows the end of the run.
         while let Some(order) = orders.blocking_recv() {
             if let Some(event) = supervisor.carry_out(order) {

@@ -111,16 +111,6 @@ fn film_run(number: u64) -> RunId {
     RunId::trusted(format!("f-{number}"))
 }
 
-fn run() -> FlowRequest {
-    FlowRequest::Run(RunWish {
-        flow: FlowName::trusted("f"),
-        inputs: JsonMap::new(),
-        key: None,
-        caller: None,
-        approve_all: false,
-    })
-}
-
 /// The bytes of script@1.
 fn draft() -> Hash {
     let outputs = JsonMap::from([("text".to_owned(), Json::string("draft"))]);
@@ -316,7 +306,7 @@ fn whatever_write_fails(before: &[FlowRequest], act: &FlowRequest, whole: bool) 
 
 #[test]
 fn an_approval_is_done_or_not() {
-    let done = whatever_write_fails(&[run()], &approve_seen(1), true);
+    let done = whatever_write_fails(&[wish(None)], &approve_seen(1), true);
     assert!(
         done.contains("f-1 waiting on main asked=true: script=succeeded:script@1 board=waiting:board@1"),
         "{done}"
@@ -325,21 +315,21 @@ fn an_approval_is_done_or_not() {
 
 #[test]
 fn a_rejection_is_done_or_not() {
-    let done = whatever_write_fails(&[run()], &reject_seen(), true);
+    let done = whatever_write_fails(&[wish(None)], &reject_seen(), true);
     assert!(done.contains("script@1 Rejected"), "{done}");
     assert!(done.contains("f-1 waiting on main asked=true: script=waiting:script@2"), "{done}");
 }
 
 #[test]
 fn an_edit_is_done_and_adopted_or_not() {
-    let done = whatever_write_fails(&[run()], &edit_seen(), true);
+    let done = whatever_write_fails(&[wish(None)], &edit_seen(), true);
     assert!(done.contains("script@2 Pending Some(\"script@1\")"), "{done}");
     assert!(done.contains("f-1 waiting on main asked=true: script=waiting:script@2"), "{done}");
 }
 
 #[test]
 fn an_edit_of_what_was_built_on_sends_the_run_back_or_not() {
-    let done = whatever_write_fails(&[run(), approve_seen(1)], &edit_seen(), true);
+    let done = whatever_write_fails(&[wish(None), approve_seen(1)], &edit_seen(), true);
     assert!(done.contains("script@2 Pending Some(\"script@1\")"), "{done}");
     assert!(
         done.contains(
@@ -351,20 +341,20 @@ fn an_edit_of_what_was_built_on_sends_the_run_back_or_not() {
 
 #[test]
 fn a_fork_is_done_or_not() {
-    let done = whatever_write_fails(&[run()], &fork(), true);
+    let done = whatever_write_fails(&[wish(None)], &fork(), true);
     assert!(done.contains("branch draft from Some(\"script@1\")"), "{done}");
 }
 
 #[test]
 fn that_nobody_is_asked_any_more_is_done_with_the_approval_or_not() {
-    let done = whatever_write_fails(&[run()], &proceed("main", "script@1", true), true);
+    let done = whatever_write_fails(&[wish(None)], &proceed("main", "script@1", true), true);
     assert!(done.contains("f-1 succeeded on main asked=false"), "{done}");
 }
 
 #[test]
 fn the_first_run_of_a_branch_begins_once() {
     // What it takes on is taken on for the run on main, too, which waits for the same.
-    let done = whatever_write_fails(&[run(), fork()], &proceed("draft", "script@1", false), false);
+    let done = whatever_write_fails(&[wish(None), fork()], &proceed("draft", "script@1", false), false);
     assert!(
         done.contains("f-1 waiting on main asked=true: script=succeeded:script@1 board=waiting:board@"),
         "{done}"
@@ -377,7 +367,7 @@ fn the_first_run_of_a_branch_begins_once() {
 
 #[test]
 fn what_nobody_answered_is_taken_on_once_when_its_run_has_ended() {
-    let before = [run(), FlowRequest::Cancel { run: film_run(1) }];
+    let before = [wish(None), FlowRequest::Cancel { run: film_run(1) }];
     let done = whatever_write_fails(&before, &proceed("main", "script@1", false), false);
     assert!(
         done.contains("f-2 waiting on main asked=true: script=succeeded:script@1 board=waiting:board@1"),
@@ -387,7 +377,7 @@ fn what_nobody_answered_is_taken_on_once_when_its_run_has_ended() {
 
 #[test]
 fn an_edit_of_an_ended_run_is_built_upon_once() {
-    let before = [run(), approve_seen(1), FlowRequest::Cancel { run: film_run(1) }, edit_seen()];
+    let before = [wish(None), approve_seen(1), FlowRequest::Cancel { run: film_run(1) }, edit_seen()];
     for act in [proceed("main", "script@2", false), retry()] {
         let done = whatever_write_fails(&before, &act, false);
         assert!(
@@ -400,7 +390,7 @@ fn an_edit_of_an_ended_run_is_built_upon_once() {
 #[test]
 fn what_a_queued_retry_takes_on_is_taken_on_for_the_run_before_it() {
     let queued = FlowRequest::Retry(RetryWish { queue: true, ..retry_wish() });
-    let before = [run(), FlowRequest::Cancel { run: film_run(1) }, retry(), edit_seen()];
+    let before = [wish(None), FlowRequest::Cancel { run: film_run(1) }, retry(), edit_seen()];
     let [done, _] = trial(&before, &queued, Fault::None, 0).pictures;
     // It waits for what was edited, and goes on by that.
     assert!(
@@ -416,7 +406,7 @@ fn what_a_queued_retry_takes_on_is_taken_on_for_the_run_before_it() {
 #[test]
 fn what_is_approved_is_heard_by_a_queued_run_without_setting_it_going() {
     let queued = FlowRequest::Retry(RetryWish { queue: true, ..retry_wish() });
-    let before = [run(), FlowRequest::Cancel { run: film_run(1) }, retry(), queued];
+    let before = [wish(None), FlowRequest::Cancel { run: film_run(1) }, retry(), queued];
     let done = whatever_write_fails(&before, &approve_seen(2), true);
     assert!(
         done.contains("f-2 waiting on main asked=true: script=succeeded:script@1 board=waiting:board@1"),

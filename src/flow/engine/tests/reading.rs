@@ -98,14 +98,7 @@ fn begun(mut answer: Answer) -> String {
 
 fn failed() -> (Place, RunRecord) {
     let mut place = Place::new();
-    let wish = RunWish {
-        flow: FlowName::trusted("f"),
-        inputs: JsonMap::new(),
-        key: None,
-        caller: None,
-        approve_all: false,
-    };
-    assert_eq!(begun(place.ask(FlowRequest::Run(wish))), "f-1");
+    assert_eq!(begun(place.ask(wish(None))), "f-1");
     let record = place.until_failed("f-1");
     (place, record)
 }

@@ -85,14 +85,7 @@ impl Desk {
         let supervisor = Supervisor::default();
         own.send(Input::Guest(supervisor.inventory())).unwrap();
         let (answer, _answered) = oneshot::channel();
-        let wish = RunWish {
-            flow: FlowName::trusted("f"),
-            inputs: JsonMap::new(),
-            key: Some("once".into()),
-            caller: None,
-            approve_all: false,
-        };
-        own.send(Input::Ask(FlowAsk { request: FlowRequest::Run(wish), answer })).unwrap();
+        own.send(Input::Ask(FlowAsk { request: wish(Some("once")), answer })).unwrap();
         Self { memory, gate, clock, own, orders, supervisor, engine, _dir: dir }
     }
 
