@@ -17,6 +17,7 @@ use crate::domain::flow::record::{Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
 use crate::domain::flow::status::RunStatus;
+use crate::domain::spec::WorkspaceSpec;
 use crate::flow::engine;
 use crate::flow::engine::desk::Desk;
 use crate::flow::objects::Objects;
@@ -49,6 +50,12 @@ impl<'w> History<'w> {
             Ok(None) => Err(none_yet(workspace)),
             Err(error) => Err(failed(&act(workspace), &error)),
         }
+    }
+
+    /// For a verb that has read the config already.
+    pub fn knowing(mut self, spec: Option<&WorkspaceSpec>) -> Self {
+        self.flows = spec.map(|spec| by_name(&spec.flows));
+        self
     }
 
     pub fn show(&mut self, run: &RunId) -> Result<Seen<Shown>, Failure> {
@@ -207,9 +214,12 @@ pub fn none_yet(workspace: &Workspace) -> Failure {
 
 /// None where the config cannot be read: then nothing can be retried, and that is told.
 fn todays(workspace: &Workspace) -> BTreeMap<FlowName, Arc<FlowSpec>> {
-    let loaded = settings::read(workspace, Missing::Warning).ok();
-    let flows = loaded.into_iter().flat_map(|loaded| loaded.spec.flows);
-    flows.map(|flow| (flow.name.clone(), flow)).collect()
+    let loaded = settings::read(workspace, Missing::Warning);
+    loaded.map(|loaded| by_name(&loaded.spec.flows)).unwrap_or_default()
+}
+
+fn by_name(flows: &[Arc<FlowSpec>]) -> BTreeMap<FlowName, Arc<FlowSpec>> {
+    flows.iter().map(|flow| (flow.name.clone(), Arc::clone(flow))).collect()
 }
 
 pub fn failed(act: &str, error: &StoreError) -> Failure {

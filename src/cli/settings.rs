@@ -9,8 +9,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::output;
 use super::workspace::Workspace;
+use super::{link, output};
 use crate::config::{self, Diagnostic, Diagnostics, Environment, Loaded, Missing};
 use crate::domain::flow::ids::Hash;
 use crate::domain::ids::RunnerName;
@@ -119,6 +119,13 @@ pub fn keep(workspace: &Workspace, spec: &WorkspaceSpec) {
     {
         tracing::warn!(path = %path.display(), %error, "keep the config that is in force");
     }
+}
+
+/// Whether the text is the one that the supervisor works with: it has understood that, and told what there is to say.
+pub fn is_in_force(workspace: &Workspace) -> bool {
+    matches!(link::who(workspace), link::Found::Somebody(Some(_)))
+        && config::bytes(&workspace.config)
+            .is_some_and(|text| config::bytes(&workspace.config_in_force()) == Some(text))
 }
 
 /// What was kept last, if it is still of use.

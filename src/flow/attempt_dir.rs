@@ -126,11 +126,11 @@ impl AttemptDirs {
         filled.map(|()| env).map_err(AttemptError::from)
     }
 
-    /// The end of this attempt is on record, and nobody goes back to its folder: another one moves in, or it is removed
-    /// before long.
-    pub fn leave(&self, key: &AttemptKey) {
+    /// The end of this attempt is on record, and nobody goes back to its folder: it is removed before long, or another one
+    /// moves in where it is `bare`, with nothing that the attempt made.
+    pub fn leave(&self, key: &AttemptKey, bare: bool) {
         let place = (key.run_name(), key.name());
-        if !self.top().is_ok_and(|top| self.spares.keep(&top, place.clone())) {
+        if !bare || !self.spares.keep(place.clone()) {
             self.broom.sweep(vec![place.0, place.1]);
         }
     }
@@ -175,9 +175,14 @@ impl AttemptDirs {
         fs::read(self.path(key).join(ITEM)).is_ok_and(|bytes| bytes == item.text().as_bytes())
     }
 
-    /// Whether taking it in may take long.
-    pub fn has_artifacts(&self, key: &AttemptKey) -> bool {
-        fs::read_dir(self.path(key).join(ARTIFACTS)).is_ok_and(|mut entries| entries.next().is_some())
+    /// What it left.
+    pub fn look(&self, key: &AttemptKey) -> Left {
+        let folder = self.open(key);
+        let artifacts = folder.as_ref().map_err(|error| *error).and_then(|folder| {
+            let artifacts = beneath::open(folder, ARTIFACTS)?;
+            Ok(!beneath::has_only(artifacts, &[])?)
+        });
+        Left { folder, artifacts }
     }
 
     /// The folder, where it is one and the way there has no link that a stage made.
@@ -295,6 +300,21 @@ impl AttemptDirs {
 impl Drop for AttemptDirs {
     fn drop(&mut self) {
         self.rest();
+    }
+}
+
+/// The folder of an attempt at its end.
+#[derive(Debug)]
+pub struct Left {
+    pub(super) folder: nix::Result<OwnedFd>,
+    /// Whether something is in its folder of artifacts, where it is one.
+    pub(super) artifacts: nix::Result<bool>,
+}
+
+impl Left {
+    /// Whether taking it in may take long.
+    pub fn has_artifacts(&self) -> bool {
+        self.artifacts == Ok(true)
     }
 }
 

@@ -108,19 +108,32 @@ pub(super) fn open_file_below(at: impl AsFd, path: &str) -> nix::Result<File> {
     open_file(folder, name)
 }
 
+/// A folder that can be read; no symbolic link.
+pub(super) fn open(at: impl AsFd, name: &(impl NixPath + ?Sized)) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(at, name, flags, Mode::empty())
+}
+
 /// The names in a folder, in no order, without `.` and `..`. It may be one whose owner forbade to read it.
 pub(super) fn names(folder: impl AsFd) -> nix::Result<Vec<CString>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut dir = Dir::openat(folder, ".", flags, Mode::empty())?;
-    let mut names = Vec::new();
-    for entry in dir.iter() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            names.push(name.to_owned());
+    listed(folder)?.collect()
+}
+
+/// Whether nothing else is in a folder.
+pub(super) fn has_only(folder: impl AsFd, expected: &[&str]) -> nix::Result<bool> {
+    for name in listed(folder)? {
+        let name = name?;
+        if !expected.iter().any(|one| one.as_bytes() == name.to_bytes()) {
+            return Ok(false);
         }
     }
-    Ok(names)
+    Ok(true)
+}
+
+fn listed(folder: impl AsFd) -> nix::Result<impl Iterator<Item = nix::Result<CString>>> {
+    let entries = Dir::from_fd(open(folder, c".")?)?.into_iter();
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_owned()));
+    Ok(names.filter(|name| !matches!(name, Ok(name) if [c".", c".."].contains(&name.as_c_str()))))
 }
 
 /// Deeper folders are first moved up, so that neither descriptors nor the stack run out.

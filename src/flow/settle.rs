@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::SFlag;
 
-use super::attempt_dir::{ARTIFACTS, AttemptDirs, AttemptError, AttemptKey, OUTPUT};
+use super::attempt_dir::{ARTIFACTS, AttemptDirs, AttemptError, AttemptKey, Left, OUTPUT};
 use super::beneath::{FileError, during, enter, kind, look, names, open_file, open_file_below, regular};
 use super::objects::{Objects, Source};
 use crate::domain::flow::hashes;
@@ -48,9 +48,10 @@ pub fn settle(
     dirs: &AttemptDirs,
     objects: &Objects,
     key: &AttemptKey,
+    left: &Left,
     stage: &StageSpec,
 ) -> Result<Settled, AttemptError> {
-    let folder = match dirs.open(key) {
+    let folder = match &left.folder {
         Ok(folder) => Some(folder),
         // It removed its own folder, and left nothing.
         Err(Errno::ENOENT) => None,
@@ -61,12 +62,14 @@ pub fn settle(
                     .into(),
             ));
         }
-        Err(error) => return Err(during("open", &dirs.path(key))(error).into()),
+        Err(error) => return Err(during("open", &dirs.path(key))(*error).into()),
     };
-    let Output { outputs, degraded, cost } = read_output(folder.as_ref(), dirs, key, stage)?;
-    let artifacts = match &folder {
-        Some(folder) => take_artifacts(folder, dirs, key, objects, &stage.artifacts)?,
-        None => match_names(&stage.artifacts, &[]).map(|()| Vec::new())?,
+    let Output { outputs, degraded, cost } = read_output(folder, dirs, key, stage)?;
+    let artifacts = match folder {
+        Some(folder) if left.artifacts != Ok(false) => {
+            take_artifacts(folder, dirs, key, objects, &stage.artifacts)?
+        }
+        _ => match_names(&stage.artifacts, &[]).map(|()| Vec::new())?,
     };
     let (output_hash, manifest_hash) = (hashes::outputs(&outputs), hashes::manifest(&artifacts));
     Ok(Settled { outputs, artifacts, degraded, cost, output_hash, manifest_hash })

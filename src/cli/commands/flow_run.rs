@@ -29,13 +29,13 @@ use crate::frontend::flow::plan;
 const MAX_INPUT_BYTES: u64 = 64 << 20;
 
 pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
-    let spec = settings::load(workspace, Missing::Error)?;
-    let flow = spec.flows.iter().find(|flow| flow.name.as_str() == args.flow).cloned();
+    let spec = today(workspace, !args.input.is_empty())?;
+    let flow = spec.iter().flat_map(|spec| &spec.flows).find(|flow| flow.name.as_str() == args.flow);
     let mut given = match &args.inputs {
         Some(path) => read_inputs(path)?,
         None => JsonMap::new(),
     };
-    given.extend(pairs(flow.as_deref(), &args.input)?);
+    given.extend(pairs(flow.map(AsRef::as_ref), &args.input)?);
     let wish = RunWish {
         flow: FlowName::trusted(args.flow.as_str()),
         inputs: given,
@@ -44,13 +44,12 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
     let act = format!("run {}", args.flow);
-    set_going(global, workspace, &args.follow, Some(spec), &act, &FlowRequest::Run(wish), None)
+    set_going(global, workspace, &args.follow, spec, &act, &FlowRequest::Run(wish), None)
 }
 
 pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
-    // A supervisor that is there keeps what it has read where the file is broken now; a retry is made from today's.
-    let spec = settings::load(workspace, Missing::Error)?;
-    let flow = flow_of(&spec, &args.run);
+    let spec = today(workspace, !args.set.is_empty())?;
+    let flow = spec.as_ref().and_then(|spec| flow_of(spec, &args.run));
     let wish = RetryWish {
         run: RunId::trusted(args.run.as_str()),
         branch: args.branch.as_deref().map(BranchName::trusted),
@@ -65,7 +64,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
         asker: None,
     };
     if args.dry_run {
-        let made = History::open(workspace)?.plan(&wish)?;
+        let made = History::open(workspace)?.knowing(spec.as_ref()).plan(&wish)?;
         let printed = match global.output {
             Output::Json => output::print_json(&made),
             Output::Human => output::print(&plan::lines(&made)),
@@ -74,10 +73,10 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
     }
     let act = format!("retry {}", args.run);
     let request = FlowRequest::Retry(wish);
-    if let Ok(mut history) = History::open(workspace) {
-        history.refuse(&request, &act)?;
+    if let Ok(history) = History::open(workspace) {
+        history.knowing(spec.as_ref()).refuse(&request, &act)?;
     }
-    set_going(global, workspace, &args.follow, Some(spec), &act, &request, None)
+    set_going(global, workspace, &args.follow, spec, &act, &request, None)
 }
 
 pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> Outcome {
@@ -224,6 +223,15 @@ fn set_going(
         };
         follow::until_left(hosted, manner, &asked, following).await
     })
+}
+
+/// The config, which may be no worse than what is begun today needs: a supervisor that is there keeps what it has read
+/// where the file is broken now. `None`, unless it is wanted, where that has read this very text.
+fn today(workspace: &Workspace, wanted: bool) -> Result<Option<WorkspaceSpec>, Failure> {
+    if !wanted && settings::is_in_force(workspace) {
+        return Ok(None);
+    }
+    settings::load(workspace, Missing::Error).map(Some)
 }
 
 /// The run that is there already and may go on.

@@ -1,9 +1,9 @@
-//! Private folders that were left just as they had been made, with nothing in them: the next attempt moves into one. Many
-//! short attempts leave nothing, and to make and to remove what each of them needs takes a file system longer than they
-//! take themselves.
+//! Private folders that seem to be as they were made, with nothing in them: the next attempt moves into one. Many short
+//! attempts leave nothing, and to make and to remove what each of them needs takes a file system longer than they take
+//! themselves.
 //!
-//! Nothing of an attempt lives when its folder is left, so nobody has it open any more. One that anybody has changed is
-//! no spare.
+//! Nothing of an attempt lives when its folder is left, so nobody has it open any more. It is looked at once it is at its
+//! new place, where nobody else finds it: one that anybody has changed is no spare.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -12,11 +12,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::{ARTIFACTS, STATE};
-use crate::flow::beneath::{enter, kind, look, names};
+use crate::flow::beneath::{enter, has_only, kind, look, open};
 
 /// More than most flows have under way at once.
 const MOST: usize = 64;
@@ -28,11 +29,8 @@ type Place = (CString, CString);
 pub(super) struct Spares(Mutex<Vec<Place>>);
 
 impl Spares {
-    /// False: it is of no use to anybody else.
-    pub(super) fn keep(&self, top: &OwnedFd, place: Place) -> bool {
-        if !is_untouched(top, &place).unwrap_or(false) {
-            return false;
-        }
+    /// False: there are enough.
+    pub(super) fn keep(&self, place: Place) -> bool {
         let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if spares.contains(&place) {
             return true;
@@ -49,39 +47,30 @@ impl Spares {
     }
 }
 
-fn is_untouched(top: &OwnedFd, (run, name): &Place) -> nix::Result<bool> {
-    let open = |at: &OwnedFd, name: &CStr| {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(at, name, flags, Mode::empty())
-    };
+/// It is at this place now, and open. Where it cannot be used, something may be there all the same.
+pub(super) fn move_in(top: &OwnedFd, (run, old): &Place, to: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
+    let from = enter(top, run.as_c_str())?;
+    renameat2(&from, old.as_c_str(), to, name, RenameFlags::RENAME_NOREPLACE)?;
+    let folder = open(to, name)?;
+    if is_untouched(&folder)? { Ok(folder) } else { Err(Errno::ENOTEMPTY) }
+}
+
+fn is_untouched(folder: &OwnedFd) -> nix::Result<bool> {
     let own = nix::unistd::geteuid().as_raw();
-    let folder = open(&enter(top, run.as_c_str())?, name)?;
-    let artifacts = open(&folder, &CString::new(ARTIFACTS).unwrap_or_default())?;
-    for folder in [&folder, &artifacts] {
+    let artifacts = open(folder, ARTIFACTS)?;
+    for folder in [folder, &artifacts] {
         let found = fstat(folder)?;
         if found.st_mode & 0o7777 != 0o700 || found.st_uid != own {
             return Ok(false);
         }
     }
-    let state = look(&folder, STATE)?;
+    let state = look(folder, STATE)?;
     // Another name for the file would be another way to it.
     let is_ours = kind(&state) == SFlag::S_IFREG
         && state.st_mode & 0o7777 == 0o600
         && state.st_uid == own
         && state.st_nlink == 1;
-    if !is_ours || !names(&artifacts)?.is_empty() {
-        return Ok(false);
-    }
-    Ok(names(&folder)?
-        .iter()
-        .all(|name| [STATE, ARTIFACTS].iter().any(|own| name.to_bytes() == own.as_bytes())))
-}
-
-/// It is at this place now, and open.
-pub(super) fn move_in(top: &OwnedFd, (run, old): &Place, to: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
-    let from = enter(top, run.as_c_str())?;
-    renameat2(&from, old.as_c_str(), to, name, RenameFlags::RENAME_NOREPLACE)?;
-    enter(to, name)
+    Ok(is_ours && has_only(&artifacts, &[])? && has_only(folder, &[STATE, ARTIFACTS])?)
 }
 
 /// Makes the file say this. Most say the same as the one before.

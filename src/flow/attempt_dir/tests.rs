@@ -141,7 +141,7 @@ fn a_link_on_the_way_leads_nowhere() {
     let error = place.dirs.prepare(&place.objects, &given(&key)).unwrap_err();
     assert!(error.to_string().starts_with("make the folder "), "{error}");
     place.dirs.remove(&key).unwrap_err();
-    place.dirs.leave(&key);
+    place.dirs.leave(&key, true);
     let _place = place.without_dirs();
     assert!(precious.exists());
 }
@@ -234,7 +234,7 @@ fn what_is_removed_is_gone_and_no_more_than_that() {
 
     make();
     for key in [&first, &item, &first] {
-        place.dirs.leave(key);
+        place.dirs.leave(key, true);
     }
     let place = place.without_dirs();
     let runs = tree(&place.path(".restage/runs/video-12"));
@@ -298,7 +298,7 @@ fn attempts_of_one_run_come_and_go_at_once() {
                 for attempt in 1..=50 {
                     let key = AttemptKey { item: Some(item), ..key("fan", attempt) };
                     assert!(place.prepare(&key).join("state.json").exists());
-                    place.dirs.leave(&key);
+                    place.dirs.leave(&key, true);
                 }
             });
         }
@@ -315,8 +315,8 @@ fn a_folder_that_was_left_as_it_was_made_is_the_next_ones() {
     place.prepare(&before);
     for (number, state) in (2..).zip([&b"{}\n"[..], b"{}\n", b"{\"a\":1}\n", b"{}\n"]) {
         let (was, at) = (inode(&place.dirs.path(&before)), place.dirs.path(&before));
-        place.dirs.leave(&before);
-        place.dirs.leave(&before);
+        place.dirs.leave(&before, true);
+        place.dirs.leave(&before, true);
         let next = AttemptKey { run: RunId::trusted(format!("video-{number}")), ..key("next", number) };
         place.dirs.prepare(&place.objects, &Given { state, ..given(&next) }).unwrap();
         let path = place.dirs.path(&next);
@@ -325,7 +325,7 @@ fn a_folder_that_was_left_as_it_was_made_is_the_next_ones() {
         assert_eq!(fs::read(path.join("state.json")).unwrap(), state);
         before = next;
     }
-    place.dirs.leave(&before);
+    place.dirs.leave(&before, true);
     place.dirs.rest();
     let runs = place.dirs.root().to_owned();
     let _place = place.without_dirs();
@@ -360,7 +360,7 @@ fn a_folder_that_anybody_has_changed_is_nobody_elses() {
         change(&folder);
         // Kept in use, so that its number is not given to another one.
         let _held = File::open(&folder).unwrap();
-        place.dirs.leave(&first);
+        place.dirs.leave(&first, true);
         let folder = place.prepare(&second);
         assert_ne!(inode(&folder), was, "{number}");
         assert_eq!(tree(&folder), ["artifacts/", "state.json"], "{number}");
@@ -374,13 +374,13 @@ fn a_spare_that_is_gone_or_does_not_fit_is_no_loss() {
     let place = Place::new();
     let (first, second, third) = (key("first", 1), key("second", 1), key("third", 1));
     place.prepare(&first);
-    place.dirs.leave(&first);
+    place.dirs.leave(&first, true);
     place.dirs.remove(&first).unwrap();
     let folder = place.prepare(&second);
     assert_eq!(tree(&folder), ["artifacts/", "state.json"]);
     // Of a supervisor that died.
     place.write(".restage/runs/video-12/third_1/artifacts/old", "x");
-    place.dirs.leave(&second);
+    place.dirs.leave(&second, true);
     let folder = place.prepare(&third);
     assert_eq!(tree(&folder), ["artifacts/", "state.json"]);
     let place = place.without_dirs();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use super::runner;
+use super::turns::TakenIn;
 use super::{AGAIN, Active, Engine, Input, Key, Live, Prepared, Settling};
 use crate::domain::flow::change::RecipeRecord;
 use crate::domain::flow::ids::{Hash, RunId, StageName};
@@ -17,7 +18,7 @@ use crate::domain::json::Json;
 use crate::domain::verdict::{Outcome, Verdict};
 use crate::flow::attempt_dir::{AttemptDirs, AttemptError, AttemptKey, Given};
 use crate::flow::objects::Objects;
-use crate::flow::settle;
+use crate::flow::settle::{self, Settled};
 use crate::supervisor::guest::GuestOrder;
 use crate::supervisor::handle::Shutdown;
 
@@ -289,10 +290,13 @@ impl Engine {
         };
         let (dirs, objects, own, id) =
             (Arc::clone(&self.dirs), Arc::clone(&self.objects), self.own.clone(), id.clone());
-        let files = dirs.has_artifacts(&key);
+        let left = dirs.look(&key);
+        let files = left.has_artifacts();
         let work = move || {
             let stage = &spec.stages[unit.stage];
-            let result = take_in(&dirs, &objects, &key, stage, &end, recipe, input);
+            let settled = settle::settle(&dirs, &objects, &key, &left, stage);
+            let result =
+                settled.map(|settled| made(settled, stage, &end, recipe, input)).map_err(Trouble::from);
             let mut end = end;
             if matches!(result, Err(Trouble::Stage(_))) {
                 end.cost = settle::cost(&dirs, &key, stage);
@@ -314,7 +318,8 @@ impl Engine {
                 if let Some(active) = self.active.get_mut(&id) {
                     active.told_unsettled = None;
                 }
-                self.taken_in.extend(self.key(&id, unit, end.attempt));
+                let bare = made.outputs.is_empty() && made.artifacts.is_empty();
+                self.taken_in.extend(self.key(&id, unit, end.attempt).map(|key| TakenIn { key, bare }));
                 self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
                 self.note(&id, unit.stage, noted);
             }
@@ -410,25 +415,16 @@ impl Task {
     }
 }
 
-fn take_in(
-    dirs: &AttemptDirs,
-    objects: &Objects,
-    key: &AttemptKey,
-    stage: &StageSpec,
-    end: &AttemptEnd,
-    recipe: Hash,
-    input: Hash,
-) -> Result<Made, Trouble> {
-    let settled = settle::settle(dirs, objects, key, stage)?;
+fn made(settled: Settled, stage: &StageSpec, end: &AttemptEnd, recipe: Hash, input: Hash) -> Made {
     let by_code = end.outcome.exit_code.is_some_and(|code| stage.degraded_exit_codes.contains(&code));
-    Ok(Made {
+    Made {
         status: if by_code || settled.degraded { StageStatus::Degraded } else { StageStatus::Succeeded },
         outputs: settled.outputs,
         artifacts: settled.artifacts,
         cost: settled.cost,
         recipe,
         input,
-    })
+    }
 }
 
 impl Active {

@@ -166,7 +166,7 @@ pub struct Engine {
     gathers_until: Option<Mono>,
     /// What these attempts left is safe elsewhere once the changes that wait are written down; until then a successor
     /// would take it in anew.
-    taken_in: Vec<AttemptKey>,
+    taken_in: Vec<turns::TakenIn>,
     timers: BinaryHeap<Reverse<(Mono, u64, Key)>>,
     timer_count: u64,
     /// `None` until the supervisor has told.

@@ -28,7 +28,14 @@ pub(super) struct Pending {
 pub(super) struct Batch {
     pub(super) turns: Vec<Pending>,
     /// What these attempts left is safe elsewhere once that is done; until then a successor would take it in anew.
-    pub(super) taken_in: Vec<AttemptKey>,
+    pub(super) taken_in: Vec<TakenIn>,
+}
+
+#[derive(Debug)]
+pub(super) struct TakenIn {
+    pub(super) key: AttemptKey,
+    /// It left nothing.
+    pub(super) bare: bool,
 }
 
 impl Engine {
@@ -142,9 +149,7 @@ impl Engine {
                     self.active.keys().for_each(|run| self.publish_run(run));
                 }
                 // What waits for this commit has been started by now.
-                for key in &taken_in {
-                    self.dirs.leave(key);
-                }
+                self.leave(&taken_in);
                 if self.active.values().all(|active| active.live.is_empty()) {
                     self.dirs.rest();
                 }
@@ -222,7 +227,7 @@ impl Engine {
         if let Some(run) = lost {
             tracing::warn!(%run, %error, "give up a run");
             batch.retain(|pending| pending.run != run);
-            self.taken_in.retain(|key| key.run != run);
+            self.taken_in.retain(|taken_in| taken_in.key.run != run);
             self.active.remove(&run);
             self.publish_recorded(&run);
             self.pending.splice(0..0, batch);
@@ -261,13 +266,17 @@ impl Engine {
             stuck.append(&mut self.pending);
         }
         let (kept, done): (Vec<_>, Vec<_>) =
-            taken_in.into_iter().partition(|key| stuck.iter().any(|one| one.run == key.run));
-        for key in &done {
-            self.dirs.leave(key);
-        }
+            taken_in.into_iter().partition(|taken_in| stuck.iter().any(|one| one.run == taken_in.key.run));
+        self.leave(&done);
         self.taken_in.extend(kept);
         self.pending = stuck;
         self.blocked = why;
+    }
+
+    fn leave(&self, taken_in: &[TakenIn]) {
+        for TakenIn { key, bare } in taken_in {
+            self.dirs.leave(key, *bare);
+        }
     }
 
     fn perform(&mut self, id: &RunId, effect: Effect) {

@@ -19,7 +19,11 @@ fn settle_after(place: &Place, declared: &str, act: impl FnOnce(&Path)) -> Resul
     let key = key("render", 1);
     place.dirs.remove(&key).unwrap();
     act(&place.prepare(&key));
-    settle(&place.dirs, &place.objects, &key, &stage(declared))
+    settle(place, &key, &stage(declared))
+}
+
+fn settle(place: &Place, key: &AttemptKey, stage: &StageSpec) -> Result<Settled, AttemptError> {
+    super::settle(&place.dirs, &place.objects, key, &place.dirs.look(key), stage)
 }
 
 /// The stage is to blame, in these words.
@@ -58,7 +62,7 @@ fn what_was_declared_is_taken_and_nothing_is_moved() {
     assert_eq!(settled.output_hash, hashes::outputs(&settled.outputs));
     assert_eq!(settled.manifest_hash, hashes::manifest(&settled.artifacts));
     // After a crash before its end was on record, it is settled once more.
-    let again = settle(&place.dirs, &place.objects, &key("render", 1), &stage(declared)).unwrap();
+    let again = settle(&place, &key("render", 1), &stage(declared)).unwrap();
     assert_eq!(again, settled);
 }
 
@@ -82,7 +86,7 @@ fn a_degraded_end_is_told_where_it_is_allowed() {
     let act = |at: &Path| fs::write(at.join("output"), "status=degraded\ncost=2").unwrap();
     assert!(blamed(&place, "", act).contains("allow_degraded"));
     let allowed = StageSpec { allow_degraded: true, ..stage("") };
-    let settled = settle(&place.dirs, &place.objects, &key("render", 1), &allowed).unwrap();
+    let settled = settle(&place, &key("render", 1), &allowed).unwrap();
     assert_eq!((settled.degraded, settled.cost), (true, Some(2.0)));
 }
 
@@ -244,6 +248,6 @@ fn a_full_disk_is_nobodys_fault_and_passes() {
         Some("size=4m"),
     )
     .unwrap();
-    let settled = settle(&place.dirs, &place.objects, &key("render", 1), &stage("@**")).unwrap();
+    let settled = settle(&place, &key("render", 1), &stage("@**")).unwrap();
     assert_eq!(names_of(&settled), ["a", "b"]);
 }
