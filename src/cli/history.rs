@@ -53,6 +53,7 @@ impl<'w> History<'w> {
     }
 
     /// For a verb that has read the config already.
+    #[must_use]
     pub fn knowing(mut self, spec: Option<&WorkspaceSpec>) -> Self {
         self.flows = spec.map(|spec| by_name(&spec.flows));
         self

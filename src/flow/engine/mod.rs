@@ -41,7 +41,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::attempt_dir::{AttemptDirs, AttemptKey, LastAttempts};
+use super::attempt_dir::{AttemptDirs, LastAttempts};
 use super::handle::FlowAsk;
 use super::objects::Objects;
 use super::recipe::{Recipe, Recipes};
