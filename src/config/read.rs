@@ -20,10 +20,21 @@ pub(super) struct At<T> {
 pub(super) struct Fields<'a> {
     pub place: Place,
     pub known: Vec<(&'static Key, &'a Member<'a>)>,
+    /// Bits of the keys that are there: most of those that are asked for are not.
+    there: u64,
+}
+
+/// One bit of each key.
+fn bit(key: &str) -> u64 {
+    let last = key.as_bytes().last().copied().unwrap_or(0);
+    1 << ((key.len() ^ usize::from(last) << 2) % 64)
 }
 
 impl<'a> Fields<'a> {
     fn find(&self, key: &str) -> Option<(&'static Key, &'a Member<'a>)> {
+        if self.there & bit(key) == 0 {
+            return None;
+        }
         self.known.iter().find(|(_, member)| member.key == key).copied()
     }
 
@@ -118,13 +129,17 @@ impl Reader<'_> {
     pub(super) fn object<'a>(&mut self, item: &'a Node<'a>, place: Place) -> Option<Fields<'a>> {
         let members = self.members(item, "an object { … }")?;
         let mut known = Vec::with_capacity(members.len());
+        let mut there = 0;
         for member in members {
             match place.key(&member.key) {
-                Some(key) => known.push((key, member)),
+                Some(key) => {
+                    known.push((key, member));
+                    there |= bit(&member.key);
+                }
                 None => self.error(member.key_spot, "unknown key", keys::suggest(place, &member.key)),
             }
         }
-        Some(Fields { place, known })
+        Some(Fields { place, known, there })
     }
 
     /// An object with keys of the user's choice.

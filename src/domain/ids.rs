@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct RunnerName(Arc<str>);
 
+impl From<RunnerName> for Arc<str> {
+    fn from(name: RunnerName) -> Self {
+        name.0
+    }
+}
+
 impl RunnerName {
     pub const MAX_LEN: usize = 100;
 

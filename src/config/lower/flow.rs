@@ -58,23 +58,30 @@ impl Lowering<'_, '_> {
         };
         let (on_success, on_failure) = (hook(&raw.on_success), hook(&raw.on_failure));
         // Every stage is looked at, also behind a bad one.
-        let mut stages: Vec<Option<StageSpec>> = Vec::with_capacity(raw.stages.len());
+        let mut stages = Vec::with_capacity(raw.stages.len());
+        let mut bad = false;
         let mut links = Vec::with_capacity(raw.stages.len());
         let mut keys = StageKeys::default();
         let mut retries = Retries::default();
         for item in raw.stages {
             let Some(stage) = raw::stage(self.reader, item, &mut keys) else { continue };
-            stages.push(self.stage(raw, &stage, &env));
+            match self.stage(raw, &stage, &env) {
+                Some(stage) => stages.push(stage),
+                None => bad = true,
+            }
             retries.add(&stage.retry);
             links.push(stage.links);
         }
         self.stage_keys.push(keys);
         self.flow_retry(&raw.retry, &retries);
         links::check(self.reader, raw, &links);
+        if bad {
+            return None;
+        }
         let days = value(raw.keep_failed_days.as_ref(), 7.0);
         Some(FlowSpec {
             name: raw.name.clone(),
-            stages: stages.into_iter().collect::<Option<_>>()?,
+            stages,
             inputs: raw.inputs.iter().map(|(name, input)| (name.clone(), lower_input(input))).collect(),
             timeout: value(raw.timeout.as_ref(), None),
             max_parallel: raw.max_parallel.as_ref().map(|at| at.value),

@@ -1,14 +1,14 @@
 //! What the stages of a flow say of one another: whether the names mean something, whether there is an order, and
 //! whether every key that is read has been written before. All of it in time linear in the edges, 64 keys at a time.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::config::diagnostic::quoted;
 use crate::config::keys;
 use crate::config::raw::{RawFlow, RawLinks};
 use crate::config::read::{At, Reader, Spot};
 use crate::domain::flow::graph::{Cycle, Graph, GraphError, Links};
-use crate::domain::flow::ids::StageName;
+use crate::domain::flow::ids::{NameMap, StageName};
 use crate::domain::flow::spec::InputKind;
 
 /// A stage whose names mean something, as far as they do.
@@ -31,7 +31,8 @@ pub(super) fn check(reader: &mut Reader<'_>, flow: &RawFlow<'_>, stages: &[RawLi
 
 /// Names looked up; only the first of several stages with one name stays.
 fn resolve<'a>(reader: &mut Reader<'_>, all: &'a [RawLinks]) -> Vec<Linked<'a>> {
-    let mut known: HashMap<&StageName, &RawLinks> = HashMap::with_capacity(all.len());
+    let mut known: NameMap<&StageName, &RawLinks> =
+        NameMap::with_capacity_and_hasher(all.len(), Default::default());
     let mut stages = Vec::with_capacity(all.len());
     for raw in all {
         if let Some(first) = known.get(&raw.name.value) {
@@ -52,7 +53,7 @@ fn resolve<'a>(reader: &mut Reader<'_>, all: &'a [RawLinks]) -> Vec<Linked<'a>> 
 fn link<'a>(
     reader: &mut Reader<'_>,
     raw: &'a RawLinks,
-    known: &HashMap<&StageName, &RawLinks>,
+    known: &NameMap<&StageName, &RawLinks>,
 ) -> Linked<'a> {
     let mut vague = false;
     let mut find = |at: &At<StageName>, verb: &str| {
@@ -85,7 +86,7 @@ fn link<'a>(
     Linked { raw, needs, optional_needs, validates, vague }
 }
 
-fn likely(wrong: &str, known: &HashMap<&StageName, &RawLinks>) -> String {
+fn likely(wrong: &str, known: &NameMap<&StageName, &RawLinks>) -> String {
     let mut names: Vec<&str> = known.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
     match keys::closest(wrong, names.iter().copied()) {
@@ -162,7 +163,7 @@ fn order(reader: &mut Reader<'_>, stages: &mut [Linked<'_>]) -> Option<Graph> {
 
 fn tell(reader: &mut Reader<'_>, stages: &[Linked<'_>], cycle: &Cycle) {
     const EXPLAINED: usize = 6;
-    let by_name: HashMap<&StageName, &RawLinks> =
+    let by_name: NameMap<&StageName, &RawLinks> =
         stages.iter().map(|stage| (&stage.raw.name.value, stage.raw)).collect();
     let why = |before: &StageName, after: &StageName| {
         let after = by_name.get(after)?;

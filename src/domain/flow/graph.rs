@@ -5,10 +5,10 @@
 //! so ten thousand stages in a row, or fifty layers of fifty, cost next to nothing.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
 
-use super::ids::StageName;
+use super::ids::{NameMap, StageName};
 use super::spec::{FlowSpec, StageSpec};
 
 /// What one stage says of others.
@@ -35,7 +35,7 @@ impl<'a> From<&'a StageSpec> for Links<'a> {
 #[derive(Debug, Clone)]
 pub struct Graph {
     names: Vec<StageName>,
-    by_name: HashMap<StageName, usize>,
+    by_name: NameMap<StageName, usize>,
     up: Edges,
     down: Edges,
     validators: Edges,
@@ -130,7 +130,7 @@ impl Graph {
 
     pub fn new<'a>(stages: impl IntoIterator<Item = Links<'a>>) -> Result<Self, GraphError> {
         let stages: Vec<Links<'a>> = stages.into_iter().collect();
-        let mut by_name = HashMap::with_capacity(stages.len());
+        let mut by_name = NameMap::with_capacity_and_hasher(stages.len(), Default::default());
         for (index, stage) in stages.iter().enumerate() {
             if by_name.insert(stage.name.clone(), index).is_some() {
                 return Err(GraphError::Duplicate(stage.name.clone()));

@@ -1,5 +1,6 @@
 //! Names and numbers of flows that must not be mixed up.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::ids::RunnerName;
+
+/// By names of which there may be ten thousand, looked up once for each edge.
+pub type NameMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -18,7 +22,7 @@ macro_rules! name {
         impl $name {
             /// A name as a person may choose it, by the rules for runners; the error is what is wrong with it.
             pub fn parse(name: &str) -> Result<Self, String> {
-                RunnerName::parse(name).map(|name| Self(name.as_str().into()))
+                RunnerName::parse(name).map(|name| Self(name.into()))
             }
 
             /// A name that comes from our own records, or is made by us.
