@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use nix::errno::Errno;
@@ -41,6 +41,8 @@ pub struct Objects {
     durable: Mutex<HashSet<PathBuf>>,
     /// What was looked at as a whole, and has not been touched since.
     seen: Mutex<HashMap<Hash, Stamp>>,
+    /// Something was taken for whole by its size.
+    unread: AtomicBool,
     /// Taken shared by whoever brings objects in, and alone by whoever deletes: one that is there already must not
     /// go between being found and being named.
     in_use: RwLock<()>,
@@ -83,6 +85,7 @@ impl Objects {
             next: AtomicU32::new(0),
             durable: Mutex::default(),
             seen: Mutex::default(),
+            unread: AtomicBool::new(false),
             in_use: RwLock::default(),
         }
     }
@@ -131,6 +134,11 @@ impl Objects {
     /// while `may_read` has bytes left for that. For what is shown often; what is about to be reused is verified.
     pub fn glance(&self, artifact: &Artifact, may_read: &mut u64) -> Result<(), FileError> {
         self.open(artifact, Looked::AtMost(may_read)).map(drop)
+    }
+
+    /// Whether all that was looked at so far was read as a whole, so that nothing else would be found by reading it.
+    pub fn all_read(&self) -> bool {
+        !self.unread.load(Ordering::Relaxed)
     }
 
     /// Reads the object as a whole. An error says what is wrong with it.
@@ -230,7 +238,10 @@ impl Objects {
         let seen = lock(&self.seen).get(hash) == Some(&stamp);
         match looked {
             Looked::Once | Looked::AtMost(_) if seen => return Ok(None),
-            Looked::AtMost(left) if size > *left => return Ok(None),
+            Looked::AtMost(left) if size > *left => {
+                self.unread.store(true, Ordering::Relaxed);
+                return Ok(None);
+            }
             Looked::AtMost(left) => *left -= size,
             Looked::Whole | Looked::Once => {}
         }

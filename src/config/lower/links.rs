@@ -31,8 +31,8 @@ pub(super) fn check(reader: &mut Reader<'_>, flow: &RawFlow<'_>, stages: &[RawLi
 
 /// Names looked up; only the first of several stages with one name stays.
 fn resolve<'a>(reader: &mut Reader<'_>, all: &'a [RawLinks]) -> Vec<Linked<'a>> {
-    let mut known: NameMap<&StageName, &RawLinks> =
-        NameMap::with_capacity_and_hasher(all.len(), Default::default());
+    let mut known: NameMap<&StageName, &RawLinks> = NameMap::default();
+    known.reserve(all.len());
     let mut stages = Vec::with_capacity(all.len());
     for raw in all {
         if let Some(first) = known.get(&raw.name.value) {

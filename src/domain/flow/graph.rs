@@ -130,7 +130,8 @@ impl Graph {
 
     pub fn new<'a>(stages: impl IntoIterator<Item = Links<'a>>) -> Result<Self, GraphError> {
         let stages: Vec<Links<'a>> = stages.into_iter().collect();
-        let mut by_name = NameMap::with_capacity_and_hasher(stages.len(), Default::default());
+        let mut by_name = NameMap::default();
+        by_name.reserve(stages.len());
         for (index, stage) in stages.iter().enumerate() {
             if by_name.insert(stage.name.clone(), index).is_some() {
                 return Err(GraphError::Duplicate(stage.name.clone()));

@@ -268,7 +268,9 @@ fn at_a_glance_no_more_is_read_than_there_is_time_for() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, b"BYTES").unwrap();
     let mut left = 4;
+    assert!(place.objects.all_read());
     place.objects.glance(&artifact, &mut left).unwrap();
+    assert!(!place.objects.all_read());
     assert_eq!(left, 4);
     left = 12;
     assert!(place.objects.glance(&artifact, &mut left).is_err());

@@ -39,6 +39,33 @@ fn a_run_in_the_foreground_starts_no_runner_and_ends_with_its_supervisor() {
 }
 
 #[test]
+fn what_the_supervisor_goes_by_is_not_looked_at_again_for_each_run() {
+    let flows = Flows { space: Workspace::new(&json!({})) };
+    let config = json!({
+        "runners": { "tool": { "command": ["./tool"], "autostart": false } },
+        "flows": { "f": { "stages": [stage("a", "", json!({}))] } },
+    });
+    flows.write("config.json", &config.to_string());
+    flows.write("tool", "#!/bin/sh\n");
+    let tool = flows.path("tool");
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    flows.ok(&["up", "--detach"]);
+    flows.remove("tool");
+    flows.write("fail.a", "");
+    flows.ends(1, &["run", "f"]);
+    flows.remove("fail.a");
+    flows.ok(&["retry", "f-1"]);
+    assert_eq!(flows.ran(), ["a", "a"]);
+    // Another text is read by whoever begins something, and so is any text where nobody goes by it.
+    flows.write("config.json", &format!("{config}\n"));
+    assert!(flows.ends(2, &["run", "f"]).contains("./tool"));
+    flows.write("config.json", &config.to_string());
+    flows.ok(&["down"]);
+    assert!(flows.ends(2, &["run", "f"]).contains("./tool"));
+    assert_eq!(flows.ran(), [] as [&str; 0]);
+}
+
+#[test]
 fn a_run_in_the_foreground_that_somebody_else_ends_is_no_success() {
     let flows = alone(&json!({ "f": { "stages": [stage("a", WAITS, json!({}))] } }));
     for (round, arguments) in [["run", "f"], ["continue", "f-1"]].iter().enumerate() {
