@@ -212,7 +212,7 @@ pub(crate) fn nothing_to_do(slack: f64) -> Outcome {
             ("where nobody supervises", alone),
         ],
     );
-    ensure(retry.max(proceed) <= 10.0 * slack, || line.clone())?;
+    ensure(retry.max(proceed).max(alone) <= 10.0 * slack, || line.clone())?;
     Ok(vec![line])
 }
 
@@ -280,13 +280,15 @@ pub(crate) fn ten_thousand(slack: f64) -> Outcome {
     ensure(first.status.code() == Some(1), || {
         format!("{}: {}", first.status, String::from_utf8_lossy(&first.stderr))
     })?;
+    let median = |arguments: &[&str]| -> Result<f64, String> {
+        let times = (0..5).map(|_| timed(&mut workspace.command(arguments)));
+        Ok(quantile(&mut times.collect::<Result<Vec<_>, _>>()?, 0.5))
+    };
+    let check = median(&["check"])?;
+    let planned = ["retry", "big-1", "--dry-run", "--output", "json"];
+    let alone = median(&planned)?;
     workspace.ok(&["up", "--detach"])?;
-    let mut plans = Vec::new();
-    let check = timed(&mut workspace.command(&["check"]))?;
-    for _ in 0..5 {
-        plans.push(timed(&mut workspace.command(&["retry", "big-1", "--dry-run", "--output", "json"]))?);
-    }
-    let plan = quantile(&mut plans, 0.5);
+    let plan = median(&planned)?;
     workspace.ok(&["down"])?;
     // The run as it would be had it come that far when everything was killed.
     let done = BIG - LAST;
@@ -327,8 +329,9 @@ pub(crate) fn ten_thousand(slack: f64) -> Outcome {
         "10,000 stages:",
         &[
             ("plan, ms", plan),
-            ("of it reading the config", check),
-            ("aim beyond that", 100.0),
+            ("aim", 100.0),
+            ("where nobody supervises", alone),
+            ("of that reading the config", check),
             ("start to first new stage, s", resume),
             ("of it the start", up),
             ("aim", 1.0),
@@ -336,7 +339,7 @@ pub(crate) fn ten_thousand(slack: f64) -> Outcome {
             ("a run that fails at once, s", refused),
         ],
     );
-    ensure(plan - check <= 100.0 * slack && resume <= slack, || line.clone())?;
+    ensure(plan.max(alone) <= 100.0 * slack && resume <= slack, || line.clone())?;
     Ok(vec![line])
 }
 
