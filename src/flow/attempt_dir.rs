@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
 
-use super::beneath::{self, FileError, during, enter, make_one};
+use super::beneath::{self, FileError, during, enter, has_only, make_one};
 use super::broom::Broom;
 use super::objects::{Objects, Stamp};
 use crate::domain::flow::ids::{RunId, StageName};
@@ -127,7 +127,7 @@ impl AttemptDirs {
     }
 
     /// The end of this attempt is on record, and nobody goes back to its folder: it is removed before long, or another one
-    /// moves in where it is `bare`, with nothing that the attempt made.
+    /// moves in where it is `bare`.
     pub fn leave(&self, key: &AttemptKey, bare: bool) {
         let place = (key.run_name(), key.name());
         if !bare || !self.spares.keep(place.clone()) {
@@ -178,11 +178,11 @@ impl AttemptDirs {
     /// What it left.
     pub fn look(&self, key: &AttemptKey) -> Left {
         let folder = self.open(key);
-        let artifacts = folder.as_ref().map_err(|error| *error).and_then(|folder| {
-            let artifacts = beneath::open(folder, ARTIFACTS)?;
-            Ok(!beneath::has_only(artifacts, &[])?)
-        });
-        Left { folder, artifacts }
+        let below = folder.as_ref().map_err(|error| *error);
+        let artifacts = below.and_then(|folder| Ok(!has_only(beneath::open(folder, ARTIFACTS)?, &[])?));
+        let bare =
+            artifacts == Ok(false) && below.is_ok_and(|at| has_only(at, &[STATE, ARTIFACTS]) == Ok(true));
+        Left { folder, artifacts, bare }
     }
 
     /// The folder, where it is one and the way there has no link that a stage made.
@@ -309,6 +309,8 @@ pub struct Left {
     pub(super) folder: nix::Result<OwnedFd>,
     /// Whether something is in its folder of artifacts, where it is one.
     pub(super) artifacts: nix::Result<bool>,
+    /// Nothing is there but what most attempts begin with.
+    pub bare: bool,
 }
 
 impl Left {

@@ -225,8 +225,8 @@ fn set_going(
     })
 }
 
-/// The config, which may be no worse than what is begun today needs: a supervisor that is there keeps what it has read
-/// where the file is broken now. `None`, unless it is wanted, where that has read this very text.
+/// The config as it is today: where that is broken, a supervisor goes on with what it has read, but nothing is begun.
+/// `None` where the supervisor has read this very text, unless the verb has to look something up in it.
 fn today(workspace: &Workspace, wanted: bool) -> Result<Option<WorkspaceSpec>, Failure> {
     if !wanted && settings::is_in_force(workspace) {
         return Ok(None);

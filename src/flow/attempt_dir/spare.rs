@@ -47,12 +47,18 @@ impl Spares {
     }
 }
 
-/// It is at this place now, and open. Where it cannot be used, something may be there all the same.
+/// It is at this place now, and open. One that cannot be used stays where it was.
 pub(super) fn move_in(top: &OwnedFd, (run, old): &Place, to: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
     let from = enter(top, run.as_c_str())?;
     renameat2(&from, old.as_c_str(), to, name, RenameFlags::RENAME_NOREPLACE)?;
-    let folder = open(to, name)?;
-    if is_untouched(&folder)? { Ok(folder) } else { Err(Errno::ENOTEMPTY) }
+    match open(to, name) {
+        Ok(folder) if is_untouched(&folder).unwrap_or(false) => Ok(folder),
+        _ => {
+            // It may be large, and nobody is to wait until it is removed.
+            renameat2(to, name, &from, old.as_c_str(), RenameFlags::RENAME_NOREPLACE)?;
+            Err(Errno::ENOTEMPTY)
+        }
+    }
 }
 
 fn is_untouched(folder: &OwnedFd) -> nix::Result<bool> {

@@ -389,3 +389,35 @@ fn a_spare_that_is_gone_or_does_not_fit_is_no_loss() {
         ["third_1/", "third_1/artifacts/", "third_1/state.json"]
     );
 }
+
+#[test]
+fn what_an_attempt_left_is_seen_at_its_end() {
+    let place = Place::new();
+    let check = |number, leave: &dyn Fn(&Path), artifacts, bare| {
+        let key = key("render", number);
+        leave(&place.prepare(&key));
+        let left = place.dirs.look(&key);
+        assert_eq!((left.artifacts, left.bare), (artifacts, bare), "{number}");
+    };
+    check(1, &|_| (), Ok(false), true);
+    check(2, &|folder| fs::write(folder.join("output"), "").unwrap(), Ok(false), false);
+    check(3, &|folder| fs::create_dir(folder.join("scratch")).unwrap(), Ok(false), false);
+    check(4, &|folder| fs::write(folder.join("artifacts/file"), "x").unwrap(), Ok(true), false);
+    check(5, &|folder| fs::remove_dir(folder.join("artifacts")).unwrap(), Err(Errno::ENOENT), false);
+    let gone = place.dirs.look(&key("render", 9));
+    assert_eq!((gone.folder.err(), gone.bare), (Some(Errno::ENOENT), false));
+}
+
+#[test]
+fn one_that_turns_out_to_be_no_spare_goes_as_any_other() {
+    let place = Place::new();
+    let (first, second) = (key("first", 1), key("second", 1));
+    fs::write(place.prepare(&first).join("output"), "").unwrap();
+    place.dirs.leave(&first, true);
+    place.prepare(&second);
+    let place = place.without_dirs();
+    assert_eq!(
+        tree(&place.path(".restage/runs/video-12")),
+        ["second_1/", "second_1/artifacts/", "second_1/state.json"]
+    );
+}

@@ -274,7 +274,8 @@ impl Engine {
         let Some(input) = active.run.input_of_unit(unit) else {
             active.live.remove(&unit);
             let why = Err(Trouble::Stage("what it was made from is not known".into()));
-            return self.on_settled(Settling { run: id.clone(), unit, end, result: why, noted: None });
+            let settling = Settling { run: id.clone(), unit, end, result: why, noted: None, bare: false };
+            return self.on_settled(settling);
         };
         let spec = Arc::clone(&active.run.spec);
         let live = active.live.remove(&unit);
@@ -301,7 +302,7 @@ impl Engine {
             if matches!(result, Err(Trouble::Stage(_))) {
                 end.cost = settle::cost(&dirs, &key, stage);
             }
-            Settling { run: id, unit, end, result, noted }
+            Settling { run: id, unit, end, result, noted, bare: left.bare }
         };
         let work = move || Input::Settled(Box::new(work()));
         let done = if files { apart(own, work) } else { Some(work()) };
@@ -311,14 +312,13 @@ impl Engine {
     }
 
     pub(super) fn on_settled(&mut self, settling: Settling) {
-        let Settling { run: id, unit, end, result, noted } = settling;
+        let Settling { run: id, unit, end, result, noted, bare } = settling;
         let at = self.moment();
         match result {
             Ok(made) => {
                 if let Some(active) = self.active.get_mut(&id) {
                     active.told_unsettled = None;
                 }
-                let bare = made.outputs.is_empty() && made.artifacts.is_empty();
                 self.taken_in.extend(self.key(&id, unit, end.attempt).map(|key| TakenIn { key, bare }));
                 self.step(&id, |run| run.settled(unit, &end, Ok(made), at));
                 self.note(&id, unit.stage, noted);

@@ -106,6 +106,8 @@ pub struct Settling {
     result: Result<Made, attempts::Trouble>,
     /// What it was made by, where that is not on record yet.
     noted: Option<RecipeRecord>,
+    /// Its folder is as it was made, as it seems.
+    bare: bool,
 }
 
 /// What the engine is put together from.

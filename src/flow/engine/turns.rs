@@ -34,7 +34,7 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) struct TakenIn {
     pub(super) key: AttemptKey,
-    /// It left nothing.
+    /// Nothing is in its folder.
     pub(super) bare: bool,
 }
 
