@@ -119,6 +119,13 @@ impl<'w> History<'w> {
         self.recorded(&run).ok().filter(|shown| shown.run.left)
     }
 
+    /// Whether a run may still change.
+    pub fn may_go_on(&mut self, run: &RunId) -> bool {
+        let status = RunStatus::ALL.iter().copied().filter(|status| !status.is_final()).collect();
+        let runs = self.store.runs(&RunFilter { status, ..RunFilter::default() });
+        runs.map_or(true, |runs| runs.iter().any(|one| one.run_id == *run))
+    }
+
     /// Why nothing would come of a request, where nobody supervises and the records tell that: whoever was started for it
     /// would say the same, after all that lies unfinished had been gone on with.
     pub fn refuse(&mut self, request: &FlowRequest, act: &str) -> Result<(), Failure> {

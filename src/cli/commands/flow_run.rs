@@ -44,7 +44,7 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
     };
     let act = format!("run {}", args.flow);
-    set_going(global, workspace, &args.follow, spec, &act, &FlowRequest::Run(wish), None)
+    set_going(global, workspace, &args.follow, spec, &act, &FlowRequest::Run(wish), &Before::New)
 }
 
 pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
@@ -76,7 +76,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
     if let Ok(history) = History::open(workspace) {
         history.knowing(spec.as_ref()).refuse(&request, &act)?;
     }
-    set_going(global, workspace, &args.follow, spec, &act, &request, None)
+    set_going(global, workspace, &args.follow, spec, &act, &request, &Before::New)
 }
 
 pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> Outcome {
@@ -96,13 +96,28 @@ pub fn proceed(global: &Global, workspace: &Workspace, args: &ContinueArgs) -> O
         approve_all: args.follow.approve == Some(ApproveMode::Auto),
         lay: None,
     };
-    let mut lies = None;
+    let mut before = Before::Of(wish.run.clone());
     if let Ok(mut history) = History::open(workspace) {
         history.refuse(&FlowRequest::Continue(wish.clone()), &act)?;
-        lies = history.lies(&wish);
+        if let Some(lies) = history.lies(&wish) {
+            before = Before::Lay(Box::new(lies));
+        } else if !history.may_go_on(&wish.run) {
+            before = Before::New;
+        }
     }
-    let wish = ContinueWish { lay: lies.as_ref().map(|shown| shown.run.run_id.clone()), ..wish };
-    set_going(global, workspace, &args.follow, None, &act, &FlowRequest::Continue(wish), lies.as_ref())
+    let lay = if let Before::Lay(lies) = &before { Some(lies.run.run_id.clone()) } else { None };
+    let wish = ContinueWish { lay, ..wish };
+    set_going(global, workspace, &args.follow, None, &act, &FlowRequest::Continue(wish), &before)
+}
+
+/// The run that is asked for, as it was before that.
+enum Before {
+    /// What goes on is another one, which is yet to begin.
+    New,
+    /// It lay unfinished, and is only taken up again.
+    Lay(Box<Shown>),
+    /// It is there already and may go on.
+    Of(RunId),
 }
 
 pub fn cancel(global: &Global, workspace: &Workspace, args: &RunArg) -> Outcome {
@@ -162,8 +177,7 @@ async fn cancel_there(
     Ok(Some(ended.run.status))
 }
 
-/// Asks for it, says the name of the run, and follows it where that is wanted. `lay`: the run that lay unfinished, and is
-/// only taken up again.
+/// Asks for it, says the name of the run, and follows it where that is wanted.
 fn set_going(
     global: &Global,
     workspace: &Workspace,
@@ -171,7 +185,7 @@ fn set_going(
     spec: Option<WorkspaceSpec>,
     act: &str,
     request: &FlowRequest,
-    lay: Option<&Shown>,
+    before: &Before,
 ) -> Outcome {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let manner = Manner {
@@ -191,10 +205,10 @@ fn set_going(
         if !follow::listen(&line.client, manner.draws()).await? {
             return Ok(None);
         }
-        let before = match goes_on_with(request) {
-            _ if lay.is_some() => lay.cloned().map(Box::new),
-            Some(run) => line.look(&run).await.ok(),
-            None => None,
+        let before = match before {
+            Before::New => None,
+            Before::Lay(lies) => Some(lies.clone()),
+            Before::Of(run) => line.look(run).await.ok(),
         };
         let (hosted, asked) = (engine::is_hosted(&line.client), OnceCell::new());
         let following = async {
@@ -232,11 +246,6 @@ fn today(workspace: &Workspace, wanted: bool) -> Result<Option<WorkspaceSpec>, F
         return Ok(None);
     }
     settings::load(workspace, Missing::Error).map(Some)
-}
-
-/// The run that is there already and may go on.
-fn goes_on_with(request: &FlowRequest) -> Option<RunId> {
-    if let FlowRequest::Continue(wish) = request { Some(wish.run.clone()) } else { None }
 }
 
 fn flow_of<'s>(spec: &'s WorkspaceSpec, run: &str) -> Option<&'s FlowSpec> {
