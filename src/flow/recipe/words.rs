@@ -13,12 +13,14 @@ const INTERPRETERS: [&str; 19] = [
 ];
 const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "fish"];
 /// What may stand before a command without being one.
-const BEFORE: [&str; 17] = [
+const BEFORE: [&str; 21] = [
     "if", "then", "elif", "else", "do", "while", "until", "!", "{", "time", "exec", "command", "env",
-    "nohup", "nice", "eval", "setsid",
+    "nohup", "nice", "eval", "setsid", "timeout", "stdbuf", "ionice", "xargs",
 ];
-/// These give an interpreter its program as text, or as a module that is found elsewhere.
+/// These give an interpreter that is no shell its program as text, or as a module that is found elsewhere.
 const INLINE: [&str; 4] = ["-c", "-e", "-m", "-E"];
+/// Behind these options of an interpreter that is no shell stands a value.
+const VALUED: [&str; 6] = ["-W", "-X", "-I", "-r", "--require", "--import"];
 
 /// A program without a `/` is looked for elsewhere, and an option is no file.
 pub(super) fn named_files(command: &CommandSpec) -> Vec<String> {
@@ -39,11 +41,41 @@ pub(super) fn named_files(command: &CommandSpec) -> Vec<String> {
 
 /// Where in `sh -c TEXT` the text is.
 fn shell_text(argv: &[String]) -> Option<usize> {
-    let program = name_of(argv.first()?);
-    let options = argv.iter().skip(1).take_while(|word| word.starts_with('-'));
-    let takes_text = options.clone().any(|word| !word.starts_with("--") && word.contains('c'))
-        && SHELLS.contains(&program);
-    (takes_text && argv.len() > 1 + options.clone().count()).then(|| 1 + options.count())
+    match given(argv)? {
+        Given::Text(place) => Some(place),
+        Given::Script(_) | Given::Module => None,
+    }
+}
+
+/// What an interpreter is to execute: a text for a shell, or a file, at this place of the words; or anything else.
+enum Given {
+    Text(usize),
+    Script(usize),
+    Module,
+}
+
+/// `None` where the first word is no interpreter, or nothing is given to it.
+fn given(words: &[String]) -> Option<Given> {
+    let program = name_of(words.first()?);
+    if !INTERPRETERS.contains(&program) {
+        return None;
+    }
+    let is_shell = SHELLS.contains(&program);
+    let (mut place, mut text) = (1, false);
+    while let Some(option) = words.get(place).filter(|word| word.len() > 1 && word.starts_with('-')) {
+        let letters = if option.starts_with("--") { "" } else { option.as_str() };
+        let has_value = if is_shell {
+            text |= letters.contains('c');
+            letters.ends_with(['o', 'O'])
+        } else {
+            if INLINE.contains(&option.as_str()) {
+                return Some(Given::Module);
+            }
+            VALUED.contains(&option.as_str())
+        };
+        place += 1 + usize::from(has_value);
+    }
+    words.get(place).map(|_| if text { Given::Text(place) } else { Given::Script(place) })
 }
 
 /// `/usr/bin/python3.12` is `python`.
@@ -60,19 +92,30 @@ fn of_shell(line: &str) -> Vec<String> {
                 !name.is_empty() && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
             })
         };
-        let mut words = command.iter().skip_while(|word| BEFORE.contains(&word.as_str()) || is_value(word));
-        let Some(program) = words.next() else { continue };
+        let words = behind_prefixes(&command, is_value);
+        let Some(program) = words.first() else { continue };
         if program.contains('/') {
             files.push(program.clone());
         }
-        if INTERPRETERS.contains(&name_of(program)) {
-            let options: Vec<&String> = words.clone().take_while(|word| word.starts_with('-')).collect();
-            let script = words.nth(options.len());
-            let inline = options.iter().any(|option| INLINE.contains(&option.as_str()));
-            files.extend(script.filter(|_| !inline).cloned());
+        match given(words) {
+            Some(Given::Text(place)) => files.extend(of_shell(&words[place])),
+            Some(Given::Script(place)) => files.push(words[place].clone()),
+            Some(Given::Module) | None => {}
         }
     }
     files
+}
+
+/// Without what stands before a command, the options and numbers of that, and variables that are set for it.
+fn behind_prefixes(words: &[String], is_value: impl Fn(&str) -> bool) -> &[String] {
+    let mut prefixed = false;
+    let starts = words.iter().position(|word| {
+        let is_prefix = BEFORE.contains(&name_of(word)) || BEFORE.contains(&word.as_str());
+        prefixed |= is_prefix;
+        let is_of_prefix = word.starts_with('-') || word.starts_with(|c: char| c.is_ascii_digit());
+        !(is_prefix || is_value(word) || (prefixed && is_of_prefix))
+    });
+    starts.and_then(|start| words.get(start..)).unwrap_or_default()
 }
 
 /// The words of each, without quotes and redirections. Not a shell: what it cannot know, such as a variable, names no
@@ -140,6 +183,10 @@ mod tests {
             (". ./env.sh; source lib.sh 2>&1 >x", &["./env.sh", "lib.sh"]),
             ("echo \"$(sh sub.sh)\" $(sh sub.sh) # sh comment.sh", &["sub.sh"]),
             ("> out.txt ./a.sh\nsh ./b\\ c.sh &", &["./a.sh", "./b c.sh"]),
+            ("sh -e x.sh; bash -euo pipefail y.sh -c z", &["x.sh", "y.sh"]),
+            ("python3 -W ignore p.py; perl -e 'print' q.pl", &["p.py"]),
+            ("/usr/bin/env -i A=1 bash x.sh; timeout -k 1 5m ./y.sh; setsid -w sh z.sh", &["x.sh", "./y.sh", "z.sh"]),
+            ("bash -lc 'cd a && sh -e x.sh' name; find . | xargs -n1 ./y.sh", &["x.sh", "./y.sh"]),
         ] {
             assert_eq!(named_files(&CommandSpec::Shell(line.into())), files, "{line}");
         }
@@ -153,6 +200,7 @@ mod tests {
             (&["sh", "-c", "cat data.csv; ./x.sh", "name"], &["name", "./x.sh"]),
             (&["/bin/bash", "-euc", "sh y.sh <z"], &["/bin/bash", "y.sh"]),
             (&["sh", "x.sh", "-c"], &["x.sh"]),
+            (&["sh", "-o", "errexit", "-c", "sh -e x.sh"], &["errexit", "x.sh"]),
             (&["grep", "-c", "a b"], &["a b"]),
         ] {
             let command = CommandSpec::Argv(argv.iter().map(|word| (*word).to_owned()).collect());
