@@ -39,20 +39,46 @@ pub fn launch(spec: &RunnerSpec, turn: Turn) -> Result<Launch, String> {
     })
 }
 
+/// What a stage, or the command after a run, may be told. Who has not been told a thing must not hear it from a stage that
+/// restage itself was started in.
+pub const TOLD_TO_GUESTS: [&str; 16] = [
+    "RESTAGE_STATE",
+    "RESTAGE_INPUTS",
+    "RESTAGE_OUTPUT",
+    "RESTAGE_ARTIFACTS",
+    "RESTAGE_RUN_ID",
+    "RESTAGE_STAGE",
+    "RESTAGE_PARENT_RUN_ID",
+    "RESTAGE_RETRY_FROM",
+    "RESTAGE_PREVIOUS",
+    "RESTAGE_FEEDBACK",
+    "RESTAGE_FEEDBACK_FILE",
+    "RESTAGE_IDEMPOTENCY_KEY",
+    "RESTAGE_ITEM",
+    "RESTAGE_ITEM_INDEX",
+    "RESTAGE_RUN_STATUS",
+    "RESTAGE_RUN_ERROR",
+];
+
 /// On top of the environment of restage itself: env files in their order, then `env`, then our own words.
 pub fn environment(spec: &RunnerSpec, turn: &Turn) -> Result<BTreeMap<String, Option<String>>, String> {
+    let is_guest = spec.name.is_guest();
     let mut env = BTreeMap::new();
     for path in &spec.launch.env_files {
         env.extend(env_file::read(path)?.into_iter().map(|(key, value)| (key, Some(value))));
     }
+    if is_guest {
+        env.extend(TOLD_TO_GUESTS.map(|key| (key.to_owned(), None)));
+    }
     env.extend(spec.launch.env.iter().map(|(key, value)| (key.clone(), Some(value.clone()))));
     let own = [
-        ("RESTAGE_RUNNER", spec.name.to_string()),
-        ("RESTAGE_ATTEMPT", turn.attempt.to_string()),
-        ("RESTAGE_RETRY", turn.retry.to_string()),
-        ("RESTAGE_LOG", turn.log.display().to_string()),
+        ("RESTAGE_RUNNER", Some(spec.name.to_string())),
+        ("RESTAGE_ATTEMPT", Some(turn.attempt.to_string())),
+        // Whether a stage is tried again is not decided by supervision.
+        ("RESTAGE_RETRY", (!is_guest).then(|| turn.retry.to_string())),
+        ("RESTAGE_LOG", Some(turn.log.display().to_string())),
     ];
-    env.extend(own.map(|(key, value)| (key.to_owned(), Some(value))));
+    env.extend(own.map(|(key, value)| (key.to_owned(), value)));
     Ok(env)
 }
 
@@ -65,6 +91,7 @@ pub fn fingerprint(spec: &LaunchSpec) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::RunnerName;
     use crate::domain::runner::fixture;
 
     fn turn() -> Turn {
@@ -89,6 +116,18 @@ mod tests {
             ["RESTAGE_RUNNER", "RESTAGE_ATTEMPT", "RESTAGE_RETRY", "RESTAGE_LOG"].map(get),
             ["a", "3", "2", "/logs/a_3.log"]
         );
+    }
+
+    #[test]
+    fn a_guest_hears_only_what_it_is_told() {
+        let mut spec = fixture::spec("a");
+        spec.name = RunnerName::trusted("video-1/board");
+        spec.launch.env = [("RESTAGE_STAGE".to_owned(), "board".to_owned())].into();
+        let env = launch(&spec, turn()).unwrap().env;
+        assert_eq!(env["RESTAGE_STAGE"].as_deref(), Some("board"));
+        assert_eq!([&env["RESTAGE_PREVIOUS"], &env["RESTAGE_RETRY"]], [&None, &None], "taken away");
+        let env = launch(&fixture::spec("a"), turn()).unwrap().env;
+        assert!(!env.contains_key("RESTAGE_PREVIOUS"), "a runner gets what is there");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::domain::spec::{
     ActivitySpec, Backoff, CommandSpec, Jitter, LaunchSpec, Leftovers, LogSpec, Reload, RestartPolicy,
     RetryPolicy, RunnerSpec, StdinSpec, Stdio, StopSpec,
 };
+use crate::supervisor::launch::TOLD_TO_GUESTS;
 
 const SIGTERM: i32 = 15;
 /// Of a command after a run.
@@ -84,7 +85,7 @@ pub(super) fn hook(
     Ok(RunnerSpec { timeout: flow.hook_timeout, ..spec })
 }
 
-/// As it is kept in records, a secret is not known.
+/// What the config sets; a word that is ours is said by us alone. As it is kept in records, a secret is not known.
 fn plain(run: &RunId, env: &BTreeMap<String, EnvValue>) -> Result<BTreeMap<String, String>, String> {
     let value = |(name, value): (&String, &EnvValue)| match value {
         EnvValue::Plain(value) | EnvValue::Secret(value) => Ok((name.clone(), value.clone())),
@@ -93,7 +94,7 @@ fn plain(run: &RunId, env: &BTreeMap<String, EnvValue>) -> Result<BTreeMap<Strin
              again with `restage retry {run}`"
         )),
     };
-    env.iter().map(value).collect()
+    env.iter().filter(|(name, _)| !TOLD_TO_GUESTS.contains(&name.as_str())).map(value).collect()
 }
 
 fn runner(name: RunnerName, launch: LaunchSpec, logs: PathBuf, log: String) -> RunnerSpec {
