@@ -1,7 +1,8 @@
 //! What a run is given: checked against what its flow declares, before anything starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::graph::Graph;
 use super::ids::{FlowName, RunId};
 use super::refusal::Refusal;
 use super::spec::{FlowSpec, InputKind, InputSpec};
@@ -62,7 +63,32 @@ pub fn of_new(flow: &FlowSpec, given: &JsonMap) -> Result<JsonMap, Refusal> {
     check_kinds(flow, given)?;
     let inputs = with_defaults(&flow.inputs, given);
     check_required(flow, None, &inputs)?;
+    check_read(flow, &inputs)?;
     Ok(inputs)
+}
+
+/// One that need not be given is required all the same by a stage that is sure to be executed.
+fn check_read(flow: &FlowSpec, inputs: &JsonMap) -> Result<(), Refusal> {
+    let open = |key: &&String| flow.inputs.contains_key(*key) && !inputs.contains_key(*key);
+    let mut wanting: Vec<(usize, &String)> = Vec::new();
+    for (place, stage) in flow.stages.iter().enumerate() {
+        wanting.extend(stage.requires.iter().filter(open).map(|key| (place, key)));
+    }
+    if wanting.is_empty() {
+        return Ok(());
+    }
+    // Its links were looked at when the config was read.
+    let Ok(graph) = Graph::of(flow) else { return Ok(()) };
+    let is_missing = |(place, key): &(usize, &String)| {
+        let before = graph.ancestors(&[*place]);
+        let is_certain = before.iter().chain([place]).all(|stage| flow.stages[*stage].when.is_none());
+        is_certain && !before.iter().any(|stage| flow.stages[*stage].outputs.contains(*key))
+    };
+    let keys: BTreeSet<String> = wanting.into_iter().filter(is_missing).map(|(_, key)| key.clone()).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::MissingInputs { flow: flow.name.clone(), run: None, keys: keys.into_iter().collect() })
 }
 
 /// The inputs of a retry: the recorded ones, with `set` over them and today's defaults for what was never given. What
@@ -195,6 +221,7 @@ fn unknown(flow: &FlowSpec, key: &str, also: Vec<&String>) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::super::testing::flow;
+    use super::super::when::Expression;
     use super::*;
 
     fn declared() -> FlowSpec {
@@ -211,6 +238,24 @@ mod tests {
         add("style", InputKind::Object, false, None);
         add("extra", InputKind::Any, false, None);
         flow
+    }
+
+    #[test]
+    fn what_a_stage_is_sure_to_require_has_to_be_given() {
+        let mut flow = flow("a: <x >y\n b: a <y <z\n c: <x\n d: c");
+        for key in ["x", "y", "z"] {
+            flow.inputs
+                .insert(key.into(), InputSpec { required: false, default: None, kind: InputKind::Any });
+        }
+        let missing = |flow: &FlowSpec, given: &str| match of_new(flow, &map(given)) {
+            Err(Refusal::MissingInputs { keys, .. }) => keys,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(missing(&flow, "{}"), ["x", "z"], "a writes y");
+        assert_eq!(missing(&flow, r#"{"x": 1}"#), ["z"]);
+        assert!(of_new(&flow, &map(r#"{"x": 1, "z": null}"#)).is_ok());
+        flow.stages[0].when = Some(Expression::parse("x == 1").unwrap());
+        assert_eq!(missing(&flow, "{}"), ["x"], "c is sure to be executed, b is not");
     }
 
     fn map(text: &str) -> JsonMap {
