@@ -257,7 +257,7 @@ impl Keeper {
                 self.settles_at = None;
                 footprint::give_back();
             }
-            if self.is_done() {
+            if self.is_done() || self.gives_way() {
                 return Ok(());
             }
         }
@@ -445,6 +445,12 @@ impl Keeper {
     fn is_done(&self) -> bool {
         let nobody_came = self.supervisor.is_none() && self.successor.gave_up() && self.exits.is_empty();
         self.trees.is_empty() && (self.goodbye || self.ending || nobody_came)
+    }
+
+    /// Without a guard nobody would inherit what it starts. While it looks after nothing, and somebody is there to start a
+    /// new pair, that is better off.
+    fn gives_way(&self) -> bool {
+        self.trees.is_empty() && self.exits.is_empty() && self.conn.is_some() && !self.is_guarded()
     }
 
     fn deadline_of(tree: &Tree) -> Option<u64> {

@@ -166,9 +166,8 @@ impl Drop for Bench {
     fn drop(&mut self) {
         // A supervisor that goes under the policy `stop` takes everything with it.
         if let Some(keeper) = living_keeper(&self.place().data_dir) {
-            if self.line.is_none() || connect(&self.place()).is_ok() {
-                self.ensure_stop();
-            }
+            // One that has nobody to look after may be ending by itself.
+            self.ensure_stop().ok();
             let deadline = Instant::now() + PATIENCE;
             while is_alive(keeper) && Instant::now() < deadline {
                 std::thread::sleep(std::time::Duration::from_millis(5));
@@ -178,17 +177,22 @@ impl Drop for Bench {
 }
 
 impl Bench {
-    fn ensure_stop(&mut self) {
-        if self.line.is_none() {
-            self.hello(Policy::Stop);
-        }
-        let lives = self.hello(Policy::Stop);
-        if let Report::Welcome { live, .. } = lives {
+    fn ensure_stop(&self) -> std::io::Result<()> {
+        let Some(mut stream) = connect(&self.place()).ok().flatten() else { return Ok(()) };
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut reports = BufReader::new(stream.try_clone()?);
+        let mut tell = |order: &Order| writeln!(stream, "{}", serde_json::to_string(order).unwrap());
+        // Above any that a test has used.
+        let epoch = self.epoch + 1000;
+        tell(&Order::Hello { version: VERSION, epoch, policy: Policy::Stop, successor: Vec::new() })?;
+        let mut welcome = String::new();
+        reports.read_line(&mut welcome)?;
+        if let Ok(Report::Welcome { live, .. }) = serde_json::from_str(&welcome) {
             for attempt in live {
-                self.tell(&Order::Stop { key: attempt.key, signal: None, grace_ms: 0 });
+                tell(&Order::Stop { key: attempt.key, signal: None, grace_ms: 0 })?;
             }
         }
-        self.tell(&Order::Goodbye);
+        tell(&Order::Goodbye)
     }
 }
 

@@ -98,8 +98,8 @@ impl RunnerManager {
             self.publish_fleet();
         }
         if !inventory.guarded {
-            let text = "the keeper has lost its guard: it goes on, but if it is killed now, nobody inherits its \
-                        processes; `restage down` and up again restores the guard";
+            let text = "the keeper has lost its guard: it goes on while anything of it lives, but if it is killed \
+                        meanwhile, nobody inherits its processes; then one with a guard takes its place";
             self.warn(None, text.into());
         }
         let mut exits = inventory.exits;

@@ -47,3 +47,19 @@ fn what_an_adopted_stage_was_made_by_is_what_it_began_with() {
     });
     assert_eq!(planned(&flows), (json!("execute"), json!("recipe changed")));
 }
+
+/// A keeper that is killed leaves its guard without one behind it; that must be mended before the next is killed.
+#[test]
+fn each_stage_may_kill_its_keeper() {
+    let stages: Vec<Value> = (0..6)
+        .map(|place| {
+            let needs: Vec<String> = (0..place).rev().take(1).map(|before| format!("s{before}")).collect();
+            // Whoever is the parent of a command is the keeper.
+            stage(&format!("s{place}"), "kill -9 $PPID", json!({ "needs": needs }))
+        })
+        .collect();
+    let flows = Flows::new(&json!({ "f": { "stages": stages } }));
+    flows.ok(&["run", "f"]);
+    assert_eq!(flows.show("f-1")["status"], "succeeded", "{:#}", flows.show("f-1"));
+    assert_eq!(std::fs::read_to_string(flows.path("ran")).unwrap(), "s0\ns1\ns2\ns3\ns4\ns5\n");
+}
