@@ -1,7 +1,7 @@
 //! Runs as they are, for verbs that only look: from the store, which can be read beside whoever writes it; and what is
 //! under way is asked of the engine where one lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::exit::Exit;
@@ -11,7 +11,7 @@ use super::{background, block_on, flows, link, settings};
 use crate::config::Missing;
 use crate::control::client::ClientError;
 use crate::domain::flow::ask::{BranchView, ContinueWish, FlowReply, FlowRequest, Plan, RetryWish, Shown};
-use crate::domain::flow::ids::{FlowName, RunId};
+use crate::domain::flow::ids::{CheckpointId, FlowName, RunId, StageName};
 use crate::domain::flow::proceed::Continuation;
 use crate::domain::flow::record::{Checkpoint, RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
@@ -124,6 +124,19 @@ impl<'w> History<'w> {
         let status = RunStatus::ALL.iter().copied().filter(|status| !status.is_final()).collect();
         let runs = self.store.runs(&RunFilter { status, ..RunFilter::default() });
         runs.map_or(true, |runs| runs.iter().any(|one| one.run_id == *run))
+    }
+
+    /// The first of what the stages of a run left that is not as it was written, and why.
+    pub fn flaw(&mut self, record: &RunRecord, act: &str) -> Result<Option<(StageName, String)>, Failure> {
+        let (all, _) = self.store.checkpoints(&record.root_run_id).map_err(|error| failed(act, &error))?;
+        let all: HashMap<&CheckpointId, &Checkpoint> = all.iter().map(|one| (&one.id, one)).collect();
+        let named = record.stages.iter().flatten().filter_map(|row| row.checkpoint.as_ref());
+        let flaw = named.map(|checkpoint| &checkpoint.id).find_map(|id| match all.get(id) {
+            Some(one) if one.is_whole() => None,
+            Some(_) => Some((id.stage.clone(), format!("{id} does not hold what was written"))),
+            None => Some((id.stage.clone(), format!("{id} cannot be read"))),
+        });
+        Ok(flaw)
     }
 
     /// Why nothing would come of a request, where nobody supervises and the records tell that: whoever was started for it

@@ -225,10 +225,18 @@ pub fn state(global: &Global, workspace: &Workspace, args: &StateArgs) -> Outcom
             state.visible(place(&graph, &record, stage, &act)?)
         }
     };
-    if args.json || global.output == Output::Json {
-        return done(output::print_json(&map));
+    let printed = if args.json || global.output == Output::Json {
+        output::print_json(&map)
+    } else {
+        output::print(&output::harmless(&(pretty(&map) + "\n")))
+    };
+    match history.flaw(&record, &act)? {
+        None => done(printed),
+        Some((stage, why)) => {
+            let hint = format!("make it anew: restage retry {run} --from {stage}");
+            Err(Failure::new(Exit::Failed, act, format!("it is not to be relied on: {why}")).hint(hint))
+        }
     }
-    done(output::print(&output::harmless(&(pretty(&map) + "\n"))))
 }
 
 /// `board@2` in the place of a stage.

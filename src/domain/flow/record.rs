@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hashes;
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use super::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
 use crate::domain::json::JsonMap;
@@ -199,6 +200,13 @@ pub struct Checkpoint {
     /// Of a rejection: the stage to begin again with, where that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewind_to: Option<StageName>,
+}
+
+impl Checkpoint {
+    /// What it holds has the hash that it had when it was written.
+    pub fn is_whole(&self) -> bool {
+        hashes::checkpoint(&self.outputs, &self.artifacts) == self.hash
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -275,7 +275,7 @@ impl<'a> Desk<'a> {
         all: &[Checkpoint],
     ) -> Vec<Left> {
         let root = &parent.root_run_id;
-        let (all, damaged): (Vec<_>, Vec<_>) = all.iter().cloned().partition(is_whole);
+        let (all, damaged): (Vec<_>, Vec<_>) = all.iter().cloned().partition(Checkpoint::is_whole);
         let by_id: BTreeMap<&CheckpointId, &Checkpoint> = all.iter().map(|one| (&one.id, one)).collect();
         let mut edits: BTreeMap<&CheckpointId, &Checkpoint> = BTreeMap::new();
         for one in all.iter().filter(|one| one.branch == parent.branch) {
@@ -375,11 +375,6 @@ fn fill_in(env: &mut BTreeMap<String, EnvValue>, today: &BTreeMap<String, EnvVal
             *value = secret.clone();
         }
     }
-}
-
-/// What it holds has the hash that it had when it was written.
-pub(super) fn is_whole(checkpoint: &Checkpoint) -> bool {
-    hashes::checkpoint(&checkpoint.outputs, &checkpoint.artifacts) == checkpoint.hash
 }
 
 /// A branch leaves a run where that stood when the checkpoint was made, however it may have gone on since.

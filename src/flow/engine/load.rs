@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::desk::is_whole;
 use super::{AGAIN, Active, Engine, Key, Live, MAX_PARALLEL, Unresumed};
 use crate::domain::flow::graph::Graph;
 use crate::domain::flow::ids::{CheckpointId, RunId, parse_guest};
@@ -226,7 +225,7 @@ impl Engine {
                 }
             };
             let one = one.ok_or_else(|| unusable(record, &format!("{id} is not on record")))?;
-            if !is_whole(&one) {
+            if !one.is_whole() {
                 return Err(unusable(record, &format!("what {id} holds is not what was written")));
             }
             found.insert(id.clone(), one);
@@ -294,6 +293,7 @@ pub(super) fn unreadable(run: &RunRecord, error: &StoreError) -> Refusal {
         | StoreError::Held { .. }
         | StoreError::Stale { .. }
         | StoreError::Reused { .. }
+        | StoreError::UnderWay { .. }
         | StoreError::Newer { .. } => unusable(run, &error.to_string()),
     }
 }
