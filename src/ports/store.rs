@@ -11,7 +11,7 @@ use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, 
 use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord, StageRecord};
 use crate::domain::flow::refusal::builders;
 pub use crate::domain::flow::stats::{FailingStage, Stats};
-use crate::domain::flow::status::StageStatus;
+use crate::domain::flow::status::{RunStatus, StageStatus};
 
 /// The most that the outputs of one checkpoint or one item, the inputs of one run, or a definition may be, as JSON.
 pub const MAX_STATE_BYTES: usize = 64 << 20;
@@ -166,6 +166,8 @@ pub enum StoreError {
     Held { run: RunId, by: Held },
     #[error("{checkpoint} is not what was judged")]
     Stale { checkpoint: CheckpointId },
+    #[error("{run} is {status}; cancel it first")]
+    UnderWay { run: RunId, status: RunStatus },
     #[error("{run} is reused by {}", builders(by, branches))]
     Reused { run: RunId, by: Vec<RunId>, branches: Vec<BranchName> },
     /// Written by a newer restage.

@@ -179,28 +179,37 @@ impl Engine {
         if in_the_way {
             return;
         }
-        if is_retry && let Some(by) = self.succeeded_meanwhile(id) {
-            return self.step(id, |run| run.not_needed(&by, at));
+        if is_retry && let Some((by, status)) = self.did_not_fail(id) {
+            return self.step(id, |run| run.not_needed(&by, status, at));
         }
         self.hold(id);
         self.step(id, |run| run.begin(at));
     }
 
-    /// The run that made a queued retry needless.
-    fn succeeded_meanwhile(&mut self, id: &RunId) -> Option<RunId> {
+    /// The run before a queued retry that was to fail for it, and did not.
+    fn did_not_fail(&mut self, id: &RunId) -> Option<(RunId, RunStatus)> {
         let active = self.active.get(id)?;
         let own = active.record.clone();
         let filter = RunFilter { root: Some(own.root_run_id), ..RunFilter::default() };
         let runs = self.scribe.store().runs(&filter).ok()?;
         let parent = runs.iter().find(|run| Some(&run.run_id) == own.parent_run_id.as_ref())?.run_number;
         let between = |number: u64| parent < number && number < own.run_number;
-        let good = |status| matches!(status, RunStatus::Succeeded | RunStatus::Degraded);
+        let did_not = |run: &RunRecord| match run.status {
+            RunStatus::Succeeded | RunStatus::Degraded => true,
+            // One that never began was not waited for.
+            RunStatus::Cancelled => run.started_at.is_some(),
+            RunStatus::Queued
+            | RunStatus::Running
+            | RunStatus::Waiting
+            | RunStatus::Failed
+            | RunStatus::Interrupted => false,
+        };
         // What had succeeded before was known to whoever wished for this one.
         let meanwhile = |run: &RunRecord| run.ended_at.is_none_or(|ended| ended >= own.created_at);
         let found = runs.into_iter().find(|run| {
-            run.branch == own.branch && between(run.run_number) && good(run.status) && meanwhile(run)
+            run.branch == own.branch && between(run.run_number) && did_not(run) && meanwhile(run)
         })?;
-        Some(found.run_id)
+        Some((found.run_id, found.status))
     }
 }
 

@@ -35,12 +35,10 @@ impl Engine {
         let named = self.named()?;
         let gone = self.scribe.store().delete(runs, cascade).map_err(|error| match error {
             StoreError::Reused { run, by, branches } => Refusal::Reused { run, by, branches },
-            // One that builds on them is under way.
-            StoreError::Broken { cause, .. } => Refusal::Unusable {
-                message: cause,
-                hint: Some("what builds on a run: restage lineage RUN".into()),
-            },
+            // One that builds on them.
+            StoreError::UnderWay { run, status } => Refusal::StillRuns { run, status, left: false },
             StoreError::Later { .. }
+            | StoreError::Broken { .. }
             | StoreError::Fenced { .. }
             | StoreError::Ended { .. }
             | StoreError::Held { .. }

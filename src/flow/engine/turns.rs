@@ -212,6 +212,7 @@ impl Engine {
             | StoreError::Broken { .. }
             | StoreError::Stale { .. }
             | StoreError::Reused { .. }
+            | StoreError::UnderWay { .. }
             | StoreError::Newer { .. } => None,
         };
         if lost.is_none() && batch.len() > 1 && !matches!(error, StoreError::Later { .. }) {

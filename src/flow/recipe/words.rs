@@ -185,7 +185,10 @@ mod tests {
             ("> out.txt ./a.sh\nsh ./b\\ c.sh &", &["./a.sh", "./b c.sh"]),
             ("sh -e x.sh; bash -euo pipefail y.sh -c z", &["x.sh", "y.sh"]),
             ("python3 -W ignore p.py; perl -e 'print' q.pl", &["p.py"]),
-            ("/usr/bin/env -i A=1 bash x.sh; timeout -k 1 5m ./y.sh; setsid -w sh z.sh", &["x.sh", "./y.sh", "z.sh"]),
+            (
+                "/usr/bin/env -i A=1 bash x.sh; timeout -k 1 5m ./y.sh; setsid -w sh z.sh",
+                &["x.sh", "./y.sh", "z.sh"],
+            ),
             ("bash -lc 'cd a && sh -e x.sh' name; find . | xargs -n1 ./y.sh", &["x.sh", "./y.sh"]),
         ] {
             assert_eq!(named_files(&CommandSpec::Shell(line.into())), files, "{line}");

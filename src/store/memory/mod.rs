@@ -15,7 +15,7 @@ use crate::domain::flow::status::{Decision, RunStatus, StageStatus, Trigger};
 use crate::ports::store::{Adopter, Begun, FailingStage, Held, Stats, Store, StoreError, StoredRun};
 use crate::store::adoptions;
 use crate::store::search::{cut, run_text};
-use state::{Run, State, broken, fits};
+use state::{Run, State, fits};
 
 /// Clones share one history, as connections to one file do.
 #[derive(Debug, Clone, Default)]
@@ -258,8 +258,7 @@ impl Store for MemoryStore {
             }
             let mut live = gone.iter().map(|id| &state.runs[id].record);
             if let Some(live) = live.find(|run| is_live(run.status)) {
-                let cause = format!("{} is {}; cancel it first", live.run_id, live.status);
-                return Err(broken("delete runs".into(), cause));
+                return Err(StoreError::UnderWay { run: live.run_id.clone(), status: live.status });
             }
             for (root, branch) in branches_gone {
                 state.lineage(&root).branches.retain(|one| one.branch_name != branch);

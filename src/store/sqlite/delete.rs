@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
-use super::fail::{Fail, broken};
+use super::fail::Fail;
 use super::search;
 use crate::domain::flow::ids::{BranchName, RunId};
 use crate::domain::flow::status::RunStatus;
@@ -55,8 +55,7 @@ pub(super) fn delete(connection: &Connection, runs: &[RunId], cascade: bool) -> 
     if let Some(live) =
         gone.values().find(|one| !one.status.is_final() && one.status != RunStatus::Interrupted)
     {
-        let cause = format!("{} is {}; cancel it first", live.run, live.status);
-        return Err(broken("delete runs", cause));
+        return Err(StoreError::UnderWay { run: live.run.clone(), status: live.status }.into());
     }
     for (root, branch) in branches_gone {
         connection

@@ -22,8 +22,12 @@ impl Run {
     }
 
     /// It waited for a failure that did not come: `by` is good.
-    pub fn not_needed(&mut self, by: &RunId, at: Moment) -> Turn {
-        self.error = Some(format!("{by} succeeded, {NOT_NEEDED}"));
+    pub fn not_needed(&mut self, by: &RunId, status: RunStatus, at: Moment) -> Turn {
+        self.error = Some(if status == RunStatus::Cancelled {
+            format!("{by} was cancelled, and this one was to begin only if that failed")
+        } else {
+            format!("{by} succeeded, {NOT_NEEDED}")
+        });
         self.end(Ending::Cancelled, at)
     }
 

@@ -36,8 +36,8 @@ fn what_is_under_way_is_not_deleted(store: &mut dyn Store) {
     let retry = begin(store, &retry_of(&root, &root, &["a@1"], &["b"]));
     for run in [&retry, &root] {
         match store.delete(std::slice::from_ref(run), true) {
-            Err(StoreError::Broken { cause, .. }) => {
-                assert_eq!(cause, "video-2 is running; cancel it first");
+            Err(StoreError::UnderWay { run, status }) => {
+                assert_eq!((run.as_str(), status), ("video-2", RunStatus::Running));
             }
             other => panic!("{other:?}"),
         }
