@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::args::Global;
+use super::args::{Global, Output};
 use super::commands::up;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
@@ -226,14 +226,29 @@ fn play(
                     Some(spec) => spec,
                     None => settings::load(workspace, Missing::Error)?,
                 };
-                let lying = if left == Left::GoesOn { lying(workspace) } else { Vec::new() };
+                let lying = if left == Left::GoesOn { unfinished(workspace) } else { Vec::new() };
                 let mut acted = false;
-                let hosted = up::host(workspace, spec, left, global.debug, async || {
-                    let (client, updates) = link::require(workspace).await?;
-                    tell_resumed(&lying);
-                    acted = true;
-                    verb(client, updates).await?.ok_or_else(ending)
-                });
+                let hosted = up::host(
+                    workspace,
+                    spec,
+                    left,
+                    global.debug,
+                    async || {
+                        let (client, updates) = link::require(workspace).await?;
+                        tell_resumed(&lying);
+                        acted = true;
+                        let outcome = verb(client, updates).await.and_then(|exit| exit.ok_or_else(ending));
+                        match outcome {
+                            // The process may stay for what others have set going here.
+                            Err(failure) if left == Left::GoesOn => {
+                                failure.tell(global.output == Output::Json);
+                                Ok(failure.exit)
+                            }
+                            outcome => outcome,
+                        }
+                    },
+                    || tell_outlived(&unfinished(workspace)),
+                );
                 match hosted {
                     Err(failure) if !acted => Err(failure),
                     hosted => return hosted,
@@ -255,16 +270,24 @@ fn play(
     }
 }
 
+/// The verb has ended, and runs of others go on in this process.
+fn tell_outlived(runs: &[RunId]) {
+    if !runs.is_empty() {
+        let (go, them) = if runs.len() == 1 { ("goes", "it") } else { ("go", "them") };
+        output::remark(&format!("restage: {} {go} on in this process, which waits for {them}", named(runs)));
+    }
+}
+
 fn start_in_background(global: &Global, workspace: &Workspace) -> Result<(), Failure> {
-    let lying = lying(workspace);
+    let lying = unfinished(workspace);
     let pid = background::start_for_runs(workspace, global.debug)?;
     output::remark(&format!("restage: supervisor {pid} works in the background"));
     tell_resumed(&lying);
     Ok(())
 }
 
-/// Runs that the next supervisor goes on with.
-fn lying(workspace: &Workspace) -> Vec<RunId> {
+/// Runs that go on, or that the next supervisor goes on with.
+fn unfinished(workspace: &Workspace) -> Vec<RunId> {
     let status = vec![RunStatus::Running, RunStatus::Queued];
     let filter = RunFilter { status, ..RunFilter::default() };
     let Ok(Some(mut store)) = SqliteStore::open_read(&flows::history(workspace)) else { return Vec::new() };
@@ -273,12 +296,16 @@ fn lying(workspace: &Workspace) -> Vec<RunId> {
 }
 
 fn tell_resumed(runs: &[RunId]) {
+    if !runs.is_empty() {
+        output::remark(&format!("restage: went on with {}, which lay unfinished", named(runs)));
+    }
+}
+
+fn named(runs: &[RunId]) -> String {
     let named: Vec<&str> = runs.iter().take(MOST_NAMED).map(RunId::as_str).collect();
     let more = match runs.len().saturating_sub(MOST_NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    if !runs.is_empty() {
-        output::remark(&format!("restage: went on with {}{more}, which lay unfinished", named.join(", ")));
-    }
+    format!("{}{more}", named.join(", "))
 }

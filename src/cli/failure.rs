@@ -7,6 +7,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::exit::Exit;
+use super::output;
 use crate::control::client::ClientError;
 use crate::control::wire::FailureKind;
 use crate::domain::flow::ask::{EditWish, FlowRequest, ForkWish, RetryWish};
@@ -41,6 +42,10 @@ impl Failure {
             "error": { "act": act, "message": cause, "hint": hint, "exit": exit.code() }
         })
         .to_string()
+    }
+
+    pub fn tell(&self, json: bool) {
+        output::remark(&if json { self.json() } else { self.to_string() });
     }
 
     /// An act that the system refused.

@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(failure: &Failure, json: bool) -> ExitCode {
-    output::remark(&if json { failure.json() } else { failure.to_string() });
+    failure.tell(json);
     failure.exit.into()
 }
 

@@ -88,11 +88,20 @@ pub fn draw(text: &str) {
     stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()).ok();
 }
 
+/// Whether stderr is a terminal that takes back what it shows, and somebody looks at it: CI keeps all that is printed.
+pub fn may_redraw() -> bool {
+    let ci = env::var_os("CI").is_some_and(|value| !matches!(value.to_str(), Some("" | "0" | "false")));
+    io::stderr().is_terminal() && !is_dumb() && !ci
+}
+
+fn is_dumb() -> bool {
+    env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 /// Where colours may go: to a terminal, unless somebody does not want them.
 pub fn colours(stream: &impl IsTerminal, no_color: bool) -> bool {
     let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-    stream.is_terminal() && !no_color && !unwanted && !dumb
+    stream.is_terminal() && !no_color && !unwanted && !is_dumb()
 }
 
 /// How a table on stdout should look.

@@ -230,6 +230,11 @@ fn set_going(
             if manner.output == Output::Json && (follow.detach || !fresh) {
                 output::print_json(&serde_json::json!({ "run_id": run, "existing": existing }))?;
             }
+            if let (FlowRequest::Run(RunWish { key: Some(key), .. }), true, Output::Human) =
+                (request, existing, manner.output)
+            {
+                output::remark(&format!("restage: {run} was begun with the key {key} before"));
+            }
             if follow.detach {
                 return Ok(Some(Exit::Completed));
             }

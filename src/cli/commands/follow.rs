@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::future::poll_fn;
-use std::io::IsTerminal;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -20,13 +19,14 @@ use crate::control::wire::FailureKind;
 use crate::domain::flow::ask::{FlowReply, FlowRequest, Shown};
 use crate::domain::flow::ids::RunId;
 use crate::domain::flow::news::News;
-use crate::domain::flow::record::RunRecord;
+use crate::domain::flow::record::{RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::{RunStatus, StageStatus};
 use crate::domain::flow::view::{FlowNotice, FlowUpdate};
 use crate::domain::view::Update;
 use crate::frontend::flow::live::Live;
 use crate::frontend::text::one_line;
+use crate::ports::store::Store;
 
 /// A run that has timed out is told from one that failed in another way.
 const TIMED_OUT: &str = "Flow execution timed out after ";
@@ -48,7 +48,7 @@ pub struct Manner {
 impl Manner {
     /// A tree on a terminal, of which the other manners know nothing.
     pub fn draws(self) -> bool {
-        self.output == Output::Human && std::io::stderr().is_terminal()
+        self.output == Output::Human && output::may_redraw()
     }
 }
 
@@ -88,6 +88,15 @@ impl<'w> Line<'w> {
 
     fn on_record(&self, run: &RunId) -> Result<Box<Shown>, Failure> {
         Ok(Box::new(History::open(self.workspace)?.recorded(run)?))
+    }
+
+    /// The run that a queued one waits for: of its lineage, or of its flow.
+    fn before(&self, queued: &RunRecord) -> Option<RunId> {
+        let status = vec![RunStatus::Running, RunStatus::Waiting];
+        let filter = RunFilter { flow: Some(queued.flow.clone()), status, ..RunFilter::default() };
+        let runs = History::open(self.workspace).ok()?.store.runs(&filter).ok()?;
+        let of_lineage = runs.iter().find(|run| run.root_run_id == queued.root_run_id);
+        of_lineage.or(runs.last()).map(|run| run.run_id.clone())
     }
 
     /// After the connection has ended: by the successor, where one comes. Where none does, it is the record that tells.
@@ -137,11 +146,12 @@ pub async fn follow(line: &mut Line<'_>, run: &RunId, manner: Manner, before: Op
         teller.ends.missed(&before.run);
     }
     teller.screen.begin(&shown);
-    if !manner.fresh && manner.output == Output::Json {
-        // For programs the end of one that ended long ago is told all the same: the last line is how it came out.
-        if let Some(notice) = end_of(&shown.run) {
-            teller.screen.news(&notice);
-        }
+    // The end of one that ended long ago is told all the same: the last line is how it came out.
+    if let Some(notice) = end_of(&shown.run).filter(|_| !manner.fresh) {
+        teller.screen.news(&notice);
+    }
+    if shown.run.status == RunStatus::Queued {
+        teller.screen.queued(&shown.run.run_id, line.before(&shown.run).as_ref());
     }
     while !rests(&shown, manner) {
         let mut next = line.updates.ready();
@@ -387,6 +397,21 @@ impl Screen {
                     asking.ask(live, &shown.run.run_id, &stage.name);
                 }
             }
+        }
+    }
+
+    /// It waits for its turn, which may take long.
+    fn queued(&mut self, run: &RunId, before: Option<&RunId>) {
+        let behind = before.map(|before| format!(" behind {before}")).unwrap_or_default();
+        let told = format!("{run} is queued{behind}");
+        match self {
+            Self::Json(lines) => {
+                let line =
+                    serde_json::json!({ "run_id": run, "status": RunStatus::Queued, "behind": before });
+                lines.push_str(&output::json_line(&line).unwrap_or_default());
+            }
+            Self::Lines(lines) => lines.push_str(&(told + "\n")),
+            Self::Tree(live, _) => output::draw(&live.above(&told)),
         }
     }
 

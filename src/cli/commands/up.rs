@@ -197,6 +197,8 @@ fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: i
 }
 
 /// A verb that was ended by a signal is given so long to say how what it followed stands.
+/// Who still waits then is told for what.
+const AT_ONCE: Duration = Duration::from_secs(1);
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Supervises in this process, without runners, for as long as a verb has something to do: it talks to the supervisor
@@ -207,6 +209,7 @@ pub fn host(
     left: Left,
     debug: bool,
     verb: impl AsyncFnOnce() -> Outcome,
+    outlived: impl FnOnce(),
 ) -> Outcome {
     let chosen = Some(Vec::new());
     let role =
@@ -236,7 +239,16 @@ pub fn host(
                 let said = tokio::time::timeout(LAST_WORD, &mut acting).await;
                 (attended, said.unwrap_or_else(|_| ending()))
             }
-            outcome = &mut acting => (attending.await, outcome),
+            outcome = &mut acting => {
+                let attended = match tokio::time::timeout(AT_ONCE, &mut attending).await {
+                    Ok(attended) => attended,
+                    Err(_) => {
+                        outlived();
+                        attending.await
+                    }
+                };
+                (attended, outcome)
+            }
         };
         match attended? {
             ended @ Exit::Signal(_) => Ok(ended),
