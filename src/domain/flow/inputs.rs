@@ -107,7 +107,9 @@ pub fn of_retry(flow: &FlowSpec, run: &RunId, recorded: &JsonMap, set: &JsonMap)
         }
         let wanted: Vec<&String> = flow.stages.iter().flat_map(|stage| &stage.requires).collect();
         if !wanted.contains(&key) && !recorded.contains_key(key) {
-            return Err(unknown(flow, key, wanted));
+            // What a stage writes cannot be set.
+            let is_written = |key: &&String| flow.stages.iter().any(|stage| stage.outputs.contains(key));
+            return Err(unknown(flow, key, wanted.into_iter().filter(|key| !is_written(key)).collect()));
         }
     }
     check_kinds(flow, set)?;

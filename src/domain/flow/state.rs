@@ -203,7 +203,12 @@ pub fn items(key: &str, value: Option<&Json>) -> Result<Vec<Json>, String> {
         return Err(format!("foreach: the state has no {key}; an array is needed"));
     };
     if !value.text().starts_with('[') {
-        return Err(format!("foreach: {key} in the state is no array"));
+        let hint = if value.text().starts_with("\"[") {
+            ", but a text that looks like one; declare the input with \"type\": \"array\", or write JSON into RESTAGE_OUTPUT"
+        } else {
+            ""
+        };
+        return Err(format!("foreach: {key} in the state is no array{hint}"));
     }
     value.read().map_err(|error| format!("foreach: {key} in the state cannot be read: {error}"))
 }
@@ -305,6 +310,11 @@ mod tests {
         assert_eq!(items_given.iter().map(Json::text).collect::<Vec<_>>(), ["1", "{\"a\":[2]}", "\"x\""]);
         assert_eq!(items("s", None).unwrap_err(), "foreach: the state has no s; an array is needed");
         assert_eq!(items("s", Some(&Json::of(&1))).unwrap_err(), "foreach: s in the state is no array");
+        let text = items("s", Some(&Json::string("[1]"))).unwrap_err();
+        assert!(
+            text.starts_with("foreach: s in the state is no array, but a text that looks like one; "),
+            "{text}"
+        );
     }
 
     /// Generous: it is to tell a run that is quadratic in practice from one that is not, in a debug build.

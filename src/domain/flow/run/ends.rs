@@ -20,6 +20,9 @@ use crate::domain::verdict::Verdict;
 /// How long an attempt waits that was not to blame, where no event tells that the obstacle is gone.
 const OBSTACLE: Duration = Duration::from_secs(2);
 
+/// So many items that failed are told of, with all that was tried.
+const ITEMS_TOLD: usize = 5;
+
 impl Run {
     /// The process of a unit has ended, with everything that it had started.
     pub fn ended(&mut self, key: UnitKey, end: AttemptEnd, at: Moment) -> Turn {
@@ -231,7 +234,7 @@ impl Run {
         if let Some(status) = self.cut_short(index) {
             let error = self.error.clone();
             self.end_stage(index, status, error, at, turn);
-        } else if let Some(error) = self.first_failure(index) {
+        } else if let Some(error) = self.failure(index) {
             self.end_stage(index, StageStatus::Failed, Some(error), at, turn);
         } else {
             self.ended_good(index, at, turn);
@@ -252,14 +255,27 @@ impl Run {
         }
     }
 
-    fn first_failure(&self, index: Index) -> Option<String> {
-        let failed = self.stages[index].units.iter().find(|unit| unit.phase == UnitPhase::Failed)?;
-        let error = failed.failures.last().map(|(_, error)| error.as_str()).unwrap_or_default();
-        let error = all_attempts(error, &failed.failures);
-        Some(match failed.item {
-            None => error,
-            Some(item) => format!("item {item}: {error}"),
-        })
+    /// All attempts of what failed; of a stage that fans out, of the first items that did.
+    fn failure(&self, index: Index) -> Option<String> {
+        let failed = self.stages[index].units.iter().filter(|unit| unit.phase == UnitPhase::Failed);
+        let mut told = Vec::new();
+        for unit in failed.clone().take(ITEMS_TOLD) {
+            let error = unit.failures.last().map(|(_, error)| error.as_str()).unwrap_or_default();
+            let error = all_attempts(error, &unit.failures);
+            told.push(match unit.item {
+                None => error,
+                Some(item) => format!("item {item}: {error}"),
+            });
+        }
+        if told.is_empty() {
+            return None;
+        }
+        match failed.count() - told.len() {
+            0 => {}
+            1 => told.push("and 1 more item".into()),
+            more => told.push(format!("and {more} more items")),
+        }
+        Some(told.join("; "))
     }
 
     pub(super) fn asks(&self, index: Index) -> bool {

@@ -47,6 +47,16 @@ fn items_that_were_done_are_not_done_again_and_one_that_fails_lets_the_others_en
 }
 
 #[test]
+fn each_item_that_failed_is_told() {
+    let mut world = World::new(fanning(0, "list"));
+    for number in [1, 2, 0] {
+        world.ends(item(number), if number == 0 { End::Good } else { End::Bad });
+    }
+    world.settles(item(0), End::Good);
+    assert_eq!(world.error("a"), "item 1: exit 1: no; item 2: exit 1: no");
+}
+
+#[test]
 fn an_item_keeps_its_backoff_and_its_count_over_a_death() {
     let live = |world: &World| world.live.keys().copied().collect::<Vec<_>>();
     let mut world = World::new(fanning(1, "list"));
