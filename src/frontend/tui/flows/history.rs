@@ -48,6 +48,19 @@ impl History {
         self.rows.get(self.selected)
     }
 
+    /// Whether a later run of its branch, as far as that is listed, has done or is doing what a retry of it would.
+    pub fn has_gone_on(&self, run: &RunId) -> bool {
+        let Some(own) = self.rows.iter().find(|one| one.run_id == *run) else { return false };
+        self.rows.iter().any(|one| {
+            let is_later = one.run_number > own.run_number;
+            let goes_on = matches!(
+                one.status,
+                RunStatus::Succeeded | RunStatus::Running | RunStatus::Queued | RunStatus::Waiting
+            );
+            is_later && goes_on && one.root_run_id == own.root_run_id && one.branch == own.branch
+        })
+    }
+
     pub fn is_narrowed(&self) -> bool {
         self.typing || self.unfinished || !self.filter.is_empty()
     }
@@ -105,6 +118,22 @@ impl History {
 mod tests {
     use super::super::super::fixture::now;
     use super::*;
+    use crate::domain::flow::ids::BranchName;
+    use crate::domain::flow::testing::{run, run_id};
+
+    #[test]
+    fn what_a_later_run_of_the_branch_does_need_not_be_retried() {
+        let mut history = History::new(now());
+        let rows = ["14 succeeded of=13 a=succeeded", "13 failed of=12 a=failed", "12 failed a=failed"];
+        history.rows = rows.map(run).into();
+        let gone_on = |history: &History| [12, 13, 14].map(|number| history.has_gone_on(&run_id(number)));
+        assert_eq!(gone_on(&history), [true, true, false]);
+        history.rows[0].status = RunStatus::Failed;
+        assert_eq!(gone_on(&history), [false; 3]);
+        history.rows[0].status = RunStatus::Running;
+        history.rows[0].branch = BranchName::trusted("night");
+        assert_eq!(gone_on(&history), [false; 3], "it is another branch");
+    }
 
     #[test]
     fn words_for_statuses_are_statuses() {

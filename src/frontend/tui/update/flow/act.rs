@@ -452,6 +452,7 @@ impl Model {
         match (action, self.screen) {
             (Action::Retry, Screen::History) => {
                 status.is_some_and(|status| status.is_final() && status != RunStatus::Succeeded)
+                    && !self.flows.history.has_gone_on(&run)
             }
             (Action::Retry, screen) => can.is_some_and(|can| match &can.retry {
                 Ok(()) => true,
