@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::env_file;
+use crate::domain::flow::ids::TOLD_TO_GUESTS;
 use crate::domain::hash::fnv1a_64;
 use crate::domain::ids::{Attempt, AttemptId};
 use crate::domain::spec::{LaunchSpec, Leftovers, RunnerSpec};
@@ -38,27 +39,6 @@ pub fn launch(spec: &RunnerSpec, turn: Turn) -> Result<Launch, String> {
         keep_leftovers: spec.leftovers == Leftovers::Keep,
     })
 }
-
-/// What a stage, or the command after a run, may be told. Who has not been told a thing must not hear it from a stage that
-/// restage itself was started in.
-pub const TOLD_TO_GUESTS: [&str; 16] = [
-    "RESTAGE_STATE",
-    "RESTAGE_INPUTS",
-    "RESTAGE_OUTPUT",
-    "RESTAGE_ARTIFACTS",
-    "RESTAGE_RUN_ID",
-    "RESTAGE_STAGE",
-    "RESTAGE_PARENT_RUN_ID",
-    "RESTAGE_RETRY_FROM",
-    "RESTAGE_PREVIOUS",
-    "RESTAGE_FEEDBACK",
-    "RESTAGE_FEEDBACK_FILE",
-    "RESTAGE_IDEMPOTENCY_KEY",
-    "RESTAGE_ITEM",
-    "RESTAGE_ITEM_INDEX",
-    "RESTAGE_RUN_STATUS",
-    "RESTAGE_RUN_ERROR",
-];
 
 /// On top of the environment of restage itself: env files in their order, then `env`, then our own words.
 pub fn environment(spec: &RunnerSpec, turn: &Turn) -> Result<BTreeMap<String, Option<String>>, String> {

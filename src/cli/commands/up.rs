@@ -240,12 +240,12 @@ pub fn host(
                 (attended, said.unwrap_or_else(|_| ending()))
             }
             outcome = &mut acting => {
-                let attended = match tokio::time::timeout(AT_ONCE, &mut attending).await {
-                    Ok(attended) => attended,
-                    Err(_) => {
-                        outlived();
-                        attending.await
-                    }
+                let attended = tokio::time::timeout(AT_ONCE, &mut attending).await;
+                let attended = if let Ok(attended) = attended {
+                    attended
+                } else {
+                    outlived();
+                    attending.await
                 };
                 (attended, outcome)
             }

@@ -81,6 +81,27 @@ impl RunId {
     }
 }
 
+/// What a stage, or the command after a run, may be told. Who has not been told a thing must not hear it from a stage that
+/// restage itself was started in.
+pub const TOLD_TO_GUESTS: [&str; 16] = [
+    "RESTAGE_STATE",
+    "RESTAGE_INPUTS",
+    "RESTAGE_OUTPUT",
+    "RESTAGE_ARTIFACTS",
+    "RESTAGE_RUN_ID",
+    "RESTAGE_STAGE",
+    "RESTAGE_PARENT_RUN_ID",
+    "RESTAGE_RETRY_FROM",
+    "RESTAGE_PREVIOUS",
+    "RESTAGE_FEEDBACK",
+    "RESTAGE_FEEDBACK_FILE",
+    "RESTAGE_IDEMPOTENCY_KEY",
+    "RESTAGE_ITEM",
+    "RESTAGE_ITEM_INDEX",
+    "RESTAGE_RUN_STATUS",
+    "RESTAGE_RUN_ERROR",
+];
+
 /// What a guest's name says: whose stage it is.
 pub fn parse_guest(name: &RunnerName) -> Option<(RunId, StageName, Option<u32>)> {
     let mut parts = name.as_str().split('/');

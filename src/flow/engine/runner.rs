@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::flow::ids::{RunId, StageName};
+use crate::domain::flow::ids::{RunId, StageName, TOLD_TO_GUESTS};
 use crate::domain::flow::run::UnitKey;
 use crate::domain::flow::spec::{EnvValue, FlowSpec, StageSpec};
 use crate::domain::ids::RunnerName;
@@ -13,7 +13,6 @@ use crate::domain::spec::{
     ActivitySpec, Backoff, CommandSpec, Jitter, LaunchSpec, Leftovers, LogSpec, Reload, RestartPolicy,
     RetryPolicy, RunnerSpec, StdinSpec, Stdio, StopSpec,
 };
-use crate::supervisor::launch::TOLD_TO_GUESTS;
 
 const SIGTERM: i32 = 15;
 /// Of a command after a run.

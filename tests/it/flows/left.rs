@@ -1,6 +1,6 @@
 //! What becomes of runs and of those who follow them when a supervisor is killed, told to end, or has nothing more to do.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -97,6 +97,26 @@ fn verbs_that_only_ask_let_what_lies_unfinished_lie() {
     }
     assert_eq!(flows.status("a-1", "a"), "cancelled");
     flows.ends(3, &["down"]);
+}
+
+#[test]
+fn whoever_is_refused_hears_it_at_once_though_he_stays_for_the_runs_of_others() {
+    let mut flows = waiting(&["a"]);
+    flows["needy"] =
+        json!({ "inputs": { "q": { "required": true } }, "stages": [stage("n", "", json!({}))] });
+    let flows = alone(&flows);
+    left(&flows, &["run", "a"], "a");
+    flows.remove("go.a");
+    let mut host = begin(&flows, &["run", "needy"]);
+    let mut told = BufReader::new(host.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(told.next().unwrap(), "restage: went on with a-1, which lay unfinished");
+    assert_eq!(told.next().unwrap(), "restage: run needy: needy requires the input q");
+    assert!(told.next().unwrap().contains("--input q="));
+    assert_eq!(told.next().unwrap(), "restage: a-1 goes on in this process, which waits for it");
+    assert!(is_alive(pid_of(&host)));
+    flows.write("go.a", "");
+    assert_eq!(host.wait().unwrap().code(), Some(15));
+    assert_eq!((told.next(), flows.show("a-1")["status"].clone()), (None, json!("succeeded")));
 }
 
 #[test]
@@ -399,4 +419,26 @@ fn of_bytes_that_are_gone_the_way_out_works() {
     // Deleting what has gone already is done.
     std::fs::remove_file(flows.object(&flows.stage("f-2", "a")["artifacts"][0]["hash"])).unwrap();
     flows.ok(&["delete", "f-1", "--cascade"]);
+}
+
+#[test]
+fn a_queued_run_says_behind_which_and_a_repeated_key_that_it_was_used() {
+    let flows = Flows::new(&json!({ "f": {
+        "concurrency": "queue", "stages": [stage("f", &format!("{WAITS}; [ ! -e late ]"), json!({}))]
+    } }));
+    flows.ok(&["run", "f", "--detach", "--key", "one"]);
+    is_running(&flows, "f");
+    let mut queued = begin(&flows, &["run", "f"]);
+    let mut told = BufReader::new(queued.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(told.next().unwrap(), "f-2 is queued behind f-1");
+    let mut json = begin(&flows, &["run", "f", "--json"]);
+    let mut line = String::new();
+    BufReader::new(json.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "{\"behind\":\"f-1\",\"run_id\":\"f-3\",\"status\":\"queued\"}\n");
+    flows.write("late", "");
+    flows.write("go.f", "");
+    assert_eq!((queued.wait().unwrap().code(), json.wait().unwrap().code()), (Some(1), Some(1)));
+    let told = flows.ends(1, &["run", "f", "--key", "one"]);
+    assert!(told.contains("restage: f-1 was begun with the key one before\n"), "{told}");
+    assert!(told.contains("Run f-1 failed after ") && told.contains("f: exit 1"), "{told}");
 }

@@ -188,10 +188,11 @@ fn an_ancestor_that_never_succeeded_and_a_key_that_nothing_gives_are_told() {
 #[test]
 fn a_queued_retry_runs_only_if_the_one_before_it_fails() {
     let flows = Flows::new(&json!({ "f": {
-        "inputs": { "q": { "default": "1" } }, "stages": [stage("a", WAITS, json!({}))]
+        "inputs": { "q": { "default": "1" } },
+        "stages": [stage("a", &format!("{WAITS}; [ ! -e late.$RESTAGE_RUN_ID ]"), json!({}))]
     } }));
     let start = Instant::now();
-    for (round, fails) in [false, true].into_iter().enumerate() {
+    for (round, end) in ["succeeded", "cancelled", "failed"].into_iter().enumerate() {
         let first = round * 4 + 1;
         let name = |number: usize| format!("f-{}", first + number);
         flows.write("fail.a", "");
@@ -220,20 +221,27 @@ fn a_queued_retry_runs_only_if_the_one_before_it_fails() {
             }
             assert_eq!(flows.count(), count);
         }
-        if fails {
+        if end == "cancelled" {
             flows.ok(&["cancel", &name(1)]);
-            flows.write("go", "");
-            flows.until(&name(2), "succeeded");
         } else {
+            if end == "failed" {
+                flows.write(&format!("late.{}", name(1)), "");
+            }
             flows.write("go", "");
-            flows.until(&name(1), "succeeded");
-            flows.until(&name(2), "cancelled");
+        }
+        flows.until(&name(1), end);
+        flows.until(&name(2), if end == "failed" { "succeeded" } else { "cancelled" });
+        if end == "cancelled" {
+            let why = format!("{} was cancelled, and this one was to begin only if that failed", name(1));
+            assert_eq!(flows.show(&name(2))["error"], why);
         }
         // The last one is not needed in any case.
         flows.until(&name(3), "cancelled");
-        flows.remove("go");
-        let expected: &[&str] = if fails { &["a", "a"] } else { &["a"] };
-        assert_eq!(flows.ran(), expected, "{fails}");
+        if end != "cancelled" {
+            flows.remove("go");
+        }
+        let expected: &[&str] = if end == "failed" { &["a", "a"] } else { &["a"] };
+        assert_eq!(flows.ran(), expected, "{end}");
     }
     assert!(start.elapsed() < PATIENCE);
 }
