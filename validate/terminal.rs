@@ -28,7 +28,7 @@ impl Terminal {
         let stream = || Stdio::from(inner.try_clone().expect("a descriptor"));
         command.stdin(stream()).stdout(stream()).stderr(stream());
         command.env("TERM", "xterm-256color").env("COLORTERM", "truecolor").env("LANG", "C.UTF-8");
-        command.env_remove("NO_COLOR").env_remove("LC_ALL");
+        command.env_remove("NO_COLOR").env_remove("LC_ALL").env_remove("CI");
         // SAFETY: two system calls, both allowed between fork and exec.
         unsafe {
             command.pre_exec(|| {

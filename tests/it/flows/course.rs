@@ -278,3 +278,20 @@ fn for_programs_a_key_that_is_known_tells_the_run_and_how_it_ended() {
         "{told}"
     );
 }
+
+/// As from a stage that tries again, in which somebody runs a flow of another workspace.
+#[test]
+fn a_stage_is_told_nothing_that_another_one_was_told() {
+    let flows = Flows::new(&json!({ "f": { "stages": [stage("a", "env > told", json!({
+        "env": { "RESTAGE_ITEM": "of the config" }
+    }))] } }));
+    flows.ok(&["down"]);
+    let mut command = flows.space.command(&["run", "f"]);
+    for word in ["PREVIOUS", "ITEM", "ITEM_INDEX", "FEEDBACK", "PARENT_RUN_ID", "RETRY_FROM", "RETRY"] {
+        command.env(format!("RESTAGE_{word}"), "of another");
+    }
+    assert!(command.output().unwrap().status.success());
+    let told = flows.read("told");
+    assert!(!told.contains("of another") && !told.contains("of the config"), "{told}");
+    assert!(told.contains("RESTAGE_STAGE=a\n") && told.contains("RESTAGE_ATTEMPT=1\n"), "{told}");
+}

@@ -51,6 +51,9 @@ fn where_a_checkpoint_cannot_be_read_the_one_before_it_is_reused_and_the_plan_sa
     drop(history);
     flows.remove("fail.b");
     flows.ran();
+    let told = flows.ends(1, &["state", "f-2"]);
+    assert!(told.contains("it is not to be relied on: a@2 does not hold what was written"), "{told}");
+    flows.ok(&["state", "f-1"]);
     let told = flows.ok(&["retry", "f-2", "--dry-run"]);
     let why = "a@1 from f-1, verified: a@2 cannot be read: what it holds is not what was written";
     assert!(told.contains(why), "{told}");

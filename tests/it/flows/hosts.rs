@@ -106,6 +106,20 @@ fn a_run_on_a_terminal_is_hosted_in_the_background_and_starts_no_runner() {
     flows.ends(0, &["down"]);
 }
 
+/// A log of CI keeps all that is printed: there what was drawn anew would be read many times, escapes and all.
+#[test]
+fn in_ci_a_terminal_gets_lines() {
+    let flows = alone(&json!({ "f": { "stages": [stage("a", "", json!({}))] } }));
+    let mut command = flows.space.command(&["run", "f"]);
+    command.env("CI", "true");
+    let mut terminal = Terminal::start(command, (80, 24));
+    assert_eq!(terminal.ended().code(), Some(0));
+    terminal.expect("Run f-1 succeeded");
+    let bytes = String::from_utf8_lossy(&terminal.bytes()).into_owned();
+    assert!(!bytes.contains('\x1b') && bytes.contains("Succeeded: f-1/a"), "{bytes:?}");
+    flows.ends(0, &["down"]);
+}
+
 #[test]
 fn of_32_retries_at_once_that_nobody_supervises_one_makes_a_run_and_the_others_name_it() {
     let flows = alone(&json!({ "f": { "stages": [

@@ -45,6 +45,10 @@ impl Terminal {
         command.stdin(stream()).stdout(stream()).stderr(stream());
         command.env("TERM", "xterm-256color").env("COLORTERM", "truecolor").env("LANG", "C.UTF-8");
         command.env_remove("NO_COLOR").env_remove("LC_ALL");
+        // Of the tests themselves.
+        if !command.get_envs().any(|(name, _)| name == "CI") {
+            command.env_remove("CI");
+        }
         unsafe {
             command.pre_exec(|| {
                 nix::unistd::setsid()?;
