@@ -262,7 +262,7 @@ fn flow_of<'s>(spec: &'s WorkspaceSpec, run: &str) -> Option<&'s FlowSpec> {
 fn pairs(flow: Option<&FlowSpec>, given: &[String]) -> Result<JsonMap, Failure> {
     let mut map = JsonMap::new();
     for pair in given {
-        let Some((key, value)) = pair.split_once('=') else {
+        let Some((key, value)) = pair.split_once('=').filter(|(key, _)| !key.is_empty()) else {
             return Err(Failure::new(Exit::Usage, format!("read {pair:?}"), "expected key=value")
                 .hint("as in --input question=\"why\""));
         };

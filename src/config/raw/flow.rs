@@ -355,7 +355,8 @@ fn artifact(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<String> {
 
 fn when(reader: &mut Reader<'_>, item: &Node<'_>) -> Option<Expression> {
     let text = reader.filled(item, "a condition as text, such as \"mode == 'final'\"")?;
-    match Expression::parse(&text) {
+    let parsed = Expression::parse(&text).map_err(|error| error.to_string());
+    match parsed.and_then(|expression| expression.never().map_or(Ok(expression), Err)) {
         Ok(expression) => Some(expression),
         Err(error) => {
             let hint = "for example \"state.count > 3 and mode in ['a', 'b']\"; exists(key), len(key), not"

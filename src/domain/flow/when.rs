@@ -90,6 +90,11 @@ impl Expression {
         keys
     }
 
+    /// Why it can never be answered, where that is so.
+    pub fn never(&self) -> Option<String> {
+        eval::never(&self.root)
+    }
+
     /// The error says what could not be answered, for a person.
     pub fn eval(&self, state: &JsonMap) -> Result<bool, String> {
         eval::condition(&self.root, state)

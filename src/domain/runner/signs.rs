@@ -26,7 +26,9 @@ impl Machine<'_> {
             }
             (Phase::Running(running), TimerKind::Timeout) => match self.spec.timeout {
                 Some(limit) if now >= self.started().plus(limit) => {
-                    let detail = format!("longer than its limit of {}", seconds(limit.as_secs_f64()));
+                    let limit = limit.as_secs_f64();
+                    let limit = if limit < 0.1 { format!("{limit}s") } else { seconds(limit) };
+                    let detail = format!("longer than its limit of {limit}");
                     self.end(&running, Verdict::TimedOut, Some(detail))
                 }
                 Some(_) | None => {

@@ -11,11 +11,27 @@ pub(super) fn condition(node: &Node, state: &JsonMap) -> Result<bool, String> {
     match value(node, state)? {
         Value::Bool(answer) => Ok(answer),
         Value::Null => Ok(false),
-        other @ (Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => Err(format!(
-            "{} is {}, and a condition has to be true or false; compare it with something",
-            named(node),
-            kind(&other)
-        )),
+        other @ (Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
+            Err(no_answer(node, kind(&other)))
+        }
+    }
+}
+
+fn no_answer(node: &Node, kind: &str) -> String {
+    format!("{} is {kind}, and a condition has to be true or false; compare it with something", named(node))
+}
+
+/// Why there is never an answer, whatever the state.
+pub(super) fn never(node: &Node) -> Option<String> {
+    match node {
+        Node::Literal(Value::Bool(_) | Value::Null) | Node::Path(_) | Node::Exists(_) | Node::Compare(..) => {
+            None
+        }
+        Node::Literal(value) => Some(no_answer(node, kind(value))),
+        Node::List(_) => Some(no_answer(node, "a list")),
+        Node::Len(_) => Some(no_answer(node, "a number")),
+        Node::Not(inner) => never(inner),
+        Node::And(nodes) | Node::Or(nodes) => nodes.iter().find_map(never),
     }
 }
 

@@ -87,6 +87,30 @@ fn what_cannot_be_answered_says_why() {
 }
 
 #[test]
+fn what_can_never_be_answered_is_known_before() {
+    for (text, error) in [
+        ("1", "1 is a number, and a condition has to be true or false; compare it with something"),
+        (
+            "flag and not 'x'",
+            "\"x\" is a text, and a condition has to be true or false; compare it with something",
+        ),
+        (
+            "len(list)",
+            "len(list) is a number, and a condition has to be true or false; compare it with something",
+        ),
+        (
+            "[1] or flag",
+            "the list is a list, and a condition has to be true or false; compare it with something",
+        ),
+    ] {
+        assert_eq!(Expression::parse(text).unwrap().never().as_deref(), Some(error), "{text}");
+    }
+    for text in ["flag", "true", "not null or count", "len(list) > 1 and 'a' in list"] {
+        assert_eq!(Expression::parse(text).unwrap().never(), None, "{text}");
+    }
+}
+
+#[test]
 fn what_is_no_expression_says_where() {
     for (text, error) in [
         ("", "at column 1: it is empty; write a condition such as key == \"value\""),
