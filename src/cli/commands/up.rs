@@ -197,9 +197,9 @@ fn supervise(workspace: &Workspace, spec: WorkspaceSpec, role: Role, standing: i
 }
 
 /// A verb that was ended by a signal is given so long to say how what it followed stands.
-/// Who still waits then is told for what.
-const AT_ONCE: Duration = Duration::from_secs(1);
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// Whoever still waits for the runs of others then is told for which.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Supervises in this process, without runners, for as long as a verb has something to do: it talks to the supervisor
 /// over the socket as it would to any other.

@@ -21,7 +21,7 @@ impl Run {
         self.end(Ending::Cancelled, at)
     }
 
-    /// It waited for a failure that did not come: `by` is good.
+    /// It waited for a failure that did not come: `by` is good, or was cancelled.
     pub fn not_needed(&mut self, by: &RunId, status: RunStatus, at: Moment) -> Turn {
         self.error = Some(if status == RunStatus::Cancelled {
             format!("{by} was cancelled, and this one was to begin only if that failed")
