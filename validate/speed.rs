@@ -118,20 +118,22 @@ pub(crate) fn printing(slack: f64) -> Outcome {
     const LINES: usize = 1_000_000;
     let mut told = Vec::new();
     for (size, label) in [(65_536, "64 KiB writes"), (1, "a write a line")] {
-        let (mut file, mut pipe) = (Vec::new(), Vec::new());
-        let mut cpu = 0;
+        let (mut file, mut pipe, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..7 {
             let printed = print_beside(LINES, size, "file")?;
             file.push(printed.times);
-            cpu = cpu.max(printed.cpu);
+            cpu.push(printed.cpu_ms);
             pipe.push(print_beside(LINES, size, "pipe")?.times);
             if round >= 2 && quantile(&mut file.clone(), 0.5) <= 1.02 {
                 break;
             }
         }
-        let (file, pipe) = (quantile(&mut file, 0.5), quantile(&mut pipe, 0.5));
-        let line =
-            figures(&format!("{label}, times `child > file` beside it:"), &[("file", file), ("pipe", pipe)]);
+        // Bytes that pass through us would show in every round; a machine that stands still for a moment shows in one.
+        let [file, pipe, cpu] = [&mut file, &mut pipe, &mut cpu].map(|rounds| quantile(rounds, 0.5));
+        let line = figures(
+            &format!("{label}, times `child > file` beside it:"),
+            &[("file", file), ("pipe", pipe), ("CPU of ours with `file`, ms", cpu)],
+        );
         ensure(file <= 1.02 + (slack - 1.0) * 0.15, || format!("`file` costs more than 2 %: {line}"))?;
         if size > 1 {
             ensure(pipe <= 1.5 + (slack - 1.0) * 0.5, || {
@@ -140,9 +142,7 @@ pub(crate) fn printing(slack: f64) -> Outcome {
         } else {
             ensure(pipe < file * slack, || format!("`pipe` is slower than a file for small writes: {line}"))?;
         }
-        ensure(cpu < 20_000_000, || {
-            format!("restage used {cpu} ns of CPU while a child printed into a file")
-        })?;
+        ensure(cpu < 20.0, || format!("restage used CPU while a child printed into a file: {line}"))?;
         told.push(line);
     }
     Ok(told)
@@ -151,8 +151,8 @@ pub(crate) fn printing(slack: f64) -> Outcome {
 struct Printed {
     /// How long it took, divided by what the same took into a bare file meanwhile.
     times: f64,
-    /// The nanoseconds of CPU that restage used.
-    cpu: u64,
+    /// The milliseconds of CPU that restage used.
+    cpu_ms: f64,
 }
 
 fn print_beside(lines: usize, size: usize, stdio: &str) -> Result<Printed, String> {
@@ -180,7 +180,10 @@ fn print_beside(lines: usize, size: usize, stdio: &str) -> Result<Printed, Strin
     wait("the whole output in the log", || {
         std::fs::metadata(&log).is_ok_and(|meta| meta.len() == wanted).then_some(())
     })?;
-    Ok(Printed { times: seconds(&stamp)? / seconds(&bare_stamp)?, cpu: used })
+    Ok(Printed {
+        times: seconds(&stamp)? / seconds(&bare_stamp)?,
+        cpu_ms: Duration::from_nanos(used).as_secs_f64() * 1e3,
+    })
 }
 
 fn seconds(stamp: &Path) -> Result<f64, String> {
