@@ -43,6 +43,7 @@ impl Conn {
     pub(crate) fn receive(&mut self) -> Received {
         let mut result = Received::default();
         let mut buffer = [0_u8; 16 << 10];
+        let before = self.received.len();
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(0) => result.closed = true,
@@ -59,9 +60,15 @@ impl Conn {
             }
             break;
         }
-        let end = self.received.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        let rest = self.received.split_off(end);
-        let whole = std::mem::replace(&mut self.received, rest);
+        // No line ends in what was there before.
+        let fresh = self.received.get(before..).unwrap_or_default();
+        let whole = match fresh.iter().rposition(|byte| *byte == b'\n') {
+            Some(last) => {
+                let rest = self.received.split_off(before + last + 1);
+                std::mem::replace(&mut self.received, rest)
+            }
+            None => Vec::new(),
+        };
         result.closed |= self.received.len() > MAX_LINE;
         for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
@@ -86,8 +93,9 @@ impl Conn {
         !self.unsent.is_empty()
     }
 
-    /// Sends what goes without waiting; false when the connection is broken.
-    pub(crate) fn flush(&mut self) -> bool {
+    /// Sends what goes without waiting. What nobody is there to take falls away; the line is over only when all is read that
+    /// was said last, a goodbye perhaps.
+    pub(crate) fn flush(&mut self) {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
                 Ok(sent) => {
@@ -95,19 +103,35 @@ impl Conn {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return false,
+                Err(_) => self.unsent.clear(),
             }
         }
         if self.unsent.is_empty() && self.unsent.capacity() > 64 << 10 {
             self.unsent = Vec::new();
         }
-        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_words_of_one_who_has_gone_are_heard_whatever_could_not_be_told_him() {
+        let (mut supervisor, keeper) = UnixStream::pair().unwrap();
+        let mut conn = Conn::accept(keeper).unwrap();
+        // What he has not read makes it a reset instead of an end.
+        conn.send(&Report::Gone { key: "a#1".into() });
+        conn.flush();
+        serde_json::to_writer(&mut supervisor, &Order::Goodbye).unwrap();
+        supervisor.write_all(b"\n").unwrap();
+        drop(supervisor);
+        conn.send(&Report::Gone { key: "a#2".into() });
+        conn.flush();
+        assert!(!conn.wants_write());
+        assert_eq!(conn.receive().orders, [Order::Goodbye]);
+        assert!(conn.receive().closed);
+    }
 
     #[test]
     fn long_lines_may_follow_one_another_and_one_without_an_end_closes() {

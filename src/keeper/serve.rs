@@ -380,10 +380,7 @@ impl Keeper {
         self.write_down();
         self.flushed = proc::monotonic();
         let Some(conn) = &mut self.conn else { return };
-        if !conn.flush() {
-            self.conn = None;
-            return;
-        }
+        conn.flush();
         if conn.wants_write() != self.conn_writes {
             self.conn_writes = conn.wants_write();
             let mut flags = EpollFlags::EPOLLIN;
