@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
+use super::NOT_NEEDED;
 use super::cgroup;
 use super::journal::Record;
 use super::log;
@@ -63,7 +64,12 @@ impl Keeper {
                 if self.successor.child == Some(ended.pid) {
                     // It died before it said hello.
                     self.successor.child = None;
-                    self.successor.wanted(proc::monotonic());
+                    let is_needed = ended.status != ExitKind::Code(i32::from(NOT_NEEDED));
+                    if is_needed || !self.trees.is_empty() {
+                        self.successor.wanted(proc::monotonic());
+                    } else {
+                        self.successor.give_up();
+                    }
                 }
                 self.orphan_ended = true;
             }

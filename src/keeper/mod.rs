@@ -47,6 +47,9 @@ use std::process::ExitCode;
 /// The first argument of a process that is to become a guard.
 pub const GUARD: &str = "__guard";
 
+/// Exit code of a successor that could not begin, and was not needed.
+pub const NOT_NEEDED: u8 = 66;
+
 /// Whether the first argument names a role of this room.
 pub fn is_role(word: &std::ffi::OsStr) -> bool {
     word == GUARD || word == holder::ROLE

@@ -438,9 +438,10 @@ impl Keeper {
             .min()
     }
 
-    /// Ends when a goodbye was said, or everything had to be stopped, or nobody ever came; and nothing lives.
+    /// Ends when a goodbye was said, or everything had to be stopped, or nobody comes; and nothing lives. Ends that nobody
+    /// has heard of are in the journal, for the next one.
     fn is_done(&self) -> bool {
-        let nobody_came = self.supervisor.is_none() && self.successor.gave_up() && self.exits.is_empty();
+        let nobody_came = self.supervisor.is_none() && self.successor.gave_up();
         self.trees.is_empty() && (self.goodbye || self.ending || nobody_came)
     }
 

@@ -53,7 +53,7 @@ impl Successor {
         due
     }
 
-    /// Nobody came, and nobody knows whom to start.
+    /// Nobody came, and nobody knows whom to start, or nobody needs one.
     pub(crate) fn give_up(&mut self) {
         self.lonely = true;
     }

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use restage::keeper::link::living_keeper;
 use serde_json::{Value, json};
 
 use crate::support::workspace::Workspace;
-use crate::support::{is_alive, kill_9, wait_until};
+use crate::support::{is_alive, kill_9, pid_in, wait_until};
 
 /// Its supervisor has recorded the clean end and dies before the keeper hears the goodbye.
 #[test]
@@ -61,4 +62,27 @@ fn an_environment_that_is_too_long_fails_by_itself_and_hinders_nobody() {
     let told = fs::read_to_string(workspace.path(".restage/logs/restage.log")).unwrap();
     assert!(told.contains("too long for the kernel"), "{told}");
     workspace.ok(&["down", "--kill"]);
+}
+
+/// What lives there is looked after until it ends; then nobody is started any more.
+#[test]
+fn a_keeper_whose_workspace_was_deleted_ends_with_the_last_that_lives() {
+    let workspace = Workspace::new(&json!({ "agent": { "command": "echo $$ > pid; exec sleep 1000" } }));
+    workspace.ok(&["up", "--detach"]);
+    wait_until("it runs", || workspace.runner("agent")["status"] == "running");
+    let agent = pid_in(&workspace.path("pid"));
+    let keeper = living_keeper(&workspace.path(".restage")).unwrap();
+    let supervisor = workspace.supervisor();
+    unsafe { libc::kill(supervisor, libc::SIGSTOP) };
+    for entry in fs::read_dir(workspace.path("")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+    }
+    kill_9(supervisor);
+    wait_until("it is dead", || !is_alive(supervisor));
+    assert!(is_alive(keeper) && is_alive(agent));
+    kill_9(agent);
+    wait_until("the keeper has ended", || !is_alive(keeper));
+    fs::write(workspace.path("config.json"), "{}").unwrap();
+    assert_eq!(workspace.run(&["down"]).0, Some(3), "nobody supervises");
 }

@@ -34,7 +34,7 @@ use crate::domain::ids::RunnerName;
 use crate::domain::spec::WorkspaceSpec;
 use crate::flow::engine::Left;
 use crate::frontend::headless::{Format, Headless, Printer, name_width};
-use crate::keeper::footprint;
+use crate::keeper::{self, footprint};
 use crate::supervisor::apart::apart;
 use crate::supervisor::atomic::private_dir;
 use crate::supervisor::clock::SystemClock;
@@ -82,7 +82,8 @@ pub fn in_background() -> ExitCode {
     footprint::keep_little();
     background::leave_terminal();
     let mut reported = false;
-    let outcome = prepare().and_then(|(workspace, spec, role)| {
+    let mut needed = true;
+    let outcome = prepare(&mut needed).and_then(|(workspace, spec, role)| {
         if take_leave(&workspace, &spec)? {
             return Ok(Exit::Completed);
         }
@@ -98,7 +99,7 @@ pub fn in_background() -> ExitCode {
             if !reported {
                 background::report(Err(&failure));
             }
-            failure.exit.into()
+            if needed { failure.exit.into() } else { ExitCode::from(keeper::NOT_NEEDED) }
         }
     }
 }
@@ -116,7 +117,9 @@ fn take_leave(workspace: &Workspace, spec: &WorkspaceSpec) -> Result<bool, Failu
     Ok(true)
 }
 
-fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
+/// Says of a failure, too, whether something would have been there to supervise.
+fn prepare(needed: &mut bool) -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
+    *needed = false;
     let mut arguments = env::args_os().skip(2);
     let mut config = None;
     let mut debug = false;
@@ -133,7 +136,8 @@ fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
     let workspace = Workspace::find(&Global { config, output: Output::Human, debug, no_color: true })?;
     // What runs must be looked after, even where a program or a folder of the config has gone meanwhile, or the config
     // itself. That it cannot be read is told once somebody watches it.
-    let spec = if apart(|| background::is_needed(&workspace)) {
+    *needed = apart(|| background::is_needed(&workspace));
+    let spec = if *needed {
         settings::load(&workspace, Missing::Warning)
             .or_else(|failure| settings::in_force(&workspace).ok_or(failure))
     } else {
@@ -143,6 +147,7 @@ fn prepare() -> Result<(Workspace, WorkspaceSpec, Role), Failure> {
         Runners::Some => choose(&spec, &names)?,
         Runners::None => Some(Vec::new()),
     };
+    *needed = true;
     let left = Left::GoesOn;
     let role = Role { mode: ActorMode::Background, headless: None, chosen, runners, left, debug };
     Ok((workspace, spec, role))
