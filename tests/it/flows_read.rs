@@ -400,7 +400,7 @@ fn has_keys(value: &Value, wanted: &str) {
     assert!(keys.iter().all(plain), "{keys:?}");
 }
 
-const RUN: &str = "run_id run_number flow def_hash status trigger inputs error started_at ended_at duration_seconds cost \
+const RUN: &str = "run_id run_number flow def_hash status trigger cause inputs error started_at ended_at duration_seconds cost \
     parent_run_id root_run_id caller_run_id retry_from_stage retry_depth retry_number \
     idempotency_key deadline left held";
 const STAGE: &str = "name order status decision reason source_run_id outputs artifacts checkpoint attempts";

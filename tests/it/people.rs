@@ -15,7 +15,7 @@ use restage::domain::flow::ask::{
 use restage::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
 use restage::domain::flow::record::{Checkpoint, RunFilter, RunRecord, StageRecord};
 use restage::domain::flow::refusal::Refusal;
-use restage::domain::flow::status::{Approval, Decision, RunStatus, StageStatus, Trigger};
+use restage::domain::flow::status::{Approval, Cause, Decision, RunStatus, StageStatus};
 use restage::domain::json::Json;
 use serde_json::{Value, json};
 
@@ -354,7 +354,7 @@ fn an_approved_checkpoint_is_built_upon_again_only_where_that_is_insisted_on() {
     );
     let second = new_run(done(&studio, proceed("film-1", Some("script@2"), true)));
     let failed = until(&studio, &second, RunStatus::Failed);
-    assert_eq!((failed.trigger, failed.retry_depth), (Trigger::Retry, 1));
+    assert_eq!((failed.cause, failed.retry_depth), (Cause::Retry, 1));
     assert_eq!(tree(&studio, "film-1").0[1], *taken);
     assert_eq!((lines(&studio.path("script.count")), lines(&studio.path("render.count"))), (1, 2));
     std::fs::write(studio.path("ok"), "").unwrap();

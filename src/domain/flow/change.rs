@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use super::record::{Artifact, AttemptRecord, Checkpoint};
-use super::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
+use super::status::{Approval, Cause, Decision, Hook, Reason, RunStatus, StageStatus};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 
@@ -19,7 +19,9 @@ pub struct NewRun {
     pub def_hash: Hash,
     pub definition: String,
     pub status: RunStatus,
-    pub trigger: Trigger,
+    pub cause: Cause,
+    /// That of the first of its lineage.
+    pub trigger: Cause,
     pub inputs: JsonMap,
     pub parent: Option<RunId>,
     /// `None`: it begins a lineage of its own.

@@ -28,7 +28,7 @@ use super::record::{Artifact, Checkpoint, RunRecord, StageRecord};
 use super::refusal::Refusal;
 use super::sent_back::SentBack;
 use super::spec::FlowSpec;
-use super::status::{Approval, Decision, Reason, StageStatus, Trigger};
+use super::status::{Approval, Cause, Decision, Reason, StageStatus};
 use crate::domain::json::JsonMap;
 
 use target::Target;
@@ -210,7 +210,7 @@ impl<'a> Known<'a> {
             reused.contains(&run.run_id)
                 && run.started_at.is_some()
                 && run.branch == self.facts.parent.branch
-                && run.trigger == Trigger::Retry
+                && run.cause == Cause::Retry
                 && run.retry_from_stage.as_ref().is_some_and(|from| self.starts_from(from, &checkpoint.stage))
         };
         u32::try_from(self.facts.lineage.iter().filter(same).count()).unwrap_or(u32::MAX)

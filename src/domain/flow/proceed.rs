@@ -10,7 +10,7 @@ use super::may::{elsewhere, find, replaced, row};
 use super::plan::Start;
 use super::record::{Branch, Checkpoint, RunRecord};
 use super::refusal::Refusal;
-use super::status::{Approval, RunStatus, StageStatus, Trigger};
+use super::status::{Approval, Cause, RunStatus, StageStatus};
 use super::tree::{Lineage, waiting};
 
 /// What continuing does.
@@ -42,7 +42,7 @@ pub struct Again {
     pub instead: Option<CheckpointId>,
     /// Is approved by that.
     pub approve: Option<(CheckpointId, Hash)>,
-    pub trigger: Trigger,
+    pub cause: Cause,
     /// Runs on other branches that wait for what is approved by that, and go on with it.
     pub also: Vec<(RunId, BranchName)>,
 }
@@ -183,7 +183,7 @@ fn retry_of(run: &RunRecord) -> Again {
         branch: run.branch.clone(),
         instead: None,
         approve: None,
-        trigger: Trigger::Retry,
+        cause: Cause::Retry,
         also: Vec::new(),
     }
 }
@@ -214,7 +214,7 @@ fn first_of_fork(lineage: &Lineage<'_>, from: &From, ahead: &mut dyn Ahead) -> R
         branch: from.branch.clone(),
         instead: Some(head.id.clone()),
         approve: taken_on(head),
-        trigger: Trigger::Continue,
+        cause: Cause::Continue,
         also: also(lineage, None, head),
     };
     // What a person made is not to be lost because its bytes are.
@@ -316,16 +316,16 @@ fn ended(
     ahead: &mut dyn Ahead,
 ) -> Result<Again, Refusal> {
     let (id, status) = (run.run_id.clone(), run.status);
-    let again = |start, at: Option<&Checkpoint>, trigger| Again {
+    let again = |start, at: Option<&Checkpoint>, cause| Again {
         run: run.run_id.clone(),
         start,
         branch: from.branch.clone(),
         instead: at.map(|at| at.id.clone()),
         approve: at.and_then(taken_on),
-        trigger,
+        cause,
         also: at.map(|at| also(lineage, None, at)).unwrap_or_default(),
     };
-    let first_failure = || again(Start::FirstFailure, None, Trigger::Retry);
+    let first_failure = || again(Start::FirstFailure, None, Cause::Retry);
     let head = lineage.head(&from.branch);
     // To name where the branch stands is to name nothing.
     if let Some(named) = named.filter(|named| head.is_none_or(|head| head.id != named.id)) {
@@ -339,16 +339,16 @@ fn ended(
             Err(ahead.plan(&retry_of(run)).err().unwrap_or_else(|| no_checkpoint(&id, &from.branch)))
         };
     };
-    let behind = |trigger| again(Start::After(at.id.stage.clone()), Some(at), trigger);
+    let behind = |cause| again(Start::After(at.id.stage.clone()), Some(at), cause);
     match at.approval {
         Approval::Rejected if from.force_retry && named.is_none() => Ok(first_failure()),
         Approval::Rejected => Err(Refusal::Rejected { run: id, checkpoint: at.id.clone(), status }),
         Approval::Pending => {
             looked_at(ahead, &id, None, at)?;
-            Ok(behind(Trigger::Continue))
+            Ok(behind(Cause::Continue))
         }
-        Approval::Approved if is_unused(run, at) => Ok(behind(Trigger::Continue)),
-        Approval::Approved if from.force_retry && named.is_some() => Ok(behind(Trigger::Retry)),
+        Approval::Approved if is_unused(run, at) => Ok(behind(Cause::Continue)),
+        Approval::Approved if from.force_retry && named.is_some() => Ok(behind(Cause::Retry)),
         Approval::Approved if from.force_retry => Ok(first_failure()),
         Approval::Approved if status == RunStatus::Failed => Err(already_approved(lineage, run, at, ahead)),
         Approval::Approved => Err(Refusal::NotFailed { run: id, status }),

@@ -75,7 +75,7 @@ impl Case {
     fn told(&self) -> String {
         match self.ask(|_| Ok(())) {
             Ok(continuation) => match &continuation {
-                Continuation::Again(again) => format!("{continuation} ({} of {})", again.trigger, again.run),
+                Continuation::Again(again) => format!("{continuation} ({} of {})", again.cause, again.run),
                 Continuation::Approve { .. } | Continuation::Resume { .. } => continuation.to_string(),
             },
             Err(refusal) => format!("{} {refusal} | {}", refusal.code(), refusal.hint()),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hashes;
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use super::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
+use super::status::{Approval, Cause, Decision, Hook, Reason, RunStatus, StageStatus};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -20,7 +20,10 @@ pub struct RunRecord {
     pub flow: FlowName,
     pub def_hash: Hash,
     pub status: RunStatus,
-    pub trigger: Trigger,
+    /// What began the first of its lineage.
+    pub trigger: Cause,
+    /// What began this one.
+    pub cause: Cause,
     pub inputs: JsonMap,
     pub error: Option<String>,
     pub started_at: Option<Timestamp>,

@@ -156,7 +156,7 @@ words!(
     }
 );
 
-words!(Trigger {
+words!(Cause {
     /// Somebody typed `restage run`.
     Manual = "manual",
     Retry = "retry",

@@ -8,7 +8,7 @@ use super::hashes;
 use super::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use super::record::{Artifact, Branch, Checkpoint, CheckpointRef, RunRecord, StageRecord};
 use super::spec::{Approve, Concurrency, FlowSpec, StageRetry, StageSpec};
-use super::status::{Approval, Decision, RunStatus, StageStatus, Trigger};
+use super::status::{Approval, Cause, Decision, RunStatus, StageStatus};
 use super::when::Expression;
 use crate::domain::json::{Json, JsonMap};
 use crate::domain::spec::{Backoff, CommandSpec, Jitter, Stdio, StopSpec};
@@ -106,7 +106,8 @@ pub(crate) fn record(number: u64, status: RunStatus, parent: Option<u64>) -> Run
         flow: FlowName::trusted("f"),
         def_hash: Hash::of(["definition"]),
         status,
-        trigger: Trigger::Manual,
+        trigger: Cause::Manual,
+        cause: Cause::Manual,
         inputs: serde_json::from_str(r#"{"q": 1}"#).unwrap(),
         error: None,
         started_at: Some(at(0)),

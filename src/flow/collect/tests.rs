@@ -5,7 +5,7 @@ use super::super::testing::{Place, key, tree};
 use super::*;
 use crate::domain::flow::ids::{BranchName, FlowName, StageName};
 use crate::domain::flow::record::{AttemptRecord, ItemCount, StageRecord};
-use crate::domain::flow::status::{Decision, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Cause, Decision, RunStatus, StageStatus};
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -66,7 +66,8 @@ fn run(name: &str, status: RunStatus, stages: Vec<StageRecord>) -> RunRecord {
         flow: FlowName::trusted("video"),
         def_hash: Hash::of(["d"]),
         status,
-        trigger: Trigger::Manual,
+        trigger: Cause::Manual,
+        cause: Cause::Manual,
         inputs: crate::domain::json::JsonMap::new(),
         error: None,
         started_at: None,

@@ -15,7 +15,7 @@ use crate::domain::flow::record::{RunFilter, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
 use crate::domain::flow::spec::{Concurrency, FlowSpec};
-use crate::domain::flow::status::{Decision, Reason, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Cause, Decision, Reason, RunStatus, StageStatus};
 use crate::ports::store::Begun;
 
 impl Engine {
@@ -29,7 +29,7 @@ impl Engine {
         let spec = self.flow(&wish.flow)?;
         let inputs = inputs::of_new(&spec, &wish.inputs)?;
         let status = beside_others(Some(self.unfinished()), &spec)?;
-        let trigger = if wish.caller.is_some() { Trigger::Flow } else { Trigger::Manual };
+        let cause = if wish.caller.is_some() { Cause::Flow } else { Cause::Manual };
         let stage = |name: &StageName| NewStage {
             name: name.clone(),
             decision: Decision::Execute,
@@ -40,7 +40,7 @@ impl Engine {
             feedback: None,
         };
         let stages = spec.stages.iter().map(|one| stage(&one.name)).collect();
-        let new = self.new_run(&spec, status, trigger, inputs)?;
+        let new = self.new_run(&spec, status, cause, inputs)?;
         let new = NewRun { key: wish.key, caller: wish.caller, approve_all: wish.approve_all, stages, ..new };
         let rows = (0..).zip(&spec.stages);
         let rows = rows
@@ -72,7 +72,7 @@ impl Engine {
         &self,
         spec: &FlowSpec,
         status: RunStatus,
-        trigger: Trigger,
+        cause: Cause,
         inputs: crate::domain::json::JsonMap,
     ) -> Result<NewRun, Refusal> {
         let now = self.clock.now();
@@ -86,7 +86,8 @@ impl Engine {
             def_hash,
             definition,
             status,
-            trigger,
+            cause,
+            trigger: cause,
             inputs,
             parent: None,
             root: None,
@@ -261,6 +262,7 @@ fn record_of(new: NewRun, id: &RunId, number: u64) -> RunRecord {
         def_hash: new.def_hash,
         status: new.status,
         trigger: new.trigger,
+        cause: new.cause,
         inputs: new.inputs,
         error: None,
         started_at: None,

@@ -15,7 +15,7 @@ use crate::domain::flow::record::{Artifact, Checkpoint, CheckpointRef, RunRecord
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::run::RestoredStage;
 use crate::domain::flow::sent_back;
-use crate::domain::flow::status::{Approval, Decision, StageStatus, Trigger};
+use crate::domain::flow::status::{Approval, Cause, Decision, StageStatus};
 use crate::domain::json::JsonMap;
 use crate::ports::store::Judgement;
 
@@ -28,7 +28,7 @@ pub(super) struct Wanted {
     pub(super) force: bool,
     pub(super) queue: bool,
     pub(super) approve_all: bool,
-    pub(super) trigger: Trigger,
+    pub(super) cause: Cause,
     /// Another branch than the parent's.
     pub(super) branch: Option<BranchName>,
     /// These stand in for what the parent left.
@@ -44,7 +44,7 @@ impl From<&proceed::Again> for Wanted {
     fn from(again: &proceed::Again) -> Self {
         Self {
             start: again.start.clone(),
-            trigger: again.trigger,
+            cause: again.cause,
             branch: Some(again.branch.clone()),
             instead: again.instead.iter().cloned().collect(),
             takes_on: again.approve.as_ref().map(|(checkpoint, _)| checkpoint.clone()),
@@ -62,7 +62,7 @@ impl Wanted {
             force: false,
             queue: false,
             approve_all: false,
-            trigger: Trigger::Retry,
+            cause: Cause::Retry,
             branch: None,
             instead: Vec::new(),
             takes_on: None,
@@ -184,8 +184,9 @@ impl Engine {
             });
             rows.push(row);
         }
-        let new = self.new_run(&flow, status, again.trigger, inputs)?;
+        let new = self.new_run(&flow, status, again.cause, inputs)?;
         let new = NewRun {
+            trigger: parent.trigger,
             parent: Some(parent.run_id.clone()),
             root: Some(parent.root_run_id.clone()),
             retry_from: Some(plan.from),

@@ -2,7 +2,7 @@
 
 use crate::domain::flow::ids::{BranchName, FlowName, Hash, RunId};
 use crate::domain::flow::record::{AttemptRecord, RunRecord, StageRecord};
-use crate::domain::flow::status::{Reason, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Cause, Reason, RunStatus, StageStatus};
 use crate::domain::flow::testing;
 use crate::domain::json::{Json, JsonMap};
 use crate::domain::time::Timestamp;
@@ -21,7 +21,8 @@ pub(crate) fn run(number: u64, status: RunStatus) -> RunRecord {
         flow,
         def_hash: Hash::of(["def"]),
         status,
-        trigger: Trigger::Manual,
+        trigger: Cause::Manual,
+        cause: Cause::Manual,
         inputs: JsonMap::from([("question".into(), Json::string("why"))]),
         error: (status == RunStatus::Failed).then(|| "storyboard: exit 1: Connection refused".into()),
         started_at: Some(at(1000)),

@@ -96,7 +96,7 @@ pub fn lineage(runs: &[RunRecord], of: &RunId, now: Timestamp, look: &Look) -> S
 mod tests {
     use super::*;
     use crate::domain::flow::ids::{BranchName, StageName};
-    use crate::domain::flow::status::{RunStatus, Trigger};
+    use crate::domain::flow::status::{Cause, RunStatus};
     use crate::frontend::flow::fixture::run;
 
     const LOOK: Look = Look { width: 100, colour: false, ascii: false };
@@ -108,7 +108,7 @@ mod tests {
             retry_from_stage: Some(StageName::trusted("storyboard")),
             retry_depth: depth,
             retry_number: Some(depth),
-            trigger: Trigger::Retry,
+            cause: Cause::Retry,
             ..run(number, RunStatus::Failed)
         };
         vec![
@@ -122,7 +122,7 @@ mod tests {
             },
             RunRecord {
                 branch: BranchName::trusted("dark"),
-                trigger: Trigger::Continue,
+                cause: Cause::Continue,
                 retry_number: None,
                 ..retry(14, "video-12", 1)
             },

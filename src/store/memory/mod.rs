@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, RecipeRecord};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Branch, Checkpoint, HookRecord, RunFilter, RunRecord};
-use crate::domain::flow::status::{Decision, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Cause, Decision, RunStatus, StageStatus};
 use crate::ports::store::{Adopter, Begun, FailingStage, Held, Stats, Store, StoreError, StoredRun};
 use crate::store::adoptions;
 use crate::store::search::{cut, run_text};
@@ -195,7 +195,7 @@ impl Store for MemoryStore {
         let reuses = |run: &&Arc<Run>| {
             run.record.root_run_id == *root
                 && run.record.branch == *branch
-                && run.record.trigger == Trigger::Retry
+                && run.record.cause == Cause::Retry
                 && run.stages.iter().any(|stage| {
                     stage.decision == Decision::Reuse && stage.checkpoint.as_ref() == Some(checkpoint)
                 })
@@ -290,7 +290,7 @@ fn stats(state: &State, flow: Option<&FlowName>) -> Stats {
     let mut stats = Stats::default();
     for run in state.runs.values().filter(|run| flow.is_none_or(|flow| run.record.flow == *flow)) {
         let good = matches!(run.record.status, RunStatus::Succeeded | RunStatus::Degraded);
-        let retry = run.record.trigger == Trigger::Retry;
+        let retry = run.record.cause == Cause::Retry;
         stats.runs += 1;
         stats.succeeded += u64::from(good);
         stats.failed += u64::from(run.record.status == RunStatus::Failed);

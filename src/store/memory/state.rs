@@ -9,7 +9,7 @@ use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, 
 use crate::domain::flow::record::{
     AttemptRecord, Branch, Checkpoint, CheckpointRef, ItemCount, RunRecord, StageRecord,
 };
-use crate::domain::flow::status::{Decision, Reason, StageStatus, Trigger};
+use crate::domain::flow::status::{Cause, Decision, Reason, StageStatus};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 use crate::ports::store::{Begun, Held, MAX_STATE_BYTES, StoreError, StoredRun};
@@ -114,7 +114,7 @@ impl State {
     fn retry_number(&self, new: &RunRecord) -> Option<u32> {
         let of_lineage = self.runs.values().filter(|run| run.record.root_run_id == new.root_run_id);
         let last = of_lineage.filter_map(|run| run.record.retry_number).max();
-        (new.trigger == Trigger::Retry).then(|| last.unwrap_or(0) + 1)
+        (new.cause == Cause::Retry).then(|| last.unwrap_or(0) + 1)
     }
 
     pub(super) fn of_key(&self, flow: &FlowName, key: &str) -> Option<RunId> {
@@ -307,6 +307,7 @@ impl Run {
                 flow: new.flow.clone(),
                 def_hash: new.def_hash.clone(),
                 status: new.status,
+                cause: new.cause,
                 trigger: new.trigger,
                 inputs: new.inputs.clone(),
                 error: None,

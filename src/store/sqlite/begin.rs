@@ -9,7 +9,7 @@ use super::{checkpoints, runs, search};
 use crate::domain::flow::change::{NewRun, NewStage};
 use crate::domain::flow::ids::{BranchName, FlowName, RunId};
 use crate::domain::flow::record::Branch;
-use crate::domain::flow::status::Trigger;
+use crate::domain::flow::status::Cause;
 use crate::ports::store::{Begun, Held};
 
 const FIRST_EPOCH: u64 = 1;
@@ -59,9 +59,9 @@ fn add_run(
 ) -> Result<i64, Fail> {
     connection
         .prepare_cached(
-            "INSERT INTO runs (run_id, number, flow, definition, status, cause, parent, root, caller, retry_from, \
+            "INSERT INTO runs (run_id, number, flow, definition, status, cause, begun_by, parent, root, caller, retry_from, \
              retry_depth, retry_number, key, deadline, branch, created_at, approve_all, epoch, holder) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             run,
@@ -69,6 +69,7 @@ fn add_run(
             new.flow,
             definition(connection, new)?,
             new.status,
+            new.cause,
             new.trigger,
             new.parent,
             root,
@@ -94,7 +95,7 @@ fn add_run(
 
 /// Of its lineage, in order of time.
 fn retry_number(connection: &Connection, new: &NewRun, root: &RunId) -> Result<Option<u32>, Fail> {
-    if new.trigger != Trigger::Retry {
+    if new.cause != Cause::Retry {
         return Ok(None);
     }
     let last: Option<u32> = connection

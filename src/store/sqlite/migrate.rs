@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     Step { sql: include_str!("../migrations/0006_keys.sql"), then: |_| Ok(()) },
     Step { sql: include_str!("../migrations/0007_recipes.sql"), then: |_| Ok(()) },
     Step { sql: include_str!("../migrations/0008_retry_number.sql"), then: |_| Ok(()) },
+    Step { sql: include_str!("../migrations/0009_trigger.sql"), then: |_| Ok(()) },
 ];
 
 /// `RSTG`, so that no other program's database is taken for ours.

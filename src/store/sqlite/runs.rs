@@ -13,7 +13,7 @@ use super::values::{Nanos, int, uint};
 use super::{begin, hooks, search};
 use crate::domain::flow::ids::{BranchName, FlowName, Hash, RunId};
 use crate::domain::flow::record::{Branch, RunFilter, RunRecord};
-use crate::domain::flow::status::{RunStatus, Trigger};
+use crate::domain::flow::status::{Cause, RunStatus};
 use crate::domain::json::JsonMap;
 use crate::domain::time::Timestamp;
 use crate::ports::store::{StoredRun, unread};
@@ -22,7 +22,7 @@ const COLUMNS: &str = "SELECT run_id, runs.number, flow, hash, status, cause, ru
      runs.ended_at, duration_seconds, cost, parent, root, caller, retry_from, retry_depth, \
      substr(key, length(flow) + 2), deadline, branch, \
      created_at, runs.id, epoch, holder, approve_all, value, value_size, time_left, hooks.name, hooks.number, verdict, exit_code, \
-     signal, hooks.started_at, hooks.ended_at, log, hooks.error, retry_number \
+     signal, hooks.started_at, hooks.ended_at, log, hooks.error, retry_number, begun_by \
      FROM runs LEFT JOIN definitions ON definitions.id = definition LEFT JOIN inputs ON inputs.run = runs.id \
      LEFT JOIN hooks ON hooks.run = runs.id";
 
@@ -36,7 +36,8 @@ fn record(row: &Row<'_>, told: &mut Vec<String>) -> rusqlite::Result<RunRecord> 
         def_hash: columns.get(3, Hash::of(["unknown"])),
         // Nothing goes on by itself of which nobody knows how far it is.
         status: columns.get(4, RunStatus::Interrupted),
-        trigger: columns.get(5, Trigger::Manual),
+        cause: columns.get(5, Cause::Manual),
+        trigger: columns.get(37, Cause::Manual),
         inputs: unpack(row, 24).unwrap_or_else(|why| columns.without(24, &why, JsonMap::new())),
         error: columns.some(6),
         started_at: columns.time(7),

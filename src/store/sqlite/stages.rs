@@ -13,7 +13,7 @@ use super::values::{int, uint};
 use crate::domain::flow::change::{ItemRecord, RecipeRecord};
 use crate::domain::flow::ids::{BranchName, CheckpointId, Hash, RunId, StageName};
 use crate::domain::flow::record::{Artifact, AttemptRecord, CheckpointRef, ItemCount, StageRecord};
-use crate::domain::flow::status::{Approval, Decision, StageStatus, Trigger};
+use crate::domain::flow::status::{Approval, Cause, Decision, StageStatus};
 
 pub(super) const STAGES: &str = "SELECT name, ord, stages.status, decision, reason, source, error, started_at, ended_at, \
      retry_at, items, feedback, checkpoints.id, checkpoints.stage, version, parent, branch, approval, outputs, outputs_size \
@@ -201,7 +201,7 @@ pub(super) fn retries_of(
     checkpoint: &CheckpointId,
 ) -> Result<Vec<RunId>, Fail> {
     let mut query = connection.prepare_cached(RETRIES)?;
-    let of = params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Trigger::Retry, branch];
+    let of = params![root, checkpoint.stage, checkpoint.version, Decision::Reuse, Cause::Retry, branch];
     let found = query.query_map(of, |row| row.get(0))?;
     Ok(found.collect::<Result<_, _>>()?)
 }

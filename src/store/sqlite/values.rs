@@ -9,7 +9,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as WordError;
 
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
-use crate::domain::flow::status::{Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Approval, Cause, Decision, Hook, Reason, RunStatus, StageStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
 
@@ -48,7 +48,7 @@ macro_rules! words {
 }
 
 names!(BranchName, FlowName, Hash, RunId, StageName);
-words!(Approval, Decision, Hook, Reason, RunStatus, StageStatus, Trigger, Verdict);
+words!(Approval, Decision, Hook, Reason, RunStatus, StageStatus, Cause, Verdict);
 
 impl ToSql for CheckpointId {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

@@ -8,7 +8,7 @@ mod trouble;
 use crate::domain::flow::change::{Change, ItemRecord, Judgement, NewCheckpoint, NewRun, NewStage, What};
 use crate::domain::flow::ids::{BranchName, CheckpointId, FlowName, Hash, RunId, StageName};
 use crate::domain::flow::record::{Artifact, AttemptRecord};
-use crate::domain::flow::status::{Approval, Decision, Reason, RunStatus, StageStatus, Trigger};
+use crate::domain::flow::status::{Approval, Cause, Decision, Reason, RunStatus, StageStatus};
 use crate::domain::json::{Json, JsonMap};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Verdict;
@@ -45,7 +45,8 @@ fn new_run(stages: &[&str]) -> NewRun {
         def_hash: hash("definition"),
         definition: "{\"name\":\"video\"}".into(),
         status: RunStatus::Running,
-        trigger: Trigger::Manual,
+        trigger: Cause::Manual,
+        cause: Cause::Manual,
         inputs: map(&[("question", "\"Why not?\""), ("deep", "{\"z\":[1,{\"a\":null}],\"b\":1e400}")]),
         parent: None,
         root: None,
@@ -85,7 +86,7 @@ fn retry_of(parent: &RunId, root: &RunId, reuse: &[&str], execute: &[&str]) -> N
         ..new_stage(cp(id).stage.as_str())
     };
     NewRun {
-        trigger: Trigger::Retry,
+        cause: Cause::Retry,
         parent: Some(parent.clone()),
         root: Some(root.clone()),
         retry_from: execute.first().map(|name| stage(name)),

@@ -1,16 +1,20 @@
-//! Which retry of its lineage a run is.
+//! Which retry of its lineage a run is, and what began that.
 
 use rusqlite::Connection;
 
 use super::*;
-use crate::domain::flow::record::RunFilter;
+use crate::domain::flow::record::{RunFilter, RunRecord};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{SqliteStore, first_version};
 
-fn numbers(store: &mut dyn Store) -> Vec<Option<u32>> {
+fn of_each<T>(store: &mut dyn Store, what: impl Fn(RunRecord) -> T) -> Vec<T> {
     let mut runs = store.runs(&RunFilter::default()).unwrap();
     runs.sort_by_key(|run| run.run_number);
-    runs.into_iter().map(|run| run.retry_number).collect()
+    runs.into_iter().map(what).collect()
+}
+
+fn numbers(store: &mut dyn Store) -> Vec<Option<u32>> {
+    of_each(store, |run| run.retry_number)
 }
 
 fn counted(store: &mut dyn Store) {
@@ -21,7 +25,7 @@ fn counted(store: &mut dyn Store) {
     let queued = |new: NewRun| NewRun { status: RunStatus::Queued, ..new };
     let root = begin(store, &new_run(&["a"]));
     let first = begin(store, &queued(retry_of(&root, &root, &[], &["a"])));
-    begin(store, &queued(NewRun { trigger: Trigger::Continue, ..retry_of(&first, &root, &[], &["a"]) }));
+    begin(store, &queued(NewRun { cause: Cause::Continue, ..retry_of(&first, &root, &[], &["a"]) }));
     // Of a run, or of one of its retries: what counts is the order of time.
     begin(store, &queued(retry_of(&root, &root, &[], &["a"])));
     begin(store, &queued(retry_of(&first, &root, &[], &["a"])));
@@ -39,7 +43,7 @@ fn retries_are_counted_over_their_lineage_in_order_of_time() {
 }
 
 #[test]
-fn the_retries_of_an_older_store_get_their_numbers() {
+fn the_retries_of_an_older_store_get_their_numbers_and_triggers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("history.db");
     let old = Connection::open(&path).unwrap();
@@ -49,7 +53,7 @@ fn the_retries_of_an_older_store_get_their_numbers() {
     for (id, cause, root) in [
         (1, "manual", 1),
         (2, "retry", 1),
-        (3, "manual", 3),
+        (3, "flow", 3),
         (4, "retry", 3),
         (5, "continue", 1),
         (6, "retry", 1),
@@ -65,4 +69,6 @@ fn the_retries_of_an_older_store_get_their_numbers() {
     drop(old);
     let mut store = SqliteStore::open(&path).unwrap();
     assert_eq!(numbers(&mut store), [None, Some(1), None, Some(1), None, Some(2)]);
+    let triggers = of_each(&mut store, |run| run.trigger.to_string());
+    assert_eq!(triggers, ["manual", "manual", "flow", "flow", "manual", "manual"]);
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use super::{Flows, stage};
-use crate::support::{is_alive, pid_in, wait_until};
+use crate::support::{RESTAGE, is_alive, pid_in, wait_until};
 
 const WAITS: &str = "until [ -e go ]; do sleep 0.02; done";
 
@@ -32,6 +32,22 @@ fn what_fails_once_succeeds_then_and_what_was_left_is_offered() {
     for (index, log) in ["no\n", "half\n"].into_iter().enumerate() {
         assert_eq!(flows.read(&format!(".restage/runs/f-1/logs/a_{}.log", index + 1)), log);
     }
+}
+
+#[test]
+fn a_retry_of_what_a_stage_began_keeps_the_trigger() {
+    let flows = Flows::new(&json!({
+        "outer": { "stages": [stage("a", &format!("{RESTAGE} run inner --input word=x"), json!({}))] },
+        "inner": { "inputs": { "word": {} }, "stages": [stage("b", "[ -e go ]", json!({}))] },
+    }));
+    flows.ends(1, &["run", "outer"]);
+    flows.write("go", "");
+    flows.ok(&["retry", "inner-1"]);
+    let (first, retry) = (flows.show("inner-1"), flows.show("inner-2"));
+    assert_eq!((&first["trigger"], &first["cause"]), (&json!("flow"), &json!("flow")));
+    assert_eq!((&first["caller_run_id"], &first["inputs"]), (&json!("outer-1"), &json!({ "word": "x" })));
+    assert_eq!((&retry["trigger"], &retry["cause"]), (&json!("flow"), &json!("retry")));
+    assert_eq!((&retry["status"], &retry["inputs"]), (&json!("succeeded"), &first["inputs"]));
 }
 
 #[test]
@@ -119,7 +135,8 @@ fn inputs_come_from_options_a_file_or_stdin_and_a_retry_keeps_them() {
     flows.ok(&["retry", "f-1"]);
     let (first, retry) = (flows.show("f-1"), flows.show("f-3"));
     assert_eq!(first["inputs"], retry["inputs"]);
-    assert_eq!((&first["trigger"], &retry["trigger"]), (&json!("manual"), &json!("retry")));
+    assert_eq!((&first["trigger"], &retry["trigger"]), (&json!("manual"), &json!("manual")));
+    assert_eq!((&first["cause"], &retry["cause"]), (&json!("manual"), &json!("retry")));
     assert_eq!((&retry["parent_run_id"], &retry["retry_from_stage"]), (&json!("f-1"), &json!("a")));
     assert!(flows.read("state").contains("\"deep\":{\"x\":[1.0]}"), "{}", flows.read("state"));
     let twice = ("{\"count\": 1, \"count\": 2}", "\"count\": it is there twice");

@@ -39,7 +39,7 @@ fn a_run_is_read_as_it_was_written(store: &mut dyn Store) {
     assert_eq!((stored.epoch, stored.holder.as_str(), stored.approve_all), (1, "pid 1", true));
     let record = &stored.record;
     assert_eq!((&record.run_id, record.run_number, &record.flow), (&run, 1, &new.flow));
-    assert_eq!((record.status, record.trigger), (RunStatus::Running, Trigger::Manual));
+    assert_eq!((record.status, record.cause), (RunStatus::Running, Cause::Manual));
     assert_eq!((&record.inputs, &record.def_hash), (&new.inputs, &new.def_hash));
     assert_eq!((&record.parent_run_id, &record.caller_run_id), (&new.parent, &new.caller));
     assert_eq!((&record.root_run_id, record.retry_depth), (&run, 3));

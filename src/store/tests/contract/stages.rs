@@ -249,7 +249,7 @@ fn retries_of_a_checkpoint_are_told(store: &mut dyn Store) {
         assert_eq!(of(store, "a@1"), expected);
     }
     // One that goes on from it is no retry.
-    let onward = NewRun { trigger: Trigger::Continue, ..retry_of(&root, &root, &["a@1"], &["b"]) };
+    let onward = NewRun { cause: Cause::Continue, ..retry_of(&root, &root, &["a@1"], &["b"]) };
     let onward = begin(store, &onward);
     commit(store, &onward, vec![run_is(RunStatus::Failed)]);
     assert_eq!(of(store, "a@1"), expected);

@@ -69,7 +69,7 @@ fn each_refusal_comes_before_those_with_a_higher_code() {
 fn retry(number: u64, of: u64, from: &str) -> RunRecord {
     RunRecord {
         retry_from_stage: Some(name(from)),
-        trigger: Trigger::Retry,
+        cause: Cause::Retry,
         ..record(number, RunStatus::Failed, Some(of))
     }
 }
@@ -97,7 +97,7 @@ fn a_checkpoint_is_built_on_again_up_to_a_limit_and_a_chain_is_as_long_as_it_may
     assert_eq!(one.told(&first()), too_many);
     assert_eq!(one.told(&behind), too_many);
     // The first that went on behind an edit or on a branch is no retry of it.
-    one.lineage[0].trigger = Trigger::Continue;
+    one.lineage[0].cause = Cause::Continue;
     assert_eq!(one.told(&first()), from_c);
     one.parent.retry_depth = 10;
     assert!(one.told(&first()).starts_with("16 f-12 is 10 retries deep, and 10 is the limit"));
