@@ -21,7 +21,7 @@ use crate::domain::spec::WorkspaceSpec;
 use crate::flow::engine;
 use crate::flow::engine::desk::Desk;
 use crate::flow::objects::Objects;
-use crate::ports::store::{Store, StoreError};
+use crate::ports::store::{Store, StoreError, StoredRun};
 use crate::store::sqlite::SqliteStore;
 
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub struct History<'w> {
     pub objects: Objects,
     workspace: &'w Workspace,
     flows: Option<BTreeMap<FlowName, Arc<FlowSpec>>>,
+    ahead: Option<StoredRun>,
 }
 
 /// Something as it is now, and whether somebody supervises.
@@ -45,7 +46,7 @@ impl<'w> History<'w> {
         match SqliteStore::open_read(&path) {
             Ok(Some(store)) => {
                 let objects = Objects::new(workspace.objects_dir());
-                Ok(Self { store, objects, workspace, flows: None })
+                Ok(Self { store, objects, workspace, flows: None, ahead: None })
             }
             Ok(None) => Err(none_yet(workspace)),
             Err(error) => Err(failed(&act(workspace), &error)),
@@ -56,6 +57,14 @@ impl<'w> History<'w> {
     #[must_use]
     pub fn knowing(mut self, spec: Option<&WorkspaceSpec>) -> Self {
         self.flows = spec.map(|spec| by_name(&spec.flows));
+        self
+    }
+
+    /// Reads the run now, for whoever looks at it next.
+    #[must_use]
+    pub fn ahead(mut self, run: &RunId) -> Self {
+        // What goes wrong with it is told by whoever looks.
+        self.ahead = self.store.run(run).ok().flatten();
         self
     }
 
@@ -193,7 +202,8 @@ impl<'w> History<'w> {
     ) -> Result<T, Failure> {
         let (workspace, lies) = (self.workspace, !self.is_supervised());
         let flows = self.flows.get_or_insert_with(|| todays(workspace));
-        let mut desk = Desk::alone(&mut self.store, &self.objects, &workspace.root, flows, lies);
+        let mut desk =
+            Desk::alone(&mut self.store, &self.objects, &workspace.root, flows, lies).with(self.ahead.take());
         look(&mut desk).map_err(|refusal| {
             let failure = Failure::of_refusal(act, &refusal);
             // It does not go on by itself, so that nobody should wait for it.

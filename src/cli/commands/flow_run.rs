@@ -3,6 +3,8 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Read;
+use std::panic::resume_unwind;
+use std::thread;
 
 use super::follow::{self, Line, Manner};
 use crate::cli::args::{ApproveMode, ContinueArgs, Follow, Global, Output, RetryArgs, RunArgs};
@@ -48,10 +50,21 @@ pub fn run(global: &Global, workspace: &Workspace, args: RunArgs) -> Outcome {
 }
 
 pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcome {
-    let spec = today(workspace, !args.set.is_empty())?;
+    let run = RunId::trusted(args.run.as_str());
+    let (spec, history) = if args.set.is_empty() && settings::is_in_force(workspace) {
+        (None, History::open(workspace))
+    } else {
+        // Of thousands of stages each takes a while, so one is read beside the other.
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| History::open(workspace).map(|history| history.ahead(&run)));
+            let spec = settings::load(workspace, Missing::Error)?;
+            let history = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
+            Ok((Some(spec), history))
+        })?
+    };
     let flow = spec.as_ref().and_then(|spec| flow_of(spec, &args.run));
     let wish = RetryWish {
-        run: RunId::trusted(args.run.as_str()),
+        run,
         branch: args.branch.as_deref().map(BranchName::trusted),
         from: args.from.as_deref().map(StageName::trusted),
         set: pairs(flow, &args.set)?,
@@ -64,7 +77,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
         asker: None,
     };
     if args.dry_run {
-        let made = History::open(workspace)?.knowing(spec.as_ref()).plan(&wish)?;
+        let made = history?.knowing(spec.as_ref()).plan(&wish)?;
         let printed = match global.output {
             Output::Json => output::print_json(&made),
             Output::Human => output::print(&plan::lines(&made)),
@@ -73,7 +86,7 @@ pub fn retry(global: &Global, workspace: &Workspace, args: &RetryArgs) -> Outcom
     }
     let act = format!("retry {}", args.run);
     let request = FlowRequest::Retry(wish);
-    if let Ok(history) = History::open(workspace) {
+    if let Ok(history) = history {
         history.knowing(spec.as_ref()).refuse(&request, &act)?;
     }
     set_going(global, workspace, &args.follow, spec, &act, &request, &Before::New)

@@ -45,6 +45,8 @@ pub struct Desk<'a> {
     /// Nobody carries out what is under way by the records.
     lies: bool,
     pub(super) reads: Option<&'a mut Reads>,
+    /// A run that was read a moment ago, for whoever asks for it first.
+    ahead: Option<StoredRun>,
 }
 
 impl std::fmt::Debug for Desk<'_> {
@@ -93,7 +95,12 @@ impl<'a> Desk<'a> {
         flows: &'a BTreeMap<FlowName, Arc<FlowSpec>>,
         lies: bool,
     ) -> Self {
-        Self { store, objects, root, flows, unfinished: None, lies, reads: None }
+        Self { store, objects, root, flows, unfinished: None, lies, reads: None, ahead: None }
+    }
+
+    #[must_use]
+    pub fn with(self, ahead: Option<StoredRun>) -> Self {
+        Self { ahead, ..self }
     }
 
     pub fn show(&mut self, id: &RunId) -> Result<Shown, Refusal> {
@@ -125,6 +132,9 @@ impl<'a> Desk<'a> {
     }
 
     fn stored(&mut self, id: &RunId) -> Result<StoredRun, Refusal> {
+        if let Some(stored) = self.ahead.take_if(|stored| stored.record.run_id == *id) {
+            return Ok(stored);
+        }
         self.store
             .run(id)
             .map_err(|error| store(&error))?
@@ -403,6 +413,7 @@ impl Engine {
             unfinished: Some(Unfinished { active: &self.active, unresumed: &self.unresumed }),
             lies: self.lying.is_some(),
             reads: Some(&mut self.reads),
+            ahead: None,
         }
     }
 
