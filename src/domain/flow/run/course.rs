@@ -127,6 +127,7 @@ impl Run {
             Ok(values) => values,
             Err(error) => return self.end_opened(index, error, at, turn),
         };
+        self.fanning.insert(index);
         turn.after.push(Effect::FanOut { stage: index, values });
         false
     }
@@ -305,18 +306,30 @@ impl Run {
         turn
     }
 
-    /// Launches what is ready, as far as there are slots.
+    /// Launches what is ready, as far as there are slots. What stands in the file behind a stage whose items are still
+    /// looked up waits for them.
     pub(super) fn fill(&mut self, when: When, at: Moment, turn: &mut Turn) {
         while self.ending.is_none() && self.live < self.max_parallel {
-            let next = match (self.ready.first(), self.fresh.first(), when) {
-                (Some(ready), Some(fresh), When::After) if fresh < ready => self.fresh.pop_first(),
-                (None, Some(_), When::After) => self.fresh.pop_first(),
-                (Some(_), _, _) => self.ready.pop_first(),
-                (None, _, _) => None,
-            };
-            let Some(key) = next else { return };
+            let (ready, fresh) = (self.ready.first(), self.fresh.first().filter(|_| when == When::After));
+            let Some(key) = ready.into_iter().chain(fresh).min().copied() else { return };
+            if self.first_fanning().is_some_and(|stage| stage < key.stage) {
+                return;
+            }
+            if !self.ready.remove(&key) {
+                self.fresh.remove(&key);
+            }
             self.launch(key, when, at, turn);
         }
+    }
+
+    fn first_fanning(&mut self) -> Option<Index> {
+        while let Some(first) = self.fanning.first().copied() {
+            if self.stages[first].is_fanning(self.stage(first)) {
+                return Some(first);
+            }
+            self.fanning.remove(&first);
+        }
+        None
     }
 
     fn launch(&mut self, key: UnitKey, when: When, at: Moment, turn: &mut Turn) {

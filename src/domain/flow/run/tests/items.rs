@@ -30,6 +30,20 @@ fn items_have_seats_and_are_gathered_in_their_order() {
 }
 
 #[test]
+fn items_have_slots_before_the_stages_behind_them() {
+    let mut spec = fanning(0, "list");
+    spec.stages[1].needs.clear();
+    spec.max_parallel = Some(1);
+    let mut world = World::new(spec);
+    for number in [0, 1, 2] {
+        assert_eq!(world.live.keys().copied().collect::<Vec<_>>(), [item(number)]);
+        world.ends(item(number), End::Good);
+        world.settles(item(number), End::Good);
+    }
+    assert_eq!(world.lives(), ["b"]);
+}
+
+#[test]
 fn items_that_were_done_are_not_done_again_and_one_that_fails_lets_the_others_end() {
     let mut world = World::new(fanning(0, "list"));
     world.ends(item(0), End::Good);
