@@ -53,6 +53,7 @@ fn is_same(one: &News, other: &News) -> bool {
         | News::StageRetrying { .. }
         | News::Asks { .. }
         | News::RunEnded { .. }
+        | News::HookFailed { .. }
         | News::Held { .. } => None,
     };
     end(one) == end(other)

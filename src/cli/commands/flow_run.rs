@@ -1,9 +1,10 @@
 //! `run`, `retry`, `continue`, `cancel`: what sets runs going and what ends them.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fs::File;
 use std::io::Read;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread;
 
 use super::follow::{self, Line, Manner};
@@ -213,7 +214,10 @@ fn set_going(
         fresh: true,
     };
     let host = if follow.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, spec, async |client, updates| {
+    let commands = |flow: &Arc<FlowSpec>| flow.on_success.is_some() || flow.on_failure.is_some();
+    let has_hooks = !follow.detach && spec.iter().flat_map(|spec| &spec.flows).any(commands);
+    let followed = Cell::new(None);
+    let exit = engine::with(global, workspace, host, spec, async |client, updates| {
         let mut line = Line::new(workspace, client, updates);
         if !follow::listen(&line.client, manner.draws()).await? {
             return Ok(None);
@@ -251,10 +255,16 @@ fn set_going(
             if follow.detach {
                 return Ok(Some(Exit::Completed));
             }
+            followed.set(fresh.then(|| run.clone()));
             follow::follow(&mut line, run, Manner { fresh, ..manner }, before).await.map(Some)
         };
         follow::until_left(hosted, manner, &asked, following).await
-    })
+    })?;
+    // Where this process was the supervisor, it has waited for that, too.
+    if let Some(run) = followed.take().filter(|_| has_hooks) {
+        follow::tell_hook(workspace, &run, manner.output)?;
+    }
+    Ok(exit)
 }
 
 /// The config as it is today: where that is broken, a supervisor goes on with what it has read, but nothing is begun.

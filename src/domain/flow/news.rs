@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{CheckpointId, RunId, StageName};
-use super::status::{RunStatus, StageStatus};
+use super::status::{Hook, RunStatus, StageStatus};
 use crate::domain::view::seconds;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,12 @@ pub enum News {
         seconds: Option<f64>,
         error: Option<String>,
     },
+    /// The command after the run did not end well.
+    HookFailed {
+        run: RunId,
+        hook: Hook,
+        error: String,
+    },
     /// Something around the run went wrong, and it goes on when that is over.
     Held {
         run: RunId,
@@ -63,6 +69,7 @@ impl News {
             | Self::StageEnded { run, .. }
             | Self::Asks { run, .. }
             | Self::RunEnded { run, .. }
+            | Self::HookFailed { run, .. }
             | Self::Held { run, .. } => run,
         }
     }
@@ -72,7 +79,7 @@ impl News {
         match self {
             Self::StageEnded { status, .. } => matches!(status, StageStatus::Failed),
             Self::RunEnded { status, .. } => matches!(status, RunStatus::Failed),
-            Self::Held { .. } => true,
+            Self::HookFailed { .. } | Self::Held { .. } => true,
             Self::RunStarted { .. }
             | Self::StageStarted { .. }
             | Self::StageRetrying { .. }
@@ -119,6 +126,9 @@ impl fmt::Display for News {
                 write!(f, "Run {run} {status}")?;
                 took(f, *seconds)?;
                 detail(f, error.as_deref())
+            }
+            Self::HookFailed { run, hook, error } => {
+                write!(f, "Failed: {hook} of {run}: {error}; restage logs {run}/{hook} shows what it printed")
             }
             Self::Held { run, why } => write!(f, "Holding {run}: {why}"),
         }

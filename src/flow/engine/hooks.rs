@@ -7,6 +7,7 @@ use super::load::store;
 use super::{AGAIN, Engine, Key};
 use crate::domain::flow::ask::FlowReply;
 use crate::domain::flow::ids::{RunId, StageName};
+use crate::domain::flow::news::News;
 use crate::domain::flow::record::{HookRecord, RunRecord};
 use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::spec::FlowSpec;
@@ -117,8 +118,13 @@ impl Engine {
                 self.guests.send(GuestOrder::Launch { spec: guest.clone(), attempt }).ok();
             }
             Some(_) | None => {
+                let error = hook.record.error.take();
+                let hook = hook.record.name;
                 self.hooks.remove(id);
                 self.guests.send(GuestOrder::Forget { name }).ok();
+                if let Some(error) = error {
+                    self.tell(News::HookFailed { run: id.clone(), hook, error });
+                }
             }
         }
     }
@@ -145,9 +151,6 @@ impl Engine {
             record.error = went_wrong(&end.outcome);
             (record.started_at, record.ended_at) = (end.started_at, Some(end.ended_at));
             record.log = end.log.as_ref().map(|log| log.display().to_string());
-            if let Some(error) = &record.error {
-                tracing::warn!(run = %id, hook = %record.name, %error, "the command after a run ended badly");
-            }
         }
         hook.written = false;
         self.go_on_with_hook(id);

@@ -167,3 +167,21 @@ fn of_32_retries_at_once_that_nobody_supervises_one_makes_a_run_and_the_others_n
     assert_eq!((flows.count(), flows.ran()), (2, vec!["b".to_owned()]));
     assert!(!flows.path("loud").exists());
 }
+
+#[test]
+fn whoever_hosts_a_run_tells_how_the_command_after_it_failed() {
+    let flows = alone(&json!({ "f": {
+        "on_success": "echo told; exit 3", "stages": [stage("a", "[ ! -e bad ]", json!({}))]
+    } }));
+    let failed = "Failed: on_success of f-1: exit 3; restage logs f-1/on_success shows what it printed";
+    let told = flows.ends(0, &["run", "f"]);
+    assert!(told.contains(failed), "{told}");
+    let told = flows.ends(0, &["run", "f", "--output", "json"]);
+    let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["hook"]), (&json!("hook_failed"), &json!("on_success")), "{told}");
+    assert_eq!((&last["run"], &last["error"]), (&json!("f-2"), &json!("exit 3")));
+    // A run that fails has no such command.
+    flows.write("bad", "");
+    let told = flows.ends(1, &["run", "f"]);
+    assert!(!told.contains("on_success"), "{told}");
+}

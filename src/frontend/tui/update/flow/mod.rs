@@ -96,6 +96,7 @@ fn hear_news(model: &mut Model, notice: &FlowNotice) -> Vec<Cmd> {
         News::Asks { checkpoint, .. } if is_told(model, &made(checkpoint)) => return Vec::new(),
         News::Asks { run, checkpoint } => (Ink::Waiting, format!("{run} waits for you: {checkpoint}"), true),
         News::RunEnded { status: RunStatus::Failed, .. } => (Ink::Bad, notice.what.to_string(), true),
+        News::HookFailed { .. } => (Ink::Bad, notice.what.to_string(), false),
         News::RunEnded { status: RunStatus::Succeeded, .. } => (Ink::Good, notice.what.to_string(), false),
         News::RunEnded { .. } | News::Held { .. } => (Ink::Waiting, notice.what.to_string(), false),
         // The screens show these as they happen.
