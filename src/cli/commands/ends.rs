@@ -85,6 +85,16 @@ pub(super) fn end_of(run: &RunRecord) -> Option<FlowNotice> {
     Some(FlowNotice { at: run.ended_at.filter(|_| ended)?, what })
 }
 
+/// What was told of the command after it, from the record.
+pub(super) fn end_of_hook(run: &RunRecord) -> Option<FlowNotice> {
+    let hook = run.hook.as_ref()?;
+    let error = hook.error.clone()?;
+    Some(FlowNotice {
+        at: hook.ended_at?,
+        what: News::HookFailed { run: run.run_id.clone(), hook: hook.name, error },
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
+use super::ends::end_of_hook;
 use super::follow::{self, Line, Manner};
 use crate::cli::args::{ApproveMode, ContinueArgs, Follow, Global, Output, RetryArgs, RunArgs};
 use crate::cli::engine::{self, Answered, Host};
@@ -27,6 +28,7 @@ use crate::domain::flow::status::RunStatus;
 use crate::domain::json::{self, Json, JsonMap, NoObject};
 use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::flow::plan;
+use crate::frontend::text::one_line;
 
 /// Of all inputs together, as of an output.
 const MAX_INPUT_BYTES: u64 = 64 << 20;
@@ -260,9 +262,15 @@ fn set_going(
         };
         follow::until_left(hosted, manner, &asked, following).await
     })?;
-    // Where this process was the supervisor, it has waited for that, too.
-    if let Some(run) = followed.take().filter(|_| has_hooks) {
-        follow::tell_hook(workspace, &run, manner.output)?;
+    // Where this process was the supervisor, it has waited for that, too. However it is told, the run ended as it did.
+    if let Some(run) = followed.take().filter(|_| has_hooks)
+        && let Ok(shown) = History::open(workspace).and_then(|mut history| history.recorded(&run))
+        && let Some(notice) = end_of_hook(&shown.run)
+    {
+        match manner.output {
+            Output::Json => drop(output::print_json(&notice)),
+            Output::Human => output::remark(&one_line(&notice.what.to_string())),
+        }
     }
     Ok(exit)
 }

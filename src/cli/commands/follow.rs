@@ -287,19 +287,6 @@ pub fn tell_end(run: &RunRecord) {
     }
 }
 
-/// What has become by now of the command after a run that was followed to its end.
-pub fn tell_hook(workspace: &Workspace, run: &RunId, output: Output) -> Result<(), Failure> {
-    let Some(hook) = History::open(workspace)?.recorded(run)?.run.hook else { return Ok(()) };
-    if let (Some(at), Some(error)) = (hook.ended_at, hook.error) {
-        let what = News::HookFailed { run: run.clone(), hook: hook.name, error };
-        match output {
-            Output::Json => drop(output::print_json(&FlowNotice { at, what })?),
-            Output::Human => output::remark(&one_line(&what.to_string())),
-        }
-    }
-    Ok(())
-}
-
 /// What is told, and what has been.
 struct Teller {
     screen: Screen,
