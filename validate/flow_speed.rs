@@ -356,9 +356,9 @@ pub(crate) fn history(slack: f64) -> Outcome {
         .execute_batch(&format!(
             "CREATE TEMP TABLE n AS WITH RECURSIVE n (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM n WHERE n < {RUNS}) \
                SELECT n FROM n; \
-             INSERT INTO runs (run_id, number, flow, definition, status, cause, begun_by, started_at, ended_at, duration_seconds, \
+             INSERT INTO runs (run_id, number, flow, definition, status, cause, started_at, ended_at, duration_seconds, \
                 root, retry_depth, branch, created_at, approve_all, epoch, holder) \
-               SELECT 'small-' || n, n, flow, definition, iif(n % 7 = 0, 'failed', 'succeeded'), cause, begun_by, started_at + n, \
+               SELECT 'small-' || n, n, flow, definition, iif(n % 7 = 0, 'failed', 'succeeded'), cause, started_at + n, \
                 ended_at + n, 1.0, 'small-' || n, 0, branch, created_at + n, 0, 1, holder FROM n, runs WHERE runs.number = 1; \
              INSERT INTO inputs (run, value) SELECT id, '{{\"topic\":\"word' || number || '\"}}' FROM runs WHERE number > 1; \
              INSERT INTO run_text (rowid, text) SELECT id * 2, run_id || ' word' || number FROM runs WHERE number > 1; \

@@ -2,6 +2,7 @@
 //! that reads nothing for too long loses the connection, and learns all of it anew with its next hello.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
@@ -93,8 +94,8 @@ impl Conn {
         !self.unsent.is_empty()
     }
 
-    /// Sends what goes without waiting. What nobody is there to take falls away; the line is over only when all is read that
-    /// was said last, a goodbye perhaps.
+    /// Sends what goes without waiting. Where that fails the line is over, once all is read that was said last, a goodbye
+    /// perhaps.
     pub(crate) fn flush(&mut self) {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
@@ -103,7 +104,10 @@ impl Conn {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => self.unsent.clear(),
+                Err(_) => {
+                    self.unsent.clear();
+                    self.stream.shutdown(Shutdown::Both).ok();
+                }
             }
         }
         if self.unsent.is_empty() && self.unsent.capacity() > 64 << 10 {

@@ -65,7 +65,7 @@ impl Keeper {
                     // It died before it said hello.
                     self.successor.child = None;
                     let is_needed = ended.status != ExitKind::Code(i32::from(NOT_NEEDED));
-                    if is_needed || !self.trees.is_empty() {
+                    if is_needed || !self.trees.is_empty() || !self.successor.was_patient() {
                         self.successor.wanted(proc::monotonic());
                     } else {
                         self.successor.give_up();
@@ -447,6 +447,10 @@ impl Keeper {
     }
 
     fn start_successor(&mut self, now: u64) {
+        if self.goodbye {
+            // It was heard after the death of whoever said it.
+            return;
+        }
         if self.policy == Policy::Stop {
             // Headless, and nobody is there any more.
             return self.stop_everything_and_end();

@@ -44,6 +44,11 @@ impl Successor {
         self.delay = (self.delay * 2).min(CAP);
     }
 
+    /// It has been tried for so long by now that what is not there will not come back in a moment.
+    pub(crate) fn was_patient(&self) -> bool {
+        self.delay >= CAP
+    }
+
     /// True when it is time to start one.
     pub(crate) fn take_due(&mut self, now: u64) -> bool {
         let due = self.due.is_some_and(|due| due <= now);
@@ -79,6 +84,7 @@ mod tests {
             delays.push((due - now) / 1_000_000);
             now = due;
             assert!(successor.take_due(now));
+            assert_eq!(successor.was_patient(), delays.len() > 8, "{delays:?}");
             successor.arrived(now);
         }
         assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);

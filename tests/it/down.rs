@@ -6,7 +6,7 @@ use restage::keeper::link::living_keeper;
 use serde_json::{Value, json};
 
 use crate::support::workspace::Workspace;
-use crate::support::{is_alive, kill_9, pid_in, wait_until};
+use crate::support::{is_alive, kill_9, wait_until};
 
 /// Its supervisor has recorded the clean end and dies before the keeper hears the goodbye.
 #[test]
@@ -64,25 +64,27 @@ fn an_environment_that_is_too_long_fails_by_itself_and_hinders_nobody() {
     workspace.ok(&["down", "--kill"]);
 }
 
-/// What lives there is looked after until it ends; then nobody is started any more.
+/// A mount that drops, a folder that is renamed and back: whoever is to supervise next finds nothing there meanwhile.
 #[test]
-fn a_keeper_whose_workspace_was_deleted_ends_with_the_last_that_lives() {
-    let workspace = Workspace::new(&json!({ "agent": { "command": "echo $$ > pid; exec sleep 1000" } }));
+fn a_workspace_that_was_away_for_a_moment_is_supervised_again() {
+    let workspace = Workspace::new(&json!({
+        "flaky": { "command": "echo >> starts; exit 1", "retry_backoff_seconds": 3 },
+    }));
+    let starts = || fs::read_to_string(workspace.path("starts")).unwrap_or_default().lines().count();
     workspace.ok(&["up", "--detach"]);
-    wait_until("it runs", || workspace.runner("agent")["status"] == "running");
-    let agent = pid_in(&workspace.path("pid"));
+    wait_until("it waits for its next attempt", || workspace.runner("flaky")["status"] == "backoff");
     let keeper = living_keeper(&workspace.path(".restage")).unwrap();
     let supervisor = workspace.supervisor();
+    let before = starts();
+    let (root, away) = (workspace.path(""), workspace.path("").with_extension("away"));
     unsafe { libc::kill(supervisor, libc::SIGSTOP) };
-    for entry in fs::read_dir(workspace.path("")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
-    }
+    fs::rename(&root, &away).unwrap();
     kill_9(supervisor);
-    wait_until("it is dead", || !is_alive(supervisor));
-    assert!(is_alive(keeper) && is_alive(agent));
-    kill_9(agent);
-    wait_until("the keeper has ended", || !is_alive(keeper));
-    fs::write(workspace.path("config.json"), "{}").unwrap();
-    assert_eq!(workspace.run(&["down"]).0, Some(3), "nobody supervises");
+    let children = || fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
+    wait_until("the next one is started", || !children().is_empty());
+    wait_until("it has ended", || children().is_empty());
+    assert!(is_alive(keeper));
+    fs::rename(&away, &root).unwrap();
+    wait_until("it is tried again", || starts() > before);
+    assert_ne!(workspace.supervisor(), supervisor);
 }
