@@ -23,6 +23,7 @@ pub struct RunRecord {
     /// What began the first of its lineage.
     pub trigger: Cause,
     /// What began this one.
+    #[serde(default = "by_hand")]
     pub cause: Cause,
     pub inputs: JsonMap,
     pub error: Option<String>,
@@ -57,6 +58,11 @@ pub struct RunRecord {
     /// Left out of lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<Vec<StageRecord>>,
+}
+
+/// As told by a supervisor of the version before.
+const fn by_hand() -> Cause {
+    Cause::Manual
 }
 
 impl RunRecord {

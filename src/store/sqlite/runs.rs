@@ -30,14 +30,16 @@ const COLUMNS: &str = "SELECT run_id, runs.number, flow, hash, status, cause, ru
 fn record(row: &Row<'_>, told: &mut Vec<String>) -> rusqlite::Result<RunRecord> {
     let run_id = row.get(0)?;
     let mut columns = Columns::new(row, ("run", 0), told);
+    let cause = columns.get(5, Cause::Manual);
     Ok(RunRecord {
         run_number: uint(columns.get(1, 0)),
         flow: row.get(2)?,
         def_hash: columns.get(3, Hash::of(["unknown"])),
         // Nothing goes on by itself of which nobody knows how far it is.
         status: columns.get(4, RunStatus::Interrupted),
-        cause: columns.get(5, Cause::Manual),
-        trigger: columns.get(37, Cause::Manual),
+        cause,
+        // A supervisor of the version before leaves it out.
+        trigger: columns.some(37).unwrap_or(cause),
         inputs: unpack(row, 24).unwrap_or_else(|why| columns.without(24, &why, JsonMap::new())),
         error: columns.some(6),
         started_at: columns.time(7),

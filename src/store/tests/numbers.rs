@@ -71,4 +71,8 @@ fn the_retries_of_an_older_store_get_their_numbers_and_triggers() {
     assert_eq!(numbers(&mut store), [None, Some(1), None, Some(1), None, Some(2)]);
     let triggers = of_each(&mut store, |run| run.trigger.to_string());
     assert_eq!(triggers, ["manual", "manual", "flow", "flow", "manual", "manual"]);
+    // A supervisor of the version before goes on writing beside who has brought the store up to date.
+    Connection::open(&path).unwrap().execute_batch("UPDATE runs SET begun_by = NULL").unwrap();
+    let rows = of_each(&mut store, |run| (run.trigger == run.cause, run.error));
+    assert_eq!(rows, vec![(true, None); 6]);
 }
