@@ -122,12 +122,12 @@ impl Run {
             self.line_up(UnitKey { stage: index, item: None }, at, turn);
             return false;
         };
-        let key = foreach.key.clone();
+        let (key, seats) = (foreach.key.clone(), foreach.max_parallel.unwrap_or(u32::MAX));
         let values = match state::items(&key, self.state.get(index, &key)) {
             Ok(values) => values,
             Err(error) => return self.end_opened(index, error, at, turn),
         };
-        self.fanning.insert(index);
+        self.fanning.insert(index, seats.min(u32::try_from(values.len()).unwrap_or(u32::MAX)));
         turn.after.push(Effect::FanOut { stage: index, values });
         false
     }
@@ -306,13 +306,14 @@ impl Run {
         turn
     }
 
-    /// Launches what is ready, as far as there are slots. What stands in the file behind a stage whose items are still
-    /// looked up waits for them.
+    /// Launches what is ready, as far as there are slots. Those for items that are still looked up are not given to what
+    /// stands in the file behind their stage.
     pub(super) fn fill(&mut self, when: When, at: Moment, turn: &mut Turn) {
         while self.ending.is_none() && self.live < self.max_parallel {
             let (ready, fresh) = (self.ready.first(), self.fresh.first().filter(|_| when == When::After));
             let Some(key) = ready.into_iter().chain(fresh).min().copied() else { return };
-            if self.first_fanning().is_some_and(|stage| stage < key.stage) {
+            let kept = self.kept_before(key.stage);
+            if kept > 0 && self.live.saturating_add(kept) >= self.max_parallel {
                 return;
             }
             if !self.ready.remove(&key) {
@@ -322,14 +323,11 @@ impl Run {
         }
     }
 
-    fn first_fanning(&mut self) -> Option<Index> {
-        while let Some(first) = self.fanning.first().copied() {
-            if self.stages[first].is_fanning(self.stage(first)) {
-                return Some(first);
-            }
-            self.fanning.remove(&first);
-        }
-        None
+    /// Slots for items of stages before this one that are still looked up.
+    fn kept_before(&mut self, index: Index) -> u32 {
+        let (stages, spec) = (&self.stages, &self.spec);
+        self.fanning.retain(|stage, _| stages[*stage].is_fanning(&spec.stages[*stage]));
+        self.fanning.range(..index).fold(0, |sum, (_, items)| sum.saturating_add(*items))
     }
 
     fn launch(&mut self, key: UnitKey, when: When, at: Moment, turn: &mut Turn) {

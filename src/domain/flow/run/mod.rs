@@ -89,8 +89,8 @@ pub struct Run {
     ready: BTreeSet<UnitKey>,
     /// The same, but what it builds on is not on record yet.
     fresh: BTreeSet<UnitKey>,
-    /// Stages whose items are being looked up, and some of which that is over.
-    fanning: BTreeSet<Index>,
+    /// Stages whose items are being looked up, with so many of them at once; and some of which that is over.
+    fanning: BTreeMap<Index, u32>,
     /// Slots in use.
     live: u32,
     max_parallel: u32,

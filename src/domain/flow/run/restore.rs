@@ -76,7 +76,7 @@ impl Run {
             with_artifacts: BTreeSet::new(),
             ready: BTreeSet::new(),
             fresh: BTreeSet::new(),
-            fanning: BTreeSet::new(),
+            fanning: BTreeMap::new(),
             live: 0,
             open: 0,
             waiting: 0,
