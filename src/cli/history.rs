@@ -60,11 +60,12 @@ impl<'w> History<'w> {
         self
     }
 
-    /// Reads the run now, for whoever looks at it next.
+    /// Reads the run now, for whoever looks at it next. One that has not ended may be another by then.
     #[must_use]
     pub fn ahead(mut self, run: &RunId) -> Self {
         // What goes wrong with it is told by whoever looks.
-        self.ahead = self.store.run(run).ok().flatten();
+        let read = self.store.run(run).ok().flatten();
+        self.ahead = read.filter(|stored| stored.record.status.is_final());
         self
     }
 

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::flow::ids::StageName;
+use crate::cli::args::Output;
+use crate::cli::history::History;
+use crate::cli::output;
+use crate::cli::workspace::Workspace;
+use crate::domain::flow::ids::{RunId, StageName};
 use crate::domain::flow::news::News;
 use crate::domain::flow::record::{RunRecord, StageRecord};
 use crate::domain::flow::status::{Decision, RunStatus};
 use crate::domain::flow::view::FlowNotice;
+use crate::frontend::text::one_line;
 
 /// Which ends of stages have been told: those that were missed are told from the record.
 #[derive(Debug, Default)]
@@ -86,13 +91,25 @@ pub(super) fn end_of(run: &RunRecord) -> Option<FlowNotice> {
 }
 
 /// What was told of the command after it, from the record.
-pub(super) fn end_of_hook(run: &RunRecord) -> Option<FlowNotice> {
+fn end_of_hook(run: &RunRecord) -> Option<FlowNotice> {
     let hook = run.hook.as_ref()?;
     let error = hook.error.clone()?;
     Some(FlowNotice {
         at: hook.ended_at?,
         what: News::HookFailed { run: run.run_id.clone(), hook: hook.name, error },
     })
+}
+
+/// For a run that this process has hosted and followed: it has waited for the command after it, too. However that is told,
+/// the run ended as it did.
+pub(super) fn tell_hook(workspace: &Workspace, hosted: Option<RunId>, output: Output) {
+    let look = |run| History::open(workspace).and_then(|mut history| history.recorded(&run)).ok();
+    if let Some(notice) = hosted.and_then(look).and_then(|shown| end_of_hook(&shown.run)) {
+        match output {
+            Output::Json => drop(output::print_json(&notice)),
+            Output::Human => output::remark(&one_line(&notice.what.to_string())),
+        }
+    }
 }
 
 #[cfg(test)]

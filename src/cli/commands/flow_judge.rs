@@ -1,9 +1,11 @@
 //! Verbs that judge: `approve`, `reject`; and those that set nothing going: `fork`, `unlock`, `delete`, `gc`.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::ends::tell_hook;
 use super::follow::{self, Line, Manner};
 use crate::cli::args::{ApproveMode, Global, Output};
 use crate::cli::engine::{self, Answered, Host};
@@ -148,7 +150,8 @@ fn judge(
         fresh: true,
     };
     let host = if wanted.detach { Host::Background } else { Host::Verb };
-    engine::with(global, workspace, host, None, async |client, updates| {
+    let ours = Cell::new(None);
+    let exit = engine::with(global, workspace, host, None, async |client, updates| {
         let mut line = Line::new(workspace, client, updates);
         if !follow::listen(&line.client, manner.draws()).await? {
             return Ok(None);
@@ -180,9 +183,12 @@ fn judge(
         if !follows {
             return Ok(Some(Exit::Completed));
         }
+        ours.set(hosted.then(|| run.clone()));
         let following = async { follow::follow(&mut line, run, manner, before.as_deref()).await.map(Some) };
         follow::until_left(hosted, manner, &run.clone().into(), following).await
-    })
+    })?;
+    tell_hook(workspace, ours.take(), manner.output);
+    Ok(exit)
 }
 
 pub fn fork(global: &Global, workspace: &Workspace, args: &ForkArgs) -> Outcome {

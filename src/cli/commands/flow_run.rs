@@ -4,10 +4,9 @@ use std::cell::{Cell, OnceCell};
 use std::fs::File;
 use std::io::Read;
 use std::panic::resume_unwind;
-use std::sync::Arc;
 use std::thread;
 
-use super::ends::end_of_hook;
+use super::ends::tell_hook;
 use super::follow::{self, Line, Manner};
 use crate::cli::args::{ApproveMode, ContinueArgs, Follow, Global, Output, RetryArgs, RunArgs};
 use crate::cli::engine::{self, Answered, Host};
@@ -28,7 +27,6 @@ use crate::domain::flow::status::RunStatus;
 use crate::domain::json::{self, Json, JsonMap, NoObject};
 use crate::domain::spec::WorkspaceSpec;
 use crate::frontend::flow::plan;
-use crate::frontend::text::one_line;
 
 /// Of all inputs together, as of an output.
 const MAX_INPUT_BYTES: u64 = 64 << 20;
@@ -216,9 +214,7 @@ fn set_going(
         fresh: true,
     };
     let host = if follow.detach { Host::Background } else { Host::Verb };
-    let commands = |flow: &Arc<FlowSpec>| flow.on_success.is_some() || flow.on_failure.is_some();
-    let has_hooks = !follow.detach && spec.iter().flat_map(|spec| &spec.flows).any(commands);
-    let followed = Cell::new(None);
+    let ours = Cell::new(None);
     let exit = engine::with(global, workspace, host, spec, async |client, updates| {
         let mut line = Line::new(workspace, client, updates);
         if !follow::listen(&line.client, manner.draws()).await? {
@@ -257,21 +253,12 @@ fn set_going(
             if follow.detach {
                 return Ok(Some(Exit::Completed));
             }
-            followed.set(fresh.then(|| run.clone()));
+            ours.set((hosted && fresh).then(|| run.clone()));
             follow::follow(&mut line, run, Manner { fresh, ..manner }, before).await.map(Some)
         };
         follow::until_left(hosted, manner, &asked, following).await
     })?;
-    // Where this process was the supervisor, it has waited for that, too. However it is told, the run ended as it did.
-    if let Some(run) = followed.take().filter(|_| has_hooks)
-        && let Ok(shown) = History::open(workspace).and_then(|mut history| history.recorded(&run))
-        && let Some(notice) = end_of_hook(&shown.run)
-    {
-        match manner.output {
-            Output::Json => drop(output::print_json(&notice)),
-            Output::Human => output::remark(&one_line(&notice.what.to_string())),
-        }
-    }
+    tell_hook(workspace, ours.take(), manner.output);
     Ok(exit)
 }
 

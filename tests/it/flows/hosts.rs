@@ -180,6 +180,11 @@ fn whoever_hosts_a_run_tells_how_the_command_after_it_failed() {
     let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["hook"]), (&json!("hook_failed"), &json!("on_success")), "{told}");
     assert_eq!((&last["run"], &last["error"]), (&json!("f-2"), &json!("exit 3")));
+    flows.write("bad", "");
+    flows.ends(1, &["run", "f"]);
+    flows.remove("bad");
+    let told = flows.ends(0, &["continue", "f-3", "--force-retry"]);
+    assert!(told.contains("Failed: on_success of f-4: exit 3"), "{told}");
     // A run that fails has no such command.
     flows.write("bad", "");
     let told = flows.ends(1, &["run", "f"]);
