@@ -135,10 +135,6 @@ impl Keeper {
     }
 
     fn on_spawn(&mut self, key: &str, spec: &SpawnSpec) {
-        if self.gives_way() {
-            // It came with the word that let us go; it is ordered again of the next keeper, which does not know of it.
-            return;
-        }
         if let Some(tree) = self.trees.get(key) {
             // Asked again: the same answer. Where it has ended meanwhile, its exit tells the rest.
             return self.send(&Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start });

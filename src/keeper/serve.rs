@@ -447,7 +447,7 @@ impl Keeper {
 
     /// Without a guard nobody would inherit what it starts. While it looks after nothing, and somebody is there to start a
     /// new pair, that is better off.
-    pub(super) fn gives_way(&self) -> bool {
+    fn gives_way(&self) -> bool {
         self.trees.is_empty() && self.exits.is_empty() && self.conn.is_some() && !self.is_guarded()
     }
 
