@@ -81,6 +81,11 @@ impl Conn {
         result
     }
 
+    /// What was said is still heard; whoever goes on speaking finds the line broken.
+    pub(crate) fn hear_no_more(&self) {
+        self.stream.shutdown(Shutdown::Read).ok();
+    }
+
     /// Queues a report for the next flush; false when the other side has not read for too long.
     pub(crate) fn send(&mut self, report: &Report) -> bool {
         if let Ok(mut line) = serde_json::to_vec(report) {

@@ -162,6 +162,10 @@ impl Door {
         self.lock.set_len(0).ok();
     }
 
+    pub(crate) fn into_lock(self) -> File {
+        self.lock
+    }
+
     fn sign(&self) -> io::Result<()> {
         let pid = std::process::id().cast_signed();
         let start = proc::stat(pid).map_or(0, |stat| stat.start);

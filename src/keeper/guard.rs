@@ -1,5 +1,5 @@
 //! The guard: the parent of the keeper. It does nothing but wait; if the keeper dies, every child becomes the guard's,
-//! and the guard becomes the keeper.
+//! and the guard becomes the keeper, until nothing lives: then it forks another one, and waits again.
 
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
@@ -7,14 +7,17 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::door;
 use super::footprint;
 use super::launch::Inheritance;
-use super::serve::{self, Places};
+use super::reaping;
+use super::serve::{self, End, Places, Post};
 
 /// What a keeper is called in lists of processes; its children, too, until they have executed.
 pub(crate) const NAME: &CStr = c"restage-keeper";
+const GUARD_NAME: &CStr = c"restage-guard";
 
 /// Exit code of the starter when a keeper is there already.
 pub(crate) const HELD: u8 = 75;
@@ -62,10 +65,11 @@ fn fork_guard(places: &Places) -> io::Result<String> {
     }
 }
 
+/// Forks the keeper and waits for it. If it dies, its children are ours, and so is its place, without anybody behind us;
+/// and a keeper that has nobody behind it comes back here as soon as nothing lives, to be the guard of a new one.
 fn guard(places: &Places, mut to_starter: File) -> i32 {
     footprint::keep_little();
-    let prepared = prepare(places);
-    let (lock, inheritance) = match prepared {
+    let (mut lock, mut inheritance) = match prepare(places) {
         Ok(Some(prepared)) => prepared,
         Ok(None) => {
             to_starter.write_all(b"held").ok();
@@ -76,70 +80,118 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
             return i32::from(BROKEN);
         }
     };
-    let guard = std::process::id().cast_signed();
-    // SAFETY: there is one thread; the child may run ordinary code.
-    let keeper = match unsafe { libc::fork() } {
-        -1 => {
-            let error = io::Error::last_os_error();
-            to_starter.write_all(format!("fork the keeper: {error}").as_bytes()).ok();
-            return i32::from(BROKEN);
+    let mut to_starter = Some(to_starter);
+    let mut losses = Losses::default();
+    let mut follows = false;
+    loop {
+        let ours = std::process::id().cast_signed();
+        // SAFETY: there is one thread; the child may run ordinary code.
+        let forked = unsafe { libc::fork() };
+        match (forked, &mut to_starter) {
+            (-1, Some(to_starter)) => {
+                let error = io::Error::last_os_error();
+                to_starter.write_all(format!("fork the keeper: {error}").as_bytes()).ok();
+                return i32::from(BROKEN);
+            }
+            (-1, None) => {}
+            (0, _) => {
+                // Not inherited by a fork: without it orphans would go past the keeper.
+                become_subreaper();
+                wake_when_orphaned();
+                losses = Losses::default();
+            }
+            (keeper, _) => {
+                to_starter = None;
+                name(GUARD_NAME);
+                footprint::give_back();
+                let since = Instant::now();
+                if ended_well(keeper) {
+                    return 0;
+                }
+                losses.count(since.elapsed());
+                follows = true;
+            }
         }
-        0 => {
-            // Not inherited by a fork: without it orphans would go past the keeper.
-            become_subreaper();
-            name(NAME);
-            return keep(places, inheritance, lock, Some(guard), Some(to_starter));
+        name(NAME);
+        let post = Post { guard: (forked == 0).then_some(ours), follows, alone: forked == -1 };
+        match keep(places, inheritance, &lock, post, to_starter.take()) {
+            Ok(End::Done) => return 0,
+            Ok(End::GivesWay(kept)) => (inheritance, lock) = kept,
+            Err(()) => return i32::from(BROKEN),
         }
-        pid => pid,
-    };
-    drop(to_starter);
-    footprint::give_back();
-    if ended_well(keeper) {
-        return 0;
+        follows = true;
     }
-    name(NAME);
-    keep(places, inheritance, lock, None, None)
+}
+
+/// Keepers that were lost one soon after the other. Should it be the fault of something that lasts, it must not take the
+/// whole processor.
+#[derive(Default)]
+struct Losses(u32);
+
+impl Losses {
+    const SOON: Duration = Duration::from_secs(1);
+    const MANY: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    /// Waits where there are too many.
+    fn count(&mut self, lived: Duration) {
+        self.0 = if lived < Self::SOON { self.0 + 1 } else { 0 };
+        if self.0 > Self::MANY {
+            std::thread::sleep(Self::PAUSE);
+        }
+    }
 }
 
 fn keep(
     places: &Places,
     inheritance: Inheritance,
-    lock: File,
-    guard: Option<i32>,
+    lock: &File,
+    post: Post,
     to_starter: Option<File>,
-) -> i32 {
+) -> Result<End, ()> {
     let starter = std::cell::RefCell::new(to_starter);
     let ready = || {
         if let Some(mut starter) = starter.borrow_mut().take() {
             starter.write_all(b"ready").ok();
         }
     };
-    match serve::serve(places, inheritance, lock, guard, ready) {
-        Ok(()) => 0,
-        Err(error) => {
-            let text = format!("keep the processes of {}: {error}", places.data_dir.display());
-            match starter.borrow_mut().take() {
-                Some(mut starter) => starter.write_all(text.as_bytes()).ok(),
-                None => writeln!(io::stderr(), "{text}").ok(),
-            };
-            i32::from(BROKEN)
-        }
-    }
+    serve::serve(places, inheritance, lock, post, ready).map_err(|error| {
+        let text = format!("keep the processes of {}: {error}", places.data_dir.display());
+        match starter.borrow_mut().take() {
+            Some(mut starter) => starter.write_all(text.as_bytes()).ok(),
+            None => writeln!(io::stderr(), "{text}").ok(),
+        };
+    })
 }
 
-/// Waits for the keeper; true when it ended because its work was done.
+/// Waits for the keeper; true when it ended because its work was done. What else ends meanwhile was left to us by a time
+/// as keeper, and is of no interest any more.
 fn ended_well(keeper: i32) -> bool {
-    loop {
-        let mut status = 0;
-        // SAFETY: the status is a valid place.
-        let done = unsafe { libc::waitpid(keeper, &raw mut status, 0) };
-        if done == keeper {
-            return libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
+    let ended = |id: libc::idtype_t, pid: i32, flags: i32| {
+        // SAFETY: a zeroed struct is valid, the kernel fills it; after a successful call its pid is the valid field.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let flags = libc::WEXITED | libc::WNOWAIT | flags;
+            let done = libc::waitid(id, pid.cast_unsigned(), &raw mut info, flags);
+            if done == 0 { Ok(info.si_pid()) } else { Err(io::Error::last_os_error()) }
         }
-        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return false;
+    };
+    loop {
+        match ended(libc::P_ALL, 0, 0) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return false,
+            // What the keeper had becomes ours in the moment of its death, not before: its ends are told by whoever takes
+            // its place.
+            Ok(pid) if pid != keeper && ended(libc::P_PID, keeper, libc::WNOHANG).is_ok_and(|pid| pid == 0) => {
+                reaping::reap_one(pid);
+            }
+            Ok(_) => break,
         }
     }
+    let mut status = 0;
+    // SAFETY: the status is a valid place; the keeper has ended.
+    let done = unsafe { libc::waitpid(keeper, &raw mut status, 0) };
+    done == keeper && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
 }
 
 /// Everything that both have in common; `None` when another pair holds the lock.
@@ -163,7 +215,6 @@ fn prepare(places: &Places) -> Result<Option<(File, Inheritance)>, String> {
         libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
     }
     become_subreaper();
-    name(c"restage-guard");
     let inheritance = Inheritance::take(umask);
     std::env::set_current_dir("/").map_err(|error| at("go to /", error))?;
     Ok(Some((lock, inheritance)))
@@ -199,6 +250,12 @@ fn redirect(data_dir: &Path) -> io::Result<()> {
 fn become_subreaper() {
     // SAFETY: plain numbers.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// The death of the guard is an event like that of a child.
+fn wake_when_orphaned() {
+    // SAFETY: plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCHLD, 0, 0, 0) };
 }
 
 fn name(name: &CStr) {

@@ -21,6 +21,29 @@ pub(super) struct Hello {
 }
 
 impl Keeper {
+    pub(super) fn on_conn(&mut self) {
+        let Some(conn) = &mut self.conn else { return };
+        let received = conn.receive();
+        self.flushed = proc::monotonic();
+        for order in received.orders {
+            self.on_order(order);
+        }
+        if received.closed {
+            self.conn = None;
+        }
+    }
+
+    /// Before we go: a goodbye that nobody has read would have a successor started.
+    pub(super) fn hear_out(&mut self) {
+        if let Some(conn) = &self.conn {
+            conn.hear_no_more();
+        }
+        while self.conn.is_some() {
+            self.on_conn();
+        }
+        self.write_down();
+    }
+
     pub(super) fn on_order(&mut self, order: Order) {
         if self.conn.is_none() {
             // Nothing is heard after a goodbye.
@@ -135,6 +158,10 @@ impl Keeper {
     }
 
     fn on_spawn(&mut self, key: &str, spec: &SpawnSpec) {
+        if self.gives_way() {
+            // It came with the word that lets us go; the next one does not know of it, and is told so again.
+            return;
+        }
         if let Some(tree) = self.trees.get(key) {
             // Asked again: the same answer. Where it has ended meanwhile, its exit tells the rest.
             return self.send(&Report::Spawned { key: key.to_owned(), pid: tree.pid, start: tree.start });

@@ -64,10 +64,11 @@ pub(crate) struct Keeper {
     pub(super) successor: Successor,
     pub(super) inheritance: Inheritance,
     pub(super) journal: Journal,
+    /// More than the journal does, because it could not be written.
+    knows_more: bool,
     pub(super) head: Head,
     pub(super) cgroups: Option<Cgroups>,
-    /// Our parent, for as long as it lives.
-    guard: Option<i32>,
+    post: Post,
     pub(super) policy: Policy,
     pub(super) goodbye: bool,
     /// Everything is being stopped for good: nothing is spawned any more.
@@ -100,24 +101,46 @@ pub(crate) struct Keeper {
     pub(super) due: Due,
 }
 
-/// Runs until nothing is left to do. `lock` is held open for as long; without a `guard` we were the guard of a keeper
-/// that died, and its children are ours now.
+/// Where a keeper stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Post {
+    /// Our parent, which takes over when we die.
+    pub(crate) guard: Option<i32>,
+    /// It takes the place of one that has just died or given way: whoever that one had to watch is ours to watch. Without
+    /// a guard its children are ours, too.
+    pub(crate) follows: bool,
+    /// There was no getting a guard.
+    pub(crate) alone: bool,
+}
+
+pub(crate) enum End {
+    Done,
+    /// There is nobody behind us, and nothing that would be lost by a change. With what is needed for it: the lock may be
+    /// another one by now.
+    GivesWay((Inheritance, File)),
+}
+
+/// Runs until nothing is left to do, or until there is a moment to get a guard.
 pub(crate) fn serve(
     places: &Places,
     inheritance: Inheritance,
-    lock: File,
-    guard: Option<i32>,
+    lock: &File,
+    post: Post,
     ready: impl FnOnce(),
-) -> io::Result<()> {
-    let mut keeper = Keeper::start(places, inheritance, &lock, guard)?;
+) -> io::Result<End> {
+    let mut keeper = Keeper::start(places, inheritance, lock, post)?;
     ready();
     let done = keeper.run();
+    keeper.hear_out();
     if let Some(cgroups) = &keeper.cgroups {
         cgroups.remove_base();
     }
     keeper.door.close();
-    drop(lock);
-    done
+    done?;
+    if keeper.is_done() {
+        return Ok(End::Done);
+    }
+    Ok(End::GivesWay((keeper.inheritance, keeper.door.into_lock())))
 }
 
 impl Keeper {
@@ -125,16 +148,15 @@ impl Keeper {
         places: &Places,
         inheritance: Inheritance,
         lock: &File,
-        guard: Option<i32>,
+        post: Post,
     ) -> io::Result<Self> {
-        let takeover = guard.is_none();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         // Somebody may have deleted it since.
         std::fs::create_dir_all(&places.data_dir)?;
         let (journal, mut recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
         let is_elsewhere = |home: &PathBuf| door::is_elsewhere(home, &places.data_dir);
-        if !takeover && (Sign::is_copied(lock) || recovered.head.home.as_ref().is_some_and(is_elsewhere)) {
+        if !post.follows && (Sign::is_copied(lock) || recovered.head.home.as_ref().is_some_and(is_elsewhere)) {
             // It came along with a copy of the folder: what it tells of is another keeper's, or left for the next one there.
             recovered = Recovered::default();
         }
@@ -157,9 +179,10 @@ impl Keeper {
             successor: Successor::new(proc::monotonic()),
             inheritance,
             journal,
+            knows_more: false,
             head: Head::default(),
             cgroups,
-            guard,
+            post,
             policy: Policy::Keep,
             goodbye: false,
             ending: false,
@@ -178,12 +201,12 @@ impl Keeper {
             orphan_ended: false,
             due: Due::default(),
         };
-        keeper.inherit(recovered, takeover);
+        keeper.inherit(recovered);
         Ok(keeper)
     }
 
     /// Takes over what an earlier keeper of this boot left: its processes, the ends that nobody acknowledged.
-    fn inherit(&mut self, told: Recovered, takeover: bool) {
+    fn inherit(&mut self, told: Recovered) {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot_id = boot_id.trim().to_owned();
         let same_boot = told.head.boot_id == boot_id;
@@ -194,8 +217,9 @@ impl Keeper {
             let unseen = born_unseen(&told.known);
             // Its children are ours, also those that have ended: who is not among them was never born, and whoever ordered
             // it orders it again.
+            let inherits = self.post.follows && self.post.guard.is_none();
             let sees_all =
-                takeover && unseen.all_children && self.inheritance.token_fits() && told.damaged == 0;
+                inherits && unseen.all_children && self.inheritance.token_fits() && told.damaged == 0;
             let found = told.known.iter().filter_map(|known| {
                 let main = known.process.or_else(|| unseen.mains.get(&known.intent.token).copied());
                 if main.is_none() && sees_all && !known.main_ended {
@@ -213,7 +237,7 @@ impl Keeper {
             for (tree, exit_is_known) in found.collect::<Vec<_>>() {
                 self.take_in(tree, exit_is_known);
             }
-            match self.head.supervisor.filter(|_| takeover) {
+            match self.head.supervisor.filter(|_| self.post.follows) {
                 Some((pid, start)) if proc::may_be_alive(pid, start) => self.watch_supervisor(pid),
                 // It died with the keeper: nobody else will notice.
                 Some(_) => self.on_supervisor_death(),
@@ -228,7 +252,8 @@ impl Keeper {
         let mut events = [EpollEvent::empty(); 64];
         // What an earlier keeper left may have ended long ago.
         self.carry_out();
-        loop {
+        self.flush();
+        while !self.is_done() && !self.gives_way() {
             let timeout = self.next_deadline().map_or(EpollTimeout::NONE, |at| {
                 let wait = Duration::from_nanos(at.saturating_sub(proc::monotonic()));
                 // Rounded up: a deadline that is not over yet would only wake us again.
@@ -257,10 +282,8 @@ impl Keeper {
                 self.settles_at = None;
                 footprint::give_back();
             }
-            if self.is_done() || self.gives_way() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     fn on_event(&mut self, event: &EpollEvent) {
@@ -282,18 +305,6 @@ impl Keeper {
                     self.on_foreign_end(pid);
                 }
             }
-        }
-    }
-
-    pub(super) fn on_conn(&mut self) {
-        let Some(conn) = &mut self.conn else { return };
-        let received = conn.receive();
-        self.flushed = proc::monotonic();
-        for order in received.orders {
-            self.on_order(order);
-        }
-        if received.closed {
-            self.conn = None;
         }
     }
 
@@ -336,7 +347,7 @@ impl Keeper {
 
     /// Whether somebody takes over when we die. An orphan's new parent may be anybody, not only the first process.
     pub(super) fn is_guarded(&self) -> bool {
-        self.guard == Some(nix::unistd::getppid().as_raw())
+        self.post.guard == Some(nix::unistd::getppid().as_raw())
     }
 
     pub(super) fn watch_foreign(&self, pid: i32, pidfd: &OwnedFd) -> bool {
@@ -405,6 +416,7 @@ impl Keeper {
     }
 
     fn journal_failed(&mut self, error: &io::Error) {
+        self.knows_more = true;
         self.send(&Report::Warning { key: None, text: format!("write the keeper's journal: {error}") });
     }
 
@@ -421,7 +433,7 @@ impl Keeper {
             .chain(self.exits.values().cloned().map(Record::Exit));
         let reserve = self.trees.len() * 3 + self.exits.len() + 64;
         // On failure the old file stays in use.
-        self.journal.compact(records, reserve).ok();
+        self.knows_more &= self.journal.compact(records, reserve).is_err();
     }
 
     fn next_deadline(&self) -> Option<u64> {
@@ -445,10 +457,14 @@ impl Keeper {
         self.trees.is_empty() && (self.goodbye || self.ending || nobody_came)
     }
 
-    /// Without a guard nobody would inherit what it starts. While it looks after nothing, and somebody is there to start a
-    /// new pair, that is better off.
-    fn gives_way(&self) -> bool {
-        self.trees.is_empty() && self.exits.is_empty() && self.conn.is_some() && !self.is_guarded()
+    /// Without a guard nobody would inherit what it starts: while it looks after nothing, it had better get one. All that
+    /// the next one has to know must be on record, and nobody be on his way who is known to us alone.
+    pub(super) fn gives_way(&self) -> bool {
+        self.trees.is_empty()
+            && !self.post.alone
+            && !self.knows_more
+            && self.successor.child.is_none()
+            && !self.is_guarded()
     }
 
     fn deadline_of(tree: &Tree) -> Option<u64> {

@@ -33,30 +33,94 @@ fn a_keeper_whose_guard_died_says_so_also_where_somebody_else_takes_in_orphans()
     shell.wait().unwrap();
 }
 
-/// The guard that became the keeper has nobody behind it. It stays for as long as it is needed.
+/// The guard that became the keeper has nobody behind it. Once nothing lives it has one of its own, and so on.
 #[test]
-fn one_without_a_guard_gives_way_once_nothing_of_it_lives() {
+fn one_without_a_guard_gets_one_once_nothing_of_it_lives() {
     let mut bench = Bench::new(false);
     bench.hello(Policy::Keep);
     let keeper = bench.keeper_pid();
     let guard = parent_of(keeper);
-    let fifo = bench.path("end");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let spec = bench.sh(&format!("read word <{}; exit 7", fifo.display()));
-    bench.spawn("a#1", spec);
-    kill_9(keeper);
-    wait_until("the guard is the keeper", || bench.keeper_pid() == guard);
-    let Report::Welcome { guarded, live, .. } = bench.hello(Policy::Keep) else { panic!() };
-    assert_eq!((guarded, live.len()), (false, 1));
-    std::fs::write(&fifo, "now\n").unwrap();
-    let Report::Exit(exit) = bench.expect("the exit", |report| matches!(report, Report::Exit(_))) else {
-        panic!()
-    };
-    assert_eq!(exit.status, ExitKind::Code(7));
-    assert!(is_alive(guard), "the end of the attempt is not acknowledged");
-    bench.tell(&Order::Ack { seq: exit.seq });
-    wait_until("it has given way", || !is_alive(guard));
-    bench.ensure();
+    let mut last = (keeper, 0);
+    for round in 0..3 {
+        let (keeper, _) = last;
+        let fifo = bench.path(&format!("end-{round}"));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let key = format!("a#{round}");
+        let spec = bench.sh(&format!("read word <{}; exit 7", fifo.display()));
+        bench.spawn(&key, SpawnSpec { log: bench.path(&format!("log-{round}")), ..spec });
+        kill_9(keeper);
+        wait_until("the guard is the keeper", || bench.keeper_pid() == guard);
+        bench.epoch -= 1;
+        let Report::Welcome { guarded, live, .. } = bench.hello(Policy::Keep) else { panic!() };
+        assert_eq!((guarded, live.len()), (false, 1));
+        std::fs::write(&fifo, "now\n").unwrap();
+        let status = bench.exit(&key).status;
+        assert_eq!(status, ExitKind::Code(7));
+        bench.gone(&key);
+        last = wait_for("it is a guard again", || {
+            let keeper = bench.keeper_pid();
+            (keeper != guard && parent_of(keeper) == guard).then_some((keeper, round))
+        });
+        // The same supervisor: its epoch is no other.
+        bench.epoch -= 1;
+        let Report::Welcome { guarded, exits, .. } = bench.hello(Policy::Keep) else { panic!() };
+        assert!(guarded);
+        let [exit] = &exits[..] else { panic!("{exits:?}") };
+        assert_eq!((&*exit.key, exit.status), (&*key, ExitKind::Code(7)), "it was not acknowledged");
+        bench.tell(&Order::Ack { seq: exit.seq });
+    }
+    assert_eq!(children(guard), [last.0], "nothing else is left of the time as keeper");
+    bench.tell(&Order::Goodbye);
+    wait_until("both are gone", || !is_alive(guard) && !is_alive(last.0));
+}
+
+#[test]
+fn one_that_looks_after_nothing_has_a_guard_again_as_soon_as_its_guard_is_dead() {
+    let mut bench = Bench::new(false);
+    bench.hello(Policy::Keep);
+    let keeper = bench.keeper_pid();
+    kill_9(parent_of(keeper));
+    wait_until("it is a guard", || parent_of(bench.keeper_pid()) == keeper);
+    bench.epoch -= 1;
     let Report::Welcome { guarded, .. } = bench.hello(Policy::Keep) else { panic!() };
     assert!(guarded);
+    bench.spawn("a#1", bench.spec(&["true"]));
+    assert_eq!(bench.exit("a#1").status, ExitKind::Code(0));
+}
+
+/// Whatever was ordered together with the word that lets it go is not begun without a guard; a goodbye is heard.
+#[test]
+fn one_that_goes_for_a_guard_begins_nothing_and_hears_a_goodbye() {
+    for goodbye in [false, true] {
+        let mut bench = Bench::new(false);
+        bench.hello(Policy::Keep);
+        let keeper = bench.keeper_pid();
+        let guard = parent_of(keeper);
+        bench.spawn("a#1", bench.spec(&["sleep", "1000"]));
+        kill_9(keeper);
+        wait_until("the guard is the keeper", || bench.keeper_pid() == guard);
+        bench.epoch -= 1;
+        bench.hello(Policy::Keep);
+        bench.tell(&Order::Stop { key: "a#1".into(), signal: None, grace_ms: 0 });
+        let spec = SpawnSpec { log: bench.path("log-b"), ..bench.sh(": > began; exec sleep 1000") };
+        let order = Order::Spawn { key: "b#1".into(), spec: Box::new(spec) };
+        bench.gone("a#1");
+        // It may not take them any more.
+        let mut text = serde_json::to_vec(&order).unwrap();
+        text.push(b'\n');
+        if goodbye {
+            text.extend(serde_json::to_vec(&Order::Goodbye).unwrap());
+            text.push(b'\n');
+        }
+        let taken = bench.line.as_mut().unwrap().out.write_all(&text).is_ok();
+        if goodbye && taken {
+            wait_until("it is gone", || !is_alive(guard));
+        } else {
+            wait_until("it is a guard again", || parent_of(bench.keeper_pid()) == guard);
+            bench.epoch -= 1;
+            let Report::Welcome { live, .. } = bench.hello(Policy::Keep) else { panic!() };
+            assert!(live.is_empty(), "{live:?}");
+        }
+        assert!(!bench.path("began").exists());
+    }
 }
