@@ -7,11 +7,11 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::door;
 use super::footprint;
 use super::launch::Inheritance;
+use super::proc;
 use super::reaping;
 use super::serve::{self, End, Places, Post};
 
@@ -104,11 +104,11 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
                 to_starter = None;
                 name(GUARD_NAME);
                 footprint::give_back();
-                let since = Instant::now();
+                let since = proc::monotonic();
                 if ended_well(keeper) {
                     return 0;
                 }
-                losses.count(since.elapsed());
+                losses.count(since);
                 follows = true;
             }
         }
@@ -129,15 +129,18 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
 struct Losses(u32);
 
 impl Losses {
-    const SOON: Duration = Duration::from_secs(1);
+    /// Nanoseconds.
+    const SOON: u64 = 1_000_000_000;
     const MANY: u32 = 20;
-    const PAUSE: Duration = Duration::from_millis(100);
+    const PAUSE_MS: u16 = 100;
 
     /// Waits where there are too many.
-    fn count(&mut self, lived: Duration) {
-        self.0 = if lived < Self::SOON { self.0 + 1 } else { 0 };
+    fn count(&mut self, since: u64) {
+        let soon = proc::monotonic() < since + Self::SOON;
+        self.0 = if soon { self.0 + 1 } else { 0 };
         if self.0 > Self::MANY {
-            std::thread::sleep(Self::PAUSE);
+            // Of nothing there is no event.
+            nix::poll::poll(&mut [], Self::PAUSE_MS).ok();
         }
     }
 }
@@ -178,14 +181,16 @@ fn ended_well(keeper: i32) -> bool {
     };
     loop {
         match ended(libc::P_ALL, 0, 0) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return false,
             // What the keeper had becomes ours in the moment of its death, not before: its ends are told by whoever takes
             // its place.
-            Ok(pid) if pid != keeper && ended(libc::P_PID, keeper, libc::WNOHANG).is_ok_and(|pid| pid == 0) => {
-                reaping::reap_one(pid);
+            Ok(pid)
+                if pid == keeper || ended(libc::P_PID, keeper, libc::WNOHANG).is_ok_and(|pid| pid != 0) =>
+            {
+                break;
             }
-            Ok(_) => break,
+            Ok(pid) => reaping::reap_one(pid),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
         }
     }
     let mut status = 0;

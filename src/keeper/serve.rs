@@ -156,7 +156,8 @@ impl Keeper {
         std::fs::create_dir_all(&places.data_dir)?;
         let (journal, mut recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
         let is_elsewhere = |home: &PathBuf| door::is_elsewhere(home, &places.data_dir);
-        if !post.follows && (Sign::is_copied(lock) || recovered.head.home.as_ref().is_some_and(is_elsewhere)) {
+        if !post.follows && (Sign::is_copied(lock) || recovered.head.home.as_ref().is_some_and(is_elsewhere))
+        {
             // It came along with a copy of the folder: what it tells of is another keeper's, or left for the next one there.
             recovered = Recovered::default();
         }

@@ -99,7 +99,7 @@ impl RunnerManager {
         }
         if !inventory.guarded {
             let text = "the keeper has lost its guard: it goes on while anything of it lives, but if it is killed \
-                        meanwhile, nobody inherits its processes; then one with a guard takes its place";
+                        meanwhile, nobody inherits its processes; then it gets one again";
             self.warn(None, text.into());
         }
         let mut exits = inventory.exits;

@@ -1,5 +1,7 @@
 //! A stage that lives through the death of its supervisor, and what is known of it afterwards.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::left::{WAITS, is_running};
@@ -48,18 +50,42 @@ fn what_an_adopted_stage_was_made_by_is_what_it_began_with() {
     assert_eq!(planned(&flows), (json!("execute"), json!("recipe changed")));
 }
 
-/// A keeper that is killed leaves its guard without one behind it; that must be mended before the next is killed.
-#[test]
-fn each_stage_may_kill_its_keeper() {
+/// A chain whose stages each run `act`.
+fn six(act: &str) -> Flows {
     let stages: Vec<Value> = (0..6)
         .map(|place| {
             let needs: Vec<String> = (0..place).rev().take(1).map(|before| format!("s{before}")).collect();
-            // Whoever is the parent of a command is the keeper.
-            stage(&format!("s{place}"), "kill -9 $PPID", json!({ "needs": needs }))
+            stage(&format!("s{place}"), act, json!({ "needs": needs }))
         })
         .collect();
-    let flows = Flows::new(&json!({ "f": { "stages": stages } }));
-    flows.ok(&["run", "f"]);
+    Flows::new(&json!({ "f": { "stages": stages } }))
+}
+
+fn all_ran_once(flows: &Flows) {
     assert_eq!(flows.show("f-1")["status"], "succeeded", "{:#}", flows.show("f-1"));
     assert_eq!(std::fs::read_to_string(flows.path("ran")).unwrap(), "s0\ns1\ns2\ns3\ns4\ns5\n");
+}
+
+/// A keeper that is killed leaves its guard without one behind it; that must be mended before the next is killed.
+#[test]
+fn each_stage_may_kill_its_keeper() {
+    // Whoever is the parent of a command is the keeper.
+    let flows = six("kill -9 $PPID");
+    flows.ok(&["run", "f"]);
+    all_ran_once(&flows);
+}
+
+/// Somebody must start the next supervisor, whichever process is the keeper in that moment.
+#[test]
+fn each_stage_may_kill_its_keeper_and_its_supervisor() {
+    let flows = six("until [ -e go ]; do sleep 0.01; done
+        supervisor=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' .restage/supervisor.lock)
+        echo $supervisor >>killed; kill -9 $PPID $supervisor");
+    flows.ok(&["run", "f", "--detach"]);
+    flows.write("go", "");
+    wait_until("it ends", || flows.show("f-1")["status"] != "running");
+    all_ran_once(&flows);
+    let killed = std::fs::read_to_string(flows.path("killed")).unwrap();
+    let killed: BTreeSet<i32> = killed.lines().map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(killed.len(), 6, "each had another supervisor");
 }
