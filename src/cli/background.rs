@@ -155,8 +155,7 @@ pub fn is_needed(workspace: &Workspace) -> bool {
 /// The keeper has started us after a supervisor that had ended everything and died before it could say goodbye: its
 /// keeper is to end, too, and nothing is to begin. The answer is the epoch to say so with.
 pub fn is_to_take_leave(workspace: &Workspace, places: &WorkspacePlaces) -> Option<u64> {
-    let keeper = keeper::link::living_keeper(&workspace.data_dir())?;
-    if keeper != nix::unistd::getppid().as_raw() {
+    if !keeper::link::is_from_keeper(&workspace.data_dir()) {
         return None;
     }
     let peeked = peek(&places.state_dir, &workspace.root, &Identity::current().ok()?).ok()?;

@@ -351,6 +351,7 @@ async fn talk(
     events: &UnboundedSender<ExecEvent>,
 ) -> Talk {
     let mut welcomed = false;
+    let mut is_said = false;
     let broken = |welcomed, why: String| Talk::Broken { welcomed, why, epoch: None };
     let socket = Arc::new(stream);
     // SAFETY: the value shares in owning its descriptor, which stays open and the same for as long as the value lives.
@@ -370,8 +371,7 @@ async fn talk(
     loop {
         tokio::select! {
             () = outgoing.waiting.notified() => match outgoing.flush(&socket).await {
-                Ok(true) => return Talk::Over,
-                Ok(false) => {}
+                Ok(all) => is_said = all,
                 Err(error) => return broken(welcomed, error.to_string()),
             },
             // Not cancelled half-way: what was read so far stays in the inbox.
@@ -384,6 +384,7 @@ async fn talk(
                             Err(error) => {
                                 return broken(welcomed, format!("the keeper said something unknown: {error}"));
                             }
+                            Ok(Report::Refused { .. }) if is_said => return Talk::Over,
                             Ok(Report::Refused { why, epoch }) => {
                                 let why = format!("the keeper refused: {why}");
                                 return Talk::Broken { welcomed, why, epoch };
@@ -399,6 +400,10 @@ async fn talk(
                     }
                 }
             },
+        }
+        // A keeper that has not answered yet may be going, and hear nothing any more: the next one is told, then.
+        if is_said && welcomed {
+            return Talk::Over;
         }
     }
 }
@@ -421,4 +426,47 @@ fn encode(order: &Order) -> Vec<u8> {
     let mut line = serde_json::to_vec(order).unwrap_or_default();
     line.push(b'\n');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn hears_a_goodbye(stream: &UnixStream) -> bool {
+        let mut orders = serde_json::Deserializer::from_reader(stream).into_iter::<Order>();
+        orders.any(|order| order.is_ok_and(|order| order == Order::Goodbye))
+    }
+
+    /// A keeper that goes reads nothing any more.
+    #[tokio::test]
+    async fn a_goodbye_that_was_not_heard_is_said_to_the_next_keeper() {
+        let dir = tempfile::tempdir().unwrap();
+        let place =
+            KeeperPlace { data_dir: dir.path().join("data"), runtime_dir: dir.path().into(), cgroups: false };
+        let listener = UnixListener::bind(dir.path().join("keeper.sock")).unwrap();
+        let keepers = std::thread::spawn(move || {
+            let (first, _) = listener.accept().unwrap();
+            assert!(hears_a_goodbye(&first));
+            drop(first);
+            let (mut second, _) = listener.accept().unwrap();
+            let welcome = Report::Welcome {
+                version: VERSION,
+                keeper_pid: 1,
+                guarded: true,
+                cgroups: false,
+                live: Vec::new(),
+                exits: Vec::new(),
+            };
+            serde_json::to_writer(&mut second, &welcome).unwrap();
+            second.write_all(b"\n").unwrap();
+            hears_a_goodbye(&second)
+        });
+        let introduction = Introduction { epoch: 1, policy: Policy::Keep, successor: Vec::new() };
+        let (events, _kept) = tokio::sync::mpsc::unbounded_channel();
+        let (_executor, line) = LocalExecutor::start(place, introduction, events);
+        line.goodbye(Duration::from_secs(20)).await;
+        assert!(keepers.join().unwrap());
+    }
 }

@@ -10,10 +10,12 @@ use std::path::Path;
 
 use super::door;
 use super::footprint;
+use super::ground::pause;
 use super::launch::Inheritance;
+use super::post::{End, Post};
 use super::proc;
 use super::reaping;
-use super::serve::{self, End, Places, Post};
+use super::serve::{self, Places};
 
 /// What a keeper is called in lists of processes; its children, too, until they have executed.
 pub(crate) const NAME: &CStr = c"restage-keeper";
@@ -113,7 +115,11 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
             }
         }
         name(NAME);
-        let post = Post { guard: (forked == 0).then_some(ours), follows, alone: forked == -1 };
+        let post = match forked {
+            0 => Post::guarded_by(ours, follows),
+            -1 => Post::alone(),
+            _ => Post::taken_over(),
+        };
         match keep(places, inheritance, &lock, post, to_starter.take()) {
             Ok(End::Done) => return 0,
             Ok(End::GivesWay(kept)) => (inheritance, lock) = kept,
@@ -139,8 +145,7 @@ impl Losses {
         let soon = proc::monotonic() < since + Self::SOON;
         self.0 = if soon { self.0 + 1 } else { 0 };
         if self.0 > Self::MANY {
-            // Of nothing there is no event.
-            nix::poll::poll(&mut [], Self::PAUSE_MS).ok();
+            pause(Self::PAUSE_MS);
         }
     }
 }
@@ -170,33 +175,35 @@ fn keep(
 /// Waits for the keeper; true when it ended because its work was done. What else ends meanwhile was left to us by a time
 /// as keeper, and is of no interest any more.
 fn ended_well(keeper: i32) -> bool {
-    let ended = |id: libc::idtype_t, pid: i32, flags: i32| {
-        // SAFETY: a zeroed struct is valid, the kernel fills it; after a successful call its pid is the valid field.
-        unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let flags = libc::WEXITED | libc::WNOWAIT | flags;
-            let done = libc::waitid(id, pid.cast_unsigned(), &raw mut info, flags);
-            if done == 0 { Ok(info.si_pid()) } else { Err(io::Error::last_os_error()) }
+    while let Some(pid) = wait_for_any() {
+        // What the keeper had becomes ours in the moment of its death, not before: its ends are told by whoever takes its
+        // place.
+        if pid == keeper || proc::stat(keeper).is_none_or(|keeper| keeper.is_dead()) {
+            break;
         }
-    };
-    loop {
-        match ended(libc::P_ALL, 0, 0) {
-            // What the keeper had becomes ours in the moment of its death, not before: its ends are told by whoever takes
-            // its place.
-            Ok(pid)
-                if pid == keeper || ended(libc::P_PID, keeper, libc::WNOHANG).is_ok_and(|pid| pid != 0) =>
-            {
-                break;
-            }
-            Ok(pid) => reaping::reap_one(pid),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
-        }
+        reaping::reap_one(pid);
     }
     let mut status = 0;
     // SAFETY: the status is a valid place; the keeper has ended.
     let done = unsafe { libc::waitpid(keeper, &raw mut status, 0) };
     done == keeper && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
+/// A child that has ended, and stays so; `None` where there is none.
+fn wait_for_any() -> Option<i32> {
+    loop {
+        // SAFETY: a zeroed struct is valid, the kernel fills it; after a successful call its pid is a valid field.
+        let (done, pid) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            (libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOWAIT), info.si_pid())
+        };
+        if done == 0 {
+            return Some(pid);
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
+        }
+    }
 }
 
 /// Everything that both have in common; `None` when another pair holds the lock.

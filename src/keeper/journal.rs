@@ -126,6 +126,8 @@ pub(crate) struct Journal {
     waiting: Vec<u8>,
     /// The size at which the next compaction is worth its while.
     compact_above: u64,
+    /// Something could not be written.
+    behind: bool,
 }
 
 impl Journal {
@@ -149,7 +151,15 @@ impl Journal {
 
     fn new(path: &Path, file: File) -> Self {
         let path = path.to_owned();
-        Self { path, file, size: 0, reserved_until: 0, waiting: Vec::new(), compact_above: COMPACT_ABOVE }
+        Self {
+            path,
+            file,
+            size: 0,
+            reserved_until: 0,
+            waiting: Vec::new(),
+            compact_above: COMPACT_ABOVE,
+            behind: false,
+        }
     }
 
     /// Makes sure that `records` more will fit whatever happens to the disk.
@@ -196,10 +206,16 @@ impl Journal {
         }
         let mut lines = std::mem::take(&mut self.waiting);
         let written = self.write(&lines);
+        self.behind |= written.is_err();
         lines.clear();
         lines.shrink_to(KEPT_BYTES);
         self.waiting = lines;
         written
+    }
+
+    /// The file does not tell all, and will not until it is replaced.
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// Somebody has deleted the file, or put another in its place.
@@ -218,6 +234,8 @@ impl Journal {
         records: impl Iterator<Item = Record>,
         reserve: usize,
     ) -> io::Result<()> {
+        // Of what is not among them the old one still tells.
+        self.behind = true;
         // Where it fails, the next try comes when the file has grown as much again.
         self.compact_above = (self.size * 2).max(COMPACT_ABOVE);
         // The old file stays in use until the new one is complete, and may stay so; where it cannot take what waits, the
@@ -465,5 +483,18 @@ mod tests {
         assert!(journal.wants_compaction());
         journal.compact(records(), 0).unwrap();
         assert!(journal.size > COMPACT_ABOVE && !journal.wants_compaction());
+    }
+    #[test]
+    fn one_that_could_not_be_written_is_behind_until_it_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let mut journal = Journal::new(&dir.path().join("journal"), full);
+        journal.append(&intent("a#1")).unwrap_err();
+        assert!(journal.is_behind());
+        journal.compact([intent("a#1")].into_iter(), 1).unwrap();
+        assert!(!journal.is_behind());
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        journal.compact([intent("a#1")].into_iter(), 1).unwrap_err();
+        assert!(journal.is_behind());
     }
 }

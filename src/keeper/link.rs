@@ -77,3 +77,11 @@ pub fn living_keeper(data_dir: &Path) -> Option<i32> {
     let sign = Sign::read(&data_dir.join(LOCK_FILE))?;
     proc::is_alive(sign.pid, sign.start).then_some(sign.pid)
 }
+
+/// Whether the keeper has started this process: itself, or as the one that is the guard of the keeper by now.
+pub fn is_from_keeper(data_dir: &Path) -> bool {
+    let parent = nix::unistd::getppid().as_raw();
+    living_keeper(data_dir).is_some_and(|keeper| {
+        keeper == parent || proc::stat(keeper).is_some_and(|keeper| keeper.ppid == parent)
+    })
+}

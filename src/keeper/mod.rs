@@ -6,9 +6,9 @@
 //! goodbye the keeper follows its policy: start a successor, or stop everything.
 //!
 //! Reading order: [`wire`] (what is said), [`link`] (how the supervisor finds and starts it), `guard` (how it begins
-//! and survives), `serve` and `orders` (its loop), `launch`, `environment`, `spares` and `spawn` (how a
-//! process comes to be), `ends` (how it ends), `sweep` (who belongs to an attempt), `log`, `relay` and `relays` (pipes
-//! and terminals), `terminal` (what is typed), `journal` (what outlives it),
+//! and survives), `ground` and `post` (what it stands on, and who behind it), `serve` and `orders` (its loop), `launch`,
+//! `environment`, `spares` and `spawn` (how a process comes to be), `ends` (how it ends), `sweep` (who belongs to an
+//! attempt), `log`, `relay` and `relays` (pipes and terminals), `terminal` (what is typed), `journal` (what outlives it),
 //! `unwatched` (what is done where descriptors are scarce).
 
 mod callers;
@@ -18,6 +18,7 @@ mod door;
 mod ends;
 mod environment;
 pub mod footprint;
+mod ground;
 mod guard;
 mod holder;
 mod journal;
@@ -28,6 +29,7 @@ mod orders;
 #[cfg(test)]
 mod pid_tests;
 mod pidfd_info;
+mod post;
 mod proc;
 mod reaping;
 mod relay;

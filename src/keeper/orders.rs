@@ -33,17 +33,6 @@ impl Keeper {
         }
     }
 
-    /// Before we go: a goodbye that nobody has read would have a successor started.
-    pub(super) fn hear_out(&mut self) {
-        if let Some(conn) = &self.conn {
-            conn.hear_no_more();
-        }
-        while self.conn.is_some() {
-            self.on_conn();
-        }
-        self.write_down();
-    }
-
     pub(super) fn on_order(&mut self, order: Order) {
         if self.conn.is_none() {
             // Nothing is heard after a goodbye.
@@ -75,6 +64,8 @@ impl Keeper {
             }
             Order::Goodbye => {
                 self.goodbye = true;
+                // That it was welcome, perhaps.
+                self.flush();
                 self.conn = None;
                 self.head.supervisor = None;
                 self.record(&Record::Head(self.head.clone()));
@@ -159,7 +150,11 @@ impl Keeper {
 
     fn on_spawn(&mut self, key: &str, spec: &SpawnSpec) {
         if self.gives_way() {
-            // It came with the word that lets us go; the next one does not know of it, and is told so again.
+            // It came with the word that lets us go. Whoever ordered it finds the line broken, and orders it again of the next
+            // one, which does not know of it.
+            if let Some(conn) = &self.conn {
+                conn.hear_no_more();
+            }
             return;
         }
         if let Some(tree) = self.trees.get(key) {

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::door;
+use super::ground::Ground;
 use super::journal::Intent;
 use super::launch::Inheritance;
-use super::serve::{Keeper, Places, Post};
+use super::post::Post;
+use super::serve::{Keeper, Places};
 use super::tree::{Main, Tree};
 use super::wire::StdioKind;
 
@@ -33,8 +35,9 @@ fn the_end_of_one_takes_nothing_from_another_that_got_its_pid() {
     let places =
         Places { data_dir: dir.path().join("data"), runtime_dir: dir.path().join("run"), use_cgroups: false };
     let lock = door::lock(&places.data_dir).unwrap().unwrap();
-    let post = Post { guard: Some(1), follows: false, alone: false };
-    let mut keeper = Keeper::start(&places, Inheritance::take(0o022), &lock, post).unwrap();
+    let post = Post::guarded_by(1, false);
+    let ground = Ground::prepare(&places, &lock, post).unwrap();
+    let mut keeper = Keeper::start(ground, Inheritance::take(0o022), post);
     keeper.take_in(tree("later#1", Main::Child), false);
     let main = |keeper: &Keeper| keeper.mains.get(&PID).map(ToString::to_string);
     // Of this one the end is found late.

@@ -8,17 +8,18 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::SigSet;
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signalfd::SignalFd;
 
 use super::cgroup::{self, Cgroups};
 use super::conn::Conn;
-use super::door::{self, Door, Sign};
+use super::door::Door;
 use super::ends::Due;
 use super::footprint;
+use super::ground::Ground;
 use super::journal::{Head, Journal, Record, Recovered};
 use super::launch::Inheritance;
+use super::post::{End, Post};
 use super::proc;
 use super::spares::Spares;
 use super::successor::Successor;
@@ -36,11 +37,11 @@ pub(crate) struct Places {
 /// A start with all its first spawns is over by then.
 pub(super) const SETTLED_AFTER: u64 = 4_000_000_000;
 
-const SIGNALS: u64 = 0;
+pub(super) const SIGNALS: u64 = 0;
 const LISTENER: u64 = 1;
 pub(super) const CONN: u64 = 2;
 pub(super) const SUPERVISOR: u64 = 3;
-const DOOR: u64 = 4;
+pub(super) const DOOR: u64 = 4;
 pub(super) const CALLER: u64 = 5;
 /// With the pid in the lower half: the end of a process that is not our child.
 const FOREIGN: u64 = 1 << 32;
@@ -64,11 +65,9 @@ pub(crate) struct Keeper {
     pub(super) successor: Successor,
     pub(super) inheritance: Inheritance,
     pub(super) journal: Journal,
-    /// More than the journal does, because it could not be written.
-    knows_more: bool,
     pub(super) head: Head,
     pub(super) cgroups: Option<Cgroups>,
-    post: Post,
+    pub(super) post: Post,
     pub(super) policy: Policy,
     pub(super) goodbye: bool,
     /// Everything is being stopped for good: nothing is spawned any more.
@@ -101,25 +100,6 @@ pub(crate) struct Keeper {
     pub(super) due: Due,
 }
 
-/// Where a keeper stands.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Post {
-    /// Our parent, which takes over when we die.
-    pub(crate) guard: Option<i32>,
-    /// It takes the place of one that has just died or given way: whoever that one had to watch is ours to watch. Without
-    /// a guard its children are ours, too.
-    pub(crate) follows: bool,
-    /// There was no getting a guard.
-    pub(crate) alone: bool,
-}
-
-pub(crate) enum End {
-    Done,
-    /// There is nobody behind us, and nothing that would be lost by a change. With what is needed for it: the lock may be
-    /// another one by now.
-    GivesWay((Inheritance, File)),
-}
-
 /// Runs until nothing is left to do, or until there is a moment to get a guard.
 pub(crate) fn serve(
     places: &Places,
@@ -128,10 +108,10 @@ pub(crate) fn serve(
     post: Post,
     ready: impl FnOnce(),
 ) -> io::Result<End> {
-    let mut keeper = Keeper::start(places, inheritance, lock, post)?;
+    let ground = Ground::wait_for(places, lock, post)?;
+    let mut keeper = Keeper::start(ground, inheritance, post);
     ready();
     let done = keeper.run();
-    keeper.hear_out();
     if let Some(cgroups) = &keeper.cgroups {
         cgroups.remove_base();
     }
@@ -144,31 +124,8 @@ pub(crate) fn serve(
 }
 
 impl Keeper {
-    pub(super) fn start(
-        places: &Places,
-        inheritance: Inheritance,
-        lock: &File,
-        post: Post,
-    ) -> io::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        // Somebody may have deleted it since.
-        std::fs::create_dir_all(&places.data_dir)?;
-        let (journal, mut recovered) = Journal::open(&places.data_dir.join("keeper.journal"))?;
-        let is_elsewhere = |home: &PathBuf| door::is_elsewhere(home, &places.data_dir);
-        if !post.follows && (Sign::is_copied(lock) || recovered.head.home.as_ref().is_some_and(is_elsewhere))
-        {
-            // It came along with a copy of the folder: what it tells of is another keeper's, or left for the next one there.
-            recovered = Recovered::default();
-        }
-        recovered.head.home = Some(places.data_dir.clone());
-        let door = Door::open(&places.runtime_dir, &places.data_dir, lock)?;
-        let name =
-            places.runtime_dir.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-        let cgroups = if places.use_cgroups { Cgroups::make(&name) } else { None };
-        add(&epoll, signals.as_fd(), SIGNALS)?;
-        add_listener(&epoll, &door)?;
-        add(&epoll, door.watch(), DOOR)?;
+    pub(super) fn start(ground: Ground, inheritance: Inheritance, post: Post) -> Self {
+        let Ground { epoll, signals, door, journal, recovered, cgroups } = ground;
         let mut keeper = Self {
             epoll,
             signals,
@@ -180,7 +137,6 @@ impl Keeper {
             successor: Successor::new(proc::monotonic()),
             inheritance,
             journal,
-            knows_more: false,
             head: Head::default(),
             cgroups,
             post,
@@ -203,7 +159,7 @@ impl Keeper {
             due: Due::default(),
         };
         keeper.inherit(recovered);
-        Ok(keeper)
+        keeper
     }
 
     /// Takes over what an earlier keeper of this boot left: its processes, the ends that nobody acknowledged.
@@ -254,7 +210,13 @@ impl Keeper {
         // What an earlier keeper left may have ended long ago.
         self.carry_out();
         self.flush();
-        while !self.is_done() && !self.gives_way() {
+        loop {
+            if self.is_done() || self.gives_way() {
+                self.hear_out();
+                if self.is_done() || self.gives_way() {
+                    return Ok(());
+                }
+            }
             let timeout = self.next_deadline().map_or(EpollTimeout::NONE, |at| {
                 let wait = Duration::from_nanos(at.saturating_sub(proc::monotonic()));
                 // Rounded up: a deadline that is not over yet would only wake us again.
@@ -283,8 +245,8 @@ impl Keeper {
                 self.settles_at = None;
                 footprint::give_back();
             }
+            self.look_for_a_guard(now);
         }
-        Ok(())
     }
 
     fn on_event(&mut self, event: &EpollEvent) {
@@ -346,11 +308,6 @@ impl Keeper {
         }
     }
 
-    /// Whether somebody takes over when we die. An orphan's new parent may be anybody, not only the first process.
-    pub(super) fn is_guarded(&self) -> bool {
-        self.post.guard == Some(nix::unistd::getppid().as_raw())
-    }
-
     pub(super) fn watch_foreign(&self, pid: i32, pidfd: &OwnedFd) -> bool {
         self.inheritance.may_keep(pidfd.as_raw_fd())
             && add(&self.epoll, pidfd.as_fd(), FOREIGN | u64::from(pid.cast_unsigned())).is_ok()
@@ -371,8 +328,12 @@ impl Keeper {
                 text: format!("make the keeper's socket and lock anew: {error}"),
             }),
         }
+        self.keep_journal();
+    }
+
+    /// Without it the next keeper would know of nothing that lives.
+    pub(super) fn keep_journal(&mut self) {
         if self.journal.is_lost() {
-            // Without it the next keeper would know of nothing that lives.
             self.compact();
         }
     }
@@ -417,11 +378,10 @@ impl Keeper {
     }
 
     fn journal_failed(&mut self, error: &io::Error) {
-        self.knows_more = true;
         self.send(&Report::Warning { key: None, text: format!("write the keeper's journal: {error}") });
     }
 
-    fn compact(&mut self) {
+    pub(super) fn compact(&mut self) {
         let trees = self.trees.values().flat_map(|tree| {
             let key = || tree.key().to_owned();
             let (pid, start, holder) = (tree.pid, tree.start, tree.holder);
@@ -434,7 +394,7 @@ impl Keeper {
             .chain(self.exits.values().cloned().map(Record::Exit));
         let reserve = self.trees.len() * 3 + self.exits.len() + 64;
         // On failure the old file stays in use.
-        self.knows_more &= self.journal.compact(records, reserve).is_err();
+        self.journal.compact(records, reserve).ok();
     }
 
     fn next_deadline(&self) -> Option<u64> {
@@ -448,24 +408,8 @@ impl Keeper {
             .chain(self.settles_at)
             .chain(self.tidies_at)
             .chain(self.looks_at)
+            .chain(self.post.alone_until)
             .min()
-    }
-
-    /// Ends when a goodbye was said, or everything had to be stopped, or nobody comes; and nothing lives. Ends that nobody
-    /// has heard of are in the journal, for the next one.
-    fn is_done(&self) -> bool {
-        let nobody_came = self.supervisor.is_none() && self.successor.gave_up();
-        self.trees.is_empty() && (self.goodbye || self.ending || nobody_came)
-    }
-
-    /// Without a guard nobody would inherit what it starts: while it looks after nothing, it had better get one. All that
-    /// the next one has to know must be on record, and nobody be on his way who is known to us alone.
-    pub(super) fn gives_way(&self) -> bool {
-        self.trees.is_empty()
-            && !self.post.alone
-            && !self.knows_more
-            && self.successor.child.is_none()
-            && !self.is_guarded()
     }
 
     fn deadline_of(tree: &Tree) -> Option<u64> {
@@ -480,7 +424,7 @@ impl Keeper {
 }
 
 /// Edge-triggered: somebody whom we have no descriptor to let in would wake us without end.
-fn add_listener(epoll: &Epoll, door: &Door) -> io::Result<()> {
+pub(super) fn add_listener(epoll: &Epoll, door: &Door) -> io::Result<()> {
     let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
     epoll.add(door.listener(), EpollEvent::new(flags, LISTENER)).map_err(io::Error::from)
 }

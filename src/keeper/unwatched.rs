@@ -1,5 +1,5 @@
-//! What there was no descriptor for, near the limit of open files: it is looked at again now and then, so that nobody who
-//! lives is called dead, nobody who knocks is left outside, and no end is missed.
+//! What there was no descriptor for, near the limit of open files, or no room: it is looked at again now and then, so that
+//! nobody who lives is called dead, nobody who knocks is left outside, no end is missed, and the journal tells all.
 
 use std::rc::Rc;
 
@@ -33,6 +33,9 @@ impl Keeper {
             return;
         }
         self.accept();
+        if self.journal.is_behind() {
+            self.compact();
+        }
         if let Some((pid, None)) = self.supervisor {
             self.watch_supervisor(pid);
         }

@@ -124,3 +124,27 @@ fn one_that_goes_for_a_guard_begins_nothing_and_hears_a_goodbye() {
         assert!(!bench.path("began").exists());
     }
 }
+
+#[test]
+fn one_that_takes_over_waits_for_what_is_missing_for_a_moment() {
+    let mut bench = Bench::new(false);
+    bench.hello(Policy::Keep);
+    let main = bench.spawn("a#1", bench.spec(&["sleep", "1000"]));
+    let keeper = bench.keeper_pid();
+    let guard = parent_of(keeper);
+    let runtime_dir = bench.place().runtime_dir;
+    // It would make its folder anew.
+    unsafe { libc::kill(keeper, libc::SIGSTOP) };
+    std::fs::remove_dir_all(&runtime_dir).unwrap();
+    std::fs::write(&runtime_dir, "in the way").unwrap();
+    kill_9(keeper);
+    let name = || std::fs::read_to_string(format!("/proc/{guard}/comm")).unwrap();
+    wait_until("the guard tries", || name() == "restage-keeper\n");
+    std::fs::remove_file(&runtime_dir).unwrap();
+    wait_until("the guard is the keeper", || bench.keeper_pid() == guard);
+    bench.epoch -= 1;
+    let Report::Welcome { live, .. } = bench.hello(Policy::Keep) else { panic!() };
+    assert_eq!(live.iter().map(|attempt| attempt.pid).collect::<Vec<_>>(), [main]);
+    bench.tell(&Order::Stop { key: "a#1".into(), signal: None, grace_ms: 0 });
+    bench.gone("a#1");
+}
