@@ -24,6 +24,8 @@ const GUARD_NAME: &CStr = c"restage-guard";
 /// Exit code of the starter when a keeper is there already.
 pub(crate) const HELD: u8 = 75;
 const BROKEN: u8 = 70;
+/// Exit code of a first keeper that could not begin, and has told whoever started it.
+const NEVER_BEGAN: u8 = 71;
 
 /// The starter: forks the guard and returns as soon as its keeper can be reached, or cannot. Called before there is
 /// any thread.
@@ -107,8 +109,8 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
                 name(GUARD_NAME);
                 footprint::give_back();
                 let since = proc::monotonic();
-                if ended_well(keeper) {
-                    return 0;
+                if let Some(code @ (0 | NEVER_BEGAN)) = exit_code(keeper) {
+                    return code.into();
                 }
                 losses.count(since);
                 follows = true;
@@ -123,7 +125,7 @@ fn guard(places: &Places, mut to_starter: File) -> i32 {
         match keep(places, inheritance, &lock, post, to_starter.take()) {
             Ok(End::Done) => return 0,
             Ok(End::GivesWay(kept)) => (inheritance, lock) = kept,
-            Err(()) => return i32::from(BROKEN),
+            Err(code) => return code.into(),
         }
         follows = true;
     }
@@ -156,7 +158,7 @@ fn keep(
     lock: &File,
     post: Post,
     to_starter: Option<File>,
-) -> Result<End, ()> {
+) -> Result<End, u8> {
     let starter = std::cell::RefCell::new(to_starter);
     let ready = || {
         if let Some(mut starter) = starter.borrow_mut().take() {
@@ -165,16 +167,19 @@ fn keep(
     };
     serve::serve(places, inheritance, lock, post, ready).map_err(|error| {
         let text = format!("keep the processes of {}: {error}", places.data_dir.display());
-        match starter.borrow_mut().take() {
-            Some(mut starter) => starter.write_all(text.as_bytes()).ok(),
-            None => writeln!(io::stderr(), "{text}").ok(),
-        };
+        if let Some(mut starter) = starter.borrow_mut().take() {
+            starter.write_all(text.as_bytes()).ok();
+            NEVER_BEGAN
+        } else {
+            writeln!(io::stderr(), "{text}").ok();
+            BROKEN
+        }
     })
 }
 
-/// Waits for the keeper; true when it ended because its work was done. What else ends meanwhile was left to us by a time
-/// as keeper, and is of no interest any more.
-fn ended_well(keeper: i32) -> bool {
+/// Waits for the keeper; how it ended, where that was by itself. What else ends meanwhile was left to us by a time as
+/// keeper, and is of no interest any more.
+fn exit_code(keeper: i32) -> Option<u8> {
     while let Some(pid) = wait_for_any() {
         // What the keeper had becomes ours in the moment of its death, not before: its ends are told by whoever takes its
         // place.
@@ -186,7 +191,8 @@ fn ended_well(keeper: i32) -> bool {
     let mut status = 0;
     // SAFETY: the status is a valid place; the keeper has ended.
     let done = unsafe { libc::waitpid(keeper, &raw mut status, 0) };
-    done == keeper && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+    let code = (done == keeper && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status));
+    code.and_then(|code| code.try_into().ok())
 }
 
 /// A child that has ended, and stays so; `None` where there is none.

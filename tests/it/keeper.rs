@@ -165,13 +165,11 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         // A supervisor that goes under the policy `stop` takes everything with it.
-        if let Some(keeper) = living_keeper(&self.place().data_dir) {
-            // One that has nobody to look after may be ending by itself.
+        let deadline = Instant::now() + PATIENCE;
+        while living_keeper(&self.place().data_dir).is_some() && Instant::now() < deadline {
+            // One that has nobody to look after may be ending by itself, or be changing.
             self.ensure_stop().ok();
-            let deadline = Instant::now() + PATIENCE;
-            while is_alive(keeper) && Instant::now() < deadline {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }
 }

@@ -148,3 +148,26 @@ fn one_that_takes_over_waits_for_what_is_missing_for_a_moment() {
     bench.tell(&Order::Stop { key: "a#1".into(), signal: None, grace_ms: 0 });
     bench.gone("a#1");
 }
+
+#[test]
+fn a_first_one_that_cannot_begin_says_so_and_leaves_nobody_behind() {
+    let mut bench = Bench { dir: tempfile::tempdir().unwrap(), cgroups: false, epoch: 0, line: None };
+    let place = bench.place();
+    std::fs::write(&place.runtime_dir, "in the way").unwrap();
+    for _ in 0..2 {
+        let mut start = Command::new(RESTAGE);
+        start.arg("__guard").args([&place.data_dir, &place.runtime_dir]).arg("off");
+        let done = wait_for("an answer", || {
+            let done = start.output().unwrap();
+            // The guard of the try before may have the lock for a moment longer.
+            (done.status.code() != Some(75)).then_some(done)
+        });
+        let text = String::from_utf8(done.stderr).unwrap();
+        assert!(!done.status.success() && text.starts_with("keep the processes of "), "{text}");
+    }
+    std::fs::remove_file(&place.runtime_dir).unwrap();
+    bench.ensure();
+    bench.hello(Policy::Keep);
+    bench.spawn("a#1", bench.spec(&["true"]));
+    assert_eq!(bench.exit("a#1").status, ExitKind::Code(0));
+}
