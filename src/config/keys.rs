@@ -229,7 +229,7 @@ pub const KEYS: &[Key] = &[
     key("default", INPUT, Kind::Any, "none", "Its value where a run is not given one."),
     key("type", INPUT, Kind::Word(&INPUT_TYPES), "any", "What it has to be."),
 
-    key("name", STAGE, Kind::Text, "", "Unique in its flow, and fit for a file name."),
+    key("name", STAGE, Kind::Text, "", "Unique in its flow. Names hold the letters a to z and A to Z, digits, `.`, `_` and `-`, up to 100 of them, and begin with none of `.` and `-`."),
     key("needs", STAGE, Kind::Texts, "none", "Stages that have to end well before this one starts."),
     key("optional_needs", STAGE, Kind::Texts, "none", "The same, but one of these that is skipped does not skip this stage."),
     key("validates", STAGE, Kind::Text, "none", "The stage that this one checks. It needs it, and whatever needs that stage waits for this one, too."),
@@ -242,7 +242,7 @@ pub const KEYS: &[Key] = &[
     key("retry", STAGE, Kind::Object(Place::StageRetry), "", "Its own retries, where they differ from those of the flow."),
     key("timeout_seconds", STAGE, SECONDS_OR_OFF, "off", "The longest that one attempt may take."),
     key("activity_timeout_seconds", STAGE, SECONDS_OR_OFF, "off", "An attempt without a sign of life for this long is ended."),
-    key("degraded_exit_codes", STAGE, Kind::Codes, "none", "Exit codes that mean usable, but not whole."),
+    key("degraded_exit_codes", STAGE, Kind::Codes, "none", "Exit codes that mean usable, but not whole. 0 cannot be one of them."),
     key("allow_degraded", STAGE, Kind::Bool, "false", "Whether it may say so itself, by \"status\": \"degraded\" in its output."),
 
     key("enabled", STAGE_RETRY, Kind::Bool, "that of the flow", "Whether it is started again; a count turns it on, too."),

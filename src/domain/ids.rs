@@ -34,7 +34,9 @@ impl RunnerName {
         }
         if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
         {
-            return Err(format!("a name may hold letters, digits, '.', '_' and '-', not {bad:?}"));
+            return Err(format!(
+                "a name may hold the letters a to z and A to Z, digits, '.', '_' and '-', not {bad:?}"
+            ));
         }
         if matches!(name, "restage" | "all") {
             return Err(format!("{name:?} is reserved"));

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::panic::resume_unwind;
 use std::thread;
 
@@ -299,15 +299,27 @@ fn pairs(flow: Option<&FlowSpec>, given: &[String]) -> Result<JsonMap, Failure> 
 
 /// A JSON object, from a file or from stdin.
 fn read_inputs(path: &str) -> Result<JsonMap, Failure> {
-    let act =
-        if path == "-" { "read inputs from stdin".to_owned() } else { format!("read inputs from {path}") };
+    let act = if path == "-" {
+        "read inputs from stdin".to_owned()
+    } else {
+        let place = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        format!("read inputs from {}", place.display())
+    };
     let mut text = Vec::new();
     let read = if path == "-" {
         std::io::stdin().lock().take(MAX_INPUT_BYTES + 1).read_to_end(&mut text)
     } else {
         File::open(path).and_then(|file| file.take(MAX_INPUT_BYTES + 1).read_to_end(&mut text))
     };
-    let read = read.map_err(|error| Failure::io(&act, &error))?;
+    let read = read.map_err(|error| {
+        let failure = Failure::io(&act, &error);
+        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) {
+            return failure.hint(
+                "name a file with a JSON object, a value for each input; or `-`, and write it to stdin",
+            );
+        }
+        failure
+    })?;
     if read as u64 > MAX_INPUT_BYTES {
         let cause = "inputs may have 64 MiB together, and these have more";
         return Err(Failure::new(Exit::Usage, act, cause)

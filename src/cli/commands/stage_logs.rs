@@ -13,7 +13,7 @@ use crate::domain::flow::ask::{FlowReply, FlowRequest};
 use crate::domain::flow::ids::{RunId, StageName};
 use crate::domain::flow::record::StageRecord;
 use crate::domain::flow::refusal::Refusal;
-use crate::domain::flow::status::{Decision, RunStatus};
+use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::domain::flow::view::FlowUpdate;
 use crate::domain::ids::RunnerName;
 use crate::domain::spec::LogSpec;
@@ -103,6 +103,12 @@ fn look(run: &RunId, row: &StageRecord, item: Option<u32>) -> Result<(), (String
         return Err((
             format!("it was not executed there, but reused from {source}"),
             format!("restage logs {source}/{stage}"),
+        ));
+    }
+    if matches!(row.status, StageStatus::Skipped | StageStatus::NotRun) && row.attempts.is_empty() {
+        return Err((
+            format!("it is {} there, and never ran", row.status),
+            format!("why: restage show {run}"),
         ));
     }
     match (row.items, item) {

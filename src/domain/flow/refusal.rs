@@ -21,7 +21,14 @@ pub enum Refusal {
     #[error("{queued} is queued already to do that: a retry of {run} from {from}")]
     QueuedAlready { run: RunId, queued: RunId, from: StageName },
     #[error("{stage} of {run} succeeded{}", by.as_ref().map(|by| format!(" in its retry {by}")).unwrap_or_default())]
-    Succeeded { run: RunId, stage: StageName, by: Option<RunId> },
+    Succeeded {
+        run: RunId,
+        stage: StageName,
+        by: Option<RunId>,
+        /// It never ran in the run itself.
+        #[serde(default)]
+        never_ran: bool,
+    },
     /// There is no target, and none was named.
     #[error("nothing failed in {run}, so there is nothing to retry")]
     NothingFailed { run: RunId },
@@ -224,12 +231,16 @@ impl Refusal {
                     "it has its turn by itself: restage show {queued}; to take it back: restage cancel {queued}"
                 )
             }
-            Self::Succeeded { run, stage, by: None } => {
+            Self::Succeeded { run, stage, by: None, .. } => {
                 format!("to execute it again all the same: restage retry {run} --from {stage} --force")
             }
-            Self::Succeeded { run, stage, by: Some(by) } => format!(
-                "look at it: restage show {by}; to execute it again all the same: restage retry {run} --from {stage} --force"
-            ),
+            Self::Succeeded { run, stage, by: Some(by), never_ran } => {
+                let again = if *never_ran { by } else { run };
+                format!(
+                    "look at it: restage show {by}; to execute it again all the same: restage retry {again} --from {stage} \
+                     --force"
+                )
+            }
             Self::NothingFailed { run } => format!(
                 "to execute a stage again all the same, with all that depends on it: restage retry {run} --from STAGE --force; \
                  or what has changed since, and everything where nothing has: restage retry {run} --force"

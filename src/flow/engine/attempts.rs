@@ -13,7 +13,7 @@ use crate::domain::flow::items;
 use crate::domain::flow::run::{AttemptEnd, Index, Launch, Made, UnitKey, UnitPhase};
 use crate::domain::flow::spec::StageSpec;
 use crate::domain::flow::status::StageStatus;
-use crate::domain::ids::Attempt;
+use crate::domain::ids::{Attempt, RunnerName};
 use crate::domain::json::Json;
 use crate::domain::verdict::{Outcome, Verdict};
 use crate::flow::attempt_dir::{AttemptDirs, AttemptError, AttemptKey, Given};
@@ -248,9 +248,7 @@ impl Engine {
             // Its launch is yet to come, and sees to it.
             None if active.run.is_stopping(unit) => {}
             // A rejection has taken it out of the machine; its end concerns nobody.
-            None => {
-                self.guests.send(GuestOrder::Forget { name }).ok();
-            }
+            None => self.forget_guest(name),
         }
     }
 
@@ -261,9 +259,15 @@ impl Engine {
             return;
         }
         let name = id.guest(&active.run.stage(unit.stage).name, unit.item);
+        self.forget_guest(name);
+    }
+
+    /// Whoever has that name next begins anew.
+    pub(super) fn forget_guest(&mut self, name: RunnerName) {
         if let Some(inventory) = &mut self.inventory {
             inventory.remove(&name);
         }
+        // The supervisor is gone only at the end.
         self.guests.send(GuestOrder::Forget { name }).ok();
     }
 

@@ -11,7 +11,7 @@ use crate::domain::flow::refusal::Refusal;
 use crate::domain::flow::status::RunStatus;
 use crate::flow::collect::{Collector, YOUNG};
 use crate::ports::store::StoreError;
-use crate::supervisor::guest::GuestOrder;
+use crate::supervisor::guest::KnownGuest;
 
 impl Engine {
     /// History goes first: a file that is left behind when we die in between belongs to nobody, and is collected later.
@@ -51,8 +51,10 @@ impl Engine {
             self.active.remove(run);
             freed |= self.unresumed.remove(run).is_some();
             if let Some(hook) = self.hooks.remove(run) {
-                // The supervisor is gone only at the end.
-                self.guests.send(GuestOrder::Forget { name: hook.name(run) }).ok();
+                self.forget_guest(hook.name(run));
+            }
+            for KnownGuest { name, .. } in self.set_aside.remove(run).unwrap_or_default() {
+                self.forget_guest(name);
             }
         }
         if freed {

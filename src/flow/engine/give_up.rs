@@ -13,7 +13,6 @@ use crate::domain::flow::view::{FlowUpdate, RunView};
 use crate::domain::time::Timestamp;
 use crate::domain::view::Update;
 use crate::ports::store::StoredRun;
-use crate::supervisor::guest::GuestOrder;
 
 impl Engine {
     /// Ends it, and with it what lives of it. What it has done may be reused.
@@ -43,8 +42,7 @@ impl Engine {
         let inventory = self.inventory.iter_mut().flat_map(|inventory| inventory.keys());
         let names = inventory.filter(|name| parse_guest(name).is_some_and(|(of, ..)| of == *run));
         for name in names.cloned().collect::<Vec<_>>() {
-            // The supervisor is gone only at the end.
-            self.guests.send(GuestOrder::Forget { name }).ok();
+            self.forget_guest(name);
         }
         self.tell(News::RunEnded { run: run.clone(), status, seconds, error: Some(error) });
         self.publish_recorded(run);

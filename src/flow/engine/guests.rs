@@ -7,13 +7,15 @@ use std::path::Path;
 
 use super::{Claims, Engine, Left};
 use crate::domain::flow::ids::{RunId, parse_guest};
+use crate::domain::flow::record::RunRecord;
 use crate::domain::flow::run::{AttemptEnd, UnitKey, UnitPhase};
+use crate::domain::flow::status::RunStatus;
 use crate::domain::ids::RunnerName;
 use crate::domain::verdict::Verdict;
 use crate::flow::attempt_dir::AttemptKey;
 use crate::flow::settle;
 use crate::logs::sanitize::{self, Keep};
-use crate::supervisor::guest::{GuestEnd, GuestEvent, GuestOrder, KnownGuest};
+use crate::supervisor::guest::{GuestEnd, GuestEvent, KnownGuest};
 
 /// Where the last line of a log is looked for.
 const TAIL: u64 = 4096;
@@ -86,14 +88,15 @@ impl Engine {
             if parse_guest(&end.name).is_some_and(|(run, ..)| self.hook_ended(&run, &end)) {
                 return;
             }
-            let is_to_come =
-                parse_guest(&end.name).is_some_and(|(run, ..)| self.unresumed.contains_key(&run));
+            let is_to_come = parse_guest(&end.name).is_some_and(|(run, ..)| {
+                self.unresumed.contains_key(&run) || self.set_aside.contains_key(&run)
+            });
             if self.inventory.is_none() || self.lying.is_some() || self.unlooked.is_some() || is_to_come {
                 // Whoever goes on with its run wants to know.
                 return;
             }
             // Of a run that is over: nobody waits for it.
-            self.guests.send(GuestOrder::Forget { name: end.name }).ok();
+            self.forget_guest(end.name);
             return;
         };
         let Some(live) = self.active.get_mut(&run).and_then(|active| active.live.get_mut(&unit)) else {
@@ -201,9 +204,14 @@ impl Engine {
                     self.resume_hook(run);
                 }
                 for (run, guests) in claims {
+                    let is_interrupted = |record: RunRecord| record.status == RunStatus::Interrupted;
+                    if self.now(&run).is_ok_and(is_interrupted) {
+                        self.set_aside.insert(run, guests);
+                        continue;
+                    }
                     for KnownGuest { name, .. } in guests {
                         if !self.is_open_hook(&run, &name) {
-                            self.guests.send(GuestOrder::Forget { name }).ok();
+                            self.forget_guest(name);
                         }
                     }
                 }

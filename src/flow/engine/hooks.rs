@@ -121,7 +121,7 @@ impl Engine {
                 let error = hook.record.error.take();
                 let hook = hook.record.name;
                 self.hooks.remove(id);
-                self.guests.send(GuestOrder::Forget { name }).ok();
+                self.forget_guest(name);
                 if let Some(error) = error {
                     self.tell(News::HookFailed { run: id.clone(), hook, error });
                 }

@@ -14,7 +14,7 @@ use crate::domain::flow::status::{Decision, RunStatus, StageStatus};
 use crate::domain::ids::Attempt;
 use crate::flow::recipe::Recipes;
 use crate::ports::store::{StoreError, StoredRun, unread};
-use crate::supervisor::guest::{GuestOrder, KnownGuest};
+use crate::supervisor::guest::KnownGuest;
 
 /// From so many checkpoints on, all of the lineage are read at once.
 const MANY: usize = 20;
@@ -193,11 +193,7 @@ impl Engine {
                 open.insert(UnitKey { stage, item }, claim);
                 continue;
             }
-            if let Some(inventory) = &mut self.inventory {
-                inventory.remove(name);
-            }
-            // The supervisor is gone only at the end.
-            self.guests.send(GuestOrder::Forget { name: name.clone() }).ok();
+            self.forget_guest(name.clone());
         }
         open
     }

@@ -192,6 +192,8 @@ pub struct Engine {
     unresumed: BTreeMap<RunId, Unresumed>,
     /// The processes of all runs, while the store does not say which of these lay unfinished.
     unlooked: Option<Claims>,
+    /// What was under way of runs that were interrupted: whoever continues one settles it.
+    set_aside: Claims,
     /// Keeps the supervisor there while there are such.
     kept: Option<Busy>,
     reads: reading::Reads,
@@ -317,6 +319,7 @@ impl Engine {
             resumed: BTreeSet::new(),
             unresumed: BTreeMap::new(),
             unlooked: None,
+            set_aside: Claims::new(),
             kept: None,
             reads: reading::Reads::default(),
             reading: reading::Reading::default(),

@@ -188,7 +188,9 @@ impl Engine {
         if let Some(held) = held.filter(|held| held.run != *id && !waits_its_turn) {
             return Err(Refusal::RetryLives { run: record.run_id, holder: held.run, branch: record.branch });
         }
-        let active = self.load(id, &[])?;
+        let claims = self.set_aside.get(id).cloned().unwrap_or_default();
+        let active = self.load(id, &claims)?;
+        self.set_aside.remove(id);
         self.active.insert(id.clone(), active);
         self.hear_approvals(id);
         Ok(())

@@ -107,6 +107,13 @@ fn what_needs_a_skipped_stage_is_skipped_unless_it_can_do_without() {
     assert_eq!(words, ["skipped", "skipped", "skipped", "succeeded", "failed"]);
     let error = flows.stage("f-1", "odd")["error"].as_str().unwrap().to_owned();
     assert!(error.starts_with("when: mode > 3: "), "{error}");
+    let told = flows.ends(3, &["logs", "f-1/maybe"]);
+    assert!(
+        told.contains("it is skipped there, and never ran") && told.contains("restage show f-1"),
+        "{told}"
+    );
+    let told = flows.ends(1, &["run", "f", "--inputs", "none.json"]);
+    assert!(told.contains(&*flows.path("none.json").to_string_lossy()) && told.contains("hint: "), "{told}");
     flows.ends(1, &["run", "f", "--input", "mode=final"]);
     assert_eq!(flows.ran(), ["after", "any", "far", "maybe"]);
     // What it can do without, and what failed, is not done without.

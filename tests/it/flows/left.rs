@@ -169,6 +169,25 @@ fn a_lineage_is_unlocked_where_its_holder_is_dead_and_only_there() {
 }
 
 #[test]
+fn what_was_under_way_is_on_record_when_an_unlocked_run_is_continued() {
+    let writes = format!("{WAITS}; echo v=$RESTAGE_ATTEMPT >$RESTAGE_OUTPUT; env >env.$RESTAGE_ATTEMPT");
+    let flows = alone(&json!({ "a": { "stages": [stage("a", &writes, json!({ "outputs": ["v"] }))] } }));
+    left(&flows, &["run", "a"], "a");
+    flows.ok(&["unlock", "a-1"]);
+    flows.ok(&["continue", "a-1"]);
+    let shown = flows.show("a-1");
+    assert_eq!(shown["status"], "succeeded", "{shown:#}");
+    let attempts = shown["stages"][0]["attempts"].as_array().unwrap();
+    let told: Vec<_> = attempts.iter().map(|one| (one["number"].clone(), one["verdict"].clone())).collect();
+    assert_eq!(told, [(json!(1), json!("lost")), (json!(2), json!("completed"))], "{shown:#}");
+    assert_eq!(shown["stages"][0]["outputs"], json!({ "v": "2" }));
+    let env = std::fs::read_to_string(flows.path("env.2")).unwrap();
+    for name in ["STATE", "INPUTS", "ARTIFACTS", "STAGE", "IDEMPOTENCY_KEY"] {
+        assert!(env.contains(&format!("\nRESTAGE_{name}=")), "{name}: {env}");
+    }
+}
+
+#[test]
 fn whoever_follows_ends_as_their_run_though_its_supervisor_ends_with_it() {
     let flows = alone(&waiting(&["a", "b", "c"]));
     for round in 1..=4 {

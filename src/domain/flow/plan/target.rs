@@ -171,7 +171,12 @@ pub(super) fn refuse(
         Target::Stage { asked, stage, reason, .. } => {
             if !wish.force {
                 if *reason == Reason::Forced {
-                    return Err(Refusal::Succeeded { run, stage: known.name(*asked), by: None });
+                    return Err(Refusal::Succeeded {
+                        run,
+                        stage: known.name(*asked),
+                        by: None,
+                        never_ran: false,
+                    });
                 }
                 let is_news = |by: &RunRecord| {
                     *reason == Reason::Rejected
@@ -182,8 +187,8 @@ pub(super) fn refuse(
                         .succeeded_later(&told_bad(known, *asked, *stage), oracle)
                         .filter(|by| !is_news(by))
                 {
-                    let by = Some(by.run_id.clone());
-                    return Err(Refusal::Succeeded { run, stage: known.name(*asked), by });
+                    let (by, never_ran) = (Some(by.run_id.clone()), !ran(known, *asked));
+                    return Err(Refusal::Succeeded { run, stage: known.name(*asked), by, never_ran });
                 }
             }
             if !ran(known, *asked)

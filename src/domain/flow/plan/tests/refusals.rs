@@ -33,7 +33,7 @@ fn each_refusal_comes_before_those_with_a_higher_code() {
     assert_eq!(
         one.told(&from("d")),
         "12 d of f-12 succeeded in its retry f-14 | look at it: restage show f-14; to execute it again all the same: \
-         restage retry f-12 --from d --force"
+         restage retry f-14 --from d --force"
     );
     assert_eq!(
         one.told(&forced("d")),

@@ -243,7 +243,8 @@ fn what_succeeded_is_retried_from_here_once_its_plan_was_seen() {
     let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
     let script = StageName::trusted("script");
     assert_eq!((wish.from.as_ref(), wish.force, wish.dry_run), (Some(&script), false, true));
-    let result = Err(Refusal::Succeeded { run: id(11), stage: script.clone(), by: None }.into());
+    let result =
+        Err(Refusal::Succeeded { run: id(11), stage: script.clone(), by: None, never_ran: false }.into());
     let what = Box::new(cmds[0].clone());
     let cmds = asked(&feed(&mut model, Event::Link(LinkNews::Flow { what, result })));
     let [FlowRequest::Retry(wish)] = &cmds[..] else { panic!("{cmds:?}") };
