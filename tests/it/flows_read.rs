@@ -485,7 +485,10 @@ fn every_verb_about_runs_speaks_json() {
         (&["state", "video-1", "board"], "title"),
         (&["gc", "--dry-run"], "files bytes paths"),
         (&["gc"], "files bytes paths"),
-        (&["stats"], "runs succeeded failed retries retries_succeeded seconds_lost failing recovered_after"),
+        (
+            &["stats"],
+            "runs succeeded failed retries retries_succeeded seconds_lost failing recovered_after recovered_at_retry",
+        ),
         (&["stats", "video"], "runs"),
     ];
     for (arguments, wanted) in table {

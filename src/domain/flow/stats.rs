@@ -18,8 +18,10 @@ pub struct Stats {
     pub seconds_lost: f64,
     /// Stages by how often they failed, the most first.
     pub failing: Vec<FailingStage>,
-    /// How many stages ended well at their nth attempt, from the first on.
+    /// How many stages ended well after n attempts that had not, from one on.
     pub recovered_after: Vec<u64>,
+    /// How many retries ended well that were the nth of their lineage, from the first on.
+    pub recovered_at_retry: Vec<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -17,15 +17,17 @@ pub fn text(stats: &Stats, look: &Look) -> String {
     let rate = share(stats.retries_succeeded, stats.retries);
     writeln!(text, "retries    {}, {} good{rate}", stats.retries, stats.retries_succeeded).ok();
     writeln!(text, "time lost  {} in attempts that failed", length(stats.seconds_lost)).ok();
-    let recovered: Vec<String> = stats
-        .recovered_after
-        .iter()
-        .enumerate()
-        .filter(|(_, count)| **count > 0)
-        .map(|(before, count)| format!("{count} at attempt {}", before + 1))
-        .collect();
+    let nth = |what: &str, counts: &[u64], told: fn(u64, u64) -> String| {
+        let some = (1..).zip(counts).filter(|(_, count)| **count > 0);
+        let some: Vec<String> = some.map(|(number, count)| told(*count, number)).collect();
+        (!some.is_empty()).then(|| format!("{what}: {}", some.join(", ")))
+    };
+    let stages =
+        nth("stages", &stats.recovered_after, |count, number| format!("{count} after {number} failed"));
+    let runs = nth("runs", &stats.recovered_at_retry, |count, number| format!("{count} at retry #{number}"));
+    let recovered: Vec<String> = stages.into_iter().chain(runs).collect();
     if !recovered.is_empty() {
-        writeln!(text, "good       {}", recovered.join(", ")).ok();
+        writeln!(text, "recovered  {}", recovered.join("; ")).ok();
     }
     let mut table = Table::new(&["failed", "flow", "stage", "last error"]);
     for one in stats.failing.iter().take(MOST) {
@@ -74,13 +76,14 @@ mod tests {
                 last_error: Some("exit 1: Connection\nrefused".into()),
             }],
             recovered_after: vec![12, 0, 1],
+            recovered_at_retry: vec![0, 2],
         };
         let look = Look { width: 80, colour: false, ascii: false };
         insta::assert_snapshot!(text(&stats, &look), @r"
         runs       9, 5 good, 4 failed
         retries    3, 2 good (66%)
         time lost  1h02m in attempts that failed
-        good       12 at attempt 1, 1 at attempt 3
+        recovered  stages: 12 after 1 failed, 1 after 3 failed; runs: 2 at retry #2
 
         failed  flow   stage       last error
         4       video  storyboard  exit 1: Connection refused

@@ -296,6 +296,9 @@ fn stats(state: &State, flow: Option<&FlowName>) -> Stats {
         stats.failed += u64::from(run.record.status == RunStatus::Failed);
         stats.retries += u64::from(retry);
         stats.retries_succeeded += u64::from(retry && good);
+        if let (true, true, Some(number)) = (retry, good, run.record.retry_number) {
+            count(&mut stats.recovered_at_retry, number);
+        }
         for stage in &run.stages {
             for attempt in stage.attempts.values().filter(|attempt| attempt.error.is_some()) {
                 if let (Some(from), Some(to)) = (attempt.started_at, attempt.ended_at) {
@@ -323,10 +326,15 @@ fn count_stage(stats: &mut Stats, flow: &FlowName, stage: &state::Stage) {
     }
     let last = stage.attempts.values().map(|attempt| attempt.number).max();
     if let (true, Decision::Execute, Some(last)) = (stage.status.is_good(), stage.decision, last) {
-        let place = usize::try_from(last.saturating_sub(1)).unwrap_or(usize::MAX);
-        if stats.recovered_after.len() <= place {
-            stats.recovered_after.resize(place + 1, 0);
-        }
-        stats.recovered_after[place] += 1;
+        count(&mut stats.recovered_after, last.saturating_sub(1));
     }
+}
+
+/// One more of a number; of those from 1 on.
+fn count(counts: &mut Vec<u64>, number: u32) {
+    let Some(place) = number.checked_sub(1).and_then(|place| usize::try_from(place).ok()) else { return };
+    if counts.len() <= place {
+        counts.resize(place + 1, 0);
+    }
+    counts[place] += 1;
 }

@@ -29,7 +29,8 @@ pub(super) fn stats(connection: &Connection, flow: Option<&FlowName>) -> Result<
         })?;
     stats.seconds_lost = seconds_lost(connection, flow)?;
     stats.failing = failing(connection, flow)?;
-    stats.recovered_after = recovered_after(connection, flow)?;
+    stats.recovered_after = counted(connection, RECOVERED_AFTER, flow)?;
+    stats.recovered_at_retry = counted(connection, RECOVERED_AT_RETRY, flow)?;
     Ok(stats)
 }
 
@@ -60,14 +61,19 @@ fn failing(connection: &Connection, flow: Option<&FlowName>) -> Result<Vec<Faili
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-fn recovered_after(connection: &Connection, flow: Option<&FlowName>) -> Result<Vec<u64>, Fail> {
-    let mut query = connection.prepare_cached(
-        "SELECT last, count(*) FROM (SELECT max(attempts.number) AS last FROM stages \
-         JOIN runs ON runs.id = stages.run \
-         JOIN attempts ON attempts.run = stages.run AND attempts.stage = stages.name \
-         WHERE stages.status IN ('succeeded', 'degraded') AND decision = 'execute' AND (?1 IS NULL OR flow = ?1) \
-         GROUP BY stages.run, stages.name) GROUP BY last",
-    )?;
+const RECOVERED_AFTER: &str = "SELECT last - 1, count(*) FROM (SELECT max(attempts.number) AS last FROM stages \
+     JOIN runs ON runs.id = stages.run \
+     JOIN attempts ON attempts.run = stages.run AND attempts.stage = stages.name \
+     WHERE stages.status IN ('succeeded', 'degraded') AND decision = 'execute' AND (?1 IS NULL OR flow = ?1) \
+     GROUP BY stages.run, stages.name) WHERE last > 1 GROUP BY last";
+
+const RECOVERED_AT_RETRY: &str = "SELECT retry_number, count(*) FROM runs \
+     WHERE cause = 'retry' AND retry_number > 0 AND status IN ('succeeded', 'degraded') AND (?1 IS NULL OR flow = ?1) \
+     GROUP BY retry_number";
+
+/// The count of each number, from 1 on.
+fn counted(connection: &Connection, query: &str, flow: Option<&FlowName>) -> Result<Vec<u64>, Fail> {
+    let mut query = connection.prepare_cached(query)?;
     let mut rows = query.query(params![flow])?;
     let mut counts = Vec::new();
     while let Some(row) = rows.next()? {

@@ -175,7 +175,7 @@ fn history_is_counted(store: &mut dyn Store) {
     };
     let of_video = failing("video", "b", 2, "the newest");
     assert_eq!(all.failing, [of_video.clone(), failing("audio", "mix", 1, "exit 1: Connection refused")]);
-    assert_eq!(all.recovered_after, [1, 1]);
+    assert_eq!((all.recovered_after, all.recovered_at_retry), (vec![1], vec![1]));
     let video = store.stats(Some(&FlowName::trusted("video"))).unwrap();
     assert_eq!((video.runs, video.failing), (3, vec![of_video]));
 }
