@@ -205,11 +205,14 @@ impl Engine {
                 }
                 for (run, guests) in claims {
                     let is_interrupted = |record: RunRecord| record.status == RunStatus::Interrupted;
-                    if self.now(&run).is_ok_and(is_interrupted) {
-                        self.set_aside.insert(run, guests);
-                        continue;
-                    }
-                    for KnownGuest { name, .. } in guests {
+                    let goes_on_later = self.now(&run).is_ok_and(is_interrupted);
+                    for guest in guests {
+                        // What lives must not run on beside another run of the lineage.
+                        if goes_on_later && guest.last_seen.is_some() {
+                            self.set_aside.entry(run.clone()).or_default().push(guest);
+                            continue;
+                        }
+                        let name = guest.name;
                         if !self.is_open_hook(&run, &name) {
                             self.forget_guest(name);
                         }
